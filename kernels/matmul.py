@@ -1,0 +1,195 @@
+"""Blocked products over flat arrays, and how their operands are packed.
+
+The right operand B always comes as panels: ``b[panel, p, lane]``, NR lanes wide, contiguous.
+The left operand A is read where it stands, through two strides, if its rows are contiguous;
+if its columns are (a transposed operand), MR-wide strips of it are copied first, so that the
+tile never walks down a column.  A block of C is computed by one thread, over p in blocks of
+``DEPTH`` in a fixed order, so that the bits do not depend on who computes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compile import kernel
+from .simd import MR, VECTORS, multiply_rows, panel_width
+from .team import draw_ticket, report_done, wait_until_done
+
+DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
+BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel
+GROUP = 8  # panels of one block: 8 x 32 KB of B stay in the L2 cache
+
+
+@kernel(inline=True)
+def panels_of(columns, width):
+    """Count the panels that hold so many columns."""
+    return (columns + width - 1) // width
+
+
+@kernel(inline=True)
+def strip_rows(remaining):
+    """Rows of the next strip: MR, or the largest smaller tile that fits."""
+    if remaining >= MR:
+        return MR
+    if remaining >= 4:
+        return 4
+    if remaining >= 2:
+        return 2
+    return 1
+
+
+@kernel
+def copy_strips(rows, depth, a, a_at, a_column, strips):
+    """Copy A (rows, depth), whose columns are contiguous, to strips[strip, p, row]."""
+    for p in range(depth):
+        source = a_at + p * a_column
+        for first in range(0, rows, MR):
+            target = first * depth + p * MR
+            height = min(MR, rows - first)
+            if height == MR:
+                for r in range(MR):
+                    strips[target + r] = a[source + first + r]
+            else:
+                for r in range(height):
+                    strips[target + r] = a[source + first + r]
+
+
+@kernel
+def multiply_block(
+    rows, panels, vectors, depth, a, a_at, a_row, a_column, b, b_at, b_panel,
+    strips, c, c_at, c_row, c_panel,
+):  # fmt: skip
+    """Compute C = A B for ``rows`` rows and ``panels`` whole panels.
+
+    Shapes: A (rows, depth) with strides a_row, a_column; B panels b_panel apart, each
+    (depth, NR); C row r of panel q at c_at + r c_row + q c_panel, overwritten.  ``strips`` is
+    scratch of (rows rounded up to MR) * DEPTH where a_row is 1, else unused.
+    """
+    width = panel_width(b)
+    if depth == 0:
+        for panel in range(panels):
+            for r in range(rows):
+                for lane in range(width):
+                    c[c_at + r * c_row + panel * c_panel + lane] = 0
+    for first in range(0, depth, DEPTH):
+        count = min(DEPTH, depth - first)
+        copied = a_row == 1 and a_column != 1
+        if copied:
+            copy_strips(rows, count, a, a_at + first * a_column, a_column, strips)
+        r = 0
+        while r < rows:
+            height = strip_rows(rows - r)
+            for panel in range(panels):
+                b_from = b_at + panel * b_panel + first * width
+                c_from = c_at + r * c_row + panel * c_panel
+                if copied:
+                    strip = r // MR * MR
+                    multiply_rows(
+                        height, vectors, count, strips, strip * count + (r - strip), 1, MR,
+                        b, b_from, c, c_from, c_row, first,
+                    )  # fmt: skip
+                else:
+                    multiply_rows(
+                        height, vectors, count, a, a_at + r * a_row + first * a_column,
+                        a_row, a_column, b, b_from, c, c_from, c_row, first,
+                    )  # fmt: skip
+            r += height
+
+
+@kernel
+def multiply_into_matrix(
+    rows, columns, depth, a, a_at, a_row, a_column, b, b_at, b_panel,
+    strips, edge, c, c_at, c_row,
+):  # fmt: skip
+    """Compute C = A B into an ordinary matrix, whose last panel need not be whole.
+
+    ``edge`` is scratch of rows * NR for that last panel.
+    """
+    width = panel_width(b)
+    whole = columns // width
+    multiply_block(
+        rows, whole, VECTORS, depth, a, a_at, a_row, a_column, b, b_at, b_panel,
+        strips, c, c_at, c_row, width,
+    )  # fmt: skip
+    rest = columns - whole * width
+    if rest > 0:
+        vectors = 1 if rest * VECTORS <= width else VECTORS
+        multiply_block(
+            rows, 1, vectors, depth, a, a_at, a_row, a_column, b, b_at + whole * b_panel, b_panel,
+            strips, edge, 0, width, 0,
+        )  # fmt: skip
+        for r in range(rows):
+            target = c_at + r * c_row + whole * width
+            for lane in range(rest):
+                c[target + lane] = edge[r * width + lane]
+
+
+@kernel
+def pack_panels(first, last, columns, b, b_at, b_row, b_column, packed, packed_at, packed_panel):
+    """Copy rows first..last of B (any strides) into panels, the last one padded with zeros."""
+    width = panel_width(packed)
+    for panel in range(panels_of(columns, width)):
+        lanes = min(width, columns - panel * width)
+        source = b_at + panel * width * b_column
+        target = packed_at + panel * packed_panel
+        if b_column == 1:
+            for p in range(first, last):
+                for lane in range(lanes):
+                    packed[target + p * width + lane] = b[source + p * b_row + lane]
+        else:
+            for lane in range(lanes):
+                for p in range(first, last):
+                    packed[target + p * width + lane] = b[source + p * b_row + lane * b_column]
+        if lanes < width:
+            for p in range(first, last):
+                for lane in range(lanes, width):
+                    packed[target + p * width + lane] = 0
+
+
+@kernel(entry=True)
+def product(m, n, depth, a, a_row, a_column, b, b_row, b_column, control, packed, c):
+    """C = A B by a team of threads; a transposed operand is one with its strides exchanged.
+
+    Shapes: A (m, depth), B (depth, n), by strides in flat arrays; C (m, n), contiguous rows;
+    packed (panels of n, depth, NR), scratch.  2 m n depth operations.
+    """
+    width = panel_width(packed)
+    panels = panels_of(n, width)
+    strips = np.empty(BLOCK_ROWS * DEPTH, c.dtype)
+    edge = np.empty(BLOCK_ROWS * width, c.dtype)
+    ticket = draw_ticket(control)
+    end = panels_of(depth, DEPTH)
+    while ticket < end:
+        first = ticket * DEPTH
+        pack_panels(
+            first, min(depth, first + DEPTH), n, b, 0, b_row, b_column, packed, 0, depth * width
+        )
+        report_done(control)
+        ticket = draw_ticket(control)
+    packed_blocks = end
+    row_blocks = panels_of(m, BLOCK_ROWS)
+    end += row_blocks * panels_of(panels, GROUP)
+    while ticket < end:
+        if wait_until_done(control, packed_blocks):
+            block = ticket - packed_blocks
+            row = block % row_blocks * BLOCK_ROWS
+            panel = block // row_blocks * GROUP
+            rows = min(BLOCK_ROWS, m - row)
+            columns = min(GROUP * width, n - panel * width)
+            multiply_into_matrix(
+                rows, columns, depth, a, row * a_row, a_row, a_column,
+                packed, panel * depth * width, depth * width,
+                strips, edge, c, row * n + panel * width, n,
+            )  # fmt: skip
+        report_done(control)
+        ticket = draw_ticket(control)
+    wait_until_done(control, end)
+
+
+@kernel(reassociate=True)
+def dot(count, a, a_at, b, b_at):
+    """Sum of a[k] b[k], reordered into vectors."""
+    total = a.dtype.type(0)
+    for k in range(count):
+        total += a[a_at + k] * b[b_at + k]
+    return total
