@@ -1,0 +1,67 @@
+"""The exceptions of fastbp; every one derives from `FastbpError`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastbp.report import Report
+
+__all__ = [
+    "DTypeError",
+    "FastbpError",
+    "GradientMismatchError",
+    "NonFiniteError",
+    "OptionError",
+    "ProblemFileError",
+    "ShapeError",
+]
+
+
+class FastbpError(Exception):
+    """Base class of all errors that fastbp raises on purpose."""
+
+
+class ShapeError(FastbpError, ValueError):
+    """An array has the wrong shape, or a list has the wrong number of arrays."""
+
+
+class DTypeError(FastbpError, TypeError):
+    """An argument has the wrong type, or an array the wrong dtype."""
+
+
+class NonFiniteError(FastbpError, ValueError):
+    """An array that must be finite holds NaN or infinity."""
+
+
+class OptionError(FastbpError, ValueError):
+    """An option is unknown, senseless, or contradicts another option."""
+
+
+class ProblemFileError(FastbpError, ValueError):
+    """A problem file cannot be read: not one of ours, damaged, or incomplete."""
+
+
+class GradientMismatchError(FastbpError, AssertionError):
+    """A checked gradient did not pass; raised by `Report.raise_if_failed`.
+
+    Parameters
+    ----------
+    message : str
+        The text of the error: one line of summary, then the report.
+    report : Report
+        The report that did not pass.
+
+    Attributes
+    ----------
+    report : Report
+        The report that did not pass, for programs that look further.
+    """
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[GradientMismatchError], tuple[str, Report]]:
+        """Pickle the report too: test runners send errors between processes."""
+        return type(self), (str(self), self.report)

@@ -1,0 +1,100 @@
+"""Arrays in the shapes of a network's parameters, as views of one flat vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of all parameters, in the order of the flat vector: W0, b0, W1, b1, ..."""
+
+    weights: tuple[tuple[int, int], ...]
+    biases: tuple[tuple[int, ...], ...] | None
+
+    def __post_init__(self) -> None:
+        """Lay the arrays out one after the other."""
+        weight_offsets, bias_offsets, end = [], [], 0
+        for k, (rows, columns) in enumerate(self.weights):
+            weight_offsets.append(end)
+            end += rows * columns
+            bias_offsets.append(end if self.biases is not None else -1)
+            if self.biases is not None:
+                end += self.biases[k][0]
+        object.__setattr__(self, "weight_offsets", tuple(weight_offsets))
+        object.__setattr__(self, "bias_offsets", tuple(bias_offsets))
+        object.__setattr__(self, "size", end)
+
+    weight_offsets: tuple[int, ...] = ()
+    bias_offsets: tuple[int, ...] = ()
+    size: int = 0
+
+    def weight_views(self, flat: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """Views of the weights in ``flat``."""
+        return [
+            flat[at : at + rows * columns].reshape(rows, columns)
+            for at, (rows, columns) in zip(self.weight_offsets, self.weights, strict=True)
+        ]
+
+    def bias_views(self, flat: npt.NDArray[Any]) -> list[npt.NDArray[Any]] | None:
+        """Views of the biases in ``flat``, or None where there are none."""
+        if self.biases is None:
+            return None
+        return [
+            flat[at : at + shape[0]].reshape(shape)
+            for at, shape in zip(self.bias_offsets, self.biases, strict=True)
+        ]
+
+    def names(self) -> list[str]:
+        """Names of the arrays in the order of the flat vector."""
+        names = []
+        for k in range(len(self.weights)):
+            names.append(f"weights[{k}]")
+            if self.biases is not None:
+                names.append(f"biases[{k}]")
+        return names
+
+
+class Gradients:
+    """One number for each parameter, in the parameters' shapes.
+
+    Attributes
+    ----------
+    flat : ndarray, shape (parameters,)
+        All of them, in the order of ``Network.parameters``.
+    weights, biases : list of ndarray
+        Views of ``flat`` in the shapes that the user gave; ``biases`` is None without biases.
+    inputs : ndarray or None
+        dL/dx in the shape of x, where it was asked for.
+    """
+
+    def __init__(
+        self, shapes: Shapes, flat: npt.NDArray[Any], inputs: npt.NDArray[Any] | None = None
+    ) -> None:
+        self.shapes = shapes
+        self._workspace: object = None
+        self.flat = flat
+        self.inputs = inputs
+
+    @property
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """Views of the part of each layer's weights."""
+        return self.shapes.weight_views(self.flat)
+
+    @property
+    def biases(self) -> list[npt.NDArray[Any]] | None:
+        """Views of the part of each layer's biases, or None."""
+        return self.shapes.bias_views(self.flat)
+
+    def __repr__(self) -> str:
+        """Say what it is, not all numbers."""
+        return f"<{type(self).__name__}: {self.flat.size} entries, {self.flat.dtype}>"
+
+
+def empty_gradients(shapes: Shapes, dtype: np.dtype[Any]) -> Gradients:
+    """Gradients that a kernel is about to fill."""
+    return Gradients(shapes, np.empty(shapes.size, dtype))

@@ -1,0 +1,171 @@
+"""Threads for the kernels: a pool of ours, no threading layer of numba.
+
+Kernels release the GIL and share their work by tickets (``kernels/team.py``), so any number of
+Python threads may call them at once.  numba's own layers abort there (workqueue) or kill a
+forked child (omp); this pool is made anew in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from fastbp.errors import OptionError
+from fastbp.kernels.team import STOP, new_control
+
+# Floating-point operations below which waking a second thread (30-50 us) does not pay.
+SERIAL_OPERATIONS = 4e6
+# Above about a tenth of a second the calling thread waits in Python, where Ctrl-C reaches it.
+INTERRUPTIBLE_OPERATIONS = 5e9
+SECONDS_BETWEEN_LOOKS = 0.1  # for signals, on systems where a lock cannot be interrupted
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _positive_count(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{name} must be an integer of at least 1, not {value!r}.")
+    return value
+
+
+def _initial_count() -> int:
+    text = os.environ.get("FASTBP_NUM_THREADS")
+    if text is None:
+        return _usable_processors()
+    return _positive_count(int(text) if text.isdecimal() else text, "FASTBP_NUM_THREADS")
+
+
+class _Pool:
+    """The wanted number of threads and the executor that has one less."""
+
+    def __init__(self) -> None:
+        self.threads = _initial_count()
+        self.lock = threading.Lock()
+        self.executor: ThreadPoolExecutor | None = None
+
+    def helpers(self) -> ThreadPoolExecutor:
+        with self.lock:
+            if self.executor is None:
+                self.executor = ThreadPoolExecutor(self.threads, thread_name_prefix="fastbp")
+            return self.executor
+
+    def resize(self, threads: int) -> None:
+        with self.lock:
+            self.threads = threads
+            if self.executor is not None:
+                self.executor.shutdown(wait=False)
+            self.executor = None
+
+    def forget(self) -> None:
+        """After a fork: the parent's threads do not exist here, its lock may be held."""
+        self.lock = threading.Lock()
+        self.executor = None
+
+
+_POOL = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOL.forget)
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a kernel may use.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.  The default is ``FASTBP_NUM_THREADS``, or else the number of processors
+        that the process may use.  Results have the same bits for every number.
+
+    Raises
+    ------
+    OptionError
+        If ``n`` is not a positive integer.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> before = fastbp.get_num_threads()
+    >>> fastbp.set_num_threads(1)
+    >>> fastbp.get_num_threads()
+    1
+    >>> fastbp.set_num_threads(before)
+    """
+    _POOL.resize(_positive_count(n, "n"))
+
+
+def get_num_threads() -> int:
+    """Return how many threads a kernel may use.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> fastbp.get_num_threads() >= 1
+    True
+    """
+    return _POOL.threads
+
+
+def _submit(executor: ThreadPoolExecutor, task: Callable[[], object]) -> Future[object] | None:
+    try:
+        return executor.submit(task)
+    except RuntimeError:  # shut down by a resize, or as the interpreter ends: fewer hands
+        return None
+
+
+def _wait_in_python(futures: list[Future[object]], control: Any) -> None:
+    """Wait where signals are seen; on any exception stop the kernels and let them end."""
+    try:
+        for future in futures:
+            while True:
+                try:
+                    future.result(timeout=SECONDS_BETWEEN_LOOKS)
+                    break
+                except TimeoutError:
+                    if future.done():
+                        raise
+    except BaseException:
+        control[STOP] = 1
+        for future in futures:
+            if not future.cancel():
+                future.exception()
+        raise
+
+
+def run_team(task: Callable[[Any], object], operations: float) -> Any:
+    """Run ``task(control)`` on as many threads as its floating-point operations deserve.
+
+    Parameters
+    ----------
+    task : callable
+        Calls a kernel that shares its work through ``control``; every thread makes the same
+        call.
+    operations : float
+        An estimate.  It decides who computes, never what is computed.
+    """
+    control = new_control()
+    if operations < SERIAL_OPERATIONS:
+        task(control)
+        return control
+    threads = _POOL.threads
+    executor = _POOL.helpers()
+    if operations > INTERRUPTIBLE_OPERATIONS:
+        submitted = [_submit(executor, lambda: task(control)) for _ in range(threads)]
+        futures = [future for future in submitted if future is not None]
+        if futures:
+            _wait_in_python(futures, control)
+            return control
+    for _ in range(threads - 1):
+        _submit(executor, lambda: task(control))
+    task(control)
+    return control

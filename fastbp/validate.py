@@ -1,0 +1,92 @@
+"""Checks at the door: each says which argument, what was expected, and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+FLOAT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+def require_array(value: object, name: str) -> npt.NDArray[Any]:
+    """Return ``value`` if it is a NumPy array; nothing else is converted."""
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
+    return value
+
+
+def require_floats(value: object, name: str) -> FloatArray:
+    """Return ``value`` if it is an array of native float64 or float32."""
+    array = require_array(value, name)
+    if array.dtype not in FLOAT_TYPES or not array.dtype.isnative:
+        hint = ""
+        if array.dtype.kind in "iub":
+            hint = " Use floats, for example array.astype(np.float64)."
+        raise DTypeError(f"{name} must be float64 or float32, not {array.dtype}.{hint}")
+    return array
+
+
+def require_dtype(value: object, name: str, dtype: np.dtype[Any], like: str) -> FloatArray:
+    """Return ``value`` if it is an array of exactly the float type of ``like``."""
+    array = require_floats(value, name)
+    if array.dtype != dtype:
+        raise DTypeError(f"{name} must be {dtype} like {like}, not {array.dtype}.")
+    return array
+
+
+def require_shape(array: npt.NDArray[Any], name: str, shape: tuple[int | str, ...]) -> None:
+    """Compare a shape exactly; a string stands for a length that is free."""
+    fits = len(array.shape) == len(shape) and all(
+        isinstance(wanted, str) or wanted == length
+        for wanted, length in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(str(length) for length in shape) + ("," if len(shape) == 1 else "")
+        raise ShapeError(f"{name} must have shape ({wanted}), not {array.shape}.")
+
+
+def require_finite(array: npt.NDArray[Any], name: str) -> None:
+    """Raise for NaN or infinity, naming the first place in C order."""
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    place = tuple(int(i) for i in np.argwhere(~finite)[0])
+    index = ", ".join(str(i) for i in place)
+    raise NonFiniteError(f"{name} must be finite, but {name}[{index}] is {float(array[place])}.")
+
+
+def require_number(value: object, name: str, low: float, high: float, expected: str) -> float:
+    """Return a finite real number between ``low`` and ``high`` as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        raise OptionError(f"{name} must be {expected}, not {value!r}.")
+    number = float(value)
+    if not low <= number <= high or not np.isfinite(number):
+        raise OptionError(f"{name} must be {expected}, not {number!r}.")
+    return number
+
+
+def require_choice(value: object, name: str, known: Sequence[str]) -> str:
+    """Return ``value`` if it is one of the known names."""
+    if not isinstance(value, str) or value not in known:
+        names = ", ".join(repr(choice) for choice in known)
+        raise OptionError(f"{name} must be one of {names}, not {value!r}.")
+    return value
+
+
+def flat_view(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
+    """Lay a 2-D array out flat for a kernel: (flat, stride of axis 0, stride of axis 1).
+
+    A view where the array is contiguous either way and writable, else a copy: kernels know
+    one type of array only (a read-only or strided one would compile them again).
+    """
+    if not array.flags.writeable or not (array.flags.c_contiguous or array.flags.f_contiguous):
+        array = np.array(array, order="C")
+    if array.flags.c_contiguous:
+        return array.reshape(-1), array.shape[1], 1
+    return array.T.reshape(-1), 1, array.shape[0]

@@ -1,0 +1,514 @@
+"""Forward and backward pass over one flat parameter vector.
+
+Forward (book eq. 7.17-7.19): f[k] = b[k] + W[k] h[k], h[k + 1] = max(f[k], 0).
+Backward (eq. 7.22-7.25): with s[k] = dL/df[k], db[k] = row sums of s[k], dW[k] = s[k] h[k]^T,
+s[k - 1] = I(f[k - 1] > 0) * W[k]^T s[k].
+
+``activations`` holds all levels; an inactive unit is stored as -0.0, one with f exactly 0 as
++0.0, so that the mask with its convention at 0 needs no second buffer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .compile import kernel
+from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from .loss import sample_loss, sample_sensitivity
+from .matmul import (
+    BLOCK_ROWS,
+    DEPTH,
+    GROUP,
+    multiply_block,
+    multiply_into_matrix,
+    pack_panels,
+    panels_of,
+)
+from .simd import MR, VECTORS, panel_width
+from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from .vector import outer_product, times_vector, transposed_times_vector
+
+# Stages of one call, to be added.  Without TOLERATE a pre-activation or loss that is not finite
+# stops the call before anything is written to the gradient: the caller then looks for its cause.
+FORWARD, LOSS, BACKWARD, TOLERATE = 1, 2, 4, 8
+PACK_ROWS = 256  # units of one packing block
+VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
+
+
+@kernel(reassociate=True)
+def zero_times(count, array, at):
+    """Sum of 0 * array: 0 where all are finite, else NaN."""
+    zero = array.dtype.type(0)
+    total = zero
+    for k in range(count):
+        total += zero * array[at + k]
+    return total
+
+
+@kernel
+def add_bias(rows, panels, relu, biases, bias_at, keep, kept, level, at, panel_step):
+    """Add the bias to a block of pre-activations, keep a copy if asked, apply the ReLU.
+
+    Shapes: rows are NR apart, panels ``panel_step``.  Returns 0 * f summed over the block.
+    """
+    width = panel_width(level)
+    zero = level.dtype.type(0)
+    alarm = zero
+    for panel in range(panels):
+        start = at + panel * panel_step
+        if bias_at >= 0:
+            for r in range(rows):
+                bias = biases[bias_at + r]
+                for lane in range(width):
+                    level[start + r * width + lane] += bias
+        alarm += zero_times(rows * width, level, start)
+        if keep:
+            for k in range(start, start + rows * width):
+                kept[k] = level[k]
+        if relu:
+            for k in range(start, start + rows * width):
+                f = level[k] + zero  # -0.0 + 0.0 is +0.0
+                level[k] = f if f > 0 else (-zero if f < 0 else f)
+    return alarm
+
+
+@kernel
+def apply_mask(count, relu_at_zero, activations, activation_at, sensitivities, at):
+    """Multiply sensitivities by the ReLU's derivative, read off the stored activations."""
+    zero = sensitivities.dtype.type(0)
+    if relu_at_zero == 0:
+        for k in range(count):
+            if not activations[activation_at + k] > 0:
+                sensitivities[at + k] = zero
+    else:
+        share = sensitivities.dtype.type(relu_at_zero)
+        for k in range(count):
+            h = activations[activation_at + k]
+            if not h > 0:
+                exactly_zero = h == 0 and math.copysign(1.0, h) > 0
+                sensitivities[at + k] = sensitivities[at + k] * share if exactly_zero else zero
+
+
+@kernel(inline=True)
+def weight_strides(transposed, layer):
+    """Strides of W[k] (unit, input) in the parameter vector: (n_out, n_in) or (n_in, n_out)."""
+    if transposed:
+        return 1, layer[OUTPUTS]
+    return layer[INPUTS], 1
+
+
+@kernel
+def forward_layer_block(
+    block, layer, transposed, relu, pitch, vectors, parameters, keep, kept, strips, activations
+):
+    """Compute one block of rows and panels of f[k] and its activation."""
+    width = panel_width(activations)
+    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
+    row_blocks = panels_of(outputs, BLOCK_ROWS)
+    row = block % row_blocks * BLOCK_ROWS
+    panel = block // row_blocks * GROUP
+    rows = min(BLOCK_ROWS, outputs - row)
+    panels = min(GROUP, pitch // width - panel)
+    a_row, a_column = weight_strides(transposed, layer)
+    source = layer[UNITS_IN] * pitch + panel * inputs * width
+    target = layer[UNITS_OUT] * pitch + (panel * outputs + row) * width
+    multiply_block(
+        rows, panels, vectors, inputs, parameters, layer[WEIGHTS] + row * a_row, a_row, a_column,
+        activations, source, inputs * width, strips,
+        activations, target, width, outputs * width,
+    )  # fmt: skip
+    bias_at = layer[BIASES] + row if layer[BIASES] >= 0 else -1
+    return add_bias(
+        rows, panels, relu, parameters, bias_at, keep, kept, activations, target,
+        outputs * width,
+    )  # fmt: skip
+
+
+@kernel
+def forward_layer_vector(block, layer, transposed, relu, parameters, keep, kept, activations):
+    """Compute one block of units of f[k] and its activation for a batch of one."""
+    zero = activations.dtype.type(0)
+    first = block * VECTOR_BLOCK
+    last = min(layer[OUTPUTS], first + VECTOR_BLOCK)
+    at = layer[UNITS_OUT]
+    alarm = zero
+    if transposed:
+        transposed_times_vector(
+            first, last, layer[INPUTS], layer[OUTPUTS], parameters, layer[WEIGHTS],
+            activations, layer[UNITS_IN], activations, at,
+        )  # fmt: skip
+    else:
+        times_vector(
+            first, last, layer[INPUTS], parameters, layer[WEIGHTS],
+            activations, layer[UNITS_IN], activations, at,
+        )  # fmt: skip
+    for i in range(first, last):
+        f = activations[at + i] + zero
+        if layer[BIASES] >= 0:
+            f += parameters[layer[BIASES] + i]
+        alarm += zero * f
+        if keep:
+            kept[at + i] = f
+        if relu:
+            f = f if f > 0 else (-zero if f < 0 else f)
+        activations[at + i] = f
+    return alarm
+
+
+@kernel
+def pack_transposed(first, last, batch, level_units, level, level_at, packed):
+    """Copy units first..last of a level to panels of units: packed[unit panel, sample, unit]."""
+    width = panel_width(level)
+    for unit in range(first, last):
+        target = unit // width * width * batch + unit % width
+        for panel in range(panels_of(batch, width)):
+            source = level_at + (panel * level_units + unit) * width
+            for lane in range(min(width, batch - panel * width)):
+                packed[target + (panel * width + lane) * width] = level[source + lane]
+    if last == level_units and last % width != 0:
+        target = last // width * width * batch
+        for sample in range(batch):
+            for lane in range(last % width, width):
+                packed[target + sample * width + lane] = 0
+
+
+@kernel
+def pack_rows(first, last, batch, pitch, level_units, level, level_at, rows):
+    """Copy units first..last of a level to rows of all their samples: rows[unit, sample]."""
+    width = panel_width(level)
+    for unit in range(first, last):
+        for panel in range(pitch // width):
+            source = level_at + (panel * level_units + unit) * width
+            target = unit * pitch + panel * width
+            for lane in range(width):
+                rows[target + lane] = level[source + lane]
+
+
+@kernel
+def add_decay(rows, columns, row_length, decay, parameters, gradient, at):
+    """Add the derivative of decay / 2 * W^2 to a block of dW."""
+    factor = gradient.dtype.type(decay)
+    for r in range(rows):
+        for c in range(columns):
+            place = at + r * row_length + c
+            gradient[place] += factor * parameters[place]
+
+
+@kernel
+def pack_operands_block(
+    block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
+    left, right, gradient,
+):  # fmt: skip
+    """Pack a block of s[k] and of h[k] for dW[k], and write that block's bias gradients."""
+    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
+    output_blocks = panels_of(outputs, PACK_ROWS)
+    h_at = layer[UNITS_IN] * pitch
+    if block < output_blocks:
+        first = block * PACK_ROWS
+        last = min(outputs, first + PACK_ROWS)
+        if transposed:
+            pack_transposed(first, last, batch, outputs, sensitivities, s_at, right)
+        else:
+            pack_rows(first, last, batch, pitch, outputs, sensitivities, s_at, left)
+        if layer[BIASES] >= 0:
+            width = panel_width(sensitivities)
+            for unit in range(first, last):
+                total = sensitivities.dtype.type(0)
+                for sample in range(batch):
+                    place = (sample // width * outputs + unit) * width + sample % width
+                    total += sensitivities[s_at + place]
+                gradient[layer[BIASES] + unit] = total
+    else:
+        first = (block - output_blocks) * PACK_ROWS
+        last = min(inputs, first + PACK_ROWS)
+        if transposed:
+            pack_rows(first, last, batch, pitch, inputs, activations, h_at, left)
+        else:
+            pack_transposed(first, last, batch, inputs, activations, h_at, right)
+
+
+@kernel
+def weight_gradient_block(
+    block, layer, transposed, batch, pitch, decay, parameters, left, right, strips, edge, gradient
+):
+    """Compute one block of dW[k] = s[k] h[k]^T (or its transpose) as it lies in memory."""
+    width = panel_width(gradient)
+    matrix_rows = layer[INPUTS] if transposed else layer[OUTPUTS]
+    matrix_columns = layer[OUTPUTS] if transposed else layer[INPUTS]
+    row_blocks = panels_of(matrix_rows, BLOCK_ROWS)
+    row = block % row_blocks * BLOCK_ROWS
+    column = block // row_blocks * GROUP * width
+    rows = min(BLOCK_ROWS, matrix_rows - row)
+    columns = min(GROUP * width, matrix_columns - column)
+    at = layer[WEIGHTS] + row * matrix_columns + column
+    multiply_into_matrix(
+        rows, columns, batch, left, row * pitch, pitch, 1, right, column * batch, width * batch,
+        strips, edge, gradient, at, matrix_columns,
+    )  # fmt: skip
+    if decay != 0:
+        add_decay(rows, columns, matrix_columns, decay, parameters, gradient, at)
+
+
+@kernel
+def sensitivity_block(
+    block, layer, transposed, masked, pitch, vectors, relu_at_zero, parameters, activations,
+    s_at, target_at, strips, sensitivities,
+):  # fmt: skip
+    """Compute one block of W[k]^T s[k], masked by the activations it enters (not the inputs)."""
+    width = panel_width(sensitivities)
+    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
+    row_blocks = panels_of(inputs, BLOCK_ROWS)
+    row = block % row_blocks * BLOCK_ROWS
+    panel = block // row_blocks * GROUP
+    rows = min(BLOCK_ROWS, inputs - row)
+    panels = min(GROUP, pitch // width - panel)
+    unit_stride, input_stride = weight_strides(transposed, layer)
+    target = target_at + (panel * inputs + row) * width
+    multiply_block(
+        rows, panels, vectors, outputs,
+        parameters, layer[WEIGHTS] + row * input_stride, input_stride, unit_stride,
+        sensitivities, s_at + panel * outputs * width, outputs * width, strips,
+        sensitivities, target, width, inputs * width,
+    )  # fmt: skip
+    if masked:
+        h_at = layer[UNITS_IN] * pitch + (panel * inputs + row) * width
+        for q in range(panels):
+            step = q * inputs * width
+            apply_mask(
+                rows * width, relu_at_zero, activations, h_at + step, sensitivities, target + step
+            )
+
+
+@kernel
+def backward_layer_vector(
+    block, layer, transposed, wanted, masked, relu_at_zero, decay, parameters, activations,
+    s_at, target_at, sensitivities, gradient,
+):  # fmt: skip
+    """Compute for a batch of one, over one block of inputs: dW[k], and s[k - 1] if wanted."""
+    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
+    h_at, w_at = layer[UNITS_IN], layer[WEIGHTS]
+    factor = gradient.dtype.type(decay)
+    first = block * VECTOR_BLOCK
+    last = min(inputs, first + VECTOR_BLOCK)
+    if transposed:
+        outer_product(
+            first, last, 0, outputs, outputs, activations, h_at, sensitivities, s_at,
+            factor, parameters, w_at, gradient,
+        )  # fmt: skip
+        if wanted:
+            times_vector(
+                first, last, outputs, parameters, w_at, sensitivities, s_at,
+                sensitivities, target_at,
+            )  # fmt: skip
+    else:
+        outer_product(
+            0, outputs, first, last, inputs, sensitivities, s_at, activations, h_at,
+            factor, parameters, w_at, gradient,
+        )  # fmt: skip
+        if wanted:
+            transposed_times_vector(
+                first, last, outputs, inputs, parameters, w_at, sensitivities, s_at,
+                sensitivities, target_at,
+            )  # fmt: skip
+    if wanted and masked:
+        apply_mask(
+            last - first, relu_at_zero, activations, h_at + first, sensitivities, target_at + first
+        )
+    if block == 0 and layer[BIASES] >= 0:
+        for unit in range(outputs):
+            gradient[layer[BIASES] + unit] = sensitivities[s_at + unit]
+
+
+@kernel
+def losses_of_panel(
+    panel, loss, factor, batch, units, at, activations, targets, target_row, target_column,
+    labels, sensitive, s_at, losses, sensitivities,
+):  # fmt: skip
+    """Losses of the samples of one panel (in float64) and, if asked, their s[K]."""
+    width = panel_width(activations) if batch > 1 else 1
+    outputs_at = at + panel * units * width
+    target_s = s_at + panel * units * width
+    for lane in range(width):
+        sample = panel * width + lane
+        if sample < batch:
+            target_at = sample * target_column
+            losses[sample] = sample_loss(
+                loss, units, activations, outputs_at + lane, width,
+                targets, target_at, target_row, labels, sample,
+            )  # fmt: skip
+    if sensitive:
+        for place in range(units * width):
+            sensitivities[target_s + place] = activations[outputs_at + place]
+        for lane in range(width):
+            sample = panel * width + lane
+            if sample < batch:
+                sample_sensitivity(
+                    loss, units, sensitivities, target_s + lane, width,
+                    targets, sample * target_column, target_row, labels, sample, factor,
+                    sensitivities,
+                )  # fmt: skip
+            else:
+                for k in range(units):
+                    sensitivities[target_s + lane + k * width] = 0
+
+
+@kernel(entry=True)
+def passes(
+    stages, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted, keep,
+    parameters, x, x_row, x_column, targets, target_row, target_column, labels,
+    control, activations, kept, sensitivities, left, right, losses, gradient, input_gradient, g_row, g_column,
+):  # fmt: skip
+    """Run the asked stages (FORWARD, LOSS, BACKWARD) of a network, as one of a team of threads.
+
+    Shapes: x (n_in, batch) and targets (n_out, batch) by strides, labels (batch,) or empty;
+    activations (units of all levels * pitch,), kept the same or empty; sensitivities (2,
+    largest level * pitch); left (largest level * pitch,), right (largest level rounded up to
+    NR, batch); losses (batch,) float64; gradient as parameters; input_gradient (n_in, batch)
+    by strides g_row, g_column.  6 P batch operations for all stages.
+
+    Without LOSS, BACKWARD expects s[K] in the half of ``sensitivities`` that K has by parity.
+    """
+    count = layers.shape[0]
+    width = panel_width(activations) if batch > 1 else 1
+    panels = panels_of(batch, width)
+    pitch = panels * width
+    vectors = 1 if batch * VECTORS <= width else VECTORS
+    groups = panels_of(panels, GROUP)
+    half = sensitivities.size // 2
+    largest = 0
+    for k in range(count):
+        largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
+    needed = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
+    strips = np.empty(needed * min(DEPTH, max(largest, batch)), activations.dtype)
+    edge = np.empty(needed * width, activations.dtype)
+    outputs = layers[count - 1, OUTPUTS]
+    outputs_at = layers[count - 1, UNITS_OUT] * pitch
+    start = 0
+    ticket = draw_ticket(control)
+
+    if stages & FORWARD:
+        inputs = layers[0, INPUTS]
+        end = start + panels_of(inputs, PACK_ROWS)
+        while ticket < end:
+            first = (ticket - start) * PACK_ROWS
+            last = min(inputs, first + PACK_ROWS)
+            if batch == 1:
+                for j in range(first, last):
+                    activations[j] = x[j * x_row]
+            else:
+                pack_panels(
+                    first, last, batch, x, 0, x_row, x_column, activations, 0, inputs * width
+                )
+            report_done(control)
+            ticket = draw_ticket(control)
+        start = end
+        for k in range(count):
+            layer = layers[k]
+            relu = k < count - 1
+            if batch == 1:
+                end = start + panels_of(layer[OUTPUTS], VECTOR_BLOCK)
+            else:
+                end = start + panels_of(layer[OUTPUTS], BLOCK_ROWS) * groups
+            while ticket < end:
+                if wait_until_done(control, start):
+                    if batch == 1:
+                        alarm = forward_layer_vector(
+                            ticket - start, layer, transposed, relu, parameters, keep, kept,
+                            activations,
+                        )  # fmt: skip
+                    else:
+                        alarm = forward_layer_block(
+                            ticket - start, layer, transposed, relu, pitch, vectors, parameters,
+                            keep, kept, strips, activations,
+                        )  # fmt: skip
+                    if alarm != 0 and stages & TOLERATE == 0:
+                        stop_for_non_finite(control)
+                report_done(control)
+                ticket = draw_ticket(control)
+            start = end
+
+    if stages & LOSS:
+        end = start + panels
+        while ticket < end:
+            if wait_until_done(control, start):
+                losses_of_panel(
+                    ticket - start, loss, factor, batch, outputs, outputs_at, activations,
+                    targets, target_row, target_column, labels, stages & BACKWARD != 0,
+                    (count - 1) % 2 * half, losses, sensitivities,
+                )  # fmt: skip
+                first = (ticket - start) * width
+                alarm = 0.0
+                for sample in range(first, min(batch, first + width)):
+                    alarm += 0.0 * losses[sample]
+                if alarm != 0 and stages & TOLERATE == 0:
+                    stop_for_non_finite(control)
+            report_done(control)
+            ticket = draw_ticket(control)
+        start = end
+
+    if stages & BACKWARD:
+        for k in range(count - 1, -1, -1):
+            layer = layers[k]
+            s_at = k % 2 * half
+            target_at = (k + 1) % 2 * half
+            wanted = k > 0 or inputs_wanted != 0
+            if batch == 1:
+                end = start + panels_of(layer[INPUTS], VECTOR_BLOCK)
+                while ticket < end:
+                    if wait_until_done(control, start):
+                        backward_layer_vector(
+                            ticket - start, layer, transposed, wanted, k > 0, relu_at_zero, decay,
+                            parameters, activations, s_at, target_at, sensitivities, gradient,
+                        )  # fmt: skip
+                    report_done(control)
+                    ticket = draw_ticket(control)
+                start = end
+                continue
+            end = start + panels_of(layer[OUTPUTS], PACK_ROWS) + panels_of(layer[INPUTS], PACK_ROWS)
+            while ticket < end:
+                if wait_until_done(control, start):
+                    pack_operands_block(
+                        ticket - start, layer, transposed, batch, pitch, activations,
+                        sensitivities, s_at, left, right, gradient,
+                    )  # fmt: skip
+                report_done(control)
+                ticket = draw_ticket(control)
+            start = end
+            through = panels_of(layer[INPUTS], BLOCK_ROWS) * groups if wanted else 0
+            rows = layer[INPUTS] if transposed else layer[OUTPUTS]
+            columns = layer[OUTPUTS] if transposed else layer[INPUTS]
+            end = (
+                start + through + panels_of(rows, BLOCK_ROWS) * panels_of(columns, GROUP * width)
+            )
+            while ticket < end:
+                if wait_until_done(control, start):
+                    block = ticket - start
+                    if block < through:
+                        sensitivity_block(
+                            block, layer, transposed, k > 0, pitch, vectors, relu_at_zero,
+                            parameters, activations, s_at, target_at, strips, sensitivities,
+                        )  # fmt: skip
+                    else:
+                        weight_gradient_block(
+                            block - through, layer, transposed, batch, pitch, decay, parameters,
+                            left, right, strips, edge, gradient,
+                        )  # fmt: skip
+                report_done(control)
+                ticket = draw_ticket(control)
+            start = end
+        if inputs_wanted != 0:
+            inputs = layers[0, INPUTS]
+            end = start + 1
+            while ticket < end:
+                if wait_until_done(control, start):
+                    for sample in range(batch):
+                        source = half + sample // width * inputs * width + sample % width
+                        target = sample * g_column
+                        for j in range(inputs):
+                            input_gradient[target + j * g_row] = sensitivities[source + j * width]
+                report_done(control)
+                ticket = draw_ticket(control)
+            start = end
+    wait_until_done(control, start)
