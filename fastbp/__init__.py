@@ -1,0 +1,87 @@
+"""fastbp: is my backward pass right?
+
+Compiled backpropagation for ReLU networks and a finite-difference check of every parameter.
+Everything public is here; a name is imported when it is first used, so that ``fastbp --help``
+need not wait for a compiler to load.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastbp.check import check_network
+    from fastbp.differences import Differences, finite_differences
+    from fastbp.errors import (
+        DTypeError,
+        FastbpError,
+        GradientMismatchError,
+        NonFiniteError,
+        OptionError,
+        ProblemFileError,
+        ShapeError,
+    )
+    from fastbp.gradients import Gradients
+    from fastbp.network import ForwardPass, Network
+    from fastbp.problem import Problem, load_problem, save_problem
+    from fastbp.report import Report
+    from fastbp.threads import get_num_threads, set_num_threads
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "check": ("check_network",),
+    "differences": ("Differences", "finite_differences"),
+    "errors": (
+        "DTypeError",
+        "FastbpError",
+        "GradientMismatchError",
+        "NonFiniteError",
+        "OptionError",
+        "ProblemFileError",
+        "ShapeError",
+    ),
+    "gradients": ("Gradients",),
+    "network": ("ForwardPass", "Network"),
+    "problem": ("Problem", "load_problem", "save_problem"),
+    "report": ("Report",),
+    "threads": ("get_num_threads", "set_num_threads"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "DTypeError",
+    "Differences",
+    "FastbpError",
+    "ForwardPass",
+    "GradientMismatchError",
+    "Gradients",
+    "Network",
+    "NonFiniteError",
+    "OptionError",
+    "Problem",
+    "ProblemFileError",
+    "Report",
+    "ShapeError",
+    "check_network",
+    "finite_differences",
+    "get_num_threads",
+    "load_problem",
+    "save_problem",
+    "set_num_threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastbp.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,477 @@
+"""Finite differences of a network's loss, entry by entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.entries import UnitEntries, all_entries, grouped_by_unit
+from fastbp.errors import OptionError
+from fastbp.gradients import Gradients, Shapes
+from fastbp.kernels.backprop import FORWARD, LOSS
+from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
+from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH
+from fastbp.kernels.replay import replay
+from fastbp.kernels.simd import panel_width
+from fastbp.losses import NO_LABELS, Targets, kernel_targets
+from fastbp.network import Network, Workspace, copy_level, custom_value
+from fastbp.progress import progress_bar
+from fastbp.threads import get_num_threads, run_team
+from fastbp.validate import FloatArray, require_choice, require_finite, require_number
+
+METHODS = ("replay",)
+SCHEMES = ("central", "forward")
+DEFAULT_DELTA = 1e-6
+CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
+SAMPLE_BLOCK = 128
+# Floating-point operations of one kernel call: about 50 ms, so that Ctrl-C and the progress
+# bar never wait long.
+OPERATIONS_PER_CALL = 1e9
+CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
+
+
+class Differences(Gradients):
+    """Numerical derivatives by every parameter, with what is known of their quality.
+
+    Attributes
+    ----------
+    flat, weights, biases
+        The quotients, float64, in the parameters' shapes; ``inputs`` is None.
+    kinks : Gradients of bool, or None
+        Entries along whose step some ReLU changes its mask; None where there are none.
+    error_bar : Gradients of float64
+        Estimated absolute error of each quotient by rounding.
+    left, right : None
+        Slopes to both sides of a kink: not measured by this method.
+    """
+
+    left: None = None
+    right: None = None
+
+    def __init__(
+        self, shapes: Shapes, flat: npt.NDArray[np.float64], kinks: npt.NDArray[np.bool_], bar: float
+    ) -> None:
+        super().__init__(shapes, flat)
+        self._kinks = kinks if kinks.any() else None
+        self._bar = bar
+
+    @property
+    def kinks(self) -> Gradients | None:
+        """Where a mask differs along the step, or None."""
+        return None if self._kinks is None else Gradients(self.shapes, self._kinks)
+
+    @property
+    def error_bar(self) -> Gradients:
+        """The estimated error by rounding, one number expanded to all entries."""
+        return Gradients(self.shapes, np.full(self.flat.size, self._bar))
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The unperturbed network in float64: all pre-activations in rows, and its losses."""
+
+    network: Network
+    levels: npt.NDArray[np.float64]
+    losses: npt.NDArray[np.float64]
+    output: FloatArray
+    targets: Targets
+    y: npt.NDArray[Any]
+    batch: int
+    decay_term: float
+
+    @property
+    def factor(self) -> float:
+        return self.network.objective.factor(self.batch, self.network.sizes[-1])
+
+
+def _in_float64(network: Network) -> Network:
+    if network.dtype == np.float64:
+        return network
+    objective = network.objective
+    biases = network.biases
+    return Network(
+        [w.astype(np.float64) for w in network.weights],
+        None if biases is None else [b.astype(np.float64) for b in biases],
+        loss=objective.loss,
+        reduction=objective.reduction,
+        scale=objective.scale,
+        weight_decay=objective.weight_decay,
+        relu_at_zero=network.relu_at_zero,
+        layout=network.layout,
+    )
+
+
+def _evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> _Base:
+    net = _in_float64(network)
+    x = x.astype(np.float64, copy=False)
+    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+    batch = net.batch_of(x)
+    work = Workspace(net, batch)
+    kept = np.empty_like(work.activations)
+    custom = net.objective.custom
+    if custom is None:
+        net.run_passes(FORWARD | LOSS, x, y, work, kept=kept)
+        targets = kernel_targets(y, 1 - net.samples_axis, net.dtype)
+    else:
+        net.run_passes(FORWARD, x, None, work, kept=kept)
+        targets = Targets(np.empty(0), 0, 0, NO_LABELS)
+        work.losses[:] = 0.0
+    rows = [x if net.samples_axis == 1 else x.T]
+    rows += [
+        copy_level(kept, int(layer[UNITS_OUT]), int(layer[OUTPUTS]), work, 0)
+        for layer in net.layers
+    ]
+    levels = np.concatenate([part.reshape(-1) for part in rows])
+    output = rows[-1] if net.samples_axis == 1 else np.ascontiguousarray(rows[-1].T)
+    return _Base(net, levels, work.losses, output, targets, y, batch, net.decay_term())
+
+
+def quotient_noise(
+    network: Network, x: FloatArray, y: npt.NDArray[Any], *, scheme: str, delta: float
+) -> float:
+    """Estimate the error that rounding makes in one quotient of two losses.
+
+    Parameters
+    ----------
+    network : Network
+    x, y : ndarray
+        Checked inputs and targets.
+    scheme : {"central", "forward"}
+    delta : float
+
+    Returns
+    -------
+    float
+        A margin of 16 times u (L + ||dL/d output|| ||output||) (1 + layers) / step, where the
+        step is twice delta for central differences: an estimate, not a bound.
+    """
+    return _noise_of(_evaluate(network, x, y), scheme, delta)
+
+
+def _noise_of(base: _Base, scheme: str, delta: float) -> float:
+    rounding = float(np.finfo(np.float64).eps) / 2
+    objective, net = base.network.objective, base.network
+    if objective.custom is None:
+        loss = float(np.abs(base.losses).sum())
+    else:
+        loss = abs(custom_value(objective.custom[0], base.output, base.y))
+    magnitude = loss + _slope_times_output(base)
+    magnitude = abs(base.factor) * magnitude + abs(base.decay_term)
+    span = 2.0 * delta if scheme == "central" else delta
+    return 16.0 * (1 + len(net.layers)) * rounding * magnitude / span
+
+
+def _slope_times_output(base: _Base) -> float:
+    """How much the loss answers to a relative change of all outputs, by samples' norms."""
+    output = np.abs(base.output)
+    if base.network.objective.loss == "least_squares":
+        residual = np.abs(base.output - base.y)
+        return float(2.0 * np.sum(residual * output))
+    return float(np.sum(output))
+
+
+def _check_step(network: Network, delta: object, scheme: object) -> tuple[float, str]:
+    known = "central" if scheme is None else require_choice(scheme, "scheme", SCHEMES)
+    if delta is None:
+        return DEFAULT_DELTA, known
+    step = require_number(delta, "delta", 0.0, np.inf, "a positive finite number")
+    if step == 0.0:
+        raise OptionError("delta must be a positive finite number, not 0.0.")
+    return step, known
+
+
+def _realised_steps(
+    values: npt.NDArray[np.float64], scheme: str, delta: float
+) -> npt.NDArray[np.float64]:
+    """(theta + delta) - theta and, for central differences, (theta - delta) - theta."""
+    steps = [(values + delta) - values]
+    if scheme == "central":
+        steps.append((values - delta) - values)
+    return np.stack(steps)
+
+
+def _check_steps(network: Network, places: npt.NDArray[np.int64], steps: FloatArray) -> None:
+    lost = (steps == 0.0).any(axis=0)
+    if lost.any():
+        place = int(places[np.argmax(lost)])
+        value = float(network.parameters[place])
+        raise OptionError(
+            f"delta must change every parameter, but {entry_name(network, place)} = {value} "
+            "stays the same when it is added."
+        )
+
+
+def entry_name(network: Network, place: int) -> str:
+    """Name one entry of the parameter vector: ``weights[1][3, 17]``."""
+    for name, array in zip(network.parameter_names(), network.arrays(), strict=True):
+        if place < array.size:
+            index = ", ".join(str(int(i)) for i in np.unravel_index(place, array.shape))
+            return f"{name}[{index}]"
+        place -= array.size
+    raise IndexError(place)
+
+
+def _operations_per_entry(network: Network, batch: int, signs: int) -> list[float]:
+    """Of each layer: about half of the samples go through the layers above, and their losses."""
+    sizes = network.sizes
+    costs = []
+    for k in range(len(sizes) - 1):
+        above = sum(2.0 * sizes[m] * sizes[m + 1] for m in range(k + 2, len(sizes) - 1))
+        rank_one = 8.0 * sizes[min(k + 2, len(sizes) - 1)]
+        costs.append(signs * batch * (0.5 * (above + rank_one) + 10.0 * sizes[-1] + 10.0))
+    return costs
+
+
+def _blocking(network: Network, batch: int, max_memory: int) -> tuple[int, int]:
+    """Choose panels of a chunk and samples of a block so that all threads stay within bounds."""
+    largest = max(network.sizes[1:])
+    width = panel_width(np.empty(0))
+    fixed = 8 * BLOCK_ROWS * min(DEPTH, largest)
+    panels, samples = CHUNK_PANELS, min(SAMPLE_BLOCK, batch)
+    while True:
+        chunk = panels * width
+        needed = get_num_threads() * (
+            fixed + 8 * (largest * (samples + width + 1) + 2 * largest * chunk + 3 * chunk)
+        )
+        if needed <= max_memory:
+            return panels, samples
+        if samples > 1:
+            samples //= 2
+        elif panels > 1:
+            panels //= 2
+        else:
+            raise OptionError(
+                f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
+            )
+
+
+def _custom_totals(base: _Base, perturbed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Call a custom loss once for every perturbed network."""
+    custom = base.network.objective.custom
+    assert custom is not None
+    signs, entries = perturbed.shape[:2]
+    totals = np.empty((signs, entries))
+    for s in range(signs):
+        for e in range(entries):
+            output = perturbed[s, e]
+            if base.network.samples_axis == 0:
+                output = np.ascontiguousarray(output.T)
+            totals[s, e] = custom_value(custom[0], output, base.y)
+    return totals
+
+
+def _replay_chunk(
+    base: _Base,
+    group: UnitEntries,
+    steps: npt.NDArray[np.float64],
+    blocking: tuple[int, int],
+    operations: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Losses (signs, entries) of the perturbed networks, and flags of the entries."""
+    net, objective = base.network, base.network.objective
+    totals = np.zeros(steps.shape)
+    flagged = np.zeros(group.columns.size, np.bool_)
+    perturbed = np.empty((steps.shape[0], 0, 0, 0))
+    if objective.custom is not None:
+        shape = (*steps.shape, net.sizes[-1], base.batch)
+        by_unit = base.output if net.samples_axis == 1 else base.output.T
+        perturbed = np.ascontiguousarray(np.broadcast_to(by_unit, shape))
+    panels, samples = blocking
+    run_team(
+        lambda control: replay(
+            net.layers, net.layout == "keras", objective.code, base.batch, net.parameters,
+            base.levels, base.losses, base.targets.values, base.targets.row, base.targets.column,
+            base.targets.labels, group.units, group.starts, group.columns, steps,
+            panels, samples, control, perturbed, totals, flagged,
+        ),
+        operations,
+    )  # fmt: skip
+    if objective.custom is not None:
+        totals = _custom_totals(base, perturbed)
+    return totals * base.factor, flagged
+
+
+def _decayed(
+    base: _Base, group: UnitEntries, values: FloatArray, steps: FloatArray, losses: FloatArray
+) -> FloatArray:
+    """Add the weight decay of each perturbed network to its loss."""
+    decay = base.network.objective.weight_decay
+    if decay == 0.0:
+        return losses
+    inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], np.diff(group.starts))]
+    is_weight = group.columns < inputs
+    change = 0.5 * decay * steps * (2.0 * values + steps)
+    return np.asarray(losses + (base.decay_term + np.where(is_weight, change, 0.0)))
+
+
+def _quotients(base: _Base, losses: FloatArray, steps: FloatArray) -> FloatArray:
+    """(L(plus) - L(minus)) / (plus - minus); L(minus) is the unperturbed one if one-sided."""
+    if losses.shape[0] == 2:
+        return np.asarray((losses[0] - losses[1]) / (steps[0] - steps[1]))
+    custom = base.network.objective.custom
+    if custom is None:
+        total = 0.0
+        for loss in base.losses:  # in the order in which the kernel adds
+            total += float(loss)
+    else:
+        total = custom_value(custom[0], base.output, base.y)
+    return np.asarray((losses[0] - (total * base.factor + base.decay_term)) / steps[0])
+
+
+def _replay(
+    base: _Base,
+    entries: npt.NDArray[np.int64] | None,
+    *,
+    scheme: str,
+    delta: float,
+    max_memory: int,
+    progress: bool | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    net = base.network
+    signs = 2 if scheme == "central" else 1
+    costs = _operations_per_entry(net, base.batch, signs)
+    budget = OPERATIONS_PER_CALL
+    if net.objective.custom is not None:
+        budget = max(costs) * CUSTOM_BYTES_PER_CALL / (16.0 * base.output.size)
+    blocking = _blocking(net, base.batch, max_memory)
+    size = net.parameters.size if entries is None else entries.size
+    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    groups = (
+        all_entries(net, costs, budget)
+        if entries is None
+        else iter([grouped_by_unit(net, entries)] if entries.size else [])
+    )
+    with progress_bar(progress, size, "replay") as advance:
+        for group in groups:
+            values = net.parameters[group.places]
+            steps = _realised_steps(values, scheme, delta)
+            _check_steps(net, group.places, steps)
+            operations = budget if entries is None else max(costs) * group.places.size
+            losses, flagged = _replay_chunk(base, group, steps, blocking, operations)
+            losses = _decayed(base, group, values, steps, losses)
+            result[group.places] = _quotients(base, losses, steps)
+            kinks[group.places] = flagged
+            advance(group.places.size)
+    if entries is None:
+        return result, kinks
+    return result[entries], kinks[entries]
+
+
+def replay_entries(
+    network: Network,
+    x: FloatArray,
+    y: npt.NDArray[Any],
+    entries: npt.NDArray[np.int64] | None,
+    *,
+    scheme: str,
+    delta: float,
+    max_memory: int,
+    progress: bool | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Replay some entries of the parameter vector, or all.
+
+    Parameters
+    ----------
+    network : Network
+    x, y : ndarray
+        Checked inputs and targets.
+    entries : int64, shape (E,), or None
+        Places in ``network.parameters``, each once; None for all.
+    scheme : {"central", "forward"}
+    delta : float
+    max_memory : int
+        Bytes of scratch for all threads.
+    progress : bool or None
+
+    Returns
+    -------
+    quotients : float64, shape (E,)
+    kinks : bool, shape (E,)
+    """
+    return _replay(
+        _evaluate(network, x, y),
+        entries,
+        scheme=scheme,
+        delta=delta,
+        max_memory=max_memory,
+        progress=progress,
+    )
+
+
+def finite_differences(
+    network: Network,
+    x: FloatArray,
+    y: npt.NDArray[Any],
+    *,
+    method: str = "replay",
+    scheme: str | None = None,
+    delta: float | None = None,
+    max_memory: int = 2**30,
+    progress: bool | None = None,
+) -> Differences:
+    """Differentiate the loss numerically by every parameter.
+
+    Parameters
+    ----------
+    network : Network
+    x : ndarray, shape (n_in, batch), or (batch, n_in) where rows are examples
+    y : ndarray, in the shape of the output, or class indices of shape (batch,)
+    method : {"replay"}
+        The notebook's loop: every parameter perturbed, the loss of the perturbed network
+        evaluated in float64, the quotient of two such losses taken.
+    scheme : {"central", "forward"}, optional
+        (L(theta + delta) - L(theta - delta)) / 2 delta, the default, or
+        (L(theta + delta) - L(theta)) / delta.  The realised step is used, which differs from
+        delta by the rounding of theta + delta.
+    delta : float, optional
+        The step, 1e-6 by default; it is never changed.
+    max_memory : int
+        Bytes of scratch memory for all threads, beside the network, one forward pass and the
+        results.  It changes no bit of the result.
+    progress : bool, optional
+        None: a bar on a terminal for what takes over a second.
+
+    Returns
+    -------
+    Differences
+        Float64, also for a float32 network, whose numbers are converted exactly.
+
+    Raises
+    ------
+    DTypeError, ShapeError, NonFiniteError, OptionError
+
+    Notes
+    -----
+    The loop of notebook 7.2 of "Understanding Deep Learning" needs two forward passes for each
+    entry, O(P^2 batch).  Here an entry of layer l costs what the layers above l + 1 cost for
+    the samples in which its unit is active.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp
+    >>> net = fastbp.Network.random([2, 3, 1], seed=0)
+    >>> x, y = np.array([[1.0], [2.0]]), np.array([[0.5]])
+    >>> numerical = fastbp.finite_differences(net, x, y)
+    >>> _, exact = net.loss_and_gradients(x, y)
+    >>> bool(np.allclose(numerical.flat, exact.flat, rtol=1e-7))
+    True
+    """
+    require_choice(method, "method", METHODS)
+    step, known = _check_step(network, delta, scheme)
+    memory = check_memory(max_memory)
+    x_checked, y_checked = network.validated(x, y)
+    base = _evaluate(network, x_checked, y_checked)
+    flat, kinks = _replay(
+        base, None, scheme=known, delta=step, max_memory=memory, progress=progress
+    )
+    return Differences(network.shapes, flat, kinks, _noise_of(base, known, step))
+
+
+def check_memory(max_memory: object) -> int:
+    """Return ``max_memory`` if it is a positive number of bytes."""
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1:
+        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
+    return max_memory

@@ -1,0 +1,127 @@
+"""Which entries of the parameter vector belong to one unit: the order in which replay works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.kernels.layers import BIASES, INPUTS, OUTPUTS, WEIGHTS
+from fastbp.network import Network
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class UnitEntries:
+    """Entries grouped by unit.
+
+    Attributes
+    ----------
+    units : int64, shape (U, 2)
+        Layer and unit of each group.
+    starts : int64, shape (U + 1,)
+        Where its entries begin.
+    columns : int64, shape (E,)
+        Which input of the unit an entry weighs; n_in stands for its bias.
+    places : int64, shape (E,)
+        The entries' places in the parameter vector.
+    """
+
+    units: Integers
+    starts: Integers
+    columns: Integers
+    places: Integers
+
+
+def _places(network: Network, k: int, units: Integers, columns: Integers) -> Integers:
+    layer = network.layers[k]
+    inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
+    if network.layout == "keras":
+        weights = layer[WEIGHTS] + columns * outputs + units
+    else:
+        weights = layer[WEIGHTS] + units * inputs + columns
+    return np.where(columns == inputs, layer[BIASES] + units, weights)
+
+
+def _of_units(network: Network, k: int, first: int, last: int) -> UnitEntries:
+    """All entries of the units first..last of layer k."""
+    inputs = int(network.layers[k, INPUTS])
+    each = inputs + (1 if network.layers[k, BIASES] >= 0 else 0)
+    numbers = np.arange(first, last, dtype=np.int64)
+    units = np.stack([np.full(last - first, k, np.int64), numbers], axis=1)
+    columns = np.tile(np.arange(each, dtype=np.int64), last - first)
+    places = _places(network, k, np.repeat(numbers, each), columns)
+    starts = np.arange(last - first + 1, dtype=np.int64) * each
+    return UnitEntries(units, starts, columns, places)
+
+
+def _joined(groups: list[UnitEntries]) -> UnitEntries:
+    if len(groups) == 1:
+        return groups[0]
+    ends = np.cumsum([0] + [group.columns.size for group in groups])
+    starts = [group.starts[:-1] + end for group, end in zip(groups, ends[:-1], strict=True)]
+    return UnitEntries(
+        np.concatenate([group.units for group in groups]),
+        np.concatenate([*starts, ends[-1:]]).astype(np.int64),
+        np.concatenate([group.columns for group in groups]),
+        np.concatenate([group.places for group in groups]),
+    )
+
+
+def all_entries(network: Network, operations: list[float], budget: float) -> Iterator[UnitEntries]:
+    """Yield every entry once, in chunks of about ``budget`` operations.
+
+    Parameters
+    ----------
+    network : Network
+    operations : list of float
+        Floating-point operations that one entry of each layer costs.
+    budget : float
+        A chunk ends once it is reached, but never inside a unit.
+    """
+    groups: list[UnitEntries] = []
+    spent = 0.0
+    for k, layer in enumerate(network.layers):
+        each = operations[k] * (int(layer[INPUTS]) + 1)
+        first, outputs = 0, int(layer[OUTPUTS])
+        while first < outputs:
+            last = min(outputs, first + max(1, int((budget - spent) / each)))
+            groups.append(_of_units(network, k, first, last))
+            spent += each * (last - first)
+            first = last
+            if spent >= budget:
+                yield _joined(groups)
+                groups, spent = [], 0.0
+    if groups:
+        yield _joined(groups)
+
+
+def grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
+    """Group any entries of the parameter vector (sorted by unit, each once) for one call."""
+    layer_of, unit_of, column_of = (np.empty(places.size, np.int64) for _ in range(3))
+    for k, layer in enumerate(network.layers):
+        inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
+        inside = places - layer[WEIGHTS]
+        weights = (inside >= 0) & (inside < inputs * outputs)
+        if network.layout == "keras":
+            column_of[weights], unit_of[weights] = np.divmod(inside[weights], outputs)
+        else:
+            unit_of[weights], column_of[weights] = np.divmod(inside[weights], inputs)
+        layer_of[weights] = k
+        if layer[BIASES] >= 0:
+            inside = places - layer[BIASES]
+            biases = (inside >= 0) & (inside < outputs)
+            layer_of[biases], unit_of[biases], column_of[biases] = k, inside[biases], inputs
+    order = np.lexsort((column_of, unit_of, layer_of))
+    pairs = np.stack([layer_of[order], unit_of[order]], axis=1)
+    changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
+    begins = np.concatenate([[0], changes]) if places.size else np.empty(0, np.int64)
+    return UnitEntries(
+        pairs[begins],
+        np.concatenate([begins, [places.size]]).astype(np.int64),
+        column_of[order],
+        places[order],
+    )
