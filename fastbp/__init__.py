@@ -1,4 +1,4 @@
-"""fastbp: is my backward pass right?
+"""fastbp answers one question: is my backward pass right.
 
 Compiled backpropagation for ReLU networks and a finite-difference check of every parameter.
 Everything public is here; a name is imported when it is first used, so that ``fastbp --help``

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.entries import UnitEntries, all_entries, grouped_by_unit
+from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
 from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.backprop import FORWARD, LOSS
-from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.replay import replay
 from fastbp.kernels.simd import panel_width
-from fastbp.losses import NO_LABELS, Targets, kernel_targets
-from fastbp.network import Network, Workspace, copy_level, custom_value
+from fastbp.losses import Targets, kernel_targets
+from fastbp.network import Network, custom_value
+from fastbp.passes import Passes
 from fastbp.progress import progress_bar
 from fastbp.threads import get_num_threads, run_team
-from fastbp.validate import FloatArray, require_choice, require_finite, require_number
+from fastbp.validate import FloatArray, require_choice, require_number
 
 METHODS = ("replay",)
 SCHEMES = ("central", "forward")
@@ -52,7 +52,11 @@ class Differences(Gradients):
     right: None = None
 
     def __init__(
-        self, shapes: Shapes, flat: npt.NDArray[np.float64], kinks: npt.NDArray[np.bool_], bar: float
+        self,
+        shapes: Shapes,
+        flat: npt.NDArray[np.float64],
+        kinks: npt.NDArray[np.bool_],
+        bar: float,
     ) -> None:
         super().__init__(shapes, flat)
         self._kinks = kinks if kinks.any() else None
@@ -75,7 +79,7 @@ class _Base:
 
     network: Network
     levels: npt.NDArray[np.float64]
-    losses: npt.NDArray[np.float64]
+    losses: npt.NDArray[np.float64]  # of each sample, and their sum
     output: FloatArray
     targets: Targets
     y: npt.NDArray[Any]
@@ -108,25 +112,19 @@ def _evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> _Base:
     net = _in_float64(network)
     x = x.astype(np.float64, copy=False)
     y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-    batch = net.batch_of(x)
-    work = Workspace(net, batch)
+    work = Passes(net, net.batch_of(x))
     kept = np.empty_like(work.activations)
-    custom = net.objective.custom
-    if custom is None:
-        net.run_passes(FORWARD | LOSS, x, y, work, kept=kept)
-        targets = kernel_targets(y, 1 - net.samples_axis, net.dtype)
-    else:
-        net.run_passes(FORWARD, x, None, work, kept=kept)
-        targets = Targets(np.empty(0), 0, 0, NO_LABELS)
+    custom = net.objective.custom is not None
+    if custom:
+        work.forward(x, kept)
         work.losses[:] = 0.0
-    rows = [x if net.samples_axis == 1 else x.T]
-    rows += [
-        copy_level(kept, int(layer[UNITS_OUT]), int(layer[OUTPUTS]), work, 0)
-        for layer in net.layers
-    ]
+    else:
+        work.run(FORWARD | LOSS, x, y, kept=kept)
+    targets = kernel_targets(None if custom else y, work.features_axis, work.empty)
+    rows = [x if work.features_axis == 0 else x.T]
+    rows += [work.level(kept, k, 0) for k in range(len(net.layers))]
     levels = np.concatenate([part.reshape(-1) for part in rows])
-    output = rows[-1] if net.samples_axis == 1 else np.ascontiguousarray(rows[-1].T)
-    return _Base(net, levels, work.losses, output, targets, y, batch, net.decay_term())
+    return _Base(net, levels, work.losses, work.output(), targets, y, work.batch, net.decay_term())
 
 
 def quotient_noise(
@@ -155,7 +153,7 @@ def _noise_of(base: _Base, scheme: str, delta: float) -> float:
     rounding = float(np.finfo(np.float64).eps) / 2
     objective, net = base.network.objective, base.network
     if objective.custom is None:
-        loss = float(np.abs(base.losses).sum())
+        loss = float(np.abs(base.losses[:-1]).sum())
     else:
         loss = abs(custom_value(objective.custom[0], base.output, base.y))
     magnitude = loss + _slope_times_output(base)
@@ -173,7 +171,7 @@ def _slope_times_output(base: _Base) -> float:
     return float(np.sum(output))
 
 
-def _check_step(network: Network, delta: object, scheme: object) -> tuple[float, str]:
+def _check_step(delta: object, scheme: object) -> tuple[float, str]:
     known = "central" if scheme is None else require_choice(scheme, "scheme", SCHEMES)
     if delta is None:
         return DEFAULT_DELTA, known
@@ -279,24 +277,25 @@ def _replay_chunk(
         shape = (*steps.shape, net.sizes[-1], base.batch)
         by_unit = base.output if net.samples_axis == 1 else base.output.T
         perturbed = np.ascontiguousarray(np.broadcast_to(by_unit, shape))
-    panels, samples = blocking
-    run_team(
-        lambda control: replay(
-            net.layers, net.layout == "keras", objective.code, base.batch, net.parameters,
-            base.levels, base.losses, base.targets.values, base.targets.row, base.targets.column,
-            base.targets.labels, group.units, group.starts, group.columns, steps,
-            panels, samples, control, perturbed, totals, flagged,
-        ),
-        operations,
+    targets, target_row, target_column, labels = base.targets
+    arguments = (
+        net.layers, net.layout == "keras", net.relu_at_zero, objective.code, base.batch,
+        net.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
+        group.units, group.starts, group.columns, steps, *blocking, perturbed, totals, flagged,
     )  # fmt: skip
+    run_team(replay, arguments, operations)
     if objective.custom is not None:
         totals = _custom_totals(base, perturbed)
     return totals * base.factor, flagged
 
 
 def _decayed(
-    base: _Base, group: UnitEntries, values: FloatArray, steps: FloatArray, losses: FloatArray
-) -> FloatArray:
+    base: _Base,
+    group: UnitEntries,
+    values: npt.NDArray[np.float64],
+    steps: npt.NDArray[np.float64],
+    losses: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
     """Add the weight decay of each perturbed network to its loss."""
     decay = base.network.objective.weight_decay
     if decay == 0.0:
@@ -304,21 +303,21 @@ def _decayed(
     inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], np.diff(group.starts))]
     is_weight = group.columns < inputs
     change = 0.5 * decay * steps * (2.0 * values + steps)
-    return np.asarray(losses + (base.decay_term + np.where(is_weight, change, 0.0)))
+    return losses + (base.decay_term + np.where(is_weight, change, 0.0))
 
 
 def _quotients(base: _Base, losses: FloatArray, steps: FloatArray) -> FloatArray:
     """(L(plus) - L(minus)) / (plus - minus); L(minus) is the unperturbed one if one-sided."""
     if losses.shape[0] == 2:
-        return np.asarray((losses[0] - losses[1]) / (steps[0] - steps[1]))
+        with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
+            return np.asarray((losses[0] - losses[1]) / (steps[0] - steps[1]))
     custom = base.network.objective.custom
     if custom is None:
-        total = 0.0
-        for loss in base.losses:  # in the order in which the kernel adds
-            total += float(loss)
+        total = float(base.losses[-1])  # added in the same order as the perturbed ones
     else:
         total = custom_value(custom[0], base.output, base.y)
-    return np.asarray((losses[0] - (total * base.factor + base.decay_term)) / steps[0])
+    with np.errstate(invalid="ignore"):
+        return np.asarray((losses[0] - (total * base.factor + base.decay_term)) / steps[0])
 
 
 def _replay(
@@ -331,25 +330,23 @@ def _replay(
     progress: bool | None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     net = base.network
-    signs = 2 if scheme == "central" else 1
-    costs = _operations_per_entry(net, base.batch, signs)
-    budget = OPERATIONS_PER_CALL
-    if net.objective.custom is not None:
-        budget = max(costs) * CUSTOM_BYTES_PER_CALL / (16.0 * base.output.size)
+    costs = np.array(_operations_per_entry(net, base.batch, 2 if scheme == "central" else 1))
     blocking = _blocking(net, base.batch, max_memory)
-    size = net.parameters.size if entries is None else entries.size
-    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    if net.objective.custom is not None and entries is None:
+        entries = np.arange(net.parameters.size)
     groups = (
-        all_entries(net, costs, budget)
+        all_entries(net, costs.tolist(), OPERATIONS_PER_CALL)
         if entries is None
-        else iter([grouped_by_unit(net, entries)] if entries.size else [])
+        else chosen_entries(net, entries, _most_entries(base, float(costs.max()), max_memory))
     )
+    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    size = net.parameters.size if entries is None else entries.size
     with progress_bar(progress, size, "replay") as advance:
         for group in groups:
             values = net.parameters[group.places]
             steps = _realised_steps(values, scheme, delta)
             _check_steps(net, group.places, steps)
-            operations = budget if entries is None else max(costs) * group.places.size
+            operations = float(costs[group.units[:, 0]] @ np.diff(group.starts))
             losses, flagged = _replay_chunk(base, group, steps, blocking, operations)
             losses = _decayed(base, group, values, steps, losses)
             result[group.places] = _quotients(base, losses, steps)
@@ -358,6 +355,15 @@ def _replay(
     if entries is None:
         return result, kinks
     return result[entries], kinks[entries]
+
+
+def _most_entries(base: _Base, operations: float, max_memory: int) -> int:
+    """Entries of one call: as many as keep it short, and a custom loss's outputs small."""
+    most = max(1, int(OPERATIONS_PER_CALL / operations))
+    if base.network.objective.custom is not None:
+        room = min(max_memory, CUSTOM_BYTES_PER_CALL) // 2  # the outputs, and a copy of one
+        most = max(1, min(most, room // (16 * base.output.size)))
+    return most
 
 
 def replay_entries(
@@ -460,7 +466,7 @@ def finite_differences(
     True
     """
     require_choice(method, "method", METHODS)
-    step, known = _check_step(network, delta, scheme)
+    step, known = _check_step(delta, scheme)
     memory = check_memory(max_memory)
     x_checked, y_checked = network.validated(x, y)
     base = _evaluate(network, x_checked, y_checked)
@@ -472,6 +478,8 @@ def finite_differences(
 
 def check_memory(max_memory: object) -> int:
     """Return ``max_memory`` if it is a positive number of bytes."""
-    if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1:
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int | np.integer):
         raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
-    return max_memory
+    if max_memory < 1:
+        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
+    return int(max_memory)

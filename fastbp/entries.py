@@ -43,7 +43,8 @@ def _places(network: Network, k: int, units: Integers, columns: Integers) -> Int
         weights = layer[WEIGHTS] + columns * outputs + units
     else:
         weights = layer[WEIGHTS] + units * inputs + columns
-    return np.where(columns == inputs, layer[BIASES] + units, weights)
+    places: Integers = np.where(columns == inputs, layer[BIASES] + units, weights)
+    return places
 
 
 def _of_units(network: Network, k: int, first: int, last: int) -> UnitEntries:
@@ -99,8 +100,14 @@ def all_entries(network: Network, operations: list[float], budget: float) -> Ite
         yield _joined(groups)
 
 
-def grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
-    """Group any entries of the parameter vector (sorted by unit, each once) for one call."""
+def chosen_entries(network: Network, places: Integers, most: int) -> Iterator[UnitEntries]:
+    """Yield the entries at ``places``, at most so many at a time."""
+    for first in range(0, places.size, most):
+        yield _grouped_by_unit(network, places[first : first + most])
+
+
+def _grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
+    """Sort any entries of the parameter vector (each named once) by unit."""
     layer_of, unit_of, column_of = (np.empty(places.size, np.int64) for _ in range(3))
     for k, layer in enumerate(network.layers):
         inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
@@ -118,7 +125,7 @@ def grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
     order = np.lexsort((column_of, unit_of, layer_of))
     pairs = np.stack([layer_of[order], unit_of[order]], axis=1)
     changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1
-    begins = np.concatenate([[0], changes]) if places.size else np.empty(0, np.int64)
+    begins = np.concatenate([[0], changes])
     return UnitEntries(
         pairs[begins],
         np.concatenate([begins, [places.size]]).astype(np.int64),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from fastbp.passes import Passes
+
+
+# A tuple, since an assignment to an element of a list of views would change nothing.
+Views = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,21 @@ class Shapes:
     bias_offsets: tuple[int, ...] = ()
     size: int = 0
 
-    def weight_views(self, flat: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    def weight_views(self, flat: npt.NDArray[Any]) -> Views:
         """Views of the weights in ``flat``."""
-        return [
+        return tuple(
             flat[at : at + rows * columns].reshape(rows, columns)
             for at, (rows, columns) in zip(self.weight_offsets, self.weights, strict=True)
-        ]
+        )
 
-    def bias_views(self, flat: npt.NDArray[Any]) -> list[npt.NDArray[Any]] | None:
+    def bias_views(self, flat: npt.NDArray[Any]) -> Views | None:
         """Views of the biases in ``flat``, or None where there are none."""
         if self.biases is None:
             return None
-        return [
+        return tuple(
             flat[at : at + shape[0]].reshape(shape)
             for at, shape in zip(self.bias_offsets, self.biases, strict=True)
-        ]
+        )
 
     def names(self) -> list[str]:
         """Names of the arrays in the order of the flat vector."""
@@ -66,7 +73,7 @@ class Gradients:
     ----------
     flat : ndarray, shape (parameters,)
         All of them, in the order of ``Network.parameters``.
-    weights, biases : list of ndarray
+    weights, biases : tuple of ndarray
         Views of ``flat`` in the shapes that the user gave; ``biases`` is None without biases.
     inputs : ndarray or None
         dL/dx in the shape of x, where it was asked for.
@@ -76,17 +83,17 @@ class Gradients:
         self, shapes: Shapes, flat: npt.NDArray[Any], inputs: npt.NDArray[Any] | None = None
     ) -> None:
         self.shapes = shapes
-        self._workspace: object = None
+        self.passes: Passes | None = None  # scratch memory for the next call with ``out=``
         self.flat = flat
         self.inputs = inputs
 
     @property
-    def weights(self) -> list[npt.NDArray[Any]]:
+    def weights(self) -> Views:
         """Views of the part of each layer's weights."""
         return self.shapes.weight_views(self.flat)
 
     @property
-    def biases(self) -> list[npt.NDArray[Any]] | None:
+    def biases(self) -> Views | None:
         """Views of the part of each layer's biases, or None."""
         return self.shapes.bias_views(self.flat)
 

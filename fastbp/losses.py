@@ -66,7 +66,7 @@ class Objective:
     @property
     def code(self) -> int:
         """The number by which kernels know the loss."""
-        return CODES[self.loss] if isinstance(self.loss, str) else CUSTOM
+        return int(CODES[self.loss]) if isinstance(self.loss, str) else int(CUSTOM)
 
     @property
     def custom(self) -> CustomLoss | None:
@@ -84,14 +84,8 @@ class Objective:
         return self.scale / counts[self.reduction]
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Targets as a kernel takes them: a flat array with strides, or class indices."""
-
-    values: npt.NDArray[Any]
-    row: int
-    column: int
-    labels: npt.NDArray[np.int64]
+# Targets as a kernel takes them: flat values, strides of units and samples, class indices.
+Targets = tuple[npt.NDArray[Any], int, int, npt.NDArray[np.int64]]
 
 
 def takes_labels(objective: Objective, y: object) -> bool:
@@ -178,10 +172,14 @@ def check_targets(
     return floats
 
 
-def kernel_targets(y: npt.NDArray[Any], classes_axis: int, dtype: np.dtype[Any]) -> Targets:
-    """Lay checked targets out for a kernel that computes in ``dtype``."""
+def kernel_targets(
+    y: npt.NDArray[Any] | None, classes_axis: int, empty: npt.NDArray[Any]
+) -> Targets:
+    """Lay checked targets out for a kernel; ``empty`` has the type in which it computes."""
+    if y is None:
+        return empty, 0, 0, NO_LABELS
     if y.dtype.kind in "iu":
-        return Targets(np.empty(0, dtype), 0, 0, y.astype(np.int64))
+        return empty, 0, 0, y.astype(np.int64)
     flat, first, second = flat_view(y)
     row, column = (first, second) if classes_axis == 0 else (second, first)
-    return Targets(flat, row, column, NO_LABELS)
+    return flat, row, column, NO_LABELS

@@ -10,16 +10,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
+import numpy as np
+
 from fastbp.errors import OptionError
-from fastbp.kernels.team import STOP, new_control
+from fastbp.kernels.compile import JIT_DISABLED
+from fastbp.kernels.team import STOP, new_control, spent_control
 
 # Floating-point operations below which waking a second thread (30-50 us) does not pay.
 SERIAL_OPERATIONS = 4e6
-# Above about a tenth of a second the calling thread waits in Python, where Ctrl-C reaches it.
-INTERRUPTIBLE_OPERATIONS = 5e9
+# Above about a twentieth of a second the calling thread waits in Python, where Ctrl-C reaches it.
+INTERRUPTIBLE_OPERATIONS = 2e9
 SECONDS_BETWEEN_LOOKS = 0.1  # for signals, on systems where a lock cannot be interrupted
 
 
@@ -116,9 +119,11 @@ def get_num_threads() -> int:
     return _POOL.threads
 
 
-def _submit(executor: ThreadPoolExecutor, task: Callable[[], object]) -> Future[object] | None:
+def _submit(
+    kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...]
+) -> Future[object] | None:
     try:
-        return executor.submit(task)
+        return _POOL.helpers().submit(kernel, control, *arguments)
     except RuntimeError:  # shut down by a resize, or as the interpreter ends: fewer hands
         return None
 
@@ -126,14 +131,10 @@ def _submit(executor: ThreadPoolExecutor, task: Callable[[], object]) -> Future[
 def _wait_in_python(futures: list[Future[object]], control: Any) -> None:
     """Wait where signals are seen; on any exception stop the kernels and let them end."""
     try:
+        while wait(futures, timeout=SECONDS_BETWEEN_LOOKS).not_done:
+            pass
         for future in futures:
-            while True:
-                try:
-                    future.result(timeout=SECONDS_BETWEEN_LOOKS)
-                    break
-                except TimeoutError:
-                    if future.done():
-                        raise
+            future.result()
     except BaseException:
         control[STOP] = 1
         for future in futures:
@@ -142,30 +143,38 @@ def _wait_in_python(futures: list[Future[object]], control: Any) -> None:
         raise
 
 
-def run_team(task: Callable[[Any], object], operations: float) -> Any:
-    """Run ``task(control)`` on as many threads as its floating-point operations deserve.
+def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operations: float) -> Any:
+    """Run ``kernel(control, *arguments)`` on as many threads as its operations deserve.
 
     Parameters
     ----------
-    task : callable
-        Calls a kernel that shares its work through ``control``; every thread makes the same
-        call.
+    kernel : callable
+        Shares its work through ``control``; every thread makes the same call.
+    arguments : tuple
     operations : float
-        An estimate.  It decides who computes, never what is computed.
+        Floating-point operations, estimated.  They decide who computes, never what.
+
+    Returns
+    -------
+    int64 ndarray
+        The control block, for the flags that the kernel has set.
     """
     control = new_control()
-    if operations < SERIAL_OPERATIONS:
-        task(control)
-        return control
-    threads = _POOL.threads
-    executor = _POOL.helpers()
-    if operations > INTERRUPTIBLE_OPERATIONS:
-        submitted = [_submit(executor, lambda: task(control)) for _ in range(threads)]
-        futures = [future for future in submitted if future is not None]
-        if futures:
-            _wait_in_python(futures, control)
-            return control
-    for _ in range(threads - 1):
-        _submit(executor, lambda: task(control))
-    task(control)
+    if JIT_DISABLED:  # plain Python has no atomic tickets, and NumPy would warn of overflow
+        with np.errstate(all="ignore"):
+            kernel(control, *arguments)
+    elif operations < SERIAL_OPERATIONS:
+        kernel(control, *arguments)
+    elif operations < INTERRUPTIBLE_OPERATIONS:
+        for _ in range(_POOL.threads - 1):
+            _submit(kernel, control, arguments)
+        kernel(control, *arguments)
+    else:
+        kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
+        futures = [_submit(kernel, control, arguments) for _ in range(_POOL.threads)]
+        submitted = [future for future in futures if future is not None]
+        if submitted:
+            _wait_in_python(submitted, control)
+        else:
+            kernel(control, *arguments)
     return control

@@ -16,9 +16,11 @@ FLOAT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 def require_array(value: object, name: str) -> npt.NDArray[Any]:
     """Return ``value`` if it is a NumPy array; nothing else is converted."""
-    if not isinstance(value, np.ndarray):
-        raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
-    return value
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.memmap):
+        return np.asarray(value)
+    raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
 
 
 def require_floats(value: object, name: str) -> FloatArray:
@@ -71,6 +73,13 @@ def require_number(value: object, name: str, low: float, high: float, expected: 
     return number
 
 
+def require_integer(value: object, name: str, low: int) -> int:
+    """Return an integer (of Python or NumPy) of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise OptionError(f"{name} must be an integer of at least {low}, not {value!r}.")
+    return int(value)
+
+
 def require_choice(value: object, name: str, known: Sequence[str]) -> str:
     """Return ``value`` if it is one of the known names."""
     if not isinstance(value, str) or value not in known:
@@ -85,7 +94,10 @@ def flat_view(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
     A view where the array is contiguous either way and writable, else a copy: kernels know
     one type of array only (a read-only or strided one would compile them again).
     """
-    if not array.flags.writeable or not (array.flags.c_contiguous or array.flags.f_contiguous):
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable:
+        return array.ravel(), array.shape[1], 1
+    if not flags.writeable or not flags.f_contiguous:
         array = np.array(array, order="C")
     if array.flags.c_contiguous:
         return array.reshape(-1), array.shape[1], 1

@@ -48,12 +48,14 @@ def zero_times(count, array, at):
 
 
 @kernel
-def add_bias(rows, panels, relu, biases, bias_at, keep, kept, level, at, panel_step):
+def add_bias(rows, panels, vectors, relu, biases, bias_at, keep, kept, level, at, panel_step):
     """Add the bias to a block of pre-activations, keep a copy if asked, apply the ReLU.
 
-    Shapes: rows are NR apart, panels ``panel_step``.  Returns 0 * f summed over the block.
+    Shapes: rows are NR apart, panels ``panel_step``.  With ``vectors`` = 1 the second half of a
+    panel stays zero.  Returns 0 * f summed over the block.
     """
     width = panel_width(level)
+    used = width * vectors // VECTORS
     zero = level.dtype.type(0)
     alarm = zero
     for panel in range(panels):
@@ -61,7 +63,7 @@ def add_bias(rows, panels, relu, biases, bias_at, keep, kept, level, at, panel_s
         if bias_at >= 0:
             for r in range(rows):
                 bias = biases[bias_at + r]
-                for lane in range(width):
+                for lane in range(used):
                     level[start + r * width + lane] += bias
         alarm += zero_times(rows * width, level, start)
         if keep:
@@ -121,7 +123,7 @@ def forward_layer_block(
     )  # fmt: skip
     bias_at = layer[BIASES] + row if layer[BIASES] >= 0 else -1
     return add_bias(
-        rows, panels, relu, parameters, bias_at, keep, kept, activations, target,
+        rows, panels, vectors, relu, parameters, bias_at, keep, kept, activations, target,
         outputs * width,
     )  # fmt: skip
 
@@ -175,7 +177,7 @@ def pack_transposed(first, last, batch, level_units, level, level_at, packed):
 
 
 @kernel
-def pack_rows(first, last, batch, pitch, level_units, level, level_at, rows):
+def pack_rows(first, last, pitch, level_units, level, level_at, rows):
     """Copy units first..last of a level to rows of all their samples: rows[unit, sample]."""
     width = panel_width(level)
     for unit in range(first, last):
@@ -211,7 +213,7 @@ def pack_operands_block(
         if transposed:
             pack_transposed(first, last, batch, outputs, sensitivities, s_at, right)
         else:
-            pack_rows(first, last, batch, pitch, outputs, sensitivities, s_at, left)
+            pack_rows(first, last, pitch, outputs, sensitivities, s_at, left)
         if layer[BIASES] >= 0:
             width = panel_width(sensitivities)
             for unit in range(first, last):
@@ -224,7 +226,7 @@ def pack_operands_block(
         first = (block - output_blocks) * PACK_ROWS
         last = min(inputs, first + PACK_ROWS)
         if transposed:
-            pack_rows(first, last, batch, pitch, inputs, activations, h_at, left)
+            pack_rows(first, last, pitch, inputs, activations, h_at, left)
         else:
             pack_transposed(first, last, batch, inputs, activations, h_at, right)
 
@@ -356,17 +358,19 @@ def losses_of_panel(
 
 @kernel(entry=True)
 def passes(
-    stages, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted, keep,
-    parameters, x, x_row, x_column, targets, target_row, target_column, labels,
-    control, activations, kept, sensitivities, left, right, losses, gradient, input_gradient, g_row, g_column,
+    control, stages, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted,
+    keep, parameters, x, x_row, x_column, targets, target_row, target_column, labels,
+    activations, kept, sensitivities, left, right, losses, gradient, input_gradient, g_row,
+    g_column,
 ):  # fmt: skip
     """Run the asked stages (FORWARD, LOSS, BACKWARD) of a network, as one of a team of threads.
 
     Shapes: x (n_in, batch) and targets (n_out, batch) by strides, labels (batch,) or empty;
     activations (units of all levels * pitch,), kept the same or empty; sensitivities (2,
     largest level * pitch); left (largest level * pitch,), right (largest level rounded up to
-    NR, batch); losses (batch,) float64; gradient as parameters; input_gradient (n_in, batch)
-    by strides g_row, g_column.  6 P batch operations for all stages.
+    NR, batch); losses (batch + 1,) float64, the last for their sum;
+    gradient as parameters; input_gradient (n_in, batch) by strides g_row, g_column.
+    6 P batch operations for all stages.
 
     Without LOSS, BACKWARD expects s[K] in the half of ``sensitivities`` that K has by parity.
     """
@@ -447,6 +451,15 @@ def passes(
             report_done(control)
             ticket = draw_ticket(control)
         start = end
+        end = start + 1
+        while ticket < end:
+            if wait_until_done(control, start):
+                losses[batch] = 0.0
+                for sample in range(batch):
+                    losses[batch] += losses[sample]
+            report_done(control)
+            ticket = draw_ticket(control)
+        start = end
 
     if stages & BACKWARD:
         for k in range(count - 1, -1, -1):
@@ -479,9 +492,7 @@ def passes(
             through = panels_of(layer[INPUTS], BLOCK_ROWS) * groups if wanted else 0
             rows = layer[INPUTS] if transposed else layer[OUTPUTS]
             columns = layer[OUTPUTS] if transposed else layer[INPUTS]
-            end = (
-                start + through + panels_of(rows, BLOCK_ROWS) * panels_of(columns, GROUP * width)
-            )
+            end = start + through + panels_of(rows, BLOCK_ROWS) * panels_of(columns, GROUP * width)
             while ticket < end:
                 if wait_until_done(control, start):
                     block = ticket - start

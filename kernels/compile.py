@@ -15,6 +15,8 @@ from typing import Any
 import numba
 from numba import types
 
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
 # Sums may be reordered into vectors and products contracted into FMAs; NaN and infinity keep
 # their meaning ("fast" would include nnan and ninf, under which isnan finds nothing).
 REASSOCIATE = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})

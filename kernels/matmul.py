@@ -147,7 +147,7 @@ def pack_panels(first, last, columns, b, b_at, b_row, b_column, packed, packed_a
 
 
 @kernel(entry=True)
-def product(m, n, depth, a, a_row, a_column, b, b_row, b_column, control, packed, c):
+def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed, c):
     """C = A B by a team of threads; a transposed operand is one with its strides exchanged.
 
     Shapes: A (m, depth), B (depth, n), by strides in flat arrays; C (m, n), contiguous rows;
@@ -187,8 +187,19 @@ def product(m, n, depth, a, a_row, a_column, b, b_row, b_column, control, packed
 
 
 @kernel(reassociate=True)
-def dot(count, a, a_at, b, b_at):
+def long_dot(count, a, a_at, b, b_at):
     """Sum of a[k] b[k], reordered into vectors."""
+    total = a.dtype.type(0)
+    for k in range(count):
+        total += a[a_at + k] * b[b_at + k]
+    return total
+
+
+@kernel
+def dot(count, a, a_at, b, b_at):
+    """Sum of a[k] b[k]: in order if it is short, where vectors gain nothing."""
+    if count > 16:
+        return long_dot(count, a, a_at, b, b_at)
     total = a.dtype.type(0)
     for k in range(count):
         total += a[a_at + k] * b[b_at + k]

@@ -19,7 +19,7 @@ from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .loss import CUSTOM, sample_loss
 from .matmul import BLOCK_ROWS, DEPTH, multiply_block, panels_of
 from .simd import MR, VECTORS, panel_width
-from .team import draw_ticket, report_done, wait_until_done
+from .team import draw_ticket, report_done, stopped, wait_until_done
 
 
 @kernel(inline=True)
@@ -27,6 +27,12 @@ def feeding(levels, at, is_input):
     """What a level passes on to the next layer: the input itself, or its ReLU."""
     value = levels[at]
     return value if is_input or value > 0 else 0.0
+
+
+@kernel(inline=True)
+def mask(f, at_zero):
+    """Derivative of the ReLU under the network's convention at exactly 0."""
+    return 1.0 if f > 0 else (at_zero if f == 0 else 0.0)
 
 
 @kernel
@@ -60,8 +66,8 @@ def find_moving_samples(
 
 @kernel
 def perturb_unit(
-    start, count, moving, movers, batch, f_at, h_at, is_input, relu, entry, inputs, columns, steps,
-    levels, delta, flips, sample_of,
+    start, count, moving, movers, batch, f_at, h_at, is_input, relu, at_zero, entry, inputs,
+    columns, steps, levels, delta, flips, sample_of,
 ):  # fmt: skip
     """Fill in, for ``count`` columns from ``start``, how far the unit moves and in which sample.
 
@@ -79,7 +85,7 @@ def perturb_unit(
         after = before + step * h
         sample_of[c] = n
         if relu:
-            flips[c] = (after > 0) != (before > 0)
+            flips[c] = mask(after, at_zero) != mask(before, at_zero)
             delta[c] = max(after, 0.0) - max(before, 0.0)
         else:
             flips[c] = False
@@ -88,7 +94,7 @@ def perturb_unit(
 
 @kernel
 def gather_front(units, batch, at, moving, movers, levels, pitch, front):
-    """Copy the moving samples of a level to rows that go round: any NR neighbours are contiguous."""
+    """Copy the moving samples of a level to rows that go round, any NR neighbours contiguous."""
     for p in range(units):
         row = at + p * batch
         for c in range(pitch):
@@ -96,7 +102,9 @@ def gather_front(units, batch, at, moving, movers, levels, pitch, front):
 
 
 @kernel
-def update_panel(units, hidden, shift, column, pitch, front, delta, flips, place, panel, at):
+def update_panel(
+    units, hidden, at_zero, shift, column, pitch, front, delta, flips, place, panel, at
+):
     """Rank-1 update of one panel of pre-activations, its masks compared, its ReLU taken.
 
     front rows begin at ``shift``; column (units,) is the weight of the moved unit.
@@ -110,14 +118,25 @@ def update_panel(units, hidden, shift, column, pitch, front, delta, flips, place
             before = front[row + lane]
             after = before + weight * delta[place + lane]
             if hidden:
-                flips[place + lane] |= (after > 0) != (before > 0)
+                flips[place + lane] |= mask(after, at_zero) != mask(before, at_zero)
                 after = max(after, 0.0)
             panel[target + lane] = after
 
 
 @kernel
 def finish_layer(
-    units, hidden, panels, batch, level_at, bias_at, parameters, levels, sample_of, flips, result
+    units,
+    hidden,
+    at_zero,
+    panels,
+    batch,
+    level_at,
+    bias_at,
+    parameters,
+    levels,
+    sample_of,
+    flips,
+    result,
 ):
     """Add the bias to the products of one layer; if hidden compare masks and take the ReLU."""
     width = panel_width(result)
@@ -130,7 +149,8 @@ def finish_layer(
                 after = result[at + lane] + bias
                 if hidden:
                     place = panel * width + lane
-                    flips[place] |= (after > 0) != (levels[row + sample_of[place]] > 0)
+                    before = levels[row + sample_of[place]]
+                    flips[place] |= mask(after, at_zero) != mask(before, at_zero)
                     after = max(after, 0.0)
                 result[at + lane] = after
 
@@ -173,7 +193,8 @@ def add_losses(
 
 @kernel
 def replay_unit(
-    k, unit, entry, end, layers, transposed, loss, batch, parameters, levels, base,
+    control, k, unit, entry, end, layers, transposed, at_zero, loss, batch,
+    parameters, levels, base,
     targets, target_row, target_column, labels, columns, steps, chunk_panels, sample_block,
     moving, reach, front, column, delta, flips, sample_of, strips, here, there,
     perturbed, totals, flagged,
@@ -218,19 +239,22 @@ def replay_unit(
         )
         total = (end - entry) * signs * movers
         for start in range(0, total, chunk_panels * width):
+            if stopped(control):
+                return
             count = min(chunk_panels * width, total - start)
             panels = panels_of(count, width)
             perturb_unit(
                 start, min(panels * width, total - start), moving, movers, batch, f_at, h_at,
-                k == 0, relu, entry, inputs, columns, steps, levels, delta, flips, sample_of,
+                k == 0, relu, at_zero, entry, inputs, columns, steps, levels, delta, flips,
+                sample_of,
             )  # fmt: skip
             for c in range(count, panels * width):
                 delta[c] = 0.0
                 sample_of[c] = moving[0]
             for panel in range(panels):
                 update_panel(
-                    units, m < last_layer, (start + panel * width) % movers, column, pitch, front,
-                    delta, flips, panel * width, here, panel * units * width,
+                    units, m < last_layer, at_zero, (start + panel * width) % movers, column, pitch,
+                    front, delta, flips, panel * width, here, panel * units * width,
                 )  # fmt: skip
             now, then = here, there
             for layer in range(m + 1, last_layer + 1):
@@ -244,7 +268,8 @@ def replay_unit(
                         then, r * width, width, outputs * width,
                     )  # fmt: skip
                 finish_layer(
-                    outputs, layer < last_layer, panels, batch, layers[layer, UNITS_OUT] * batch,
+                    outputs, layer < last_layer, at_zero, panels, batch,
+                    layers[layer, UNITS_OUT] * batch,
                     layers[layer, BIASES], parameters, levels, sample_of, flips, then,
                 )  # fmt: skip
                 now, then = then, now
@@ -257,9 +282,9 @@ def replay_unit(
 
 @kernel(entry=True)
 def replay(
-    layers, transposed, loss, batch, parameters, levels, base,
+    control, layers, transposed, at_zero, loss, batch, parameters, levels, base,
     targets, target_row, target_column, labels, units, starts, columns, steps,
-    chunk_panels, sample_block, control, perturbed, totals, flagged,
+    chunk_panels, sample_block, perturbed, totals, flagged,
 ):  # fmt: skip
     """Compute the summed loss for every asked entry and step, as one of a team of threads.
 
@@ -289,8 +314,8 @@ def replay(
     while ticket < units.shape[0]:
         if wait_until_done(control, 0):
             replay_unit(
-                units[ticket, 0], units[ticket, 1], starts[ticket], starts[ticket + 1],
-                layers, transposed, loss, batch, parameters, levels, base,
+                control, units[ticket, 0], units[ticket, 1], starts[ticket], starts[ticket + 1],
+                layers, transposed, at_zero, loss, batch, parameters, levels, base,
                 targets, target_row, target_column, labels, columns, steps,
                 chunk_panels, sample_block, moving, reach, front, column, delta, flips, sample_of,
                 strips, here, there, perturbed, totals, flagged,

@@ -136,10 +136,8 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
 
 
 def _make_tile(rows: int, vectors: int) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def tile(
-        typingctx, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, accumulate
-    ):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def tile(typingctx, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, accumulate):
         n = types.intp
         signature = types.void(n, a, n, n, n, b, n, c, n, n, n)
 

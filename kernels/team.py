@@ -33,8 +33,8 @@ def _add_and_fetch(control: Any, index: int, amount: int) -> int:
     return before
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _atomic_add(typingctx, control, index, amount):  # type: ignore[no-untyped-def]
+@intrinsic
+def _atomic_add(typingctx, control, index, amount):
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, position, value = arguments
         data = context.make_array(signature.args[0])(context, builder, array).data
@@ -43,8 +43,8 @@ def _atomic_add(typingctx, control, index, amount):  # type: ignore[no-untyped-d
     return types.int64(control, types.intp, types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _atomic_load(typingctx, control, index):  # type: ignore[no-untyped-def]
+@intrinsic
+def _atomic_load(typingctx, control, index):
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, position = arguments
         data = context.make_array(signature.args[0])(context, builder, array).data
@@ -53,8 +53,8 @@ def _atomic_load(typingctx, control, index):  # type: ignore[no-untyped-def]
     return types.int64(control, types.intp), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _give_way(typingctx):  # type: ignore[no-untyped-def]
+@intrinsic
+def _give_way(typingctx):
     """Let another thread have the core (nothing on Windows, where libc has no such call)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -115,6 +115,12 @@ def wait_until_done(control, blocks):
 
 
 @kernel(inline=True)
+def stopped(control):
+    """Tell whether the call is to end early: long blocks look between their parts."""
+    return _load(control, STOP) != 0
+
+
+@kernel(inline=True)
 def stop_for_non_finite(control):
     """Note that a number was not finite, and stop all that is not yet begun."""
     _add_and_fetch(control, NON_FINITE, 1)
@@ -124,3 +130,10 @@ def stop_for_non_finite(control):
 def new_control() -> Any:
     """Fresh counters for one call of a kernel by any number of threads."""
     return np.zeros(CONTROL_SIZE, np.int64)
+
+
+def spent_control() -> Any:
+    """Counters of a call that is over: a kernel compiles, finds no work and returns."""
+    control = new_control()
+    control[DRAWN] = control[DONE] = np.iinfo(np.int64).max // 2
+    return control

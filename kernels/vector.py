@@ -39,7 +39,7 @@ def outer_product(
     top, bottom, first, last, columns, left, left_at, right, right_at, decay, matrix, matrix_at,
     result,
 ):  # fmt: skip
-    """result[r, c] = left[r] right[c] + decay matrix[r, c], rows top..bottom, columns first..last."""
+    """result[r, c] = left[r] right[c] + decay matrix[r, c] for a block of rows and columns."""
     for r in range(top, bottom):
         factor = left[left_at + r]
         line = matrix_at + r * columns

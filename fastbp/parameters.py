@@ -1,0 +1,105 @@
+"""The arrays that a network is made of, checked once at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.errors import DTypeError, ShapeError
+from fastbp.validate import (
+    FLOAT_TYPES,
+    FloatArray,
+    require_dtype,
+    require_finite,
+    require_floats,
+    require_integer,
+    require_shape,
+)
+
+
+def check_weights(weights: object, layout: str) -> list[FloatArray]:
+    """Check that ``weights`` is a list of finite matrices that fit each other."""
+    if isinstance(weights, np.ndarray) or not isinstance(weights, Sequence):
+        raise DTypeError(f"weights must be a list of arrays, not {type(weights).__name__}.")
+    if not weights:
+        raise ShapeError("weights must hold at least one array, not none.")
+    arrays: list[FloatArray] = []
+    for k, value in enumerate(weights):
+        name = f"weights[{k}]"
+        array = (
+            require_floats(value, name)
+            if k == 0
+            else require_dtype(value, name, arrays[0].dtype, "weights[0]")
+        )
+        if array.ndim != 2 or 0 in array.shape:
+            raise ShapeError(
+                f"{name} must have two dimensions of at least 1, not shape {array.shape}."
+            )
+        if k > 0:
+            before = arrays[-1].shape[1 if layout == "keras" else 0]
+            wanted = (before, "n_out") if layout == "keras" else ("n_out", before)
+            require_shape(array, name, wanted)
+        arrays.append(array)
+    for k, array in enumerate(arrays):
+        require_finite(array, f"weights[{k}]")
+    return arrays
+
+
+def check_biases(biases: object, weights: list[FloatArray], layout: str) -> list[FloatArray] | None:
+    """Check that ``biases`` is None or a list of finite vectors that fit the weights."""
+    if biases is None:
+        return None
+    if isinstance(biases, np.ndarray) or not isinstance(biases, Sequence):
+        raise DTypeError(f"biases must be a list of arrays or None, not {type(biases).__name__}.")
+    if len(biases) != len(weights):
+        raise ShapeError(f"biases must hold {len(weights)} arrays like weights, not {len(biases)}.")
+    arrays = []
+    for k, (value, weight) in enumerate(zip(biases, weights, strict=True)):
+        name = f"biases[{k}]"
+        array = require_dtype(value, name, weights[0].dtype, "weights[0]")
+        units = weight.shape[1 if layout == "keras" else 0]
+        if array.shape not in ((units,), (units, 1)):
+            raise ShapeError(
+                f"{name} must have shape ({units}, 1) or ({units},), not {array.shape}."
+            )
+        require_finite(array, name)
+        arrays.append(array)
+    return arrays
+
+
+def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return the float type that ``dtype`` names."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"dtype must be float64 or float32, not {dtype!r}.") from None
+    if kind not in FLOAT_TYPES:
+        raise DTypeError(f"dtype must be float64 or float32, not {kind}.")
+    return kind
+
+
+def check_sizes(sizes: object) -> list[int]:
+    """Return the units of each level as plain integers."""
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise DTypeError(f"sizes must be a sequence of integers, not {type(sizes).__name__}.")
+    if len(sizes) < 2:
+        raise ShapeError(f"sizes must name at least an input and an output, not {list(sizes)}.")
+    return [require_integer(size, f"sizes[{k}]", 1) for k, size in enumerate(sizes)]
+
+
+def random_parameters(
+    sizes: list[int], seed: int, dtype: np.dtype[Any], layout: str
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Draw He-initialised weights and biases of standard deviation 0.1."""
+    generator = np.random.default_rng(seed)
+    weights, biases = [], []
+    for inputs, outputs in pairwise(sizes):
+        weight = generator.standard_normal((outputs, inputs)) * np.sqrt(2.0 / inputs)
+        bias = 0.1 * generator.standard_normal((outputs, 1))
+        weights.append((weight.T if layout == "keras" else weight).astype(dtype))
+        biases.append((bias if layout == "book" else bias[:, 0]).astype(dtype))
+    return weights, biases

@@ -1,0 +1,137 @@
+"""One batch on its way through the kernels: scratch memory, arguments, and the call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.kernels.backprop import BACKWARD, FORWARD, TOLERATE, passes
+from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
+from fastbp.kernels.simd import panel_width
+from fastbp.kernels.team import NON_FINITE
+from fastbp.losses import kernel_targets
+from fastbp.threads import run_team
+from fastbp.validate import FloatArray, flat_view
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+
+
+class Passes:
+    """The passes of one network over batches of one size, with their scratch memory.
+
+    ``activations`` holds all levels in panels; ``losses`` one number for each sample and their
+    sum.  The memory is reused from call to call, so one thread at a time may use it.
+    """
+
+    def __init__(self, network: Network, batch: int) -> None:
+        dtype = network.dtype
+        self.empty = np.empty(0, dtype)
+        self.width = panel_width(self.empty) if batch > 1 else 1
+        self.batch = batch
+        self.pitch = -(-batch // self.width) * self.width
+        self.features_axis = 1 - network.samples_axis
+        sizes = network.sizes
+        largest = max(sizes)
+        # Zero, since the lanes of a panel that no sample fills may never be written.
+        self.activations = np.zeros(sum(sizes) * self.pitch, dtype)
+        self.sensitivities = np.zeros(2 * largest * self.pitch, dtype)
+        packs = batch > 1
+        self.left = np.empty(largest * self.pitch if packs else 0, dtype)
+        self.right = np.empty(-(-largest // self.width) * self.width * batch if packs else 0, dtype)
+        self.losses = np.empty(batch + 1, np.float64)
+        objective = network.objective
+        self.factor = objective.factor(batch, sizes[-1])
+        self._network = network
+        self._constants = (
+            network.layers,
+            network.layout == "keras",
+            network.relu_at_zero,
+            objective.code,
+            self.factor,
+            objective.weight_decay,
+            batch,
+        )
+        self._operations = 2.0 * batch * sum(w.size for w in network.weights)
+
+    def run(
+        self,
+        stages: int,
+        x: FloatArray,
+        y: npt.NDArray[Any] | None,
+        gradient: npt.NDArray[Any] | None = None,
+        by_inputs: npt.NDArray[Any] | None = None,
+        kept: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Run stages; where a number is not finite, blame an argument or go on.
+
+        Parameters
+        ----------
+        stages : int
+            FORWARD, LOSS and BACKWARD, added.
+        x, y : ndarray
+            Checked inputs, and targets for LOSS.
+        gradient, by_inputs : ndarray, optional
+            Where BACKWARD writes the derivatives by the parameters and the inputs.
+        kept : ndarray, optional
+            Where FORWARD also writes the pre-activations, like ``activations``.
+
+        Raises
+        ------
+        NonFiniteError
+            If an argument or a parameter holds NaN or infinity; nothing is written then.
+        """
+        empty = self.empty
+        x_flat, x_row, x_column = _by_unit(x, self.features_axis)
+        targets, target_row, target_column, labels = kernel_targets(y, self.features_axis, empty)
+        g_flat, g_row, g_column = empty, 0, 0
+        if by_inputs is not None:
+            g_flat, g_row, g_column = _by_unit(by_inputs, self.features_axis)
+        after = (
+            int(by_inputs is not None), kept is not None, self._network.parameters,
+            x_flat, x_row, x_column, targets, target_row, target_column, labels,
+            self.activations, empty if kept is None else kept, self.sensitivities,
+            self.left, self.right, self.losses, empty if gradient is None else gradient,
+            g_flat, g_row, g_column,
+        )  # fmt: skip
+        operations = self._operations * (3 if stages & BACKWARD else 1)
+        control = run_team(passes, (stages, *self._constants, *after), operations)
+        if control[NON_FINITE]:
+            self._network.explain_non_finite(x, y)
+            run_team(passes, (stages | TOLERATE, *self._constants, *after), operations)
+
+    def forward(self, x: FloatArray, kept: npt.NDArray[Any] | None = None) -> None:
+        """Run the forward pass alone."""
+        self.run(FORWARD, x, None, kept=kept)
+
+    def level(self, buffer: npt.NDArray[Any], k: int, features_axis: int) -> npt.NDArray[Any]:
+        """Copy what leaves layer k out of its panels, units along ``features_axis``."""
+        layer = self._network.layers[k]
+        first, units = int(layer[UNITS_OUT]), int(layer[OUTPUTS])
+        part = buffer[first * self.pitch : (first + units) * self.pitch]
+        by_unit = part.reshape(-1, units, self.width).transpose(1, 0, 2).reshape(units, -1)
+        by_unit = by_unit[:, : self.batch]
+        return np.array(by_unit if features_axis == 0 else by_unit.T, order="C")
+
+    def output(self) -> FloatArray:
+        """Copy the output, in the user's layout."""
+        return self.level(self.activations, len(self._network.layers) - 1, self.features_axis)
+
+    def store_output_sensitivity(self, slope: FloatArray) -> None:
+        """Put s[K] where BACKWARD alone expects it; the padded samples are zero."""
+        network = self._network
+        units = network.sizes[-1]
+        half = self.sensitivities.size // 2
+        start = (len(network.layers) - 1) % 2 * half
+        padded = np.zeros((units, self.pitch), network.dtype)
+        padded[:, : self.batch] = slope if self.features_axis == 0 else slope.T
+        panels = padded.reshape(units, -1, self.width).transpose(1, 0, 2)
+        self.sensitivities[start : start + units * self.pitch] = panels.reshape(-1)
+
+
+def _by_unit(array: npt.NDArray[Any], features_axis: int) -> tuple[npt.NDArray[Any], int, int]:
+    """Lay an array out flat with the strides of units and samples."""
+    flat, first, second = flat_view(array)
+    return (flat, first, second) if features_axis == 0 else (flat, second, first)
