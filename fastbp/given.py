@@ -1,0 +1,252 @@
+"""The `gradients` argument of a check: from what a user gives to one array per parameter array.
+
+What cannot be assigned to the parameters (a wrong number of arrays, something that is no array of
+numbers) raises. What can be assigned but is wrong (a shape, a dtype, a function that answers
+differently the second time) is a finding and becomes a reason in the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.errors import DTypeError, ShapeError
+from fastbp.gradients import Gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from fastbp.network import Network
+
+__all__ = ["GivenGradients", "given_gradients"]
+
+FORMS = (
+    "None, Gradients, a pair (dweights, dbiases) of lists, a flat vector, "
+    "or a function that returns one of these"
+)
+
+# Two runs of one correct function may differ by the order of its sums, where threads share them.
+ROUNDING = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenGradients:
+    """The given arrays, in the order of the network's parameters.
+
+    Attributes
+    ----------
+    arrays : list of ndarray
+        As given: of any shape and numeric dtype, views of the user's arrays.
+    misbehaviour : str
+        What a gradient function did that it should not; empty if nothing, or no function.
+    """
+
+    arrays: list[NDArray[Any]]
+    misbehaviour: str = ""
+
+
+def given_gradients(
+    net: Network, x: NDArray[Any], y: NDArray[Any], gradients: Any
+) -> GivenGradients:
+    """Return the arrays that the `gradients` argument of a check stands for.
+
+    Parameters
+    ----------
+    net : Network
+        The network whose gradient it is.
+    x, y : ndarray
+        Validated inputs and targets.
+    gradients : None, Gradients, pair, ndarray or callable
+        None stands for the network's own backward pass.
+
+    Returns
+    -------
+    GivenGradients
+
+    Raises
+    ------
+    ShapeError
+        If there are too few or too many arrays, or a flat vector has the wrong size.
+    DTypeError
+        If it is none of these, or an item is no array of numbers.
+    """
+    if gradients is None:
+        _, own = net.loss_and_gradients(x, y, inputs=False)
+        return GivenGradients(_arrays_of(net, own))
+    if callable(gradients):
+        return _called_twice(net, x, y, gradients)
+    return GivenGradients(_arrays_of(net, gradients))
+
+
+def _arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:
+    """Return one array per parameter array; raise where they cannot be assigned."""
+    if isinstance(gradients, Gradients):
+        return _interleaved(net, gradients.weights, gradients.biases)
+    if isinstance(gradients, tuple | list):
+        return _interleaved(net, *_pair(gradients))
+    if hasattr(gradients, "__array__"):
+        return _split(net, _as_array(gradients, "gradients"))
+    raise DTypeError(f"gradients must be {FORMS}, not {type(gradients).__name__}.")
+
+
+def _pair(gradients: Sequence[Any]) -> tuple[Any, Any]:
+    if len(gradients) != 2:
+        raise ShapeError(
+            f"gradients must be a pair (dweights, dbiases), not a "
+            f"{type(gradients).__name__} of length {len(gradients)}."
+        )
+    return gradients[0], gradients[1]
+
+
+def _split(net: Network, vector: NDArray[Any]) -> list[NDArray[Any]]:
+    """Cut a flat vector into the shapes of the parameters."""
+    if vector.shape != net.parameters.shape:
+        raise ShapeError(f"gradients must have shape {net.parameters.shape}, not {vector.shape}.")
+    parts = net.unflatten(vector)
+    return _interleaved(net, parts.weights, parts.biases)
+
+
+def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[NDArray[Any]]:
+    """Return the arrays in the order of the parameters: weights, biases, layer by layer."""
+    weights = _listed(dweights, "weight", len(net.weights))
+    if net.biases is None:
+        _check_no_biases(dbiases)
+        return weights
+    biases = _listed(dbiases, "bias", len(net.biases))
+    return [array for layer in zip(weights, biases, strict=True) for array in layer]
+
+
+def _listed(arrays: Any, kind: str, count: int) -> list[NDArray[Any]]:
+    if not isinstance(arrays, tuple | list):
+        raise DTypeError(
+            f"the {kind} gradients must be a list of {count} arrays, not {_described(arrays)}."
+        )
+    if len(arrays) != count:
+        raise ShapeError(f"gradients must hold {count} {kind} gradients, not {len(arrays)}.")
+    names = {"weight": "weights", "bias": "biases"}
+    return [
+        _as_array(array, f"the gradient of {names[kind]}[{layer}]")
+        for layer, array in enumerate(arrays)
+    ]
+
+
+def _check_no_biases(dbiases: Any) -> None:
+    if dbiases is not None and not (isinstance(dbiases, tuple | list) and len(dbiases) == 0):
+        raise ShapeError(
+            f"the bias gradients must be None, since the network has no biases, "
+            f"not {_described(dbiases)}."
+        )
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "None"
+    size = f" of length {len(value)}" if isinstance(value, tuple | list) else ""
+    return f"{type(value).__name__}{size}"
+
+
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    """Return what is given as an array of numbers, without a copy where that is possible."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{name} must be an array of floats: {error}") from error
+    if array.dtype.kind not in "fiucb":
+        came = type(value).__name__ if value is None else f"one of dtype {array.dtype}"
+        raise DTypeError(f"{name} must be an array of floats, not {came}.")
+    return array
+
+
+def _called_twice(
+    net: Network, x: NDArray[Any], y: NDArray[Any], function: Callable[..., Any]
+) -> GivenGradients:
+    """Call a gradient function on fresh copies, twice, and see whether it behaves.
+
+    The first results are copied before the second call: they may share memory with one another,
+    or with a buffer that the function goes on adding to.
+    """
+    result, changed = _called_on_copies(net, x, y, function)
+    first = [array.copy() for array in _arrays_of(net, result)]
+    result, _ = _called_on_copies(net, x, y, function)
+    second = _arrays_of(net, result)
+    found = [_changed_reason(changed), _differing_reason(net.parameter_names(), first, second)]
+    return GivenGradients(first, "; ".join(filter(None, found)))
+
+
+def _called_on_copies(
+    net: Network, x: NDArray[Any], y: NDArray[Any], function: Callable[..., Any]
+) -> tuple[Any, list[str]]:
+    """Return what the function returns, and the names of the arguments that it changed."""
+    weights = [array.copy() for array in net.weights]
+    biases = None if net.biases is None else [array.copy() for array in net.biases]
+    own_x, own_y = x.copy(), y.copy()
+    result = function(weights, biases, own_x, own_y)
+    changed = _changed_items("weights", weights, net.weights)
+    if biases is not None and net.biases is not None:
+        changed += _changed_items("biases", biases, net.biases)
+    changed += [
+        name for name, now, before in (("x", own_x, x), ("y", own_y, y)) if not _same(now, before)
+    ]
+    return result, changed
+
+
+def _changed_items(name: str, now: list[Any], before: Sequence[NDArray[Any]]) -> list[str]:
+    if len(now) != len(before):
+        return [name]
+    pairs = enumerate(zip(now, before, strict=True))
+    return [f"{name}[{layer}]" for layer, (new, old) in pairs if not _same(new, old)]
+
+
+def _same(now: Any, before: NDArray[Any]) -> bool:
+    array = np.asarray(now)
+    return array.shape == before.shape and bool(np.array_equal(array, before))
+
+
+def _changed_reason(changed: list[str]) -> str:
+    return f"the function changed its arguments: {', '.join(changed)}" if changed else ""
+
+
+def _differing_reason(
+    names: list[str], first: list[NDArray[Any]], second: list[NDArray[Any]]
+) -> str:
+    differing = [
+        (name, one, two)
+        for name, one, two in zip(names, first, second, strict=True)
+        if _differ(one, two)
+    ]
+    if not differing:
+        return ""
+    where = ", ".join(name for name, _, _ in differing)
+    reason = f"called twice, it gave two different results: {where}"
+    if all(_is_double(one, two) for _, one, two in differing):
+        reason += " (second = 2 first: an accumulation)"
+    return reason
+
+
+def _differ(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Tell whether two results differ by more than the order of sums can explain."""
+    if first.shape != second.shape or first.dtype.kind != second.dtype.kind:
+        return True
+    if np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"):
+        return False
+    return not _close(first, second)
+
+
+def _is_double(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    with np.errstate(over="ignore"):
+        return first.shape == second.shape and _close(2 * first, second)
+
+
+def _close(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    floats = first.dtype.kind == second.dtype.kind == "f"
+    if not (floats and np.isfinite(first).all() and np.isfinite(second).all()):
+        return False
+    coarser = max(np.finfo(first.dtype).eps, np.finfo(second.dtype).eps)
+    largest = np.max(np.abs(first), initial=0.0)
+    with np.errstate(over="ignore"):
+        difference = np.max(np.abs(second - first), initial=0.0)
+    return bool(difference <= ROUNDING * coarser * largest)

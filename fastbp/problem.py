@@ -1,0 +1,370 @@
+"""The problem file: a network, a batch and perhaps a gradient in one ``.npz``.
+
+Every key holds a plain array of numbers (two of them a short text), so that any language that can
+write NumPy's format can hand a gradient to fastbp:
+
+============================ ====================================================================
+``weights_0``, ``weights_1`` the weights of each layer, in the shapes of ``layout``
+``biases_0``, ``biases_1``   the biases; left out for a network without biases
+``x``, ``y``                 the inputs and the targets (class indices are integers)
+``dweights_0``, ``dbiases_0`` optional: the gradient to check, one array for each parameter array
+``loss``, ``reduction``      optional: 0-d arrays of text
+``layout``                   optional: a 0-d array of text
+``scale``, ``weight_decay``  optional: 0-d arrays of a number
+``relu_at_zero``             optional: a 0-d array of a number
+============================ ====================================================================
+
+A missing option has the default of `fastbp.Network`. Nothing is ever pickled, and a file that holds
+a pickle is refused before it is unpickled: a pickle can run any code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.errors import OptionError, ProblemFileError
+from fastbp.given import given_gradients
+from fastbp.gradients import Gradients
+from fastbp.network import Network
+
+__all__ = ["Problem", "load_problem", "save_problem"]
+
+Array = NDArray[Any]
+GradientArrays = tuple[list[Array], list[Array] | None]
+
+_TEXT_OPTIONS = ("loss", "reduction", "layout")
+_NUMBER_OPTIONS = ("scale", "weight_decay", "relu_at_zero")
+_SINGLE_KEYS = frozenset(("x", "y", *_TEXT_OPTIONS, *_NUMBER_OPTIONS))
+_LAYER_KEY = re.compile(r"(weights|biases|dweights|dbiases)_(0|[1-9][0-9]{0,8})")
+_NUMERIC_KINDS = "biufc"
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a problem file holds.
+
+    Attributes
+    ----------
+    net : Network
+        The network, with its loss, layout and parameters.
+    x : ndarray
+        The inputs, in the shape of the network's layout.
+    y : ndarray
+        The targets; class indices stay integers.
+    gradients : tuple or None
+        ``(dweights, dbiases)``, two lists of arrays exactly as they stand in the file (``dbiases``
+        is None for a network without biases), or None where the file holds no gradient.
+
+    """
+
+    net: Network
+    x: Array
+    y: Array
+    gradients: GradientArrays | None
+
+
+def save_problem(
+    path: str | os.PathLike[str],
+    net: Network,
+    x: Array,
+    y: Array,
+    gradients: Gradients | tuple[Sequence[Array], Sequence[Array] | None] | Array | None = None,
+) -> None:
+    """Write a network, a batch and perhaps a gradient to a ``.npz`` file.
+
+    The file appears whole or not at all: it is written beside its place under another name and then
+    moved there, over what stood there before.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where to write; used as it is, no suffix is added.
+    net : Network
+        The network. Its loss must have a name: a pair of callables cannot be saved.
+    x : ndarray
+        The inputs, in the shape of the network's layout.
+    y : ndarray
+        The targets.
+    gradients : Gradients, (dweights, dbiases), flat vector or None
+        The gradient to keep with it. Arrays are written in the shapes that they have, so that a
+        wrong shape can be reported by the check.
+
+    Raises
+    ------
+    OptionError
+        The loss is a pair of callables, or `gradients` is a function.
+    ShapeError, DTypeError, NonFiniteError
+        `x` or `y` do not fit the network, or `gradients` has a wrong number of arrays, or an array
+        that holds no numbers.
+    ProblemFileError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import fastbp
+    >>> net = fastbp.Network.random([2, 3, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "problem.npz"
+    ...     fastbp.save_problem(path, net, np.ones((2, 4)), np.zeros((1, 4)))
+    ...     problem = fastbp.load_problem(path)
+    >>> problem.net.sizes, problem.x.shape, problem.gradients
+    ((2, 3, 1), (2, 4), None)
+
+    """
+    x, y = net.validated(x, y)
+    arrays = {
+        **_options_of(net),
+        **_numbered("weights", net.weights),
+        **_numbered("biases", net.biases or []),
+        **_gradient_arrays(net, x, y, gradients),
+        "x": x,
+        "y": y,
+    }
+    _write_atomically(Path(path), arrays)
+
+
+def load_problem(path: str | os.PathLike[str]) -> Problem:
+    """Read a problem file, written by `save_problem` or by anything that writes ``.npz``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    Problem
+        Its ``net``, ``x``, ``y`` and ``gradients``.
+
+    Raises
+    ------
+    ProblemFileError
+        The file is missing, truncated or no ``.npz``; a key is missing or unknown; a key holds
+        Python objects (which are never loaded) or something else than it should.
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        The arrays do not make a network and a batch: the message names the array.
+
+    Examples
+    --------
+    A file that is written without fastbp:
+
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> import fastbp
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "problem.npz"
+    ...     np.savez(path, weights_0=np.eye(2), x=np.ones((2, 1)), y=np.zeros((2, 1)))
+    ...     fastbp.load_problem(path).net.sizes
+    (2, 2)
+
+    """
+    where = Path(path)
+    arrays = _read_arrays(where)
+    count = 1 + max(_indices(arrays, "weights"), default=0)
+    weights = _layers(where, arrays, "weights", count)
+    biases = _layers(where, arrays, "biases", count) if _indices(arrays, "biases") else None
+    x, y = (_required(where, arrays, key) for key in ("x", "y"))
+    net = Network(weights, biases, **_read_options(where, arrays))
+    net.validated(x, y)
+    return Problem(net, x, y, _read_gradients(where, arrays, net))
+
+
+# ---- from a problem to arrays ----
+
+
+def _options_of(net: Network) -> dict[str, Array]:
+    objective = net.objective
+    if not isinstance(objective.loss, str):
+        raise OptionError(
+            "loss is a pair of functions, and a problem file holds arrays only: "
+            "save_problem needs a loss that has a name."
+        )
+    options = {
+        "loss": objective.loss,
+        "reduction": objective.reduction,
+        "layout": net.layout,
+        "scale": objective.scale,
+        "weight_decay": objective.weight_decay,
+        "relu_at_zero": net.relu_at_zero,
+    }
+    return {key: np.asarray(value) for key, value in options.items()}
+
+
+def _numbered(name: str, arrays: Sequence[Array]) -> dict[str, Array]:
+    return {f"{name}_{layer}": array for layer, array in enumerate(arrays)}
+
+
+def _gradient_arrays(net: Network, x: Array, y: Array, gradients: Any) -> dict[str, Array]:
+    """Give the gradient one key for each array, the shapes left alone."""
+    if gradients is None:
+        return {}
+    if callable(gradients):
+        raise OptionError(
+            "gradients must be arrays to be saved, not a function: call it, save what it returns."
+        )
+    arrays = given_gradients(net, x, y, gradients).arrays
+    keys = ("d" + name.replace("[", "_").rstrip("]") for name in net.parameter_names())
+    return dict(zip(keys, arrays, strict=True))
+
+
+def _write_atomically(path: Path, arrays: Mapping[str, Array]) -> None:
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
+    except OSError as error:
+        raise ProblemFileError(f"{path} cannot be written: {_reason(error)}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---- from a file to arrays ----
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            _refuse_other_formats(path, file)
+            return _read_archive(path, file)
+    except OSError as error:
+        raise ProblemFileError(f"{path} cannot be read: {_reason(error)}.") from error
+
+
+def _refuse_other_formats(path: Path, file: BinaryIO) -> None:
+    """Look at the first bytes before NumPy does, which would take an unknown file for a pickle."""
+    start = file.read(6)
+    if start == b"\x93NUMPY":
+        raise ProblemFileError(
+            f"{path} is a single .npy array, not an .npz file: write it with numpy.savez."
+        )
+    if start[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):
+        raise ProblemFileError(f"{path} is not an .npz file.")
+    if not zipfile.is_zipfile(file):
+        raise ProblemFileError(f"{path} is truncated: the directory at its end is missing.")
+    file.seek(0)
+
+
+def _read_archive(path: Path, file: BinaryIO) -> dict[str, Array]:
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise ProblemFileError(f"{path} is damaged: {error}.") from error
+    with archive:
+        _refuse_unknown_keys(path, archive.files)
+        return {key: _read_array(path, archive, key) for key in archive.files}
+
+
+def _refuse_unknown_keys(path: Path, keys: Sequence[str]) -> None:
+    for key in keys:
+        if key not in _SINGLE_KEYS and _LAYER_KEY.fullmatch(key) is None:
+            raise ProblemFileError(
+                f"{path}: unknown key '{key}'. The known keys are weights_0.., biases_0.., "
+                f"dweights_0.., dbiases_0.., {', '.join(sorted(_SINGLE_KEYS))}."
+            )
+
+
+def _read_array(path: Path, archive: Any, key: str) -> Array:
+    try:
+        array = archive[key]
+    # Damaged bytes surface as whatever zipfile, zlib, ast or numpy trips over first.
+    except Exception as error:
+        raise ProblemFileError(_unreadable(path, key, error)) from error
+    if not isinstance(array, np.ndarray):
+        raise ProblemFileError(f"{path}: key '{key}' is not an array.")
+    expected_kinds = "US" if key in _TEXT_OPTIONS else _NUMERIC_KINDS
+    if array.dtype.kind not in expected_kinds:
+        expected = "text" if key in _TEXT_OPTIONS else "numbers"
+        raise ProblemFileError(f"{path}: key '{key}' must hold {expected}, not {array.dtype}.")
+    # The byte order belongs to the file, not to the numbers.
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _unreadable(path: Path, key: str, error: Exception) -> str:
+    if "allow_pickle" in str(error):
+        return (
+            f"{path}: key '{key}' holds Python objects. They are pickled, and fastbp never loads "
+            "a pickle, which can run any code: store plain numbers."
+        )
+    return f"{path}: key '{key}' is damaged: {error or type(error).__name__}."
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+# ---- from arrays to a problem ----
+
+
+def _required(path: Path, arrays: Mapping[str, Array], key: str) -> Array:
+    if key not in arrays:
+        raise ProblemFileError(f"{path}: key '{key}' is missing.")
+    return arrays[key]
+
+
+def _indices(arrays: Mapping[str, Array], name: str) -> list[int]:
+    """Return the layers for which there is a key ``name_0``, ``name_1`` and so on."""
+    matches = (_LAYER_KEY.fullmatch(key) for key in arrays)
+    return sorted(int(match[2]) for match in matches if match is not None and match[1] == name)
+
+
+def _layers(path: Path, arrays: Mapping[str, Array], name: str, count: int) -> list[Array]:
+    """Return ``name_0`` to ``name_{count - 1}``; none may be missing, and none too many."""
+    highest = max(_indices(arrays, name), default=0)
+    if highest >= count:
+        raise ProblemFileError(
+            f"{path}: key '{name}_{highest}' is one too many: there are {count} weights."
+        )
+    return [_required(path, arrays, f"{name}_{layer}") for layer in range(count)]
+
+
+def _read_options(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    readers: dict[str, Callable[[Array], Any]] = {
+        **dict.fromkeys(_TEXT_OPTIONS, _text),
+        **dict.fromkeys(_NUMBER_OPTIONS, float),
+    }
+    options = {}
+    for key, read in readers.items():
+        if key in arrays:
+            _refuse_no_scalar(path, key, arrays[key])
+            options[key] = read(arrays[key])
+    return options
+
+
+def _refuse_no_scalar(path: Path, key: str, array: Array) -> None:
+    if array.shape != () or array.dtype.kind in "bc":
+        raise ProblemFileError(
+            f"{path}: key '{key}' must be a 0-d array, one real number or one text, "
+            f"not {array.dtype} of shape {array.shape}."
+        )
+
+
+def _text(array: Array) -> str:
+    value = array.item()
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _read_gradients(path: Path, arrays: Mapping[str, Array], net: Network) -> GradientArrays | None:
+    """Collect the gradient; half a gradient is an error, never half a check."""
+    with_biases = bool(_indices(arrays, "dbiases"))
+    if not with_biases and not _indices(arrays, "dweights"):
+        return None
+    count = len(net.weights)
+    dweights = _layers(path, arrays, "dweights", count)
+    if net.biases is not None:
+        return dweights, _layers(path, arrays, "dbiases", count)
+    if with_biases:
+        raise ProblemFileError(f"{path}: key 'biases_0' is missing, but there is a dbiases.")
+    return dweights, None

@@ -1,0 +1,7 @@
+"""Reports: what a check found, and how it is shown."""
+
+from __future__ import annotations
+
+from fastbp.report.model import ArrayReport, Failure, Report
+
+__all__ = ["ArrayReport", "Failure", "Report"]

@@ -1,0 +1,221 @@
+"""The report of a check: what was found, in plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastbp.errors import GradientMismatchError
+
+if TYPE_CHECKING:
+    import os
+
+    from fastbp.verdict import ArrayVerdict, CheckVerdict
+
+__all__ = ["ArrayReport", "Failure", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One entry of the given gradient beside the numerical one.
+
+    Attributes
+    ----------
+    array : str
+        The name of its array, as ``weights[1]``.
+    index : tuple of int
+        Its place in that array, in the shape and layout of the user.
+    given, numerical : float
+        The two derivatives.
+    error : float
+        |given - numerical|; infinite where the given one is not finite.
+    error_bar : float
+        The error bar of the numerical derivative.
+    allowed : float
+        The difference that would just have passed.
+    """
+
+    array: str
+    index: tuple[int, ...]
+    given: float
+    numerical: float
+    error: float
+    error_bar: float
+    allowed: float
+
+    @property
+    def where(self) -> str:
+        """The entry as one writes it in Python: ``weights[1][3, 17]``."""
+        return f"{self.array}[{', '.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayReport:
+    """What was found in one array.
+
+    Attributes
+    ----------
+    name : str
+        As ``weights[1]``. Also "loss": the gradient of a custom loss; and "gradients": how a
+        gradient function behaved, where it misbehaved.
+    shape : tuple of int
+        The shape that the gradient must have.
+    entries, wrong, zero, kinks : int
+        How many entries there are, are wrong, are zero on both sides, and lie on a kink and so
+        were not judged.
+    worst : Failure or None
+        The largest error: of the wrong entries if there are any, else of the judged ones.
+    factor, residual : float or None
+        k = <given, numerical> / <numerical, numerical>, and |given - k numerical| / |given|.
+    detectable : float
+        A single error above this is seen at whichever judged entry; infinite if none was judged.
+    verdict : str
+        "passed", "failed", "untested" (zero on both sides) or "inconclusive".
+    reason : str
+        Why, in words; empty for "passed".
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    entries: int
+    wrong: int
+    zero: int
+    kinks: int
+    worst: Failure | None
+    factor: float | None
+    residual: float | None
+    detectable: float
+    verdict: ArrayVerdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """The outcome of a check. ``bool(report)`` is True for the verdict "passed" alone.
+
+    Attributes
+    ----------
+    verdict : str
+        "passed"; "failed" if any array failed; else "inconclusive" if any is; "vacuous" if
+        every array is zero on both sides, so that nothing was tested.
+    arrays : tuple of ArrayReport
+        A row for each array, in the order of the network's parameters.
+    failures : tuple of Failure
+        The worst wrong entries, largest error first: at most 1000, and at least 10 of each wrong
+        array as long as there are at most 100 such arrays.
+    sizes : tuple of int
+        The sizes of the network's layers, inputs first.
+    batch : int
+        The number of examples.
+    dtype : str
+        The dtype of the network; the differences are always taken in float64.
+    layout, method, scheme : str
+        How the arrays are laid out, and how the numerical gradient was made.
+    delta : float
+        The step that every entry began with.
+    rtol, atol : float or None
+        As they were given to the check; None for the defaults.
+    evaluations : int
+        The number of losses that were evaluated.
+    seconds : float
+        The time that the check took.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+    >>> report = fastbp.check_network(net, np.ones((3, 5)), np.ones((2, 5)))
+    >>> report.verdict, bool(report), len(report.arrays)
+    ('passed', True, 4)
+    """
+
+    verdict: CheckVerdict
+    arrays: tuple[ArrayReport, ...]
+    failures: tuple[Failure, ...]
+    sizes: tuple[int, ...]
+    batch: int
+    dtype: str
+    layout: str
+    method: str
+    scheme: str
+    delta: float
+    rtol: float | None
+    atol: float | None
+    evaluations: int
+    seconds: float
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are in all arrays."""
+        return sum(array.entries for array in self.arrays)
+
+    @property
+    def wrong(self) -> int:
+        """How many entries are wrong."""
+        return sum(array.wrong for array in self.arrays)
+
+    @property
+    def kinks(self) -> int:
+        """How many entries lie on a kink and were not judged."""
+        return sum(array.kinks for array in self.arrays)
+
+    @property
+    def detectable(self) -> float:
+        """A single error above this is seen, at whichever judged entry of whichever array."""
+        return max(array.detectable for array in self.arrays if array.entries)
+
+    def __bool__(self) -> bool:
+        """Tell whether the check passed: vacuous and inconclusive are no success."""
+        return self.verdict == "passed"
+
+    def __repr__(self) -> str:
+        """Say the verdict and the counts: the full report is what `print` shows."""
+        return (
+            f"<Report: {self.verdict}, {self.wrong} of {self.entries} entries wrong "
+            f"in {len(self.arrays)} arrays>"
+        )
+
+    def __str__(self) -> str:
+        """Return the report as plain text, at most 100 columns wide."""
+        from fastbp.report.text import render
+
+        return render(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as dicts, lists, strings and numbers, ready for JSON.
+
+        Numbers that are not finite, which JSON has no notation for, become the strings "nan",
+        "inf" and "-inf".
+        """
+        from fastbp.report.serialise import as_dict
+
+        return as_dict(self)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file, as the JSON of `to_dict`, in UTF-8.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; a file that is there is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from fastbp.report.serialise import write_json
+
+        write_json(self, path)
+
+    def raise_if_failed(self) -> None:
+        """Raise `GradientMismatchError`, with this report, if the verdict is "failed".
+
+        "vacuous" and "inconclusive" do not raise; ``assert report`` refuses them too.
+        """
+        if self.verdict == "failed":
+            rows = [array.name for array in self.arrays if array.verdict == "failed"]
+            raise GradientMismatchError(
+                f"The gradient is wrong in {', '.join(rows)}.\n\n{self}", self
+            )
