@@ -1,0 +1,132 @@
+"""The benchmarks still run: one small case of each, and the peers on the notebook's network."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ASV_METHODS = ("time_", "track_", "peakmem_")
+
+
+def load_benchmarks() -> ModuleType:
+    """Import the folder without putting the repository, and so fastbp's source, on the path."""
+    folder = ROOT / "benchmarks"
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["benchmarks"] = package
+    spec.loader.exec_module(package)
+    return package
+
+
+load_benchmarks()
+
+
+def asv_methods() -> list[pytest.ParameterSet]:
+    found = []
+    for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):
+        module = importlib.import_module(f"benchmarks.{path.stem}")
+        for name, owner in vars(module).items():
+            if isinstance(owner, type) and owner.__module__ == module.__name__:
+                found += [
+                    pytest.param(owner, method, id=f"{path.stem}.{name}.{method}")
+                    for method in vars(owner)
+                    if method.startswith(ASV_METHODS)
+                ]
+    return found
+
+
+@pytest.mark.parametrize(("owner", "method"), asv_methods())
+def test_first_case_of_every_benchmark(owner, method, monkeypatch):
+    if hasattr(owner, "program"):  # whole processes with a cold cache would take half a minute
+        monkeypatch.setattr(owner, "program", "import fastbp  # {call}")
+    case = next(itertools.product(*owner.params))
+    benchmark = owner()
+    benchmark.setup(*case)
+    result = getattr(benchmark, method)(*case)
+    if method.startswith("track_"):
+        assert result > 0
+    if hasattr(benchmark, "teardown"):
+        benchmark.teardown(*case)
+
+
+def test_the_programs_of_the_import_benchmarks_run():
+    bench_import = importlib.import_module("benchmarks.bench_import")
+    for call in bench_import.FIRST_CALLS.values():
+        exec(bench_import.PROGRAM.format(call=call), {})
+    benchmark = bench_import.Import()
+    for name in ("fastbp", "numba", "numpy"):
+        exec(getattr(benchmark, f"timeraw_{name}")(), {})
+
+
+def test_reference_agrees_with_its_loop():
+    common = importlib.import_module("benchmarks.common")
+    reference = importlib.import_module("benchmarks.reference")
+    network = common.parameters("3-5^2-2")
+    batch = common.examples("3-5^2-2", 4)
+    _, dweights, dbiases = reference.loss_and_gradients(*network, *batch)
+    pairs = zip(dweights, dbiases, strict=True)
+    gradient = np.concatenate([array.ravel() for pair in pairs for array in pair])
+    assert gradient.size == common.count_parameters("3-5^2-2")
+    quotients = reference.loop_quotients(*network, *batch, range(gradient.size))
+    np.testing.assert_allclose(quotients, gradient, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("1-6^5-1", (1, 6, 6, 6, 6, 6, 1)), ("784-10", (784, 10)), ("4096^2", (4096, 4096))],
+)
+def test_names_of_networks(name, sizes):
+    assert importlib.import_module("benchmarks.common").layer_sizes(name) == sizes
+
+
+def test_peers_refuse_to_time_a_wrong_gradient():
+    problem = importlib.import_module("benchmarks.peers.problem").Problem("1-6^5-1", 1)
+    backprop = importlib.import_module("benchmarks.peers.backprop")
+    right = importlib.import_module("benchmarks.peers.peer_numpy").Step(problem)
+    wrong = importlib.import_module("benchmarks.peers.peer_numpy").Step(problem)
+    backprop.require_agreement(problem, {"right": right, "same": wrong})
+    wrong.dbiases[0] *= 2
+    with pytest.raises(RuntimeError, match="gradients of right and wrong differ"):
+        backprop.require_agreement(problem, {"right": right, "wrong": wrong})
+
+
+def test_products_beside_numpy():
+    machine = importlib.import_module("benchmarks.peers.machine")
+    products = importlib.import_module("benchmarks.peers.products")
+    measured = machine.measure(1, machine.QUICK)
+    page = products.compare_products([8, 33], ["float64"], measured, rounds=1).to_markdown()
+    assert "A^T B, 33, float64" in page
+    assert "Geometric mean of the ratios" in page
+
+
+def test_peers_on_the_network_of_the_notebook(tmp_path):
+    # A process of its own: once imported, JAX warns of every later fork in this one.
+    written = tmp_path / "peers.md"
+    options = ["--quick", "--network", "1-6^5-1", "--dtype", "float64", "--write", str(written)]
+    command = [sys.executable, "-m", "benchmarks.peers", "--only", "backprop", "--only", "replay"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = written.read_text()
+    assert "## Forward and backward pass" in page
+    assert "## Finite differences of every entry" in page
+    for package, name in (
+        ("fastbp", "fastbp"),
+        ("numpy", "NumPy"),
+        ("torch", "torch"),
+        ("jax", "JAX"),
+    ):
+        if importlib.util.find_spec(package) is None:
+            assert f"not installed, so not measured: {package}" in page
+        else:
+            assert f"{name} " in page.splitlines()[2]

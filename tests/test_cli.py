@@ -1,0 +1,321 @@
+"""The command line, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastbp.cli import main
+
+JIT_IS_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-P", "-m", "fastbp", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def refused(result, message):
+    """Exit code 2, the message alone on stderr, nothing on stdout."""
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def arrays():
+    """A file of two layers and a batch of four, and its gradient, all by plain NumPy."""
+    rng = np.random.default_rng(9)  # every unit is on in two of the four samples
+    w0, b0 = rng.standard_normal((3, 2)), rng.standard_normal((3, 1))
+    w1, b1 = rng.standard_normal((1, 3)), rng.standard_normal((1, 1))
+    x, y = rng.standard_normal((2, 4)), rng.standard_normal((1, 4))
+    f = b0 + w0 @ x
+    h = np.maximum(f, 0)
+    above = 2 * (b1 + w1 @ h - y)
+    below = (w1.T @ above) * (f > 0)
+    return {
+        "weights_0": w0, "biases_0": b0, "weights_1": w1, "biases_1": b1, "x": x, "y": y,
+        "dweights_1": above @ h.T, "dbiases_1": above.sum(axis=1, keepdims=True),
+        "dweights_0": below @ x.T, "dbiases_0": below.sum(axis=1, keepdims=True),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "problem.npz"
+
+
+# ---- demo ----
+
+
+@pytest.mark.small
+def test_demo():
+    result = run("demo")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[1] == "Output 1.907, loss 327.371."
+    verdicts = [line for line in lines if line.endswith(": Success!  Derivatives match.")]
+    titles = [f"{kind} {layer}" for kind in ("Bias", "Weight") for layer in range(6)]
+    assert verdicts == [f"{title}: Success!  Derivatives match." for title in titles]
+    assert "weights[5]" in result.stdout
+    assert "\nPASSED: network 1-6-6-6-6-6-1" in result.stdout
+
+
+@pytest.mark.skipif(JIT_IS_OFF, reason="plain Python is slow")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not count the time of children")
+def test_demo_is_quick_with_a_warm_cache():
+    """The whole process should take under 1.5 s; processor time, since others may be busy too."""
+    run("demo")
+    seconds = []
+    for _ in range(2):
+        before = os.times()
+        assert run("demo").returncode == 0
+        after = os.times()
+        spent = (
+            after.children_user - before.children_user,
+            after.children_system - before.children_system,
+        )
+        seconds.append(sum(spent))
+    assert min(seconds) < 3.0
+
+
+def test_a_terminal_that_knows_ascii_only(tmp_path):
+    path = tmp_path / "Schätzung.npz"
+    np.savez(path, weights_0=np.eye(2), x=np.ones((2, 1)), y=np.zeros((2, 1)))
+    result = run("check", path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0
+    assert "Sch?tzung.npz holds no gradient" in result.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_reader_that_has_gone():
+    """As in ``fastbp demo | head -0``: no traceback."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-P", "-m", "fastbp", "demo"]
+    result = subprocess.run(
+        command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    os.close(write_end)
+    assert result.returncode == 141
+    assert result.stderr == ""
+
+
+# ---- check ----
+
+
+@pytest.mark.small
+def test_check_passes_a_correct_gradient(path, arrays):
+    np.savez(path, **arrays)
+    result = run("check", path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.startswith("PASSED")
+    assert "fastbp's own backward pass" not in result.stdout
+
+
+@pytest.mark.small
+def test_check_finds_a_wrong_entry(path, arrays):
+    arrays["dweights_0"][1, 0] += 0.1
+    np.savez(path, **arrays)
+    result = run("check", path)
+    assert result.returncode == 1
+    assert result.stderr == ""
+    assert result.stdout.startswith("FAILED")
+    assert "weights[0]" in result.stdout
+
+
+@pytest.mark.small
+def test_check_finds_a_wrong_shape(path, arrays):
+    arrays["dbiases_0"] = np.tile(arrays["dbiases_0"], (1, 4))
+    np.savez(path, **arrays)
+    result = run("check", path)
+    assert result.returncode == 1
+    assert "(3, 4)" in result.stdout
+
+
+@pytest.mark.small
+def test_check_says_whose_gradient_it_checks(path, arrays):
+    kept = {key: array for key, array in arrays.items() if not key.startswith("d")}
+    np.savez(path, **kept)
+    result = run("check", path)
+    assert result.returncode == 0
+    first = result.stdout.splitlines()[0]
+    assert first == f"{path} holds no gradient: fastbp's own backward pass is checked."
+
+
+@pytest.mark.small
+def test_zero_on_both_sides_is_code_3(path):
+    zeros = {"weights_0": np.zeros((1, 1)), "x": np.zeros((1, 1)), "y": np.zeros((1, 1))}
+    np.savez(path, **zeros, dweights_0=np.zeros((1, 1)))
+    result = run("check", path)
+    assert result.returncode == 3
+    assert result.stdout.startswith("VACUOUS")
+
+
+@pytest.mark.small
+def test_inconclusive_is_code_3(path):
+    huge = {"weights_0": np.full((1, 1), 1e200), "x": np.full((1, 1), 1e200)}
+    np.savez(path, **huge, y=np.zeros((1, 1)), dweights_0=np.ones((1, 1)))
+    result = run("check", path)
+    assert result.returncode == 3
+    assert result.stdout.startswith("INCONCLUSIVE")
+
+
+@pytest.mark.small
+def test_tolerances(path, arrays):
+    arrays["dweights_1"] *= 1.001
+    np.savez(path, **arrays)
+    assert run("check", path).returncode == 1
+    assert run("check", path, "--rtol", "0.01").returncode == 0
+    assert run("check", path, "--atol", "1").returncode == 0
+    assert run("check", path, "--rtol", "1e-4", "--atol", "1e-9").returncode == 1
+
+
+@pytest.mark.small
+def test_json(path, arrays, tmp_path):
+    arrays["dbiases_1"] *= 2
+    np.savez(path, **arrays)
+    target = tmp_path / "report.json"
+    assert run("check", path, "--method", "replay", "--json", target).returncode == 1
+    report = json.loads(target.read_text(encoding="utf-8"))
+    assert report["verdict"] == "failed"
+    verdicts = {row["name"]: row["verdict"] for row in report["arrays"]}
+    assert verdicts["biases[1]"] == "failed"
+    assert verdicts["weights[0]"] == "passed"
+
+
+# ---- bad input: exit code 2 ----
+
+
+def test_json_that_cannot_be_written(path, arrays, tmp_path):
+    np.savez(path, **arrays)
+    target = tmp_path / "nowhere" / "report.json"
+    refused(run("check", path, "--json", target), f"{target} cannot be written: No such file")
+
+
+@pytest.mark.small
+def test_a_missing_file(path):
+    refused(run("check", path), "problem.npz cannot be read: No such file or directory.")
+
+
+def test_a_file_of_something_else(path):
+    path.write_text("hello")
+    refused(run("check", path), "fastbp: " + str(path) + " is not an .npz file.")
+
+
+def test_a_missing_key(path, arrays):
+    del arrays["y"]
+    np.savez(path, **arrays)
+    refused(run("check", path), "key 'y' is missing.")
+
+
+def test_arrays_that_do_not_fit(path, arrays):
+    arrays["weights_1"] = arrays["weights_1"].T
+    np.savez(path, **arrays)
+    refused(run("check", path), "weights[1] must have shape")
+
+
+def test_bad_options(path, arrays):
+    np.savez(path, **arrays)
+    refused(run("check", path, "--method", "guess"), "method must be")
+    refused(run("check", path, "--rtol", "nan"), "rtol must be")
+    refused(run("check", path, "--atol", "-1"), "atol must be")
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["prove"], "invalid choice: 'prove'"),
+        (["check"], "the following arguments are required: PROBLEM.npz"),
+        (["check", "a.npz", "--rtol", "tiny"], "invalid float value: 'tiny'"),
+        (["check", "a.npz", "--html", "b"], "unrecognized arguments: --html"),
+    ],
+)
+def test_arguments_that_make_no_command(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.small
+def test_a_defect_of_ours_is_not_taken_for_a_wrong_gradient(monkeypatch, capsys):
+    def stumble(path):
+        raise RuntimeError(f"cannot happen with {path}")
+
+    monkeypatch.setattr("fastbp.problem.load_problem", stumble)
+    assert main(["check", "a.npz"]) == 70
+    assert "RuntimeError: cannot happen with a.npz" in capsys.readouterr().err
+
+
+# ---- help, version, Ctrl-C ----
+
+
+@pytest.mark.small
+def test_help_and_version():
+    assert "Exit codes: 0 passed, 1 failed, 2 bad input, 3 vacuous" in run("--help").stdout
+    for command in ("demo", "check"):
+        assert run(command, "--help").returncode == 0
+    version = run("--version")
+    assert version.returncode == 0
+    assert version.stdout.startswith("fastbp 0.")
+
+
+@pytest.mark.small
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from fastbp.cli import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "print(sorted({'numpy', 'numba', 'rich'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(JIT_IS_OFF, reason="plain Python looks at no flag")
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c(tmp_path):
+    """A check that would take minutes ends at once, with code 130 and no traceback."""
+    path = tmp_path / "large.npz"
+    rng = np.random.default_rng(0)
+    shapes = {"weights_0": (2000, 500), "weights_1": (2000, 2000), "weights_2": (9, 2000),
+              "x": (500, 200), "y": (9, 200)}  # fmt: skip
+    np.savez(path, **{key: 0.05 * rng.standard_normal(shape) for key, shape in shapes.items()})
+    code = (
+        "import os, signal, sys, threading, time\n"
+        "import numpy as np\n"
+        "from fastbp import Network, check_network\n"
+        "from fastbp.cli import main\n"
+        "net = Network.random([500, 20, 9])\n"
+        "check_network(net, np.ones((500, 200)), np.ones((9, 200)))  # compiles\n"
+        "sent = []\n"
+        "def interrupt():\n"
+        "    sent.append(time.perf_counter())\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Timer(1.5, interrupt).start()\n"
+        "code = main(['check', sys.argv[1]])\n"
+        "print(time.perf_counter() - sent[0])\n"
+        "sys.exit(code)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(path)], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 130
+    assert result.stderr == "fastbp: interrupted.\n"
+    # A second is promised, on processors that are not shared with other tests.
+    assert float(result.stdout) < 5.0

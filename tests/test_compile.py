@@ -1,0 +1,191 @@
+"""The disk cache of the kernels: it hits, and it is never stale."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastbp.kernels.backprop import passes
+from processes import copy_kernels, environment, run_program
+
+import fastbp
+
+# Two kernel files of our own beside the real ones: the caller takes a kernel and a constant
+# from the other file.
+CALLEE = """
+from .compile import kernel
+
+OFFSET = 1.0
+
+@kernel
+def weigh(value):
+    return 10.0 * value
+"""
+CALLER = """
+from .callee import OFFSET, weigh
+from .compile import kernel
+
+@kernel(entry=True)
+def total(values):
+    result = OFFSET
+    for k in range(values.size):
+        result += weigh(values[k])
+    return result
+"""
+CALL = """
+import json
+import numpy as np
+from kernels.caller import total
+
+result = total(np.array([1.0, 2.0]))
+print(json.dumps([result, sum(total.stats.cache_hits.values()), len(total.signatures)]))
+"""
+
+
+class Copy:
+    """The kernels and two small ones more in a folder with a disk cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.package = copy_kernels(folder)
+        self.write("callee.py", CALLEE)
+        self.write("caller.py", CALLER)
+        self.env = environment(NUMBA_CACHE_DIR=str(folder / "cache"), PYTHONPATH=str(folder))
+
+    def write(self, name: str, text: str) -> None:
+        (self.package / name).write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.package / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def call(self, program: str = CALL) -> tuple[float, int, int]:
+        """Result, hits of the disk cache and number of specialisations in a new process."""
+        result, hits, signatures = json.loads(run_program(program, env=self.env, cwd=self.folder))
+        return result, hits, signatures
+
+    def cached(self, pattern: str) -> dict[str, bytes]:
+        found = sorted((self.folder / "cache").rglob(pattern))
+        return {path.name: path.read_bytes() for path in found}
+
+
+@pytest.fixture
+def copy(tmp_path) -> Copy:
+    return Copy(tmp_path)
+
+
+def test_unchanged_sources_hit_the_disk_cache_and_edits_miss_it(copy):
+    assert copy.call() == (31.0, 0, 1)
+    written = copy.cached("*.nb?")
+    assert any(name.startswith("caller.total") and name.endswith(".nbc") for name in written)
+    assert copy.call() == (31.0, 1, 1)
+    assert copy.cached("*.nb?") == written  # nothing was compiled, nothing was written
+
+    copy.edit("callee.py", "10.0 *", "100.0 *")  # the caller's own file stays as it is
+    assert copy.call() == (301.0, 0, 1)
+    assert copy.call() == (301.0, 1, 1)
+    copy.edit("callee.py", "OFFSET = 1.0", "OFFSET = 2.0")
+    assert copy.call() == (302.0, 0, 1)
+    copy.edit("compile.py", 'error_model="numpy"', 'error_model="python"')
+    assert copy.call() == (302.0, 0, 1)
+    copy.edit("compile.py", 'error_model="python"', 'error_model="numpy"')
+    copy.edit("callee.py", "OFFSET = 2.0", "OFFSET = 1.0")
+    copy.edit("callee.py", "100.0 *", "10.0 *")
+    assert copy.call() == (31.0, 1, 1)  # the old sources find their old entry
+
+
+@pytest.mark.long
+def test_edit_of_the_vector_tile_recompiles_the_products(copy):
+    """Of the real files: the tile reaches the product only through numba's overloads."""
+    program = """
+    import json
+    import numpy as np
+    from kernels.matmul import product
+    from kernels.team import new_control
+
+    a = np.arange(1.0, 7.0)
+    c = np.empty(4)
+    packed = np.empty(3 * 64)
+    product(new_control(), 2, 2, 3, a, 3, 1, a, 2, 1, packed, c)
+    expected = a.reshape(2, 3) @ a.reshape(3, 2)
+    hits = sum(product.stats.cache_hits.values())
+    print(json.dumps([float(np.abs(c - expected.ravel()).max()), hits, len(product.signatures)]))
+    """
+    assert copy.call(program) == (0.0, 0, 1)
+    assert copy.call(program) == (0.0, 1, 1)
+    copy.edit("simd.py", "[factor, b_vectors[v], sums[r][v]]", "[factor, factor, sums[r][v]]")
+    error, hits, _ = copy.call(program)
+    assert error > 0
+    assert hits == 0
+
+
+@pytest.mark.parametrize("name", ["Cache._index_key", "FunctionCache"])
+def test_without_numbas_private_names_there_is_no_disk_cache(copy, name):
+    """Entries of the same sources are not used, none is written, the results are right."""
+    assert copy.call() == (31.0, 0, 1)
+    written = copy.cached("*.nb?")
+    # numba itself has imported all of its own that it needs.
+    program = f"from numba.core import caching, ccallback\ndel caching.{name}\n{CALL}"
+    assert copy.call(program) == (31.0, 0, 1)
+    copy.edit("callee.py", "10.0 *", "100.0 *")
+    assert copy.call(program) == (301.0, 0, 1)
+    assert copy.cached("*.nb?") == written
+
+
+def test_without_a_folder_that_can_be_written_there_is_no_disk_cache(copy):
+    """A file stands where numba would make each of its folders."""
+    shutil.rmtree(copy.package / "__pycache__", ignore_errors=True)
+    (copy.package / "__pycache__").write_text("")
+    obstacle = str(copy.package / "__pycache__")
+    copy.env |= {"HOME": obstacle, "XDG_CACHE_HOME": obstacle}
+    del copy.env["NUMBA_CACHE_DIR"]
+    assert copy.call() == (31.0, 0, 1)
+    assert copy.call() == (31.0, int(os.name == "nt"), 1)  # Windows asks the registry
+
+
+# ---- specialisations ----
+
+
+def specialisations(dispatcher: Any, argument: str, element: np.dtype) -> int:
+    """How often a kernel has been compiled in this process for one type of an argument."""
+    place = list(inspect.signature(dispatcher.py_func).parameters).index(argument)
+    return sum(str(s[place].dtype) == str(element) for s in dispatcher.signatures)
+
+
+def run_a_network(dtype: np.dtype, loss: str, **options: object) -> None:
+    net = fastbp.Network.random([3, 4, 2], dtype=dtype, loss=loss, **options)
+    columns = net.layout == "book"
+    for batch in (1, 2, 5):
+        x = np.ones((3, batch) if columns else (batch, 3), dtype)
+        y = np.zeros((2, batch) if columns else (batch, 2), dtype)
+        if loss == "softmax_cross_entropy":
+            y = np.zeros(batch, np.int64)
+        frozen = x.copy()
+        frozen.flags.writeable = False
+        for same in (x, np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x[::-1], frozen):
+            net.forward(same)
+            net.loss(same, y)
+            net.loss_and_gradients(same, y)
+            net.loss_and_gradients(same, y, inputs=False)
+        frozen_y = y.copy()
+        frozen_y.flags.writeable = False
+        net.loss_and_gradients(x, frozen_y)
+
+
+@pytest.mark.parametrize("name", ["float64", "float32"])
+def test_one_specialisation_for_each_type_of_number(name):
+    """Constants, flags, batches, layouts, strides and losses run through the same machine code."""
+    dtype = np.dtype(name)
+    run_a_network(dtype, "least_squares")
+    run_a_network(dtype, "softmax_cross_entropy", layout="torch")
+    run_a_network(dtype, "sigmoid_cross_entropy", layout="keras", relu_at_zero=0.5)
+    run_a_network(dtype, "least_squares", weight_decay=0.1, scale=0.5, reduction="mean")
+    run_a_network(dtype, "least_squares", weight_decay=1, scale=2, relu_at_zero=1)
+    assert specialisations(passes, "parameters", dtype) == 1

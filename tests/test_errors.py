@@ -1,0 +1,59 @@
+"""The exceptions: what they are to those who catch the built-in ones, and pickling."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from fastbp import errors
+from fastbp.report import Report
+
+pytestmark = pytest.mark.small
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (errors.ShapeError, ValueError),
+        (errors.DTypeError, TypeError),
+        (errors.NonFiniteError, ValueError),
+        (errors.OptionError, ValueError),
+        (errors.ProblemFileError, ValueError),
+        (errors.GradientMismatchError, AssertionError),
+    ],
+)
+def test_every_error_is_ours_and_a_builtin_one(error, builtin):
+    assert issubclass(error, errors.FastbpError)
+    assert issubclass(error, builtin)
+
+
+def test_all_names_are_exported():
+    classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert classes == set(errors.__all__)
+
+
+def empty_report() -> Report:
+    return Report(
+        verdict="failed",
+        arrays=(),
+        failures=(),
+        sizes=(1, 1),
+        batch=1,
+        dtype="float64",
+        layout="book",
+        method="replay",
+        scheme="central",
+        delta=1e-6,
+        rtol=None,
+        atol=None,
+        evaluations=0,
+        seconds=0.0,
+    )
+
+
+def test_a_mismatch_travels_between_processes_with_its_report():
+    error = errors.GradientMismatchError("wrong", empty_report())
+    arrived = pickle.loads(pickle.dumps(error))
+    assert str(arrived) == "wrong"
+    assert arrived.report == error.report

@@ -1,0 +1,160 @@
+"""Every example that a reader can see runs: README, docs and docstrings.
+
+In the Markdown pages a ``pycon`` block is a doctest, a ``python`` block is run, a ``text`` block
+is what the ``python`` block before it prints, and a ``console`` block holds commands (after ``$``)
+with what they print. The blocks of a page run one after the other, in one session and one folder.
+``sh`` blocks are for the reader's own machine.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import math
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+import fastbp
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
+PIECE = re.compile(
+    r"(?P<seconds>in [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)|(?P<rule>-{3,})"
+    rf"|(?P<number>{NUMBER.pattern})"
+)
+ROUNDING = 1e-6  # of quotients of differences, which no two machines share
+MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
+
+
+class LenientChecker(doctest.OutputChecker):
+    """Compare as another machine needs it: the same text, the same numbers up to rounding."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:  # noqa: ARG002
+        want = want.replace(doctest.BLANKLINE_MARKER, "")
+        match = re.fullmatch(self.pattern(want), got.strip(), re.DOTALL)
+        if match is None:
+            return False
+        numbers = (piece["number"] for piece in PIECE.finditer(want) if piece["number"])
+        return all(map(self.same_number, numbers, match.groups()))
+
+    @staticmethod
+    def same_number(want: str, got: str) -> bool:
+        """Compare: integers exactly, others to 1 % or one unit of the last digit shown."""
+        if want.lstrip("+-").isdecimal():
+            return want == got
+        unit = float(Decimal((0, (1,), int(Decimal(want).as_tuple().exponent))))
+        return math.isclose(float(want), float(got), rel_tol=0.01, abs_tol=max(unit, ROUNDING))
+
+    @staticmethod
+    def pattern(want: str) -> str:
+        """Turn a wanted text into a regular expression with a group for each number."""
+        parts, end = [], 0
+        kinds = {
+            "seconds": r"in [\d.e-]+ s",
+            "any": ".*?",
+            "space": r"\s+",
+            "rule": "-+",
+            "number": f"({NUMBER.pattern})",
+        }
+        text = want.strip()
+        for piece in PIECE.finditer(text):
+            parts += [re.escape(text[end : piece.start()]), kinds[str(piece.lastgroup)]]
+            end = piece.end()
+        return "".join([*parts, re.escape(text[end:])])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, Any] = {"__name__": "__main__"}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "pycon":
+            session = run_doctest(text, session, page.name)
+        elif language == "python":
+            exec(compile(text, page.name, "exec"), session)
+        elif language == "text":
+            require_output(text, capsys.readouterr().out, page.name)
+        elif language == "console":
+            run_commands(text)
+
+
+def run_doctest(text: str, session: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run the examples in ``text`` and return the session's names after them."""
+    test = doctest.DocTestParser().get_doctest(text, session, name, name, 0)
+    run_examples(test)
+    return test.globs
+
+
+def run_examples(test: doctest.DocTest) -> None:
+    failures: list[str] = []
+    doctest.DocTestRunner(LenientChecker()).run(test, out=failures.append, clear_globs=False)
+    assert not failures, "".join(failures)
+
+
+def run_commands(text: str) -> None:
+    environment = os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"}
+    programs = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
+    for command, wanted in COMMAND.findall(text):
+        program, *arguments = shlex.split(command)
+        ran = subprocess.run(
+            [*programs[program], *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        require_output(wanted, ran.stdout, f"$ {command}")
+
+
+def require_output(wanted: str, printed: str, origin: str) -> None:
+    same = LenientChecker().check_output(wanted, printed, 0)
+    assert same, f"{origin} prints\n{printed}\n--- but the page says\n{wanted}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+        run_examples(test)
+
+
+def test_numbers_may_differ_by_rounding_and_nothing_else_may() -> None:
+    same = LenientChecker().check_output
+    assert same("passed in 1.2 s, error 1e-11 ...\n----", "passed in 3 s,  error 3e-12 or\n--", 0)
+    assert same("detectable 1.00", "detectable 1.001", 0)
+    assert not same("detectable 1.00", "detectable 1.1", 0)
+    assert not same("1000 wrong", "1001 wrong", 0)
+    assert not same("passed", "failed", 0)
+    assert not same("passed", "passed 1", 0)
+
+
+def test_every_public_function_shows_an_example() -> None:
+    functions = [getattr(fastbp, name) for name in fastbp.__all__]
+    functions = [f for f in functions if isinstance(f, FunctionType)]
+    assert functions
+    without = [f.__name__ for f in functions if ">>>" not in (f.__doc__ or "")]
+    assert without == []

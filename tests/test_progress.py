@@ -1,0 +1,149 @@
+"""The progress bar, on a real pseudo-terminal and on plain files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from fastbp.errors import OptionError
+from fastbp.progress import progress_bar
+
+pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
+import os  # noqa: E402
+
+pytestmark = pytest.mark.small
+
+WORK = """
+import time
+from fastbp.progress import progress_bar
+with progress_bar({progress}, 8, "replay") as advance:
+    for _ in range(8):
+        advance(1)
+        time.sleep({pause})
+print("done")
+"""
+
+
+def on_a_terminal(code: str) -> tuple[str, str]:
+    """Run Python with stderr on a pseudo-terminal; return stdout and what the terminal got."""
+    controller, terminal = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TTY_COMPATIBLE")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(terminal)
+    shown: list[bytes] = []
+    reader = threading.Thread(target=read_all, args=(controller, shown))
+    reader.start()
+    stdout, _ = process.communicate(timeout=60)
+    reader.join()
+    os.close(controller)
+    assert process.returncode == 0, b"".join(shown).decode()
+    return stdout, b"".join(shown).decode()
+
+
+def read_all(controller: int, shown: list[bytes]) -> None:
+    while True:
+        try:
+            data = os.read(controller, 4096)
+        except OSError:  # Linux reports the closed terminal so
+            return
+        if not data:
+            return
+        shown.append(data)
+
+
+def on_a_pipe(code: str) -> tuple[str, str]:
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return process.stdout, process.stderr
+
+
+def test_a_bar_appears_on_a_terminal_after_a_second():
+    stdout, shown = on_a_terminal(WORK.format(progress=None, pause=0.2))
+    assert stdout == "done\n"
+    assert "replay" in shown
+    assert re.search(r"[678]/8", shown)
+
+
+def test_no_bar_on_a_terminal_for_what_is_over_at_once():
+    assert on_a_terminal(WORK.format(progress=None, pause=0)) == ("done\n", "")
+
+
+def test_no_bar_on_a_pipe_however_long_it_takes():
+    assert on_a_pipe(WORK.format(progress=None, pause=0.2)) == ("done\n", "")
+
+
+@pytest.mark.parametrize("run", [on_a_terminal, on_a_pipe])
+def test_true_shows_a_bar_everywhere_and_at_once(run):
+    stdout, shown = run(WORK.format(progress=True, pause=0))
+    assert stdout == "done\n"
+    assert "replay" in shown
+    assert "8/8" in shown
+
+
+@pytest.mark.parametrize("run", [on_a_terminal, on_a_pipe])
+def test_false_never_shows_one(run):
+    assert run(WORK.format(progress=False, pause=0.2)) == ("done\n", "")
+
+
+INTERRUPTED = """
+from fastbp.progress import progress_bar
+try:
+    with progress_bar(True, 8, "replay") as advance:
+        advance(3)
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_an_interrupt_leaves_the_terminal_in_order():
+    stdout, shown = on_a_terminal(INTERRUPTED)
+    assert stdout == "stopped\n"
+    assert "3/8" in shown
+    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")  # the cursor is back
+
+
+def test_every_thread_may_report(capsys):
+    def report() -> None:
+        for _ in range(100):
+            advance(1)
+
+    with progress_bar(True, 400, "threads") as advance:
+        threads = [threading.Thread(target=report) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "400/400" in capsys.readouterr().err
+
+
+def test_a_process_without_stderr_has_no_bar():
+    code = "import sys; sys.stderr = None\n" + WORK.format(progress=None, pause=0.2)
+    assert on_a_pipe(code) == ("done\n", "")
+
+
+@pytest.mark.parametrize("progress", ["yes", 1, 0.0, ()])
+def test_anything_else_is_refused_before_the_work_begins(progress):
+    with pytest.raises(OptionError) as caught:
+        progress_bar(progress, 1, "work")
+    assert str(caught.value) == f"progress must be None, True or False, not {progress!r}."
+
+
+def test_rich_is_imported_only_for_a_bar():
+    code = (
+        "import sys\nfrom fastbp.progress import progress_bar\n"
+        "with progress_bar(False, 1, 'x') as advance: advance(1)\n"
+        "print([name for name in sys.modules if name.startswith('rich')])"
+    )
+    assert on_a_pipe(code)[0] == "[]\n"

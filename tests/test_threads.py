@@ -1,0 +1,333 @@
+"""Threads and processes: the right bits, from any number of threads, in threads and after forks."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from processes import environment, run_program
+
+import fastbp
+from fastbp.differences import replay_entries
+from fastbp.errors import OptionError
+
+HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+# Over SERIAL_OPERATIONS of fastbp.threads, so that a team of threads computes.
+SIZES, BATCH = [64, 128, 128, 10], 64
+
+COMMON = f"""
+import os, sys, threading
+import numpy as np
+import numba
+import fastbp
+from fastbp.differences import replay_entries
+
+net = fastbp.Network.random({SIZES})
+small = fastbp.Network.random([9, 16, 4])
+random = np.random.default_rng(0)
+x, y = random.standard_normal(({SIZES[0]}, {BATCH})), random.standard_normal(({SIZES[-1]}, {BATCH}))
+small_x, small_y = random.standard_normal((9, 70)), random.standard_normal((4, 70))
+
+def gradients():
+    loss, found = net.loss_and_gradients(x, y)
+    return np.concatenate([[loss, net.loss(x, y)], found.flat, found.inputs.ravel()])
+
+def quotients():
+    # Every fifth entry of the large network: a team computes them; all of the small one.
+    some = np.arange(0, net.parameters.size, 5)
+    return np.concatenate([
+        fastbp.finite_differences(small, small_x, small_y).flat,
+        replay_entries(
+            net, x, y, some, scheme="central", delta=1e-6, max_memory=2**30, progress=False
+        )[0],
+    ])
+
+def users_own_kernel():
+    # The user's own use of numba's threads, in the main thread, before and after ours.
+    @numba.njit(parallel=True)
+    def total(values):
+        result = 0.0
+        for k in numba.prange(values.size):
+            result += values[k]
+        return result
+    try:
+        assert total(np.ones(1000)) == 1000.0
+    except ValueError as error:  # this wheel of numba has no such layer
+        assert "threading layer" in str(error)
+
+fastbp.set_num_threads(1)
+expected, expected_quotients = gradients(), quotients()
+"""
+EIGHT_THREADS = (
+    COMMON
+    + """
+users_own_kernel()
+fastbp.set_num_threads(2)
+wrong = []
+
+def work(seed):
+    try:
+        for _ in range(20):
+            if not np.array_equal(gradients(), expected):
+                wrong.append("gradients")
+        if not np.array_equal(quotients(), expected_quotients):
+            wrong.append("quotients")
+    except BaseException as error:
+        wrong.append(repr(error))
+        raise
+
+threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not wrong, wrong
+users_own_kernel()
+print("right bits")
+"""
+)
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue", None])
+def test_eight_threads_at_once_give_the_right_bits(layer):
+    env = environment(NUMBA_THREADING_LAYER=layer)
+    assert run_program(EIGHT_THREADS, env=env) == "right bits\n"
+
+
+FORK = (
+    COMMON
+    + """
+users_own_kernel()
+fastbp.set_num_threads(3)
+assert np.array_equal(gradients(), expected)  # the parent's pool is at work
+
+def child(generation):
+    assert fastbp.get_num_threads() == 3
+    assert np.array_equal(gradients(), expected)
+    assert np.array_equal(quotients(), expected_quotients)
+    if generation == 1:
+        assert fork(2) == 0
+    assert np.array_equal(gradients(), expected)
+
+def fork(generation):
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            child(generation)
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+assert fork(1) == 0
+assert np.array_equal(gradients(), expected)  # and the parent goes on
+print("right bits")
+"""
+)
+
+
+@HAS_FORK
+@pytest.mark.parametrize("layer", ["omp", "workqueue", None])
+def test_a_child_forked_after_use_works_and_its_child_too(layer):
+    env = environment(NUMBA_THREADING_LAYER=layer)
+    assert run_program(FORK, env=env) == "right bits\n"
+
+
+FORK_WHILE_BUSY = (
+    COMMON
+    + """
+fastbp.set_num_threads(2)
+busy, done = threading.Event(), threading.Event()
+
+def work():
+    while not done.is_set():
+        assert np.array_equal(gradients(), expected)
+        busy.set()
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+busy.wait()
+for _ in range(15):  # whatever the other threads hold at that moment
+    process = os.fork()
+    if process == 0:
+        os._exit(0 if np.array_equal(gradients(), expected) else 5)
+    assert os.waitpid(process, 0)[1] == 0
+done.set()
+for thread in threads:
+    thread.join()
+print("right bits")
+"""
+)
+
+
+@HAS_FORK
+def test_children_forked_while_other_threads_compute():
+    assert run_program(FORK_WHILE_BUSY) == "right bits\n"
+
+
+POOL_OF_PROCESSES = """
+import multiprocessing, sys
+import numpy as np
+import fastbp
+
+def gradients(seed):
+    net = fastbp.Network.random([64, 128, 128, 10], seed=seed)
+    x, y = np.ones((64, 64)), np.zeros((10, 64))
+    fastbp.set_num_threads(2)
+    return net.loss_and_gradients(x, y)[1].flat
+
+if __name__ == "__main__":
+    here = [gradients(seed) for seed in range(4)]
+    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+        there = pool.map(gradients, range(4))
+    assert all(np.array_equal(a, b) for a, b in zip(here, there, strict=True))
+    print("right bits")
+"""
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=HAS_FORK), "spawn"])
+def test_pools_of_processes(tmp_path, method):
+    script = tmp_path / "script.py"  # a file, since spawn imports it in the children
+    script.write_text(POOL_OF_PROCESSES)
+    program = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], {}, '__main__')"
+    )
+    assert run_program(program, str(script), method) == "right bits\n"
+
+
+# ---- the number of threads ----
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; the old one comes back."""
+    before = fastbp.get_num_threads()
+    yield fastbp.set_num_threads
+    fastbp.set_num_threads(before)
+
+
+def one_problem(dtype: type = np.float64) -> tuple[fastbp.Network, np.ndarray, np.ndarray]:
+    net = fastbp.Network.random(SIZES, dtype=dtype)
+    random = np.random.default_rng(1)
+    x = random.standard_normal((SIZES[0], BATCH)).astype(dtype)
+    return net, x, random.standard_normal((SIZES[-1], BATCH)).astype(dtype)
+
+
+def everything(net: fastbp.Network, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    loss, gradients = net.loss_and_gradients(x, y)
+    quotients, _ = replay_entries(
+        net, x, y, np.arange(0, net.parameters.size, 11),
+        scheme="central", delta=1e-6, max_memory=2**30, progress=False,
+    )  # fmt: skip
+    return np.concatenate([[loss], gradients.flat, gradients.inputs.ravel(), quotients])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_same_bits_for_every_number_of_threads(dtype, threads):
+    problem = one_problem(dtype)
+    threads(1)
+    expected = everything(*problem)
+    for count in (2, 3, 4, 7):
+        threads(count)
+        for _ in range(3):
+            np.testing.assert_array_equal(everything(*problem), expected)
+
+
+def test_the_number_may_change_while_another_thread_computes(threads):
+    problem = one_problem()
+    threads(1)
+    expected = everything(*problem)
+    failures = []
+
+    def compute() -> None:
+        try:
+            for _ in range(15):
+                np.testing.assert_array_equal(everything(*problem), expected)
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=compute) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    count = 0
+    while any(worker.is_alive() for worker in workers):
+        count += 1
+        threads(1 + count % 4)
+        workers[0].join(0.002)
+    for worker in workers:
+        worker.join()
+    assert not failures, failures
+    assert count > 3
+
+
+@pytest.mark.small
+def test_the_number_is_what_was_set(threads):
+    threads(3)
+    assert fastbp.get_num_threads() == 3
+    threads(1)
+    assert fastbp.get_num_threads() == 1
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("bad", [0, -1, 2.0, "2", None, True])
+def test_a_senseless_number_is_refused_and_nothing_changes(bad, threads):
+    threads(2)
+    with pytest.raises(OptionError) as caught:
+        fastbp.set_num_threads(bad)
+    assert str(caught.value) == f"n must be an integer of at least 1, not {bad!r}."
+    assert fastbp.get_num_threads() == 2
+
+
+PRINT_NUMBER = "import fastbp; print(fastbp.get_num_threads())"
+
+
+def test_the_environment_sets_the_number():
+    assert run_program(PRINT_NUMBER, env=environment(FASTBP_NUM_THREADS="5")) == "5\n"
+
+
+def test_the_default_is_what_the_process_may_use():
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    env = environment(FASTBP_NUM_THREADS=None)
+    assert run_program(PRINT_NUMBER, env=env) == f"{count}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_the_default_obeys_the_affinity():
+    program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" + PRINT_NUMBER
+    assert run_program(program, env=environment(FASTBP_NUM_THREADS=None)) == "1\n"
+
+
+REFUSED = """
+import fastbp
+try:
+    fastbp.get_num_threads()
+except ValueError as error:
+    print(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("bad", ["0", "-2", "two", "1.5", ""])
+def test_a_senseless_number_in_the_environment_is_named(bad):
+    value = bad if bad == "0" else repr(bad)
+    message = f"OptionError: FASTBP_NUM_THREADS must be an integer of at least 1, not {value}.\n"
+    assert run_program(REFUSED, env=environment(FASTBP_NUM_THREADS=bad)) == message
+
+
+def test_our_import_leaves_numbas_configuration_alone():
+    program = """
+    import numba
+    before = (numba.get_num_threads(), numba.config.THREADING_LAYER, numba.config.NUMBA_NUM_THREADS)
+    import fastbp
+    net = fastbp.Network.random([2, 3, 1])
+    fastbp.set_num_threads(1)
+    after = (numba.get_num_threads(), numba.config.THREADING_LAYER, numba.config.NUMBA_NUM_THREADS)
+    assert before == after, (before, after)
+    """
+    run_program(program)
