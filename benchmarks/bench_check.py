@@ -1,0 +1,54 @@
+"""The check of every parameter, and its report, beside the notebook's loop."""
+
+from __future__ import annotations
+
+import fastbp
+
+from . import common, reference
+from .clock import seconds_per_call
+
+LOOP_ENTRIES = 200
+
+
+class CheckNetwork:
+    """A correct gradient, ours or a given one, against finite differences."""
+
+    params = ([("1-6^5-1", 1), ("10-32-32-10", 16), ("64-128-128-10", 64)],)
+    param_names = ("network",)
+    unit = "seconds/entry"
+
+    def setup(self, network: tuple[str, int]) -> None:
+        sizes, batch = network
+        self.weights, self.biases = common.parameters(sizes)
+        self.x, self.y = common.examples(sizes, batch)
+        self.total = common.count_parameters(sizes)
+        self.entries = common.spread_entries(self.total, LOOP_ENTRIES)
+        self.network = fastbp.Network(self.weights, self.biases)
+        _, *self.gradients = reference.loss_and_gradients(self.weights, self.biases, self.x, self.y)
+        self.report = self.check_given()
+        if not self.report:
+            raise RuntimeError(f"A correct gradient did not pass:\n{self.report}")
+
+    def check_given(self) -> fastbp.Report:
+        dweights, dbiases = self.gradients
+        return fastbp.check_network(
+            self.network, self.x, self.y, (dweights, dbiases), method="replay", progress=False
+        )
+
+    def loop(self) -> None:
+        reference.loop_quotients(self.weights, self.biases, self.x, self.y, self.entries)
+
+    def time_own_gradient(self, *_: object) -> None:
+        fastbp.check_network(self.network, self.x, self.y, method="replay", progress=False)
+
+    def time_given_gradient(self, *_: object) -> None:
+        self.check_given()
+
+    def time_report_as_text(self, *_: object) -> None:
+        str(self.report)
+
+    def track_given_gradient_per_entry(self, *_: object) -> float:
+        return seconds_per_call(self.check_given) / self.total
+
+    def track_loop_per_entry(self, *_: object) -> float:
+        return seconds_per_call(self.loop) / self.entries.size

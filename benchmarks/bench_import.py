@@ -1,0 +1,66 @@
+"""How long a user waits before anything happens: the import, and the first call of a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from typing import ClassVar
+
+from .clock import seconds_of
+
+FIRST_CALLS = {
+    "loss_and_gradients": "net.loss_and_gradients(x, y)",
+    "check_network": "assert fastbp.check_network(net, x, y, method='replay')",
+}
+
+PROGRAM = """
+import numpy as np, fastbp
+rng = np.random.default_rng(0)
+net = fastbp.Network.random([10, 32, 32, 10], seed=0)
+x, y = rng.standard_normal((2, 10, 16))
+{call}
+"""
+
+
+class Import:
+    """The import in a fresh process, beside that of what it stands on."""
+
+    def timeraw_fastbp(self) -> str:
+        return "import fastbp"
+
+    def timeraw_numba(self) -> str:
+        return "import numba"
+
+    def timeraw_numpy(self) -> str:
+        return "import numpy"
+
+
+class FirstCall:
+    """A whole process from start to end, with an empty and with a filled kernel cache."""
+
+    params = (list(FIRST_CALLS),)
+    param_names = ("call",)
+    unit = "seconds"
+    timeout = 300
+    program: ClassVar[str] = PROGRAM
+
+    def setup(self, call: str) -> None:
+        self.cache = tempfile.TemporaryDirectory()
+        self.source = self.program.format(call=FIRST_CALLS[call])
+
+    def teardown(self, *_: object) -> None:
+        self.cache.cleanup()
+
+    def run_process(self) -> None:
+        # -P: the working directory must not hide the installed fastbp.
+        command = [sys.executable, "-P", "-c", self.source]
+        subprocess.run(command, check=True, env=os.environ | {"NUMBA_CACHE_DIR": self.cache.name})
+
+    def track_cold_cache(self, *_: object) -> float:
+        return seconds_of(self.run_process)
+
+    def track_warm_cache(self, *_: object) -> float:
+        self.run_process()
+        return min(seconds_of(self.run_process) for _ in range(3))
