@@ -11,7 +11,6 @@ import numpy.typing as npt
 from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
 from fastbp.gradients import Gradients, Shapes
-from fastbp.kernels.backprop import FORWARD, LOSS
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.replay import replay
 from fastbp.kernels.simd import panel_width
@@ -19,6 +18,7 @@ from fastbp.losses import Targets, kernel_targets
 from fastbp.network import Network, custom_value
 from fastbp.passes import Passes
 from fastbp.progress import progress_bar
+from fastbp.schedule import FORWARD, LOSS
 from fastbp.threads import get_num_threads, run_team
 from fastbp.validate import FloatArray, require_choice, require_number
 
@@ -124,7 +124,16 @@ def _evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> _Base:
     rows = [x if work.features_axis == 0 else x.T]
     rows += [work.level(kept, k, 0) for k in range(len(net.layers))]
     levels = np.concatenate([part.reshape(-1) for part in rows])
-    return _Base(net, levels, work.losses, work.output(), targets, y, work.batch, net.decay_term())
+    return _Base(
+        net,
+        levels,
+        work.losses,
+        work.output(),
+        targets,
+        y,
+        work.batch,
+        net.decay_term(),
+    )
 
 
 def quotient_noise(
@@ -339,7 +348,10 @@ def _replay(
         if entries is None
         else chosen_entries(net, entries, _most_entries(base, float(costs.max()), max_memory))
     )
-    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    result, kinks = (
+        np.empty(net.parameters.size),
+        np.zeros(net.parameters.size, np.bool_),
+    )
     size = net.parameters.size if entries is None else entries.size
     with progress_bar(progress, size, "replay") as advance:
         for group in groups:

@@ -81,8 +81,10 @@ def measure_by_replay(
     """
 
     def replay(entries: NDArray[np.int64] | None, step: float) -> Replayed:
+        # Some entries once more: a bar only if it takes long after all.
+        shown = None if entries is not None and progress else progress
         return replay_entries(
-            net, x, y, entries, scheme=SCHEME, delta=step, max_memory=max_memory, progress=progress
+            net, x, y, entries, scheme=SCHEME, delta=step, max_memory=max_memory, progress=shown
         )
 
     delta = max(DELTA, smallest_step(net.parameters))
@@ -145,7 +147,10 @@ def _add_wobble(
     everywhere = np.concatenate(samples)
     if everywhere.size == 0:
         return
-    changes = np.abs(replay_half(everywhere) - measured.quotients[everywhere])
+    # Where the loss overflows there is no quotient, and no verdict; the others keep theirs.
+    with np.errstate(invalid="ignore", over="ignore"):
+        changes = np.abs(replay_half(everywhere) - measured.quotients[everywhere])
+    changes[~np.isfinite(changes)] = 0.0
     measured.evaluations += 2 * everywhere.size
     ends = np.cumsum([sample.size for sample in samples])[:-1]
     for part, change in zip(arrays, np.split(changes, ends), strict=True):

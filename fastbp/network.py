@@ -10,8 +10,15 @@ import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, ShapeError
 from fastbp.gradients import Gradients, Shapes, Views, empty_gradients
-from fastbp.kernels.backprop import BACKWARD, FORWARD, LOSS
-from fastbp.kernels.layers import BIASES, COLUMNS, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from fastbp.kernels.layers import (
+    BIASES,
+    COLUMNS,
+    INPUTS,
+    OUTPUTS,
+    UNITS_IN,
+    UNITS_OUT,
+    WEIGHTS,
+)
 from fastbp.losses import Loss, Objective, check_targets
 from fastbp.parameters import (
     check_biases,
@@ -21,6 +28,7 @@ from fastbp.parameters import (
     random_parameters,
 )
 from fastbp.passes import Passes
+from fastbp.schedule import BACKWARD, FORWARD, LOSS
 from fastbp.validate import (
     FloatArray,
     require_array,
@@ -131,7 +139,10 @@ class Network:
         for view, array in zip(self.biases or (), checked_biases or (), strict=True):
             view[...] = array
         self.layers = self._describe_layers()
-        self._sizes = (int(self.layers[0, INPUTS]), *(int(n) for n in self.layers[:, OUTPUTS]))
+        self._sizes = (
+            int(self.layers[0, INPUTS]),
+            *(int(n) for n in self.layers[:, OUTPUTS]),
+        )
 
     @classmethod
     def random(
@@ -178,7 +189,10 @@ class Network:
         """
         require_choice(layout, "layout", LAYOUTS)
         weights, biases = random_parameters(
-            check_sizes(sizes), require_integer(seed, "seed", 0), check_dtype(dtype), layout
+            check_sizes(sizes),
+            require_integer(seed, "seed", 0),
+            check_dtype(dtype),
+            layout,
         )
         return cls(
             weights,
@@ -428,7 +442,13 @@ class Network:
         if self._objective.custom is not None:
             total = self._custom_passes(x_checked, y_checked, work, gradients.flat, by_inputs)
         else:
-            work.run(FORWARD | LOSS | BACKWARD, x_checked, y_checked, gradients.flat, by_inputs)
+            work.run(
+                FORWARD | LOSS | BACKWARD,
+                x_checked,
+                y_checked,
+                gradients.flat,
+                by_inputs,
+            )
             total = float(work.losses[-1]) * work.factor + self.decay_term()
         gradients.inputs = by_inputs
         return total, gradients
@@ -537,7 +557,10 @@ def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
 def custom_gradient(gradient: Any, output: FloatArray, y: npt.NDArray[Any]) -> FloatArray:
     """Call a user's loss gradient on copies and insist on the output's shape and type."""
     result = require_dtype(
-        gradient(output.copy(), y.copy()), "loss[1](output, y)", output.dtype, "weights[0]"
+        gradient(output.copy(), y.copy()),
+        "loss[1](output, y)",
+        output.dtype,
+        "weights[0]",
     )
     require_shape(result, "loss[1](output, y)", output.shape)
     if not np.isfinite(result).all():

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels.backprop import BACKWARD, FORWARD, TOLERATE, passes
+from fastbp.kernels.backprop import passes
 from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import NON_FINITE
 from fastbp.losses import kernel_targets
+from fastbp.schedule import BACKWARD, FORWARD, plan
 from fastbp.threads import run_team
 from fastbp.validate import FloatArray, flat_view
 
@@ -45,6 +46,7 @@ class Passes:
         objective = network.objective
         self.factor = objective.factor(batch, sizes[-1])
         self._network = network
+        self._schedules: dict[tuple[int, bool], npt.NDArray[np.int64]] = {}
         self._constants = (
             network.layers,
             network.layout == "keras",
@@ -89,18 +91,32 @@ class Passes:
         g_flat, g_row, g_column = empty, 0, 0
         if by_inputs is not None:
             g_flat, g_row, g_column = _by_unit(by_inputs, self.features_axis)
+        wanted = by_inputs is not None
+        strides = (x_row, x_column, target_row, target_column, g_row, g_column)
         after = (
-            int(by_inputs is not None), kept is not None, self._network.parameters,
-            x_flat, x_row, x_column, targets, target_row, target_column, labels,
-            self.activations, empty if kept is None else kept, self.sensitivities,
-            self.left, self.right, self.losses, empty if gradient is None else gradient,
-            g_flat, g_row, g_column,
+            wanted, stages & BACKWARD != 0, kept is not None, self._network.parameters,
+            x_flat, targets, labels, strides, self.activations, empty if kept is None else kept,
+            self.sensitivities, self.left, self.right, self.losses,
+            empty if gradient is None else gradient, g_flat,
         )  # fmt: skip
+        schedule = self._schedule(stages, wanted)
         operations = self._operations * (3 if stages & BACKWARD else 1)
-        control = run_team(passes, (stages, *self._constants, *after), operations)
+        control = run_team(passes, (schedule, False, *self._constants, *after), operations)
         if control[NON_FINITE]:
             self._network.explain_non_finite(x, y)
-            run_team(passes, (stages | TOLERATE, *self._constants, *after), operations)
+            run_team(passes, (schedule, True, *self._constants, *after), operations)
+
+    def _schedule(self, stages: int, inputs: bool) -> npt.NDArray[np.int64]:
+        """Plan the phases of a call, once for each kind of call."""
+        schedule = self._schedules.get((stages, inputs))
+        if schedule is None:
+            network = self._network
+            keras = network.layout == "keras"
+            schedule = plan(
+                stages, network.sizes, self.batch, self.width, inputs=inputs, keras=keras
+            )
+            self._schedules[stages, inputs] = schedule
+        return schedule
 
     def forward(self, x: FloatArray, kept: npt.NDArray[Any] | None = None) -> None:
         """Run the forward pass alone."""

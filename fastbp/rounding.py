@@ -60,7 +60,7 @@ class Sensitivity:
             few draws can miss an entry. What every draw changes is typical; a mask that some of
             them flip concerns its own entries only.
         """
-        typical = np.max(self.least, initial=0.0, where=~kinks)
+        typical = np.max(self.least, initial=0.0, where=np.isfinite(self.least) & ~kinks)
         bars: NDArray[np.float64] = np.maximum(self.most, typical)
         bars *= MARGIN * float(np.finfo(dtype).eps)
         return bars

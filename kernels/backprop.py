@@ -30,9 +30,11 @@ from .simd import MR, VECTORS, panel_width
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
 from .vector import outer_product, times_vector, transposed_times_vector
 
-# Stages of one call, to be added.  Without TOLERATE a pre-activation or loss that is not finite
-# stops the call before anything is written to the gradient: the caller then looks for its cause.
-FORWARD, LOSS, BACKWARD, TOLERATE = 1, 2, 4, 8
+# Kinds of phases.
+(
+    PACK_INPUTS, FORWARD_VECTOR, FORWARD_BLOCKS, LOSSES, SUM_OF_LOSSES,
+    BACKWARD_VECTOR, PACK_OPERANDS, BACKWARD_BLOCKS, UNPACK_INPUTS,
+) = range(9)  # fmt: skip
 PACK_ROWS = 256  # units of one packing block
 VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
 
@@ -103,7 +105,17 @@ def weight_strides(transposed, layer):
 
 @kernel
 def forward_layer_block(
-    block, layer, transposed, relu, pitch, vectors, parameters, keep, kept, strips, activations
+    block,
+    layer,
+    transposed,
+    relu,
+    pitch,
+    vectors,
+    parameters,
+    keep,
+    kept,
+    strips,
+    activations,
 ):
     """Compute one block of rows and panels of f[k] and its activation."""
     width = panel_width(activations)
@@ -233,7 +245,18 @@ def pack_operands_block(
 
 @kernel
 def weight_gradient_block(
-    block, layer, transposed, batch, pitch, decay, parameters, left, right, strips, edge, gradient
+    block,
+    layer,
+    transposed,
+    batch,
+    pitch,
+    decay,
+    parameters,
+    left,
+    right,
+    strips,
+    edge,
+    gradient,
 ):
     """Compute one block of dW[k] = s[k] h[k]^T (or its transpose) as it lies in memory."""
     width = panel_width(gradient)
@@ -279,7 +302,12 @@ def sensitivity_block(
         for q in range(panels):
             step = q * inputs * width
             apply_mask(
-                rows * width, relu_at_zero, activations, h_at + step, sensitivities, target + step
+                rows * width,
+                relu_at_zero,
+                activations,
+                h_at + step,
+                sensitivities,
+                target + step,
             )
 
 
@@ -316,7 +344,12 @@ def backward_layer_vector(
             )  # fmt: skip
     if wanted and masked:
         apply_mask(
-            last - first, relu_at_zero, activations, h_at + first, sensitivities, target_at + first
+            last - first,
+            relu_at_zero,
+            activations,
+            h_at + first,
+            sensitivities,
+            target_at + first,
         )
     if block == 0 and layer[BIASES] >= 0:
         for unit in range(outputs):
@@ -356,170 +389,138 @@ def losses_of_panel(
                     sensitivities[target_s + lane + k * width] = 0
 
 
-@kernel(entry=True)
-def passes(
-    control, stages, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted,
-    keep, parameters, x, x_row, x_column, targets, target_row, target_column, labels,
-    activations, kept, sensitivities, left, right, losses, gradient, input_gradient, g_row,
-    g_column,
+@kernel(inline=True)
+def run_block(
+    kind, k, block, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted,
+    sensitive, keep, parameters, x, targets, labels, strides, strips, edge,
+    activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
-    """Run the asked stages (FORWARD, LOSS, BACKWARD) of a network, as one of a team of threads.
-
-    Shapes: x (n_in, batch) and targets (n_out, batch) by strides, labels (batch,) or empty;
-    activations (units of all levels * pitch,), kept the same or empty; sensitivities (2,
-    largest level * pitch); left (largest level * pitch,), right (largest level rounded up to
-    NR, batch); losses (batch + 1,) float64, the last for their sum;
-    gradient as parameters; input_gradient (n_in, batch) by strides g_row, g_column.
-    6 P batch operations for all stages.
-
-    Without LOSS, BACKWARD expects s[K] in the half of ``sensitivities`` that K has by parity.
-    """
-    count = layers.shape[0]
+    """Compute one block of one phase; return 0, or NaN where a number is not finite."""
     width = panel_width(activations) if batch > 1 else 1
     panels = panels_of(batch, width)
     pitch = panels * width
     vectors = 1 if batch * VECTORS <= width else VECTORS
-    groups = panels_of(panels, GROUP)
     half = sensitivities.size // 2
+    count = layers.shape[0]
+    layer = layers[k]
+    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
+    s_at = k % 2 * half
+    target_at = (k + 1) % 2 * half
+    wanted = k > 0 or inputs_wanted
+    x_row, x_column, target_row, target_column, g_row, g_column = strides
+    alarm = 0.0
+    if kind == PACK_INPUTS:
+        first = block * PACK_ROWS
+        last = min(inputs, first + PACK_ROWS)
+        if batch == 1:
+            for j in range(first, last):
+                activations[j] = x[j * x_row]
+        else:
+            pack_panels(
+                first,
+                last,
+                batch,
+                x,
+                0,
+                x_row,
+                x_column,
+                activations,
+                0,
+                inputs * width,
+            )
+    elif kind == FORWARD_VECTOR:
+        alarm += forward_layer_vector(
+            block, layer, transposed, k < count - 1, parameters, keep, kept, activations
+        )
+    elif kind == FORWARD_BLOCKS:
+        alarm += forward_layer_block(
+            block, layer, transposed, k < count - 1, pitch, vectors, parameters, keep, kept,
+            strips, activations,
+        )  # fmt: skip
+    elif kind == LOSSES:
+        losses_of_panel(
+            block, loss, factor, batch, outputs, layer[UNITS_OUT] * pitch, activations,
+            targets, target_row, target_column, labels, sensitive, s_at, losses, sensitivities,
+        )  # fmt: skip
+        for sample in range(block * width, min(batch, (block + 1) * width)):
+            alarm += 0.0 * losses[sample]
+    elif kind == SUM_OF_LOSSES:
+        losses[batch] = 0.0
+        for sample in range(batch):
+            losses[batch] += losses[sample]
+    elif kind == BACKWARD_VECTOR:
+        backward_layer_vector(
+            block, layer, transposed, wanted, k > 0, relu_at_zero, decay, parameters, activations,
+            s_at, target_at, sensitivities, gradient,
+        )  # fmt: skip
+    elif kind == PACK_OPERANDS:
+        pack_operands_block(
+            block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
+            left, right, gradient,
+        )  # fmt: skip
+    elif kind == BACKWARD_BLOCKS:
+        through = panels_of(inputs, BLOCK_ROWS) * panels_of(panels, GROUP) if wanted else 0
+        if block < through:
+            sensitivity_block(
+                block, layer, transposed, k > 0, pitch, vectors, relu_at_zero, parameters,
+                activations, s_at, target_at, strips, sensitivities,
+            )  # fmt: skip
+        else:
+            weight_gradient_block(
+                block - through, layer, transposed, batch, pitch, decay, parameters, left, right,
+                strips, edge, gradient,
+            )  # fmt: skip
+    else:
+        for sample in range(batch):
+            source = half + sample // width * inputs * width + sample % width
+            target = sample * g_column
+            for j in range(inputs):
+                input_gradient[target + j * g_row] = sensitivities[source + j * width]
+    return alarm
+
+
+@kernel(entry=True)
+def passes(
+    control, schedule, tolerate, layers, transposed, relu_at_zero, loss, factor, decay, batch,
+    inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
+    activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
+):  # fmt: skip
+    """Run the phases of a schedule, as one of a team of threads.
+
+    Shapes: schedule (phases, 3): kind, layer and blocks of each, in the order of the data;
+    x (n_in, batch), targets (n_out, batch) and input_gradient (n_in, batch) by ``strides`` of
+    units and samples, six in all; labels (batch,) or empty;
+    activations (units of all levels * pitch,), kept the same or empty; sensitivities (2,
+    largest level * pitch); left (largest level * pitch,), right (largest level rounded up to
+    NR, batch); losses (batch + 1,) float64, the last for their sum; gradient as parameters.
+    6 P batch operations forward and backward.
+
+    Without ``tolerate`` a pre-activation or loss that is not finite stops the call before
+    anything is written to the gradient: the caller then looks for its cause.
+    """
+    width = panel_width(activations)
     largest = 0
-    for k in range(count):
+    for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
-    needed = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
-    strips = np.empty(needed * min(DEPTH, max(largest, batch)), activations.dtype)
-    edge = np.empty(needed * width, activations.dtype)
-    outputs = layers[count - 1, OUTPUTS]
-    outputs_at = layers[count - 1, UNITS_OUT] * pitch
+    rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR) if batch > 1 else 0
+    strips = np.empty(rows * min(DEPTH, max(largest, batch)), activations.dtype)
+    edge = np.empty(rows * width, activations.dtype)
     start = 0
     ticket = draw_ticket(control)
-
-    if stages & FORWARD:
-        inputs = layers[0, INPUTS]
-        end = start + panels_of(inputs, PACK_ROWS)
-        while ticket < end:
-            first = (ticket - start) * PACK_ROWS
-            last = min(inputs, first + PACK_ROWS)
-            if batch == 1:
-                for j in range(first, last):
-                    activations[j] = x[j * x_row]
-            else:
-                pack_panels(
-                    first, last, batch, x, 0, x_row, x_column, activations, 0, inputs * width
-                )
-            report_done(control)
-            ticket = draw_ticket(control)
-        start = end
-        for k in range(count):
-            layer = layers[k]
-            relu = k < count - 1
-            if batch == 1:
-                end = start + panels_of(layer[OUTPUTS], VECTOR_BLOCK)
-            else:
-                end = start + panels_of(layer[OUTPUTS], BLOCK_ROWS) * groups
-            while ticket < end:
-                if wait_until_done(control, start):
-                    if batch == 1:
-                        alarm = forward_layer_vector(
-                            ticket - start, layer, transposed, relu, parameters, keep, kept,
-                            activations,
-                        )  # fmt: skip
-                    else:
-                        alarm = forward_layer_block(
-                            ticket - start, layer, transposed, relu, pitch, vectors, parameters,
-                            keep, kept, strips, activations,
-                        )  # fmt: skip
-                    if alarm != 0 and stages & TOLERATE == 0:
-                        stop_for_non_finite(control)
-                report_done(control)
-                ticket = draw_ticket(control)
-            start = end
-
-    if stages & LOSS:
-        end = start + panels
+    for phase in range(schedule.shape[0]):
+        end = start + schedule[phase, 2]
         while ticket < end:
             if wait_until_done(control, start):
-                losses_of_panel(
-                    ticket - start, loss, factor, batch, outputs, outputs_at, activations,
-                    targets, target_row, target_column, labels, stages & BACKWARD != 0,
-                    (count - 1) % 2 * half, losses, sensitivities,
+                alarm = run_block(
+                    schedule[phase, 0], schedule[phase, 1], ticket - start, layers, transposed,
+                    relu_at_zero, loss, factor, decay, batch, inputs_wanted, sensitive, keep,
+                    parameters, x, targets, labels, strides, strips, edge,
+                    activations, kept, sensitivities, left, right, losses, gradient,
+                    input_gradient,
                 )  # fmt: skip
-                first = (ticket - start) * width
-                alarm = 0.0
-                for sample in range(first, min(batch, first + width)):
-                    alarm += 0.0 * losses[sample]
-                if alarm != 0 and stages & TOLERATE == 0:
+                if alarm != 0 and not tolerate:
                     stop_for_non_finite(control)
             report_done(control)
             ticket = draw_ticket(control)
         start = end
-        end = start + 1
-        while ticket < end:
-            if wait_until_done(control, start):
-                losses[batch] = 0.0
-                for sample in range(batch):
-                    losses[batch] += losses[sample]
-            report_done(control)
-            ticket = draw_ticket(control)
-        start = end
-
-    if stages & BACKWARD:
-        for k in range(count - 1, -1, -1):
-            layer = layers[k]
-            s_at = k % 2 * half
-            target_at = (k + 1) % 2 * half
-            wanted = k > 0 or inputs_wanted != 0
-            if batch == 1:
-                end = start + panels_of(layer[INPUTS], VECTOR_BLOCK)
-                while ticket < end:
-                    if wait_until_done(control, start):
-                        backward_layer_vector(
-                            ticket - start, layer, transposed, wanted, k > 0, relu_at_zero, decay,
-                            parameters, activations, s_at, target_at, sensitivities, gradient,
-                        )  # fmt: skip
-                    report_done(control)
-                    ticket = draw_ticket(control)
-                start = end
-                continue
-            end = start + panels_of(layer[OUTPUTS], PACK_ROWS) + panels_of(layer[INPUTS], PACK_ROWS)
-            while ticket < end:
-                if wait_until_done(control, start):
-                    pack_operands_block(
-                        ticket - start, layer, transposed, batch, pitch, activations,
-                        sensitivities, s_at, left, right, gradient,
-                    )  # fmt: skip
-                report_done(control)
-                ticket = draw_ticket(control)
-            start = end
-            through = panels_of(layer[INPUTS], BLOCK_ROWS) * groups if wanted else 0
-            rows = layer[INPUTS] if transposed else layer[OUTPUTS]
-            columns = layer[OUTPUTS] if transposed else layer[INPUTS]
-            end = start + through + panels_of(rows, BLOCK_ROWS) * panels_of(columns, GROUP * width)
-            while ticket < end:
-                if wait_until_done(control, start):
-                    block = ticket - start
-                    if block < through:
-                        sensitivity_block(
-                            block, layer, transposed, k > 0, pitch, vectors, relu_at_zero,
-                            parameters, activations, s_at, target_at, strips, sensitivities,
-                        )  # fmt: skip
-                    else:
-                        weight_gradient_block(
-                            block - through, layer, transposed, batch, pitch, decay, parameters,
-                            left, right, strips, edge, gradient,
-                        )  # fmt: skip
-                report_done(control)
-                ticket = draw_ticket(control)
-            start = end
-        if inputs_wanted != 0:
-            inputs = layers[0, INPUTS]
-            end = start + 1
-            while ticket < end:
-                if wait_until_done(control, start):
-                    for sample in range(batch):
-                        source = half + sample // width * inputs * width + sample % width
-                        target = sample * g_column
-                        for j in range(inputs):
-                            input_gradient[target + j * g_row] = sensitivities[source + j * width]
-                report_done(control)
-                ticket = draw_ticket(control)
-            start = end
     wait_until_done(control, start)

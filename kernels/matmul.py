@@ -31,8 +31,6 @@ def strip_rows(remaining):
     """Rows of the next strip: MR, or the largest smaller tile that fits."""
     if remaining >= MR:
         return MR
-    if remaining >= 4:
-        return 4
     if remaining >= 2:
         return 2
     return 1
@@ -162,7 +160,16 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
     while ticket < end:
         first = ticket * DEPTH
         pack_panels(
-            first, min(depth, first + DEPTH), n, b, 0, b_row, b_column, packed, 0, depth * width
+            first,
+            min(depth, first + DEPTH),
+            n,
+            b,
+            0,
+            b_row,
+            b_column,
+            packed,
+            0,
+            depth * width,
         )
         report_done(control)
         ticket = draw_ticket(control)

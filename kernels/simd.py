@@ -21,7 +21,10 @@ from numba.extending import intrinsic, overload
 
 def _host_vector_bytes() -> int:
     """Width of the vectors that the generated code may use, in bytes."""
-    if numba.config.CPU_NAME not in (None, "host"):  # a named target: only its named features
+    if numba.config.CPU_NAME not in (
+        None,
+        "host",
+    ):  # a named target: only its named features
         features = set((numba.config.CPU_FEATURES or "").replace("+", "").split(","))
     else:
         features = {name for name, on in llvmlite.binding.get_host_cpu_features().items() if on}
@@ -35,7 +38,7 @@ VECTORS = 2  # of each row of a tile
 # Rows of a tile: as many accumulators as fit the registers (32 of 64 bytes, 16 of 32 bytes,
 # 32 of 16 bytes) beside two vectors of B and one broadcast.
 MR = {64: 8, 32: 6, 16: 8}[VECTOR_BYTES]
-ROW_COUNTS = (MR, 4, 2, 1)
+ROW_COUNTS = (MR, 2, 1)  # 2 rows still keep four sums in flight, the latency of an FMA
 
 
 def panel_width(array: Any) -> int:
@@ -121,7 +124,10 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
             total.add_incoming(zero, entry)
             total.add_incoming(new[r][v], loop)
             totals.append(total)
-    with builder.if_else(builder.icmp_signed("!=", accumulate, constant(0))) as (add, store):
+    with builder.if_else(builder.icmp_signed("!=", accumulate, constant(0))) as (
+        add,
+        store,
+    ):
         for branch, adds in ((add, True), (store, False)):
             with branch:
                 for r in range(rows):
@@ -172,23 +178,19 @@ _NARROW = [_make_tile(rows, 1) for rows in ROW_COUNTS]
 
 @overload(multiply_rows)
 def _multiply_rows(rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add):
-    wide_most, wide_four, wide_two, wide_one = _WIDE
-    narrow_most, narrow_four, narrow_two, narrow_one = _NARROW
+    wide_most, wide_two, wide_one = _WIDE
+    narrow_most, narrow_two, narrow_one = _NARROW
 
     def compiled(rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add):
         if vectors == 2:
             if rows == MR:
                 wide_most(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
-            elif rows == 4:
-                wide_four(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
             elif rows == 2:
                 wide_two(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
             else:
                 wide_one(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
         elif rows == MR:
             narrow_most(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
-        elif rows == 4:
-            narrow_four(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
         elif rows == 2:
             narrow_two(depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
         else:

@@ -162,7 +162,7 @@ class Report:
 
     @property
     def detectable(self) -> float:
-        """A single error above this is seen, at whichever judged entry of whichever array."""
+        """A single error above this is seen; infinite if an array has no judged entry at all."""
         return max(array.detectable for array in self.arrays if array.entries)
 
     def __bool__(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def _header(report: Report) -> str:
         f"{_many(report.entries, 'entry', 'entries')}, {report.wrong:,} wrong, "
         f"{report.kinks:,} on kinks; {_many(report.evaluations, 'loss', 'losses')} evaluated "
         f"in {report.seconds:.3g} s",
-        f"an error above {report.detectable:.2g} is seen at every judged entry",
+        _detectable(report.arrays),
     ]
     return "\n".join(map(_wrapped, lines))
 
@@ -58,6 +59,13 @@ def _tolerance(report: Report) -> str:
     if report.rtol is None and report.atol is None:
         return "default tolerance"
     return f"rtol {report.rtol or 0.0:g}, atol {report.atol or 0.0:g}"
+
+
+def _detectable(arrays: Iterable[ArrayReport]) -> str:
+    judged = [row.detectable for row in arrays if row.entries and math.isfinite(row.detectable)]
+    if not judged:
+        return "no entry was judged"
+    return f"an error above {max(judged):.2g} is seen at every judged entry"
 
 
 def _many(count: int, one: str, more: str) -> str:
