@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,10 @@ from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.replay import replay
 from fastbp.kernels.simd import panel_width
-from fastbp.losses import Targets, kernel_targets
 from fastbp.network import Network, custom_value
-from fastbp.passes import Passes
 from fastbp.progress import progress_bar
-from fastbp.schedule import FORWARD, LOSS
 from fastbp.threads import get_num_threads, run_team
+from fastbp.unperturbed import Unperturbed, evaluate
 from fastbp.validate import FloatArray, require_choice, require_number
 
 METHODS = ("replay",)
@@ -73,113 +70,6 @@ class Differences(Gradients):
         return Gradients(self.shapes, np.full(self.flat.size, self._bar))
 
 
-@dataclass(frozen=True)
-class _Base:
-    """The unperturbed network in float64: all pre-activations in rows, and its losses."""
-
-    network: Network
-    levels: npt.NDArray[np.float64]
-    losses: npt.NDArray[np.float64]  # of each sample, and their sum
-    output: FloatArray
-    targets: Targets
-    y: npt.NDArray[Any]
-    batch: int
-    decay_term: float
-
-    @property
-    def factor(self) -> float:
-        return self.network.objective.factor(self.batch, self.network.sizes[-1])
-
-
-def _in_float64(network: Network) -> Network:
-    if network.dtype == np.float64:
-        return network
-    objective = network.objective
-    biases = network.biases
-    return Network(
-        [w.astype(np.float64) for w in network.weights],
-        None if biases is None else [b.astype(np.float64) for b in biases],
-        loss=objective.loss,
-        reduction=objective.reduction,
-        scale=objective.scale,
-        weight_decay=objective.weight_decay,
-        relu_at_zero=network.relu_at_zero,
-        layout=network.layout,
-    )
-
-
-def _evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> _Base:
-    net = _in_float64(network)
-    x = x.astype(np.float64, copy=False)
-    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-    work = Passes(net, net.batch_of(x))
-    kept = np.empty_like(work.activations)
-    custom = net.objective.custom is not None
-    if custom:
-        work.forward(x, kept)
-        work.losses[:] = 0.0
-    else:
-        work.run(FORWARD | LOSS, x, y, kept=kept)
-    targets = kernel_targets(None if custom else y, work.features_axis, work.empty)
-    rows = [x if work.features_axis == 0 else x.T]
-    rows += [work.level(kept, k, 0) for k in range(len(net.layers))]
-    levels = np.concatenate([part.reshape(-1) for part in rows])
-    return _Base(
-        net,
-        levels,
-        work.losses,
-        work.output(),
-        targets,
-        y,
-        work.batch,
-        net.decay_term(),
-    )
-
-
-def quotient_noise(
-    network: Network, x: FloatArray, y: npt.NDArray[Any], *, scheme: str, delta: float
-) -> float:
-    """Estimate the error that rounding makes in one quotient of two losses.
-
-    Parameters
-    ----------
-    network : Network
-    x, y : ndarray
-        Checked inputs and targets.
-    scheme : {"central", "forward"}
-    delta : float
-
-    Returns
-    -------
-    float
-        A margin of 16 times u (L + ||dL/d output|| ||output||) (1 + layers) / step, where the
-        step is twice delta for central differences: an estimate, not a bound.
-    """
-    return _noise_of(_evaluate(network, x, y), scheme, delta)
-
-
-def _noise_of(base: _Base, scheme: str, delta: float) -> float:
-    rounding = float(np.finfo(np.float64).eps) / 2
-    objective, net = base.network.objective, base.network
-    if objective.custom is None:
-        loss = float(np.abs(base.losses[:-1]).sum())
-    else:
-        loss = abs(custom_value(objective.custom[0], base.output, base.y))
-    magnitude = loss + _slope_times_output(base)
-    magnitude = abs(base.factor) * magnitude + abs(base.decay_term)
-    span = 2.0 * delta if scheme == "central" else delta
-    return 16.0 * (1 + len(net.layers)) * rounding * magnitude / span
-
-
-def _slope_times_output(base: _Base) -> float:
-    """How much the loss answers to a relative change of all outputs, by samples' norms."""
-    output = np.abs(base.output)
-    if base.network.objective.loss == "least_squares":
-        residual = np.abs(base.output - base.y)
-        return float(2.0 * np.sum(residual * output))
-    return float(np.sum(output))
-
-
 def _check_step(delta: object, scheme: object) -> tuple[float, str]:
     known = "central" if scheme is None else require_choice(scheme, "scheme", SCHEMES)
     if delta is None:
@@ -194,15 +84,16 @@ def _realised_steps(
     values: npt.NDArray[np.float64], scheme: str, delta: float
 ) -> npt.NDArray[np.float64]:
     """(theta + delta) - theta and, for central differences, (theta - delta) - theta."""
-    steps = [(values + delta) - values]
-    if scheme == "central":
-        steps.append((values - delta) - values)
-    return np.stack(steps)
+    signs = 2 if scheme == "central" else 1
+    steps = np.empty((signs, values.size))
+    for s, step in enumerate((delta, -delta)[:signs]):
+        np.subtract(values + step, values, out=steps[s])
+    return steps
 
 
 def _check_steps(network: Network, places: npt.NDArray[np.int64], steps: FloatArray) -> None:
-    lost = (steps == 0.0).any(axis=0)
-    if lost.any():
+    if not steps.all():
+        lost = (steps == 0.0).any(axis=0)
         place = int(places[np.argmax(lost)])
         value = float(network.parameters[place])
         raise OptionError(
@@ -255,7 +146,9 @@ def _blocking(network: Network, batch: int, max_memory: int) -> tuple[int, int]:
             )
 
 
-def _custom_totals(base: _Base, perturbed: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _custom_totals(
+    base: Unperturbed, perturbed: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """Call a custom loss once for every perturbed network."""
     custom = base.network.objective.custom
     assert custom is not None
@@ -271,7 +164,7 @@ def _custom_totals(base: _Base, perturbed: npt.NDArray[np.float64]) -> npt.NDArr
 
 
 def _replay_chunk(
-    base: _Base,
+    base: Unperturbed,
     group: UnitEntries,
     steps: npt.NDArray[np.float64],
     blocking: tuple[int, int],
@@ -299,7 +192,7 @@ def _replay_chunk(
 
 
 def _decayed(
-    base: _Base,
+    base: Unperturbed,
     group: UnitEntries,
     values: npt.NDArray[np.float64],
     steps: npt.NDArray[np.float64],
@@ -315,22 +208,17 @@ def _decayed(
     return losses + (base.decay_term + np.where(is_weight, change, 0.0))
 
 
-def _quotients(base: _Base, losses: FloatArray, steps: FloatArray) -> FloatArray:
+def _quotients(base: Unperturbed, losses: FloatArray, steps: FloatArray) -> FloatArray:
     """(L(plus) - L(minus)) / (plus - minus); L(minus) is the unperturbed one if one-sided."""
     if losses.shape[0] == 2:
         with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
             return np.asarray((losses[0] - losses[1]) / (steps[0] - steps[1]))
-    custom = base.network.objective.custom
-    if custom is None:
-        total = float(base.losses[-1])  # added in the same order as the perturbed ones
-    else:
-        total = custom_value(custom[0], base.output, base.y)
     with np.errstate(invalid="ignore"):
-        return np.asarray((losses[0] - (total * base.factor + base.decay_term)) / steps[0])
+        return np.asarray((losses[0] - (base.total * base.factor + base.decay_term)) / steps[0])
 
 
 def _replay(
-    base: _Base,
+    base: Unperturbed,
     entries: npt.NDArray[np.int64] | None,
     *,
     scheme: str,
@@ -369,7 +257,7 @@ def _replay(
     return result[entries], kinks[entries]
 
 
-def _most_entries(base: _Base, operations: float, max_memory: int) -> int:
+def _most_entries(base: Unperturbed, operations: float, max_memory: int) -> int:
     """Entries of one call: as many as keep it short, and a custom loss's outputs small."""
     most = max(1, int(OPERATIONS_PER_CALL / operations))
     if base.network.objective.custom is not None:
@@ -410,13 +298,33 @@ def replay_entries(
     kinks : bool, shape (E,)
     """
     return _replay(
-        _evaluate(network, x, y),
+        evaluate(network, x, y),
         entries,
         scheme=scheme,
         delta=delta,
         max_memory=max_memory,
         progress=progress,
     )
+
+
+def quotient_noise(
+    network: Network, x: FloatArray, y: npt.NDArray[Any], *, scheme: str, delta: float
+) -> float:
+    """Estimate the error that rounding makes in one quotient of two losses.
+
+    Parameters
+    ----------
+    network : Network
+    x, y : ndarray
+        Checked inputs and targets.
+    scheme : {"central", "forward"}
+    delta : float
+
+    Returns
+    -------
+    float
+    """
+    return evaluate(network, x, y).quotient_noise(scheme, delta)
 
 
 def finite_differences(
@@ -480,12 +388,11 @@ def finite_differences(
     require_choice(method, "method", METHODS)
     step, known = _check_step(delta, scheme)
     memory = check_memory(max_memory)
-    x_checked, y_checked = network.validated(x, y)
-    base = _evaluate(network, x_checked, y_checked)
+    base = evaluate(network, *network.check_arguments(x, y))
     flat, kinks = _replay(
         base, None, scheme=known, delta=step, max_memory=memory, progress=progress
     )
-    return Differences(network.shapes, flat, kinks, _noise_of(base, known, step))
+    return Differences(network.shapes, flat, kinks, base.quotient_noise(known, step))
 
 
 def check_memory(max_memory: object) -> int:

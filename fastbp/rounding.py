@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network import Network
+from fastbp.unperturbed import float64_copy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.losses import CustomLoss
+    from fastbp.network import Network
 
 __all__ = ["Sensitivity", "gradient_sensitivity"]
 
@@ -87,7 +87,7 @@ def gradient_sensitivity(net: Network, x: NDArray[Any], y: NDArray[Any]) -> Sens
     the same draws are made every time. Five passes; memory for six vectors of parameters.
     """
     eps = float(np.finfo(net.dtype).eps)
-    moved, exact_x = _float64_copy(net), x.astype(np.float64)
+    moved, exact_x = float64_copy(net), x.astype(np.float64)
     targets = y.astype(np.float64) if y.dtype.kind == "f" else y
     exact = moved.parameters.copy()
     _, gradient = moved.loss_and_gradients(exact_x, targets, inputs=False)
@@ -114,26 +114,3 @@ def _round_at_random(net: Network, eps: float, generator: np.random.Generator) -
         weight *= 1 + spread * generator.standard_normal(weight.shape)
     for bias in net.biases or ():
         bias *= 1 + eps * generator.standard_normal(bias.shape)
-
-
-def _float64_copy(net: Network) -> Network:
-    """Return the same network in float64, with parameters of its own."""
-    objective = net.objective
-    loss = objective.loss if objective.custom is None else _with_float64_gradient(objective.custom)
-    biases = net.biases
-    return Network(
-        [weight.astype(np.float64) for weight in net.weights],
-        None if biases is None else [bias.astype(np.float64) for bias in biases],
-        loss=loss,
-        reduction=objective.reduction,
-        scale=objective.scale,
-        weight_decay=objective.weight_decay,
-        relu_at_zero=net.relu_at_zero,
-        layout=net.layout,
-    )
-
-
-def _with_float64_gradient(loss: CustomLoss) -> CustomLoss:
-    """Return a custom loss whose gradient is float64, whatever the user's function computes in."""
-    value, gradient = loss
-    return value, lambda output, y: np.asarray(gradient(output, y)).astype(np.float64)
