@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.losses import Targets, kernel_targets
+from fastbp.losses import CustomLoss, Targets, kernel_targets
 from fastbp.network import Network, custom_value
 from fastbp.passes import Passes
 from fastbp.schedule import FORWARD, LOSS
@@ -77,18 +77,24 @@ class Unperturbed:
 
 def float64_copy(network: Network) -> Network:
     """Copy a network; float32 numbers are converted exactly."""
-    objective = network.objective
-    biases = network.biases
+    objective, biases = network.objective, network.biases
+    custom = objective.custom
     return Network(
         [w.astype(np.float64) for w in network.weights],
         None if biases is None else [b.astype(np.float64) for b in biases],
-        loss=objective.loss,
+        loss=objective.loss if custom is None else _with_float64_gradient(custom),
         reduction=objective.reduction,
         scale=objective.scale,
         weight_decay=objective.weight_decay,
         relu_at_zero=network.relu_at_zero,
         layout=network.layout,
     )
+
+
+def _with_float64_gradient(loss: CustomLoss) -> CustomLoss:
+    """Take the gradient of a custom loss in float64, whatever the user's function computes in."""
+    value, gradient = loss
+    return value, lambda output, y: np.asarray(gradient(output, y)).astype(np.float64)
 
 
 def _rows(work: Passes, kept: npt.NDArray[Any], x: FloatArray, layers: int) -> npt.NDArray[Any]:
