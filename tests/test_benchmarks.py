@@ -52,12 +52,12 @@ def test_first_case_of_every_benchmark(owner, method, monkeypatch):
         monkeypatch.setattr(owner, "program", "import fastbp  # {call}")
     case = next(itertools.product(*owner.params))
     benchmark = owner()
+    if hasattr(benchmark, "setup_cache"):
+        benchmark.setup_cache()
     benchmark.setup(*case)
     result = getattr(benchmark, method)(*case)
     if method.startswith("track_"):
         assert result > 0
-    if hasattr(benchmark, "teardown"):
-        benchmark.teardown(*case)
 
 
 def test_the_programs_of_the_import_benchmarks_run():
@@ -65,7 +65,7 @@ def test_the_programs_of_the_import_benchmarks_run():
     for call in bench_import.FIRST_CALLS.values():
         exec(bench_import.PROGRAM.format(call=call), {})
     benchmark = bench_import.Import()
-    for name in ("fastbp", "numba", "numpy"):
+    for name in ("fastbp_alone", "fastbp_every_name", "numba", "numpy"):
         exec(getattr(benchmark, f"timeraw_{name}")(), {})
 
 
@@ -99,6 +99,14 @@ def test_peers_refuse_to_time_a_wrong_gradient():
     wrong.dbiases[0] *= 2
     with pytest.raises(RuntimeError, match="gradients of right and wrong differ"):
         backprop.require_agreement(problem, {"right": right, "wrong": wrong})
+
+
+def test_missing_peers_are_named(monkeypatch):
+    available = importlib.import_module("benchmarks.peers.available")
+    monkeypatch.setattr(available, "PEERS", {"numpy": "peer_numpy", "not_installed": "peer_none"})
+    peers = available.find_peers(threads=1)
+    assert list(peers.modules) == ["NumPy"]
+    assert peers.missing == ["not_installed"]
 
 
 def test_products_beside_numpy():
