@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,9 @@ import numpy.typing as npt
 from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
 from fastbp.gradients import Gradients, Shapes
-from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH
+from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, ROW_PITCH
 from fastbp.kernels.replay import replay
-from fastbp.kernels.simd import panel_width
+from fastbp.kernels.simd import MR, panel_width
 from fastbp.network import Network, custom_value
 from fastbp.progress import progress_bar
 from fastbp.threads import get_num_threads, run_team
@@ -24,9 +26,9 @@ SCHEMES = ("central", "forward")
 DEFAULT_DELTA = 1e-6
 CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
 SAMPLE_BLOCK = 128
-# Floating-point operations of one kernel call: about 50 ms, so that Ctrl-C and the progress
-# bar never wait long.
-OPERATIONS_PER_CALL = 1e9
+# Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
+# wait long, and the 100 us that Python takes between two calls do not show.
+OPERATIONS_PER_CALL = 2e8
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 
@@ -53,11 +55,11 @@ class Differences(Gradients):
         shapes: Shapes,
         flat: npt.NDArray[np.float64],
         kinks: npt.NDArray[np.bool_],
-        bar: float,
+        noise: Callable[[], float],
     ) -> None:
         super().__init__(shapes, flat)
         self._kinks = kinks if kinks.any() else None
-        self._bar = bar
+        self._noise = noise
 
     @property
     def kinks(self) -> Gradients | None:
@@ -67,7 +69,7 @@ class Differences(Gradients):
     @property
     def error_bar(self) -> Gradients:
         """The estimated error by rounding, one number expanded to all entries."""
-        return Gradients(self.shapes, np.full(self.flat.size, self._bar))
+        return Gradients(self.shapes, np.full(self.flat.size, self._noise()))
 
 
 def _check_step(delta: object, scheme: object) -> tuple[float, str]:
@@ -127,7 +129,8 @@ def _blocking(network: Network, batch: int, max_memory: int) -> tuple[int, int]:
     """Choose panels of a chunk and samples of a block so that all threads stay within bounds."""
     largest = max(network.sizes[1:])
     width = panel_width(np.empty(0))
-    fixed = 8 * BLOCK_ROWS * min(DEPTH, largest)
+    height = min(BLOCK_ROWS, -(-largest // MR) * MR)
+    fixed = 8 * max(height * (min(DEPTH, largest) + 1), MR * ROW_PITCH)
     panels, samples = CHUNK_PANELS, min(SAMPLE_BLOCK, batch)
     while True:
         chunk = panels * width
@@ -170,7 +173,7 @@ def _replay_chunk(
     blocking: tuple[int, int],
     operations: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Losses (signs, entries) of the perturbed networks, and flags of the entries."""
+    """Sums of losses (signs, entries) of the perturbed networks, and flags of the entries."""
     net, objective = base.network, base.network.objective
     totals = np.zeros(steps.shape)
     flagged = np.zeros(group.columns.size, np.bool_)
@@ -182,13 +185,13 @@ def _replay_chunk(
     targets, target_row, target_column, labels = base.targets
     arguments = (
         net.layers, net.layout == "keras", net.relu_at_zero, objective.code, base.batch,
-        net.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
+        base.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
         group.units, group.starts, group.columns, steps, *blocking, perturbed, totals, flagged,
     )  # fmt: skip
     run_team(replay, arguments, operations)
     if objective.custom is not None:
         totals = _custom_totals(base, perturbed)
-    return totals * base.factor, flagged
+    return totals, flagged
 
 
 def _decayed(
@@ -225,7 +228,8 @@ def _replay(
     delta: float,
     max_memory: int,
     progress: bool | None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
+    """Return quotients, kinks, and the largest sum of losses that was seen."""
     net = base.network
     costs = np.array(_operations_per_entry(net, base.batch, 2 if scheme == "central" else 1))
     blocking = _blocking(net, base.batch, max_memory)
@@ -236,25 +240,24 @@ def _replay(
         if entries is None
         else chosen_entries(net, entries, _most_entries(base, float(costs.max()), max_memory))
     )
-    result, kinks = (
-        np.empty(net.parameters.size),
-        np.zeros(net.parameters.size, np.bool_),
-    )
+    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    largest = 0.0
     size = net.parameters.size if entries is None else entries.size
     with progress_bar(progress, size, "replay") as advance:
         for group in groups:
-            values = net.parameters[group.places]
+            values = base.parameters[group.places]
             steps = _realised_steps(values, scheme, delta)
             _check_steps(net, group.places, steps)
             operations = float(costs[group.units[:, 0]] @ np.diff(group.starts))
-            losses, flagged = _replay_chunk(base, group, steps, blocking, operations)
-            losses = _decayed(base, group, values, steps, losses)
+            totals, flagged = _replay_chunk(base, group, steps, blocking, operations)
+            largest = max(largest, float(totals.max()), -float(totals.min()))
+            losses = _decayed(base, group, values, steps, totals * base.factor)
             result[group.places] = _quotients(base, losses, steps)
             kinks[group.places] = flagged
             advance(group.places.size)
     if entries is None:
-        return result, kinks
-    return result[entries], kinks[entries]
+        return result, kinks, largest
+    return result[entries], kinks[entries], largest
 
 
 def _most_entries(base: Unperturbed, operations: float, max_memory: int) -> int:
@@ -304,7 +307,7 @@ def replay_entries(
         delta=delta,
         max_memory=max_memory,
         progress=progress,
-    )
+    )[:2]
 
 
 def quotient_noise(
@@ -389,10 +392,12 @@ def finite_differences(
     step, known = _check_step(delta, scheme)
     memory = check_memory(max_memory)
     base = evaluate(network, *network.check_arguments(x, y))
-    flat, kinks = _replay(
+    flat, kinks, largest = _replay(
         base, None, scheme=known, delta=step, max_memory=memory, progress=progress
     )
-    return Differences(network.shapes, flat, kinks, base.quotient_noise(known, step))
+    return Differences(
+        network.shapes, flat, kinks, partial(base.quotient_noise, known, step, largest)
+    )
 
 
 def check_memory(max_memory: object) -> int:

@@ -256,6 +256,11 @@ class Network:
         return self._parameters
 
     @property
+    def kernel_parameters(self) -> npt.NDArray[Any]:
+        """The parameters as kernels take them: a read-only array is another type to numba."""
+        return self._parameters if self._parameters.flags.writeable else self._parameters.copy()
+
+    @property
     def weights(self) -> Views:
         """The weights as views of ``parameters``: an edit is seen by all."""
         return self.shapes.weight_views(self._parameters)

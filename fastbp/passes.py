@@ -56,7 +56,8 @@ class Passes:
             objective.weight_decay,
             batch,
         )
-        self._operations = 2.0 * batch * sum(w.size for w in network.weights)
+        # A batch of fewer than 8 takes the time of 8: it waits for the weights.
+        self._operations = 2.0 * max(batch, 8) * sum(w.size for w in network.weights)
 
     def run(
         self,
@@ -94,7 +95,7 @@ class Passes:
         wanted = by_inputs is not None
         strides = (x_row, x_column, target_row, target_column, g_row, g_column)
         after = (
-            wanted, stages & BACKWARD != 0, kept is not None, self._network.parameters,
+            wanted, stages & BACKWARD != 0, kept is not None, self._network.kernel_parameters,
             x_flat, targets, labels, strides, self.activations, empty if kept is None else kept,
             self.sensitivities, self.left, self.right, self.losses,
             empty if gradient is None else gradient, g_flat,
@@ -113,7 +114,12 @@ class Passes:
             network = self._network
             keras = network.layout == "keras"
             schedule = plan(
-                stages, network.sizes, self.batch, self.width, inputs=inputs, keras=keras
+                stages,
+                network.sizes,
+                self.batch,
+                self.width,
+                inputs=inputs,
+                keras=keras,
             )
             self._schedules[stages, inputs] = schedule
         return schedule

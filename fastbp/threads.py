@@ -128,9 +128,19 @@ def _submit(
         return None
 
 
-def _wait_in_python(futures: list[Future[object]], control: Any) -> None:
-    """Wait where signals are seen; on any exception stop the kernels and let them end."""
+def _run_on_helpers(
+    kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...]
+) -> bool:
+    """Let helpers do all the work and wait where signals are seen; False: there are none.
+
+    On any exception the kernels are stopped, and have ended when it goes on its way.
+    """
+    futures: list[Future[object]] = []
     try:
+        for _ in range(_POOL.threads):
+            future = _submit(kernel, control, arguments)
+            if future is not None:
+                futures.append(future)
         while wait(futures, timeout=SECONDS_BETWEEN_LOOKS).not_done:
             pass
         for future in futures:
@@ -141,6 +151,7 @@ def _wait_in_python(futures: list[Future[object]], control: Any) -> None:
             if not future.cancel():
                 future.exception()
         raise
+    return bool(futures)
 
 
 def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operations: float) -> Any:
@@ -171,10 +182,6 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
         kernel(control, *arguments)
     else:
         kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
-        futures = [_submit(kernel, control, arguments) for _ in range(_POOL.threads)]
-        submitted = [future for future in futures if future is not None]
-        if submitted:
-            _wait_in_python(submitted, control)
-        else:
+        if not _run_on_helpers(kernel, control, arguments):
             kernel(control, *arguments)
     return control

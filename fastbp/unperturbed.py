@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.losses import CustomLoss, Targets, kernel_targets
-from fastbp.network import Network, custom_value
+from fastbp.network import Network, custom_gradient, custom_value
 from fastbp.passes import Passes
 from fastbp.schedule import FORWARD, LOSS
 from fastbp.validate import FloatArray, require_finite
@@ -27,6 +27,8 @@ class Unperturbed:
     ----------
     network : Network
         In float64.
+    parameters : float64, shape (P,)
+        A copy, for what is computed when the network may have been edited.
     levels : float64, shape (units of all levels * batch,)
         Rows of samples: the inputs, then the pre-activations of every layer.
     losses : float64, shape (batch + 1,)
@@ -36,6 +38,7 @@ class Unperturbed:
     """
 
     network: Network
+    parameters: npt.NDArray[np.float64]
     levels: npt.NDArray[np.float64]
     losses: npt.NDArray[np.float64]
     total: float
@@ -46,33 +49,69 @@ class Unperturbed:
     factor: float
     decay_term: float
 
-    def quotient_noise(self, scheme: str, delta: float) -> float:
+    def quotient_noise(self, scheme: str, delta: float, largest: float = 0.0) -> float:
         """Estimate the error of one quotient of two losses by rounding.
 
         Parameters
         ----------
         scheme : {"central", "forward"}
         delta : float
+        largest : float
+            The largest loss of a perturbed network: where outputs nearly equal targets, it is
+            the step that makes the residual, and so its rounding.
 
         Returns
         -------
         float
-            A margin times u (L + sum of |dL/d output| |output|) (1 + layers) / step, where the
-            step is twice delta for central differences: an estimate, not a bound.
+            NOISE_MARGIN times the spread of a loss over the step (twice delta for central
+            differences): an estimate, not a bound.
         """
         unit_roundoff = float(np.finfo(np.float64).eps) / 2
-        magnitude = abs(self.factor) * (abs(self.total) + self._slope_times_output())
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
+            variance = self._output_variance()
+            spread = float(np.sqrt(np.sum(np.square(self._slope(largest)) * variance)))
+            magnitude = abs(self.factor) * (spread + max(abs(self.total), largest))
         magnitude += abs(self.decay_term)
         span = 2.0 * delta if scheme == "central" else delta
-        roundings = 1 + len(self.network.layers)
-        return NOISE_MARGIN * roundings * unit_roundoff * magnitude / span
+        return NOISE_MARGIN * unit_roundoff * magnitude / span
 
-    def _slope_times_output(self) -> float:
-        """How much the loss answers to a relative change of all outputs."""
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
-            if self.network.objective.loss == "least_squares":
-                return float(2.0 * np.abs((self.output - self.y) * self.output).sum())
-            return float(np.abs(self.output).sum())
+    def _output_variance(self) -> npt.NDArray[np.float64]:
+        """Variance of the outputs (n_out, batch) by rounding, in units of u squared.
+
+        Every layer adds that of its own terms, and passes on what came in through its weights:
+        values that are large inside and cancel at the output count.
+        """
+        net, batch = self.network, self.batch
+        level = self.levels[: net.sizes[0] * batch].reshape(-1, batch)
+        end, variance = level.size, np.zeros(level.shape)
+        biases = net.shapes.bias_views(self.parameters)
+        for k, weight in enumerate(net.shapes.weight_views(self.parameters)):
+            squares = np.square(weight.T if net.layout == "keras" else weight)
+            f = self.levels[end : end + net.sizes[k + 1] * batch].reshape(-1, batch)
+            end += f.size
+            variance = squares @ (variance + np.square(level)) + np.square(f)
+            if biases is not None:
+                variance += np.square(biases[k]).reshape(-1, 1)
+            level = np.maximum(f, 0.0)
+            if k < len(net.weights) - 1:
+                variance *= f > 0
+        return variance
+
+    def _slope(self, largest: float) -> npt.NDArray[np.float64]:
+        """Size of the loss's derivative by the outputs (n_out, batch), before the reduction."""
+        by_unit = self.output if self.network.samples_axis == 1 else self.output.T
+        objective = self.network.objective
+        if objective.custom is not None:
+            slope: npt.NDArray[np.float64] = np.abs(
+                custom_gradient(objective.custom[1], self.output, self.y)
+            )
+            return slope if self.network.samples_axis == 1 else slope.T
+        if objective.loss == "least_squares":
+            targets = self.y if self.network.samples_axis == 1 else self.y.T
+            residual: npt.NDArray[np.float64] = np.abs(by_unit - targets)
+            residual += np.sqrt(largest)
+            return 2.0 * residual
+        return np.ones(by_unit.shape)
 
 
 def float64_copy(network: Network) -> Network:
@@ -117,7 +156,7 @@ def evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> Unperturbe
     """
     net = network if network.dtype == np.float64 else float64_copy(network)
     x = x.astype(np.float64, copy=False)
-    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+    y = y.astype(np.float64 if y.dtype.kind == "f" else y.dtype)  # a copy, as of the parameters
     work = Passes(net, net.batch_of(x))
     kept = np.empty_like(work.activations)
     custom = net.objective.custom
@@ -133,6 +172,6 @@ def evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> Unperturbe
     targets = kernel_targets(None if custom else y, work.features_axis, work.empty)
     levels: npt.NDArray[np.float64] = _rows(work, kept, x, len(net.layers))
     return Unperturbed(
-        net, levels, work.losses, total, output, targets, y, work.batch, work.factor,
-        net.decay_term(),
+        net, net.parameters.copy(), levels, work.losses, total, output, targets, y, work.batch,
+        work.factor, net.decay_term(),
     )  # fmt: skip

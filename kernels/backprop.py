@@ -19,14 +19,14 @@ from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .loss import sample_loss, sample_sensitivity
 from .matmul import (
     BLOCK_ROWS,
-    DEPTH,
     GROUP,
     multiply_block,
     multiply_into_matrix,
     pack_panels,
     panels_of,
+    strips_size,
 )
-from .simd import MR, VECTORS, panel_width
+from .simd import MR, VECTORS, copy_run, panel_width
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
 from .vector import outer_product, times_vector, transposed_times_vector
 
@@ -130,7 +130,7 @@ def forward_layer_block(
     target = layer[UNITS_OUT] * pitch + (panel * outputs + row) * width
     multiply_block(
         rows, panels, vectors, inputs, parameters, layer[WEIGHTS] + row * a_row, a_row, a_column,
-        activations, source, inputs * width, strips,
+        activations, source, width, inputs * width, strips,
         activations, target, width, outputs * width,
     )  # fmt: skip
     bias_at = layer[BIASES] + row if layer[BIASES] >= 0 else -1
@@ -196,8 +196,7 @@ def pack_rows(first, last, pitch, level_units, level, level_at, rows):
         for panel in range(pitch // width):
             source = level_at + (panel * level_units + unit) * width
             target = unit * pitch + panel * width
-            for lane in range(width):
-                rows[target + lane] = level[source + lane]
+            copy_run(width, level, source, rows, target)
 
 
 @kernel
@@ -269,7 +268,8 @@ def weight_gradient_block(
     columns = min(GROUP * width, matrix_columns - column)
     at = layer[WEIGHTS] + row * matrix_columns + column
     multiply_into_matrix(
-        rows, columns, batch, left, row * pitch, pitch, 1, right, column * batch, width * batch,
+        rows, columns, batch, left, row * pitch, pitch, 1,
+        right, column * batch, width, width * batch,
         strips, edge, gradient, at, matrix_columns,
     )  # fmt: skip
     if decay != 0:
@@ -294,7 +294,7 @@ def sensitivity_block(
     multiply_block(
         rows, panels, vectors, outputs,
         parameters, layer[WEIGHTS] + row * input_stride, input_stride, unit_stride,
-        sensitivities, s_at + panel * outputs * width, outputs * width, strips,
+        sensitivities, s_at + panel * outputs * width, width, outputs * width, strips,
         sensitivities, target, width, inputs * width,
     )  # fmt: skip
     if masked:
@@ -503,7 +503,7 @@ def passes(
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
     rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR) if batch > 1 else 0
-    strips = np.empty(rows * min(DEPTH, max(largest, batch)), activations.dtype)
+    strips = np.empty(strips_size(largest, max(largest, batch)), activations.dtype)
     edge = np.empty(rows * width, activations.dtype)
     start = 0
     ticket = draw_ticket(control)

@@ -2,12 +2,15 @@
 
 A sample's outputs stand ``stride`` apart at ``at`` (a lane of a panel).  Targets are addressed
 by two strides, or are class indices (``labels``, used where ``targets`` is empty).
-All losses are computed in float64, whatever the type of the network.
+All losses are computed in float64, whatever the type of the network: numba's float() of a
+float32 would stay one.
 """
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from .compile import kernel
 
@@ -16,9 +19,9 @@ LEAST_SQUARES, SOFTMAX, SIGMOID, CUSTOM = 0, 1, 2, 3
 
 @kernel
 def _largest(count, outputs, at, stride):
-    largest = float(outputs[at])
+    largest = np.float64(outputs[at])
     for k in range(1, count):
-        largest = max(largest, float(outputs[at + k * stride]))
+        largest = max(largest, np.float64(outputs[at + k * stride]))
     return largest
 
 
@@ -29,8 +32,8 @@ def _softmax_loss_of_label(count, outputs, at, stride, label):
     others = 0.0
     for k in range(count):
         if k != label:
-            others += math.exp(float(outputs[at + k * stride]) - shift)
-    own = float(outputs[at + label * stride]) - shift
+            others += math.exp(np.float64(outputs[at + k * stride]) - shift)
+    own = np.float64(outputs[at + label * stride]) - shift
     if own == 0.0:
         return math.log1p(others)
     return math.log(others + math.exp(own)) - own
@@ -42,13 +45,13 @@ def _softmax_loss(count, outputs, at, stride, targets, target_at, target_row):
     shift = _largest(count, outputs, at, stride)
     total = 0.0
     for k in range(count):
-        total += math.exp(float(outputs[at + k * stride]) - shift)
+        total += math.exp(np.float64(outputs[at + k * stride]) - shift)
     logarithm = math.log(total)
     loss = 0.0
     for k in range(count):
-        weight = float(targets[target_at + k * target_row])
+        weight = np.float64(targets[target_at + k * target_row])
         if weight != 0.0:
-            loss += weight * (logarithm - (float(outputs[at + k * stride]) - shift))
+            loss += weight * (logarithm - (np.float64(outputs[at + k * stride]) - shift))
     return loss
 
 
@@ -61,8 +64,8 @@ def sample_loss(loss, count, outputs, at, stride, targets, target_at, target_row
         return _softmax_loss(count, outputs, at, stride, targets, target_at, target_row)
     total = 0.0
     for k in range(count):
-        output = float(outputs[at + k * stride])
-        target = float(targets[target_at + k * target_row])
+        output = np.float64(outputs[at + k * stride])
+        target = np.float64(targets[target_at + k * target_row])
         if loss == SIGMOID:
             total += max(output, 0.0) - output * target + math.log1p(math.exp(-abs(output)))
         else:
@@ -72,18 +75,28 @@ def sample_loss(loss, count, outputs, at, stride, targets, target_at, target_row
 
 @kernel
 def _softmax_sensitivity(
-    count, outputs, at, stride, targets, target_at, target_row, labels, sample, factor, result
+    count,
+    outputs,
+    at,
+    stride,
+    targets,
+    target_at,
+    target_row,
+    labels,
+    sample,
+    factor,
+    result,
 ):
     """factor (p_k sum(y) - y_k); for a label c, the entry of c is -sum of the others."""
     shift = _largest(count, outputs, at, stride)
     total = 0.0
     for k in range(count):
-        total += math.exp(float(outputs[at + k * stride]) - shift)
+        total += math.exp(np.float64(outputs[at + k * stride]) - shift)
     if labels.size > 0:
         label = labels[sample]
         others = 0.0
         for k in range(count):
-            share = math.exp(float(outputs[at + k * stride]) - shift) / total
+            share = math.exp(np.float64(outputs[at + k * stride]) - shift) / total
             if k != label:
                 others += share
                 result[at + k * stride] = factor * share
@@ -91,16 +104,27 @@ def _softmax_sensitivity(
     else:
         mass = 0.0
         for k in range(count):
-            mass += float(targets[target_at + k * target_row])
+            mass += np.float64(targets[target_at + k * target_row])
         for k in range(count):
-            share = math.exp(float(outputs[at + k * stride]) - shift) / total
-            target = float(targets[target_at + k * target_row])
+            share = math.exp(np.float64(outputs[at + k * stride]) - shift) / total
+            target = np.float64(targets[target_at + k * target_row])
             result[at + k * stride] = factor * (share * mass - target)
 
 
 @kernel
 def sample_sensitivity(
-    loss, count, outputs, at, stride, targets, target_at, target_row, labels, sample, factor, result
+    loss,
+    count,
+    outputs,
+    at,
+    stride,
+    targets,
+    target_at,
+    target_row,
+    labels,
+    sample,
+    factor,
+    result,
 ):
     """Write factor * d loss / d output of one sample to the same places of ``result``."""
     if loss == SOFTMAX:
@@ -110,8 +134,8 @@ def sample_sensitivity(
         )  # fmt: skip
         return
     for k in range(count):
-        output = float(outputs[at + k * stride])
-        target = float(targets[target_at + k * target_row])
+        output = np.float64(outputs[at + k * stride])
+        target = np.float64(targets[target_at + k * target_row])
         if loss == SIGMOID:
             decay = math.exp(-abs(output))
             share = (1.0 if output >= 0.0 else decay) / (1.0 + decay)

@@ -17,8 +17,8 @@ import numpy as np
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .loss import CUSTOM, sample_loss
-from .matmul import BLOCK_ROWS, DEPTH, multiply_block, panels_of
-from .simd import MR, VECTORS, panel_width
+from .matmul import BLOCK_ROWS, multiply_block, panels_of, strips_size
+from .simd import VECTORS, panel_width
 from .team import draw_ticket, report_done, stopped, wait_until_done
 
 
@@ -179,7 +179,16 @@ def add_losses(
                 perturbed[s, e, o, n] = result[at + o * width]
             continue
         own = sample_loss(
-            loss, outputs, result, at, width, targets, n * target_column, target_row, labels, n
+            loss,
+            outputs,
+            result,
+            at,
+            width,
+            targets,
+            n * target_column,
+            target_row,
+            labels,
+            n,
         )
         total = totals[s, e]
         for still in range(moving[position - 1] + 1 if position > 0 else first, n):
@@ -235,7 +244,14 @@ def replay_unit(
             continue
         pitch = movers + width
         gather_front(
-            units, batch, layers[m, UNITS_OUT] * batch, moving, movers, levels, pitch, front
+            units,
+            batch,
+            layers[m, UNITS_OUT] * batch,
+            moving,
+            movers,
+            levels,
+            pitch,
+            front,
         )
         total = (end - entry) * signs * movers
         for start in range(0, total, chunk_panels * width):
@@ -264,7 +280,7 @@ def replay_unit(
                     multiply_block(
                         min(BLOCK_ROWS, outputs - r), panels, VECTORS, depth,
                         parameters, layers[layer, WEIGHTS] + r * row, row, step,
-                        now, 0, depth * width, strips,
+                        now, 0, width, depth * width, strips,
                         then, r * width, width, outputs * width,
                     )  # fmt: skip
                 finish_layer(
@@ -307,7 +323,7 @@ def replay(
     delta = np.empty(chunk, np.float64)
     flips = np.empty(chunk, np.bool_)
     sample_of = np.empty(chunk, np.int64)
-    strips = np.empty(panels_of(min(BLOCK_ROWS, largest), MR) * MR * min(DEPTH, largest))
+    strips = np.empty(strips_size(largest, largest), np.float64)
     here = np.empty(largest * chunk, np.float64)
     there = np.empty(largest * chunk, np.float64)
     ticket = draw_ticket(control)

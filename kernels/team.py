@@ -61,7 +61,8 @@ def _give_way(typingctx):
         if sys.platform != "win32":
             signature = ir.FunctionType(ir.IntType(32), [])
             builder.call(
-                cgutils.get_or_insert_function(builder.module, signature, "sched_yield"), []
+                cgutils.get_or_insert_function(builder.module, signature, "sched_yield"),
+                [],
             )
         return context.get_dummy_value()
 

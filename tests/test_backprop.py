@@ -299,6 +299,24 @@ def test_the_mask_at_exactly_zero_is_what_was_asked_for(relu_at_zero):
 
 
 @pytest.mark.small
+@pytest.mark.parametrize("bias", [None, 0.0, -0.0])
+@pytest.mark.parametrize("x", [0.0, -0.0])
+@pytest.mark.parametrize("weight", [1.0, -1.0, 0.0, -0.0])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_minus_zero_is_exactly_zero_too(batch, weight, x, bias):
+    weights = [np.full((1, 1), weight), np.full((1, 1), 3.0)]
+    biases = None if bias is None else [np.full(1, bias), np.zeros(1)]
+    net = fastbp.Network(weights, biases, relu_at_zero=0.5)
+    inputs, y = np.full((1, batch), x), np.ones((1, batch))
+    result = net.forward(inputs)
+    assert not np.signbit(result.activations[1]).any()
+    _, gradients = net.loss_and_gradients(inputs, y)
+    np.testing.assert_array_equal(gradients.inputs, -2.0 * 3.0 * 0.5 * weight)
+    if biases is not None:
+        assert gradients.biases[0][0] == -2.0 * 3.0 * 0.5 * batch
+
+
+@pytest.mark.small
 def test_a_dead_network_has_gradients_in_its_last_bias_alone():
     net = fastbp.Network([-np.ones((4, 3)), np.ones((2, 4))], [-np.ones(4), np.ones(2)])
     x, y = np.ones((3, 5)), np.zeros((2, 5))

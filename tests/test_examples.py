@@ -33,10 +33,10 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 PIECE = re.compile(
-    r"(?P<seconds>in [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)|(?P<rule>-{3,})"
-    rf"|(?P<number>{NUMBER.pattern})"
+    r"(?P<effort>[\d,]+ losses evaluated in [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)"
+    rf"|(?P<rule>-{{3,}})|(?P<number>{NUMBER.pattern})"
 )
-ROUNDING = 1e-6  # of quotients of differences, which no two machines share
+ROUNDING = 1e-3  # Errors and error bars below it come from rounding: no two machines share them.
 MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
 
 
@@ -56,15 +56,17 @@ class LenientChecker(doctest.OutputChecker):
         """Compare: integers exactly, others to 1 % or one unit of the last digit shown."""
         if want.lstrip("+-").isdecimal():
             return want == got
+        if max(abs(float(want)), abs(float(got))) < ROUNDING:
+            return True
         unit = float(Decimal((0, (1,), int(Decimal(want).as_tuple().exponent))))
-        return math.isclose(float(want), float(got), rel_tol=0.01, abs_tol=max(unit, ROUNDING))
+        return math.isclose(float(want), float(got), rel_tol=0.01, abs_tol=unit)
 
     @staticmethod
     def pattern(want: str) -> str:
         """Turn a wanted text into a regular expression with a group for each number."""
         parts, end = [], 0
         kinds = {
-            "seconds": r"in [\d.e-]+ s",
+            "effort": r"[\d,]+ losses evaluated in [\d.e-]+ s",
             "any": ".*?",
             "space": r"\s+",
             "rule": "-+",
@@ -144,7 +146,8 @@ def test_the_examples_of_a_module_run(
 
 def test_numbers_may_differ_by_rounding_and_nothing_else_may() -> None:
     same = LenientChecker().check_output
-    assert same("passed in 1.2 s, error 1e-11 ...\n----", "passed in 3 s,  error 3e-12 or\n--", 0)
+    assert same("passed, error 1e-11 ...\n----", "passed,  error 3e-12 or\n--", 0)
+    assert same("2 losses evaluated in 0.1 s", "4 losses evaluated in 2 s", 0)
     assert same("detectable 1.00", "detectable 1.001", 0)
     assert not same("detectable 1.00", "detectable 1.1", 0)
     assert not same("1000 wrong", "1001 wrong", 0)

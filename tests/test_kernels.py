@@ -29,8 +29,12 @@ MANY_OPERATIONS = 1e8  # makes a team of any work
 
 
 @numba.njit
-def tile_by_kernel(rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add):
-    multiply_rows(rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, c, c_at, c_row, add)
+def tile_by_kernel(
+    rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, add
+):
+    multiply_rows(
+        rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, add
+    )
 
 
 def whole_numbers(rng: np.random.Generator, size: int, dtype: Any) -> np.ndarray:
@@ -44,17 +48,18 @@ def tile_case(
     """Arguments from depth to c_row, with margins about every operand, and C itself."""
     width = panel_width(np.empty(0, dtype))
     a = whole_numbers(rng, 3 + (rows + 2) * (depth + 2), dtype)
-    b = whole_numbers(rng, 5 + depth * width, dtype)
+    b_row = width + 1
+    b = whole_numbers(rng, 5 + depth * b_row, dtype)
     c_row = width + 3
     c = np.full(2 + rows * c_row + width, GUARD, dtype)
     strides = (1, rows + 2) if by_columns else (depth + 2, 1)
-    return [depth, a, 3, *strides, b, 5, c, 2, c_row], c
+    return [depth, a, 3, *strides, b, 5, b_row, c, 2, c_row], c
 
 
 def expected_tile(
     rows: int, vectors: int, arguments: list[Any], before: np.ndarray, add: int
 ) -> np.ndarray:
-    depth, a, a_at, a_row, a_column, b, b_at, _, c_at, c_row = arguments
+    depth, a, a_at, a_row, a_column, b, b_at, b_row, _, c_at, c_row = arguments
     width = panel_width(b)
     result = before.copy()
     for r in range(rows):
@@ -62,7 +67,7 @@ def expected_tile(
             total = float(before[c_at + r * c_row + lane]) if add else 0.0
             for p in range(depth):
                 factor = float(a[a_at + r * a_row + p * a_column])
-                total += factor * float(b[b_at + p * width + lane])
+                total += factor * float(b[b_at + p * b_row + lane])
             result[c_at + r * c_row + lane] = total
     return result
 
@@ -97,10 +102,10 @@ def test_tile_passes_nan_and_infinity_through(run, value, dtype, rng):
         if place == "a":
             a[arguments[2] + arguments[3] * (rows - 1) + 1] = value
         else:
-            b[arguments[6] + 3 * width + width - 1] = value
+            b[arguments[6] + 3 * arguments[7] + width - 1] = value
         with np.errstate(invalid="ignore"):
             run(rows, VECTORS, *arguments, 0)
-        result = c[2 : 2 + rows * arguments[9]].reshape(rows, -1)[:, :width]
+        result = c[2 : 2 + rows * arguments[10]].reshape(rows, -1)[:, :width]
         expected = np.full((rows, width), 2.0 * depth)
         expected[(rows - 1, slice(None)) if place == "a" else (slice(None), width - 1)] = value
         np.testing.assert_array_equal(result, expected)
@@ -190,7 +195,15 @@ def test_products_of_whole_numbers_are_exact(dtype, kind, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["A.B", "At.B", "A.Bt"])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (37, 61, 29), (203, 190, 601), (1, 400, 300)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1),
+        pytest.param((11, 21, 5), marks=pytest.mark.small),  # tickets in plain Python, too
+        (203, 190, 601),
+        (1, 400, 300),
+    ],
+)
 def test_products_have_the_same_bits_for_any_number_of_threads(shape, kind, dtype, rng, threads):
     a, b = operands(rng, *shape, dtype, kind)
     alone = multiply(a, b, operations=0)

@@ -138,6 +138,13 @@ def test_the_header_says_what_was_checked_and_how():
     ]
 
 
+def test_arrays_without_a_judged_entry_say_nothing_of_what_is_seen():
+    unjudged = row("biases[0]", detectable=math.inf, verdict="inconclusive")
+    assert report(row(), unjudged).detectable == math.inf
+    assert "an error above 2e-06 is seen at every judged entry" in str(report(row(), unjudged))
+    assert "no entry was judged" in str(report(unjudged))
+
+
 def test_the_header_says_the_users_tolerance():
     assert "rtol 0.001, atol 0" in str(report(row(), rtol=1e-3))
     assert "rtol 0, atol 1e-08" in str(report(row(), atol=1e-8))

@@ -1,0 +1,145 @@
+"""Ctrl-C: it arrives within a second whatever the size, and the library works afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from processes import command, environment
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="a process cannot send Ctrl-C to one child alone"
+)
+# The promise, on a machine that has its cores free; a busy one is given as much more time as it
+# has more work than cores.
+SECONDS = 1.0
+
+PROGRAM = """
+import sys, time
+import numpy as np
+import fastbp
+
+small = fastbp.Network.random([64, 128, 128, 10])
+random = np.random.default_rng(0)
+small_x, small_y = random.standard_normal((64, 64)), random.standard_normal((10, 64))
+
+def everything_small():
+    loss, gradients = small.loss_and_gradients(small_x, small_y)
+    few = fastbp.Network.random([9, 16, 4])
+    quotients = fastbp.finite_differences(few, small_x[:9], small_y[:4])
+    return np.concatenate([[loss], gradients.flat, gradients.inputs.ravel(), quotients.flat])
+
+expected = everything_small()  # compiles, too
+sizes, batch = {sizes}, {batch}
+net = fastbp.Network.random(sizes, dtype=np.{dtype})
+x = random.standard_normal((sizes[0], batch)).astype(net.dtype)
+y = random.standard_normal((sizes[-1], batch)).astype(net.dtype)
+before = net.parameters.copy(), x.copy(), y.copy()
+fastbp.set_num_threads({threads})
+
+def work():
+    {work}
+
+for _ in range({times}):
+    print("begins", flush=True)
+    try:
+        work()
+        print("ended before the signal", flush=True)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        arrived = time.monotonic()
+    print(arrived, flush=True)
+    # No thread goes on with what was interrupted.
+    used = time.process_time()
+    time.sleep(0.25)
+    assert time.process_time() - used < 0.1, time.process_time() - used
+    assert np.array_equal(everything_small(), expected)
+assert all(map(np.array_equal, before, (net.parameters, x, y)))
+print("right bits", flush=True)
+"""
+REPLAY = "fastbp.finite_differences(net, x, y)"
+GRADIENTS = "net.loss_and_gradients(x, y)"
+CHECK = "fastbp.check_network(net, x, y)"
+
+
+def load_of_the_machine() -> float:
+    """Threads that want to run, by the cores that we may use; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1.0, os.getloadavg()[0] / cores)
+
+
+def interrupt(wait: float, times: int = 1, **values: object) -> list[float]:
+    """Start some work, send SIGINT a while after it began; returns how long each one took."""
+    defaults = {"dtype": "float64", "threads": 2, "times": times}
+    program = PROGRAM.format(**(defaults | values))
+    process = subprocess.Popen(
+        command(program),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    delays = []
+    try:
+        for _ in range(times):
+            assert process.stdout.readline() == "begins\n", process.communicate()[1]
+            time.sleep(wait)
+            sent = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            delays.append(float(process.stdout.readline()) - sent)
+        rest, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (rest, process.returncode) == ("right bits\n", 0), errors
+    return delays
+
+
+def assert_prompt(delays: list[float]) -> None:
+    assert max(delays) < SECONDS * load_of_the_machine(), delays
+
+
+@pytest.mark.parametrize("work", [REPLAY, pytest.param(CHECK, marks=pytest.mark.long)])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_a_long_replay(work, threads):
+    # 530 442 entries, some minutes of work.
+    sizes = [512, 512, 512, 10]
+    assert_prompt(interrupt(0.5, times=2, sizes=sizes, batch=128, threads=threads, work=work))
+
+
+@pytest.mark.long
+def test_a_replay_of_few_but_huge_entries():
+    # One entry of the first layer alone is 7e10 operations: about a second.
+    assert_prompt(interrupt(9.0, sizes=[2048] * 5, batch=2048, dtype="float32", work=REPLAY))
+
+
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_one_huge_forward_and_backward_pass(threads):
+    # 6 * 4 * 2048^2 * 4096 = 4e11 operations, in 0.9 GB.
+    delays = interrupt(0.5, times=2, sizes=[2048] * 5, batch=4096, threads=threads, work=GRADIENTS)
+    assert_prompt(delays)
+
+
+@pytest.mark.long
+def test_one_huge_forward_pass():
+    delays = interrupt(0.4, sizes=[2048] * 5, batch=4096, work="net.forward(x); net.forward(x)")
+    assert_prompt(delays)
+
+
+@pytest.mark.long
+def test_narrow_layers_and_a_long_batch():
+    # Products as deep as the batch is long, and passes that are bound by memory.
+    for wait in (0.2, 0.5):
+        work = f"for _ in range(100): {GRADIENTS}"
+        delays = interrupt(wait, sizes=[8, 32, 32, 2], batch=500_000, dtype="float32", work=work)
+        assert_prompt(delays)
+
+
+def test_many_interrupts_one_after_the_other():
+    """At any moment, also while threads are being started: none goes on, none is lost."""
+    work = f"while True: {GRADIENTS}"
+    assert_prompt(interrupt(0.01, times=6, sizes=[784, 512, 512, 10], batch=512, work=work))
