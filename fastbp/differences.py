@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
 from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, ROW_PITCH
-from fastbp.kernels.replay import replay
+from fastbp.kernels.replay import SAMPLE_BLOCK, replay
 from fastbp.kernels.simd import MR, panel_width
 from fastbp.network import Network, custom_value
 from fastbp.progress import progress_bar
@@ -25,7 +25,6 @@ METHODS = ("replay",)
 SCHEMES = ("central", "forward")
 DEFAULT_DELTA = 1e-6
 CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
-SAMPLE_BLOCK = 128
 # Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
 # wait long, and the 100 us that Python takes between two calls do not show.
 OPERATIONS_PER_CALL = 2e8
@@ -114,39 +113,36 @@ def entry_name(network: Network, place: int) -> str:
     raise IndexError(place)
 
 
-def _operations_per_entry(network: Network, batch: int, signs: int) -> list[float]:
+@lru_cache
+def _operations_per_entry(sizes: tuple[int, ...], batch: int, signs: int) -> tuple[float, ...]:
     """Of each layer: about half of the samples go through the layers above, and their losses."""
-    sizes = network.sizes
     costs = []
     for k in range(len(sizes) - 1):
         above = sum(2.0 * sizes[m] * sizes[m + 1] for m in range(k + 2, len(sizes) - 1))
         rank_one = 8.0 * sizes[min(k + 2, len(sizes) - 1)]
         costs.append(signs * batch * (0.5 * (above + rank_one) + 10.0 * sizes[-1] + 10.0))
-    return costs
+    return tuple(costs)
 
 
-def _blocking(network: Network, batch: int, max_memory: int) -> tuple[int, int]:
-    """Choose panels of a chunk and samples of a block so that all threads stay within bounds."""
-    largest = max(network.sizes[1:])
+@lru_cache
+def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: int) -> int:
+    """Choose how many panels of columns go together so that all threads stay within bounds."""
+    largest, above = max(sizes[1:]), sum(sizes[1:])
     width = panel_width(np.empty(0))
     height = min(BLOCK_ROWS, -(-largest // MR) * MR)
-    fixed = 8 * max(height * (min(DEPTH, largest) + 1), MR * ROW_PITCH)
-    panels, samples = CHUNK_PANELS, min(SAMPLE_BLOCK, batch)
+    strips = max(height * (min(DEPTH, largest) + 1), MR * ROW_PITCH)
+    pitch = min(SAMPLE_BLOCK, batch) + width
+    fixed = strips + pitch * (above + sizes[-1] + 2) + 2 * largest + width
+    panels = CHUNK_PANELS
     while True:
-        chunk = panels * width
-        needed = get_num_threads() * (
-            fixed + 8 * (largest * (samples + width + 1) + 2 * largest * chunk + 3 * chunk)
-        )
+        needed = threads * 8 * (fixed + panels * width * (2 * largest + 2))
         if needed <= max_memory:
-            return panels, samples
-        if samples > 1:
-            samples //= 2
-        elif panels > 1:
-            panels //= 2
-        else:
+            return panels
+        if panels == 1:
             raise OptionError(
                 f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
             )
+        panels //= 2
 
 
 def _custom_totals(
@@ -170,12 +166,21 @@ def _replay_chunk(
     base: Unperturbed,
     group: UnitEntries,
     steps: npt.NDArray[np.float64],
-    blocking: tuple[int, int],
+    panels: int,
     operations: float,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Sums of losses (signs, entries) of the perturbed networks, and flags of the entries."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Replay a chunk of entries.
+
+    Returns
+    -------
+    totals : float64, shape (signs, entries)
+        Summed losses of the perturbed networks.
+    unmoved : float64, shape (units,)
+        Those of the unperturbed one, added in the same order, so that no change is exactly 0.
+    flagged : bool, shape (entries,)
+    """
     net, objective = base.network, base.network.objective
-    totals = np.zeros(steps.shape)
+    totals, unmoved = np.zeros(steps.shape), np.zeros(len(group.units))
     flagged = np.zeros(group.columns.size, np.bool_)
     perturbed = np.empty((steps.shape[0], 0, 0, 0))
     if objective.custom is not None:
@@ -186,12 +191,16 @@ def _replay_chunk(
     arguments = (
         net.layers, net.layout == "keras", net.relu_at_zero, objective.code, base.batch,
         base.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
-        group.units, group.starts, group.columns, steps, *blocking, perturbed, totals, flagged,
+        group.units, group.starts, group.columns, steps, panels, perturbed, totals, unmoved,
+        flagged,
     )  # fmt: skip
     run_team(replay, arguments, operations)
     if objective.custom is not None:
-        totals = _custom_totals(base, perturbed)
-    return totals, flagged
+        totals, unmoved = (
+            _custom_totals(base, perturbed),
+            np.full(unmoved.shape, base.total),
+        )
+    return totals, unmoved, flagged
 
 
 def _decayed(
@@ -205,19 +214,10 @@ def _decayed(
     decay = base.network.objective.weight_decay
     if decay == 0.0:
         return losses
-    inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], np.diff(group.starts))]
+    inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], group.counts)]
     is_weight = group.columns < inputs
     change = 0.5 * decay * steps * (2.0 * values + steps)
     return losses + (base.decay_term + np.where(is_weight, change, 0.0))
-
-
-def _quotients(base: Unperturbed, losses: FloatArray, steps: FloatArray) -> FloatArray:
-    """(L(plus) - L(minus)) / (plus - minus); L(minus) is the unperturbed one if one-sided."""
-    if losses.shape[0] == 2:
-        with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
-            return np.asarray((losses[0] - losses[1]) / (steps[0] - steps[1]))
-    with np.errstate(invalid="ignore"):
-        return np.asarray((losses[0] - (base.total * base.factor + base.decay_term)) / steps[0])
 
 
 def _replay(
@@ -231,28 +231,36 @@ def _replay(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
     """Return quotients, kinks, and the largest sum of losses that was seen."""
     net = base.network
-    costs = np.array(_operations_per_entry(net, base.batch, 2 if scheme == "central" else 1))
-    blocking = _blocking(net, base.batch, max_memory)
+    costs = _operations_per_entry(net.sizes, base.batch, 2 if scheme == "central" else 1)
+    panels = _chunk_panels(net.sizes, base.batch, get_num_threads(), max_memory)
     if net.objective.custom is not None and entries is None:
         entries = np.arange(net.parameters.size)
     groups = (
-        all_entries(net, costs.tolist(), OPERATIONS_PER_CALL)
+        all_entries(net, costs, OPERATIONS_PER_CALL)
         if entries is None
-        else chosen_entries(net, entries, _most_entries(base, float(costs.max()), max_memory))
+        else chosen_entries(net, entries, costs, _most_entries(base, max(costs), max_memory))
     )
-    result, kinks = np.empty(net.parameters.size), np.zeros(net.parameters.size, np.bool_)
+    result, kinks = (
+        np.empty(net.parameters.size),
+        np.zeros(net.parameters.size, np.bool_),
+    )
     largest = 0.0
     size = net.parameters.size if entries is None else entries.size
     with progress_bar(progress, size, "replay") as advance:
-        for group in groups:
+        for group, operations in groups:
             values = base.parameters[group.places]
             steps = _realised_steps(values, scheme, delta)
             _check_steps(net, group.places, steps)
-            operations = float(costs[group.units[:, 0]] @ np.diff(group.starts))
-            totals, flagged = _replay_chunk(base, group, steps, blocking, operations)
-            largest = max(largest, float(totals.max()), -float(totals.min()))
+            totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
+            largest = max(largest, float(totals.max()))
             losses = _decayed(base, group, values, steps, totals * base.factor)
-            result[group.places] = _quotients(base, losses, steps)
+            if scheme == "forward":
+                unmoved = unmoved * base.factor + base.decay_term
+                losses = np.stack([losses[0], np.repeat(unmoved, group.counts)])
+                steps = np.stack([steps[0], np.zeros(steps.shape[1])])
+            with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
+                quotients = (losses[0] - losses[1]) / (steps[0] - steps[1])
+            result[group.places] = quotients
             kinks[group.places] = flagged
             advance(group.places.size)
     if entries is None:

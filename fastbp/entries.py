@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -36,6 +38,11 @@ class UnitEntries:
     starts: Integers
     columns: Integers
     places: Integers
+
+    @cached_property
+    def counts(self) -> Integers:
+        """How many entries each unit has."""
+        return np.diff(self.starts)
 
 
 def _places(network: Network, k: int, units: Integers, columns: Integers) -> Integers:
@@ -74,6 +81,13 @@ def _joined(groups: list[UnitEntries]) -> UnitEntries:
     )
 
 
+@lru_cache
+def all_operations(sizes: tuple[int, ...], operations: tuple[float, ...]) -> float:
+    """Operations of all entries, from those of one entry of each layer."""
+    entries = [outputs * (inputs + 1) for inputs, outputs in pairwise(sizes)]
+    return sum(n * each for n, each in zip(entries, operations, strict=True))
+
+
 def _whole(network: Network) -> UnitEntries:
     """All entries of a network in one chunk, made once: for a tiny one it is half of the time."""
     entries = _WHOLE.get(network)
@@ -84,20 +98,22 @@ def _whole(network: Network) -> UnitEntries:
     return entries
 
 
-def all_entries(network: Network, operations: list[float], budget: float) -> Iterator[UnitEntries]:
-    """Yield every entry once, in chunks of about ``budget`` operations.
+def all_entries(
+    network: Network, operations: tuple[float, ...], budget: float
+) -> Iterator[tuple[UnitEntries, float]]:
+    """Yield every entry once, in chunks of about ``budget`` operations, and how many they are.
 
     Parameters
     ----------
     network : Network
-    operations : list of float
+    operations : tuple of float
         Floating-point operations that one entry of each layer costs.
     budget : float
         A chunk ends once it is reached, but never inside a unit.
     """
-    inputs = network.layers[:, INPUTS] + 1
-    if float(np.dot(network.layers[:, OUTPUTS] * inputs, operations)) <= budget:
-        yield _whole(network)
+    together = all_operations(network.sizes, operations)
+    if together <= budget:
+        yield _whole(network), together
         return
     groups: list[UnitEntries] = []
     spent = 0.0
@@ -110,16 +126,19 @@ def all_entries(network: Network, operations: list[float], budget: float) -> Ite
             spent += each * (last - first)
             first = last
             if spent >= budget:
-                yield _joined(groups)
+                yield _joined(groups), spent
                 groups, spent = [], 0.0
     if groups:
-        yield _joined(groups)
+        yield _joined(groups), spent
 
 
-def chosen_entries(network: Network, places: Integers, most: int) -> Iterator[UnitEntries]:
-    """Yield the entries at ``places``, at most so many at a time."""
+def chosen_entries(
+    network: Network, places: Integers, operations: tuple[float, ...], most: int
+) -> Iterator[tuple[UnitEntries, float]]:
+    """Yield the entries at ``places``, at most so many at a time, and their operations."""
     for first in range(0, places.size, most):
-        yield _grouped_by_unit(network, places[first : first + most])
+        group = _grouped_by_unit(network, places[first : first + most])
+        yield group, float(np.take(operations, group.units[:, 0]) @ group.counts)
 
 
 def _grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
@@ -137,7 +156,11 @@ def _grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
         if layer[BIASES] >= 0:
             inside = places - layer[BIASES]
             biases = (inside >= 0) & (inside < outputs)
-            layer_of[biases], unit_of[biases], column_of[biases] = k, inside[biases], inputs
+            layer_of[biases], unit_of[biases], column_of[biases] = (
+                k,
+                inside[biases],
+                inputs,
+            )
     order = np.lexsort((column_of, unit_of, layer_of))
     pairs = np.stack([layer_of[order], unit_of[order]], axis=1)
     changes = np.flatnonzero((pairs[1:] != pairs[:-1]).any(axis=1)) + 1

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.kernels.backprop import passes
+from fastbp.kernels.backprop_vector import vector_passes
 from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import NON_FINITE
@@ -46,6 +47,7 @@ class Passes:
         objective = network.objective
         self.factor = objective.factor(batch, sizes[-1])
         self._network = network
+        self._kernel = passes if batch > 1 else vector_passes
         self._schedules: dict[tuple[int, bool], npt.NDArray[np.int64]] = {}
         self._constants = (
             network.layers,
@@ -102,10 +104,10 @@ class Passes:
         )  # fmt: skip
         schedule = self._schedule(stages, wanted)
         operations = self._operations * (3 if stages & BACKWARD else 1)
-        control = run_team(passes, (schedule, False, *self._constants, *after), operations)
+        control = run_team(self._kernel, (schedule, False, *self._constants, *after), operations)
         if control[NON_FINITE]:
             self._network.explain_non_finite(x, y)
-            run_team(passes, (schedule, True, *self._constants, *after), operations)
+            run_team(self._kernel, (schedule, True, *self._constants, *after), operations)
 
     def _schedule(self, stages: int, inputs: bool) -> npt.NDArray[np.int64]:
         """Plan the phases of a call, once for each kind of call."""

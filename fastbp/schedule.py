@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels.backprop import (
-    BACKWARD_BLOCKS,
-    BACKWARD_VECTOR,
-    FORWARD_BLOCKS,
-    FORWARD_VECTOR,
-    LOSSES,
-    PACK_INPUTS,
-    PACK_OPERANDS,
-    PACK_ROWS,
-    SUM_OF_LOSSES,
-    UNPACK_INPUTS,
-    VECTOR_BLOCK,
-)
+from fastbp.kernels import phases
 from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
 
 # Stages of a call, to be added.
@@ -31,14 +21,14 @@ def _blocks(count: int, size: int) -> int:
 
 
 def _forward(sizes: tuple[int, ...], batch: int, panels: int) -> list[Phase]:
-    phases = [(PACK_INPUTS, 0, _blocks(sizes[0], PACK_ROWS))]
+    steps = [(phases.PACK_INPUTS, 0, _blocks(sizes[0], phases.PACK_ROWS))]
     for k, outputs in enumerate(sizes[1:]):
         if batch == 1:
-            phases.append((FORWARD_VECTOR, k, _blocks(outputs, VECTOR_BLOCK)))
+            steps.append((phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK)))
         else:
             blocks = _blocks(outputs, BLOCK_ROWS) * _blocks(panels, GROUP)
-            phases.append((FORWARD_BLOCKS, k, blocks))
-    return phases
+            steps.append((phases.FORWARD, k, blocks))
+    return steps
 
 
 def _backward_of_layer(
@@ -52,14 +42,18 @@ def _backward_of_layer(
 ) -> list[Phase]:
     inputs, outputs = sizes[k], sizes[k + 1]
     if batch == 1:
-        return [(BACKWARD_VECTOR, k, _blocks(inputs, VECTOR_BLOCK))]
+        return [(phases.BACKWARD, k, _blocks(inputs, phases.VECTOR_BLOCK))]
     through = _blocks(inputs, BLOCK_ROWS) * _blocks(panels, GROUP) if wanted else 0
     rows, columns = (inputs, outputs) if keras else (outputs, inputs)
     products = _blocks(rows, BLOCK_ROWS) * _blocks(columns, GROUP * width)
-    packing = _blocks(outputs, PACK_ROWS) + _blocks(inputs, PACK_ROWS)
-    return [(PACK_OPERANDS, k, packing), (BACKWARD_BLOCKS, k, through + products)]
+    packing = _blocks(outputs, phases.PACK_ROWS) + _blocks(inputs, phases.PACK_ROWS)
+    return [
+        (phases.PACK_OPERANDS, k, packing),
+        (phases.BACKWARD, k, through + products),
+    ]
 
 
+@lru_cache(maxsize=1024)
 def plan(
     stages: int,
     sizes: tuple[int, ...],
@@ -91,14 +85,14 @@ def plan(
     """
     panels = _blocks(batch, width)
     last = len(sizes) - 2
-    phases: list[Phase] = []
+    steps: list[Phase] = []
     if stages & FORWARD:
-        phases += _forward(sizes, batch, panels)
+        steps += _forward(sizes, batch, panels)
     if stages & LOSS:
-        phases += [(LOSSES, last, panels), (SUM_OF_LOSSES, last, 1)]
+        steps += [(phases.LOSSES, last, panels), (phases.SUM_OF_LOSSES, last, 1)]
     if stages & BACKWARD:
         for k in range(last, -1, -1):
-            phases += _backward_of_layer(k, sizes, batch, panels, width, k > 0 or inputs, keras)
+            steps += _backward_of_layer(k, sizes, batch, panels, width, k > 0 or inputs, keras)
         if inputs:
-            phases.append((UNPACK_INPUTS, 0, 1))
-    return np.array(phases, np.int64)
+            steps.append((phases.UNPACK_INPUTS, 0, 1))
+    return np.array(steps, np.int64)

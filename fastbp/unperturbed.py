@@ -19,7 +19,7 @@ from fastbp.validate import FloatArray, require_finite
 NOISE_MARGIN = 16.0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Unperturbed:
     """All levels of the network and its losses.
 

@@ -1,4 +1,4 @@
-"""Forward and backward pass over one flat parameter vector.
+"""Forward and backward pass over one flat parameter vector, for batches of two and more.
 
 Forward (book eq. 7.17-7.19): f[k] = b[k] + W[k] h[k], h[k + 1] = max(f[k], 0).
 Backward (eq. 7.22-7.25): with s[k] = dL/df[k], db[k] = row sums of s[k], dW[k] = s[k] h[k]^T,
@@ -10,13 +10,10 @@ s[k - 1] = I(f[k - 1] > 0) * W[k]^T s[k].
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import sample_loss, sample_sensitivity
 from .matmul import (
     BLOCK_ROWS,
     GROUP,
@@ -26,27 +23,22 @@ from .matmul import (
     panels_of,
     strips_size,
 )
+from .phases import (
+    BACKWARD,
+    FORWARD,
+    LOSSES,
+    PACK_INPUTS,
+    PACK_OPERANDS,
+    PACK_ROWS,
+    SUM_OF_LOSSES,
+    apply_mask,
+    losses_of_panel,
+    sum_losses,
+    unpack_inputs,
+    zero_times,
+)
 from .simd import MR, VECTORS, copy_run, panel_width
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from .vector import outer_product, times_vector, transposed_times_vector
-
-# Kinds of phases.
-(
-    PACK_INPUTS, FORWARD_VECTOR, FORWARD_BLOCKS, LOSSES, SUM_OF_LOSSES,
-    BACKWARD_VECTOR, PACK_OPERANDS, BACKWARD_BLOCKS, UNPACK_INPUTS,
-) = range(9)  # fmt: skip
-PACK_ROWS = 256  # units of one packing block
-VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
-
-
-@kernel(reassociate=True)
-def zero_times(count, array, at):
-    """Sum of 0 * array: 0 where all are finite, else NaN."""
-    zero = array.dtype.type(0)
-    total = zero
-    for k in range(count):
-        total += zero * array[at + k]
-    return total
 
 
 @kernel
@@ -76,23 +68,6 @@ def add_bias(rows, panels, vectors, relu, biases, bias_at, keep, kept, level, at
                 f = level[k] + zero  # -0.0 + 0.0 is +0.0
                 level[k] = f if f > 0 else (-zero if f < 0 else f)
     return alarm
-
-
-@kernel
-def apply_mask(count, relu_at_zero, activations, activation_at, sensitivities, at):
-    """Multiply sensitivities by the ReLU's derivative, read off the stored activations."""
-    zero = sensitivities.dtype.type(0)
-    if relu_at_zero == 0:
-        for k in range(count):
-            if not activations[activation_at + k] > 0:
-                sensitivities[at + k] = zero
-    else:
-        share = sensitivities.dtype.type(relu_at_zero)
-        for k in range(count):
-            h = activations[activation_at + k]
-            if not h > 0:
-                exactly_zero = h == 0 and math.copysign(1.0, h) > 0
-                sensitivities[at + k] = sensitivities[at + k] * share if exactly_zero else zero
 
 
 @kernel(inline=True)
@@ -138,37 +113,6 @@ def forward_layer_block(
         rows, panels, vectors, relu, parameters, bias_at, keep, kept, activations, target,
         outputs * width,
     )  # fmt: skip
-
-
-@kernel
-def forward_layer_vector(block, layer, transposed, relu, parameters, keep, kept, activations):
-    """Compute one block of units of f[k] and its activation for a batch of one."""
-    zero = activations.dtype.type(0)
-    first = block * VECTOR_BLOCK
-    last = min(layer[OUTPUTS], first + VECTOR_BLOCK)
-    at = layer[UNITS_OUT]
-    alarm = zero
-    if transposed:
-        transposed_times_vector(
-            first, last, layer[INPUTS], layer[OUTPUTS], parameters, layer[WEIGHTS],
-            activations, layer[UNITS_IN], activations, at,
-        )  # fmt: skip
-    else:
-        times_vector(
-            first, last, layer[INPUTS], parameters, layer[WEIGHTS],
-            activations, layer[UNITS_IN], activations, at,
-        )  # fmt: skip
-    for i in range(first, last):
-        f = activations[at + i] + zero
-        if layer[BIASES] >= 0:
-            f += parameters[layer[BIASES] + i]
-        alarm += zero * f
-        if keep:
-            kept[at + i] = f
-        if relu:
-            f = f if f > 0 else (-zero if f < 0 else f)
-        activations[at + i] = f
-    return alarm
 
 
 @kernel
@@ -311,84 +255,6 @@ def sensitivity_block(
             )
 
 
-@kernel
-def backward_layer_vector(
-    block, layer, transposed, wanted, masked, relu_at_zero, decay, parameters, activations,
-    s_at, target_at, sensitivities, gradient,
-):  # fmt: skip
-    """Compute for a batch of one, over one block of inputs: dW[k], and s[k - 1] if wanted."""
-    outputs, inputs = layer[OUTPUTS], layer[INPUTS]
-    h_at, w_at = layer[UNITS_IN], layer[WEIGHTS]
-    factor = gradient.dtype.type(decay)
-    first = block * VECTOR_BLOCK
-    last = min(inputs, first + VECTOR_BLOCK)
-    if transposed:
-        outer_product(
-            first, last, 0, outputs, outputs, activations, h_at, sensitivities, s_at,
-            factor, parameters, w_at, gradient,
-        )  # fmt: skip
-        if wanted:
-            times_vector(
-                first, last, outputs, parameters, w_at, sensitivities, s_at,
-                sensitivities, target_at,
-            )  # fmt: skip
-    else:
-        outer_product(
-            0, outputs, first, last, inputs, sensitivities, s_at, activations, h_at,
-            factor, parameters, w_at, gradient,
-        )  # fmt: skip
-        if wanted:
-            transposed_times_vector(
-                first, last, outputs, inputs, parameters, w_at, sensitivities, s_at,
-                sensitivities, target_at,
-            )  # fmt: skip
-    if wanted and masked:
-        apply_mask(
-            last - first,
-            relu_at_zero,
-            activations,
-            h_at + first,
-            sensitivities,
-            target_at + first,
-        )
-    if block == 0 and layer[BIASES] >= 0:
-        for unit in range(outputs):
-            gradient[layer[BIASES] + unit] = sensitivities[s_at + unit]
-
-
-@kernel
-def losses_of_panel(
-    panel, loss, factor, batch, units, at, activations, targets, target_row, target_column,
-    labels, sensitive, s_at, losses, sensitivities,
-):  # fmt: skip
-    """Losses of the samples of one panel (in float64) and, if asked, their s[K]."""
-    width = panel_width(activations) if batch > 1 else 1
-    outputs_at = at + panel * units * width
-    target_s = s_at + panel * units * width
-    for lane in range(width):
-        sample = panel * width + lane
-        if sample < batch:
-            target_at = sample * target_column
-            losses[sample] = sample_loss(
-                loss, units, activations, outputs_at + lane, width,
-                targets, target_at, target_row, labels, sample,
-            )  # fmt: skip
-    if sensitive:
-        for place in range(units * width):
-            sensitivities[target_s + place] = activations[outputs_at + place]
-        for lane in range(width):
-            sample = panel * width + lane
-            if sample < batch:
-                sample_sensitivity(
-                    loss, units, sensitivities, target_s + lane, width,
-                    targets, sample * target_column, target_row, labels, sample, factor,
-                    sensitivities,
-                )  # fmt: skip
-            else:
-                for k in range(units):
-                    sensitivities[target_s + lane + k * width] = 0
-
-
 @kernel(inline=True)
 def run_block(
     kind, k, block, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted,
@@ -396,7 +262,7 @@ def run_block(
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
-    width = panel_width(activations) if batch > 1 else 1
+    width = panel_width(activations)
     panels = panels_of(batch, width)
     pitch = panels * width
     vectors = 1 if batch * VECTORS <= width else VECTORS
@@ -412,53 +278,25 @@ def run_block(
     if kind == PACK_INPUTS:
         first = block * PACK_ROWS
         last = min(inputs, first + PACK_ROWS)
-        if batch == 1:
-            for j in range(first, last):
-                activations[j] = x[j * x_row]
-        else:
-            pack_panels(
-                first,
-                last,
-                batch,
-                x,
-                0,
-                x_row,
-                x_column,
-                activations,
-                0,
-                inputs * width,
-            )
-    elif kind == FORWARD_VECTOR:
-        alarm += forward_layer_vector(
-            block, layer, transposed, k < count - 1, parameters, keep, kept, activations
-        )
-    elif kind == FORWARD_BLOCKS:
+        pack_panels(first, last, batch, x, 0, x_row, x_column, activations, 0, inputs * width)
+    elif kind == FORWARD:
         alarm += forward_layer_block(
             block, layer, transposed, k < count - 1, pitch, vectors, parameters, keep, kept,
             strips, activations,
         )  # fmt: skip
     elif kind == LOSSES:
-        losses_of_panel(
-            block, loss, factor, batch, outputs, layer[UNITS_OUT] * pitch, activations,
+        alarm += losses_of_panel(
+            width, block, loss, factor, batch, outputs, layer[UNITS_OUT] * pitch, activations,
             targets, target_row, target_column, labels, sensitive, s_at, losses, sensitivities,
         )  # fmt: skip
-        for sample in range(block * width, min(batch, (block + 1) * width)):
-            alarm += 0.0 * losses[sample]
     elif kind == SUM_OF_LOSSES:
-        losses[batch] = 0.0
-        for sample in range(batch):
-            losses[batch] += losses[sample]
-    elif kind == BACKWARD_VECTOR:
-        backward_layer_vector(
-            block, layer, transposed, wanted, k > 0, relu_at_zero, decay, parameters, activations,
-            s_at, target_at, sensitivities, gradient,
-        )  # fmt: skip
+        sum_losses(batch, losses)
     elif kind == PACK_OPERANDS:
         pack_operands_block(
             block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
             left, right, gradient,
         )  # fmt: skip
-    elif kind == BACKWARD_BLOCKS:
+    elif kind == BACKWARD:
         through = panels_of(inputs, BLOCK_ROWS) * panels_of(panels, GROUP) if wanted else 0
         if block < through:
             sensitivity_block(
@@ -471,11 +309,7 @@ def run_block(
                 strips, edge, gradient,
             )  # fmt: skip
     else:
-        for sample in range(batch):
-            source = half + sample // width * inputs * width + sample % width
-            target = sample * g_column
-            for j in range(inputs):
-                input_gradient[target + j * g_row] = sensitivities[source + j * width]
+        unpack_inputs(width, batch, inputs, sensitivities, half, input_gradient, g_row, g_column)
     return alarm
 
 
@@ -502,7 +336,7 @@ def passes(
     largest = 0
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
-    rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR) if batch > 1 else 0
+    rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
     strips = np.empty(strips_size(largest, max(largest, batch)), activations.dtype)
     edge = np.empty(rows * width, activations.dtype)
     start = 0

@@ -6,6 +6,10 @@ in which the unit's activation moves take part, and the *columns* (one for each 
 sample) of many perturbations go through the remaining layers in one product.  What is returned
 are whole losses of real, perturbed networks; nothing is linearised.
 
+Columns are ordered by entry, sign, and moving sample.  Panels of NR columns begin anywhere in
+that cycle of samples, so what belongs to a sample is laid out cyclically: the moving samples,
+then the first NR again.
+
 Everything is float64.  ``levels`` holds rows: level 0 is the input, level k + 1 the
 pre-activations f[k], each unit's samples contiguous.
 """
@@ -16,17 +20,22 @@ import numpy as np
 
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import CUSTOM, sample_loss
+from .loss import CUSTOM, LEAST_SQUARES, sample_loss
 from .matmul import BLOCK_ROWS, multiply_block, panels_of, strips_size
+from .rectify import LINEAR, OFF_AT_ZERO, ON_AT_ZERO, PARTLY_AT_ZERO, update_panel
 from .simd import VECTORS, panel_width
 from .team import draw_ticket, report_done, stopped, wait_until_done
+
+# Samples whose columns go together.  A constant: losses are summed block by block, and the bits
+# must not depend on how much memory there is.
+SAMPLE_BLOCK = 64
 
 
 @kernel(inline=True)
 def feeding(levels, at, is_input):
     """What a level passes on to the next layer: the input itself, or its ReLU."""
     value = levels[at]
-    return value if is_input or value > 0 else 0.0
+    return value if is_input or not value <= 0 else 0.0
 
 
 @kernel(inline=True)
@@ -37,176 +46,160 @@ def mask(f, at_zero):
 
 @kernel
 def find_moving_samples(
-    first, last, batch, f_at, h_at, is_input, entry, end, inputs, columns, steps, levels,
-    reach, moving,
+    first, last, batch, f_at, h_at, is_input, relu, entry, end, inputs, columns, steps, levels,
+    reach, cycle,
 ):  # fmt: skip
-    """List the samples first..last in which the unit's activation can move; return how many."""
-    for n in range(first, last):
-        reach[n - first] = 0.0
-    for e in range(entry, end):
-        step = 0.0
-        for s in range(steps.shape[0]):
-            step = max(step, abs(steps[s, e]))
-        if columns[e] == inputs:
-            for n in range(last - first):
-                reach[n] = max(reach[n], step)
-        else:
-            row = h_at + columns[e] * batch
-            for n in range(first, last):
-                reach[n - first] = max(
-                    reach[n - first], step * abs(feeding(levels, row + n, is_input))
-                )
+    """List the samples first..last in which what the unit passes on can move, NR of them twice.
+
+    Returns how many there are.
+    """
+    for n in range(last - first):
+        reach[n] = 0.0
+    if relu:
+        for e in range(entry, end):
+            step = 0.0
+            for s in range(steps.shape[0]):
+                step = max(step, abs(steps[s, e]))
+            if columns[e] == inputs:
+                for n in range(last - first):
+                    reach[n] = max(reach[n], step)
+            else:
+                row = h_at + columns[e] * batch + first
+                for n in range(last - first):
+                    reach[n] = max(reach[n], step * abs(feeding(levels, row + n, is_input)))
     count = 0
     for n in range(first, last):
-        if levels[f_at + n] + reach[n - first] > 0:
-            moving[count] = n
+        if not relu or not levels[f_at + n] + reach[n - first] <= 0:
+            cycle[count] = n
             count += 1
+    if count > 0:
+        for extra in range(panel_width(levels)):
+            cycle[count + extra] = cycle[extra % count]
     return count
 
 
 @kernel
-def perturb_unit(
-    start, count, moving, movers, batch, f_at, h_at, is_input, relu, at_zero, entry, inputs,
-    columns, steps, levels, delta, flips, sample_of,
-):  # fmt: skip
-    """Fill in, for ``count`` columns from ``start``, how far the unit moves and in which sample.
-
-    With a ReLU behind it ``delta`` is the change of the activation, else of the output.
-    """
-    signs = steps.shape[0]
-    for c in range(count):
-        q = (start + c) // movers
-        n = moving[(start + c) - q * movers]
-        e = entry + q // signs
-        step = steps[q % signs, e]
-        column = columns[e]
-        h = 1.0 if column == inputs else feeding(levels, h_at + column * batch + n, is_input)
-        before = levels[f_at + n]
-        after = before + step * h
-        sample_of[c] = n
-        if relu:
-            flips[c] = mask(after, at_zero) != mask(before, at_zero)
-            delta[c] = max(after, 0.0) - max(before, 0.0)
-        else:
-            flips[c] = False
-            delta[c] = after - before
-
-
-@kernel
-def gather_front(units, batch, at, moving, movers, levels, pitch, front):
-    """Copy the moving samples of a level to rows that go round, any NR neighbours contiguous."""
+def lay_out_cyclically(units, batch, at, cycle, pitch, levels, front, front_at):
+    """Copy rows of a level in the order of the cycle of samples: front (units, pitch)."""
     for p in range(units):
         row = at + p * batch
-        for c in range(pitch):
-            front[p * pitch + c] = levels[row + moving[c % movers]]
+        target = front_at + p * pitch
+        if pitch == panel_width(front) + 1:  # one sample, again and again
+            value = levels[row + cycle[0]]
+            for c in range(pitch):
+                front[target + c] = value
+        else:
+            for c in range(pitch):
+                front[target + c] = levels[row + cycle[c]]
 
 
 @kernel
-def update_panel(
-    units, hidden, at_zero, shift, column, pitch, front, delta, flips, place, panel, at
-):
-    """Rank-1 update of one panel of pre-activations, its masks compared, its ReLU taken.
-
-    front rows begin at ``shift``; column (units,) is the weight of the moved unit.
-    """
-    width = panel_width(panel)
-    for p in range(units):
-        weight = column[p]
-        row = p * pitch + shift
-        target = at + p * width
-        for lane in range(width):
-            before = front[row + lane]
-            after = before + weight * delta[place + lane]
-            if hidden:
-                flips[place + lane] |= mask(after, at_zero) != mask(before, at_zero)
-                after = max(after, 0.0)
-            panel[target + lane] = after
-
-
-@kernel
-def finish_layer(
-    units,
-    hidden,
-    at_zero,
-    panels,
-    batch,
-    level_at,
-    bias_at,
-    parameters,
-    levels,
-    sample_of,
-    flips,
-    result,
-):
-    """Add the bias to the products of one layer; if hidden compare masks and take the ReLU."""
-    width = panel_width(result)
-    for panel in range(panels):
-        for p in range(units):
-            at = (panel * units + p) * width
-            bias = parameters[bias_at + p] if bias_at >= 0 else 0.0
-            row = level_at + p * batch
-            for lane in range(width):
-                after = result[at + lane] + bias
-                if hidden:
-                    place = panel * width + lane
-                    before = levels[row + sample_of[place]]
-                    flips[place] |= mask(after, at_zero) != mask(before, at_zero)
-                    after = max(after, 0.0)
-                result[at + lane] = after
-
-
-@kernel
-def add_losses(
-    start, count, movers, moving, first, last, signs, entry, loss, outputs, base, targets,
-    target_row, target_column, labels, sample_of, flips, result, perturbed, totals, flagged,
+def perturb_columns(
+    start, count, cycle, movers, batch, f_at, h_at, is_input, relu, at_zero, entry, inputs,
+    columns, steps, levels, delta, flagged,
 ):  # fmt: skip
-    """Add the columns' losses to their entries, in the order of the samples, and their flags.
+    """Fill in for ``count`` columns from ``start`` how far what the unit passes on moves.
 
-    ``base`` are the losses of the samples that do not move.  For a custom loss the outputs are
-    copied to ``perturbed`` (signs, entries, outputs, batch) instead.
+    Behind a ReLU that is its activation, else its output.  Flags entries that cross its kink.
     """
+    signs = steps.shape[0]
+    q = start // movers
+    position = start - q * movers
+    c = 0
+    while c < count:
+        e, s = entry + q // signs, q % signs
+        step = steps[s, e]
+        is_bias = columns[e] == inputs
+        row = h_at + columns[e] * batch
+        crossed = False
+        for place in range(position, min(movers, position + count - c)):
+            n = cycle[place]
+            before = levels[f_at + n]
+            after = before + step * (1.0 if is_bias else feeding(levels, row + n, is_input))
+            if relu:
+                crossed |= mask(after, at_zero) != mask(before, at_zero)
+                delta[c] = (0.0 if after <= 0 else after) - (0.0 if before <= 0 else before)
+            else:
+                delta[c] = after - before
+            c += 1
+        if crossed:
+            flagged[e] = True
+        position = 0
+        q += 1
+
+
+@kernel
+def flag_entries(bits, column, count, movers, signs, entry, flagged):
+    """Flag the entries of those lanes of one panel whose masks differ."""
+    lane = 0
+    while bits != 0 and lane < count:
+        if bits & 1:
+            flagged[entry + (column + lane) // movers // signs] = True
+        bits >>= 1
+        lane += 1
+
+
+@kernel
+def losses_of_columns(
+    loss, outputs, count, shift, cycle, pitch, result, at, own, own_at, wanted, targets,
+    target_row, target_column, labels,
+):  # fmt: skip
+    """Losses of the columns of one panel; ``wanted`` (outputs, pitch) is the targets' cycle."""
+    width = panel_width(result)
+    if loss == LEAST_SQUARES:
+        for lane in range(width):
+            own[own_at + lane] = 0.0
+        for o in range(outputs):
+            for lane in range(width):
+                residual = result[at + o * width + lane] - wanted[o * pitch + shift + lane]
+                own[own_at + lane] += residual * residual
+        return
+    for lane in range(count):
+        n = cycle[shift + lane]
+        own[own_at + lane] = sample_loss(
+            loss, outputs, result, at + lane, width, targets, n * target_column, target_row,
+            labels, n,
+        )  # fmt: skip
+
+
+@kernel
+def add_columns(start, count, movers, signs, entry, own, totals):
+    """Add the columns' losses to their entries, in the order of the samples."""
+    q = start // movers
+    position = start - q * movers
+    c = 0
+    while c < count:
+        e, s = entry + q // signs, q % signs
+        length = min(movers - position, count - c)
+        total = totals[s, e]
+        for k in range(c, c + length):
+            total += own[k]
+        totals[s, e] = total
+        c += length
+        position = 0
+        q += 1
+
+
+@kernel
+def copy_outputs(
+    start, count, cycle, movers, signs, entry, outputs, result, perturbed
+):  # fmt: skip
+    """Copy the outputs of the columns to perturbed[sign, entry, output, sample]."""
     width = panel_width(result)
     for c in range(count):
         q = (start + c) // movers
-        position = (start + c) - q * movers
-        e, s = entry + q // signs, q % signs
-        n = sample_of[c]
+        n = cycle[start + c - q * movers]
         at = c // width * outputs * width + c % width
-        if flips[c]:
-            flagged[e] = True
-        if loss == CUSTOM:
-            for o in range(outputs):
-                perturbed[s, e, o, n] = result[at + o * width]
-            continue
-        own = sample_loss(
-            loss,
-            outputs,
-            result,
-            at,
-            width,
-            targets,
-            n * target_column,
-            target_row,
-            labels,
-            n,
-        )
-        total = totals[s, e]
-        for still in range(moving[position - 1] + 1 if position > 0 else first, n):
-            total += base[still]
-        total += own
-        if position == movers - 1:
-            for still in range(n + 1, last):
-                total += base[still]
-        totals[s, e] = total
+        for o in range(outputs):
+            perturbed[q % signs, entry + q // signs, o, n] = result[at + o * width]
 
 
 @kernel
 def replay_unit(
-    control, k, unit, entry, end, layers, transposed, at_zero, loss, batch,
-    parameters, levels, base,
-    targets, target_row, target_column, labels, columns, steps, chunk_panels, sample_block,
-    moving, reach, front, column, delta, flips, sample_of, strips, here, there,
-    perturbed, totals, flagged,
+    control, task, k, unit, entry, end, layers, transposed, at_zero, loss, batch,
+    parameters, levels, base, targets, target_row, target_column, labels, columns, steps,
+    chunk_panels, cycle, reach, fronts, wanted, column, bias, ones, delta, own, strips, here, there,
+    perturbed, totals, unmoved, flagged,
 ):  # fmt: skip
     """Replay all asked entries entry..end of one unit."""
     width = panel_width(here)
@@ -216,91 +209,120 @@ def replay_unit(
     h_at = layers[k, UNITS_IN] * batch
     f_at = (layers[k, UNITS_OUT] + unit) * batch
     relu = k < last_layer
+    rectified = OFF_AT_ZERO if at_zero == 0 else (ON_AT_ZERO if at_zero == 1 else PARTLY_AT_ZERO)
     m = k + 1 if relu else k  # the layer whose pre-activations are updated
-    units = layers[m, OUTPUTS]
-    for p in range(units):
+    outputs = layers[last_layer, OUTPUTS]
+    for p in range(layers[m, OUTPUTS]):
         if not relu:
             column[p] = 1.0 if p == unit else 0.0
         elif transposed:
-            column[p] = parameters[layers[m, WEIGHTS] + unit * units + p]
+            column[p] = parameters[layers[m, WEIGHTS] + unit * layers[m, OUTPUTS] + p]
         else:
             column[p] = parameters[layers[m, WEIGHTS] + p * layers[m, INPUTS] + unit]
-    for first in range(0, batch, sample_block):
-        last = min(batch, first + sample_block)
-        if relu:
-            movers = find_moving_samples(
-                first, last, batch, f_at, h_at, k == 0, entry, end, inputs, columns, steps, levels,
-                reach, moving,
-            )  # fmt: skip
-        else:
-            movers = last - first
-            for n in range(first, last):
-                moving[n - first] = n
+    for first in range(0, batch, SAMPLE_BLOCK):
+        last = min(batch, first + SAMPLE_BLOCK)
+        movers = find_moving_samples(
+            first, last, batch, f_at, h_at, k == 0, relu, entry, end, inputs, columns, steps,
+            levels, reach, cycle,
+        )  # fmt: skip
+        still, position = 0.0, 0
+        for n in range(first, last):
+            if position < movers and cycle[position] == n:
+                position += 1
+            else:
+                still += base[n]
+        unmoved[task] += still
+        for position in range(movers):
+            unmoved[task] += base[cycle[position]]
+        for s in range(signs):
+            for e in range(entry, end):
+                totals[s, e] += still
         if movers == 0:
-            for s in range(signs):
-                for e in range(entry, end):
-                    for n in range(first, last):
-                        totals[s, e] += base[n]
             continue
         pitch = movers + width
-        gather_front(
-            units,
-            batch,
-            layers[m, UNITS_OUT] * batch,
-            moving,
-            movers,
-            levels,
-            pitch,
-            front,
-        )
+        front_at = 0
+        for layer in range(m, last_layer + 1):
+            if layer == m or layer < last_layer:
+                lay_out_cyclically(
+                    layers[layer, OUTPUTS], batch, layers[layer, UNITS_OUT] * batch, cycle, pitch,
+                    levels, fronts, front_at,
+                )  # fmt: skip
+                front_at += layers[layer, OUTPUTS] * pitch
+        if loss == LEAST_SQUARES:
+            for o in range(outputs):
+                for c in range(pitch):
+                    wanted[o * pitch + c] = targets[o * target_row + cycle[c] * target_column]
         total = (end - entry) * signs * movers
         for start in range(0, total, chunk_panels * width):
             if stopped(control):
                 return
             count = min(chunk_panels * width, total - start)
             panels = panels_of(count, width)
-            perturb_unit(
-                start, min(panels * width, total - start), moving, movers, batch, f_at, h_at,
-                k == 0, relu, at_zero, entry, inputs, columns, steps, levels, delta, flips,
-                sample_of,
+            perturb_columns(
+                start, count, cycle, movers, batch, f_at, h_at, k == 0, relu, at_zero, entry,
+                inputs, columns, steps, levels, delta, flagged,
             )  # fmt: skip
             for c in range(count, panels * width):
                 delta[c] = 0.0
-                sample_of[c] = moving[0]
+            units = layers[m, OUTPUTS]
             for panel in range(panels):
-                update_panel(
-                    units, m < last_layer, at_zero, (start + panel * width) % movers, column, pitch,
-                    front, delta, flips, panel * width, here, panel * units * width,
+                shift = (start + panel * width) % movers
+                bits = update_panel(
+                    LINEAR if m == last_layer else rectified, units, fronts, shift, pitch,
+                    column, 0, delta, panel * width, fronts, shift, pitch,
+                    here, panel * units * width,
                 )  # fmt: skip
+                if bits != 0:
+                    flag_entries(
+                        bits, start + panel * width, count - panel * width, movers, signs, entry,
+                        flagged,
+                    )  # fmt: skip
             now, then = here, there
+            front_at = units * pitch
             for layer in range(m + 1, last_layer + 1):
-                outputs, depth = layers[layer, OUTPUTS], layers[layer, INPUTS]
-                row, step = (1, outputs) if transposed else (depth, 1)
-                for r in range(0, outputs, BLOCK_ROWS):
+                units, depth = layers[layer, OUTPUTS], layers[layer, INPUTS]
+                row, step = (1, units) if transposed else (depth, 1)
+                for r in range(0, units, BLOCK_ROWS):
                     multiply_block(
-                        min(BLOCK_ROWS, outputs - r), panels, VECTORS, depth,
+                        min(BLOCK_ROWS, units - r), panels, VECTORS, depth,
                         parameters, layers[layer, WEIGHTS] + r * row, row, step,
                         now, 0, width, depth * width, strips,
-                        then, r * width, width, outputs * width,
+                        then, r * width, width, units * width,
                     )  # fmt: skip
-                finish_layer(
-                    outputs, layer < last_layer, at_zero, panels, batch,
-                    layers[layer, UNITS_OUT] * batch,
-                    layers[layer, BIASES], parameters, levels, sample_of, flips, then,
-                )  # fmt: skip
+                for p in range(units):
+                    bias_at = layers[layer, BIASES]
+                    bias[p] = parameters[bias_at + p] if bias_at >= 0 else 0.0
+                for panel in range(panels):
+                    at = panel * units * width
+                    shift = (start + panel * width) % movers
+                    bits = update_panel(
+                        LINEAR if layer == last_layer else rectified, units, then, at, width,
+                        bias, 0, ones, 0, fronts, front_at + shift, pitch, then, at,
+                    )  # fmt: skip
+                    if bits != 0:
+                        flag_entries(
+                            bits, start + panel * width, count - panel * width, movers, signs,
+                            entry, flagged,
+                        )  # fmt: skip
+                front_at += units * pitch
                 now, then = then, now
-            add_losses(
-                start, count, movers, moving, first, last, signs, entry, loss,
-                layers[last_layer, OUTPUTS], base, targets, target_row, target_column, labels,
-                sample_of, flips, now, perturbed, totals, flagged,
-            )  # fmt: skip
+            if loss == CUSTOM:
+                copy_outputs(start, count, cycle, movers, signs, entry, outputs, now, perturbed)
+                continue
+            for panel in range(panels):
+                losses_of_columns(
+                    loss, outputs, min(width, count - panel * width),
+                    (start + panel * width) % movers, cycle, pitch, now, panel * outputs * width,
+                    own, panel * width, wanted, targets, target_row, target_column, labels,
+                )  # fmt: skip
+            add_columns(start, count, movers, signs, entry, own, totals)
 
 
 @kernel(entry=True)
 def replay(
     control, layers, transposed, at_zero, loss, batch, parameters, levels, base,
     targets, target_row, target_column, labels, units, starts, columns, steps,
-    chunk_panels, sample_block, perturbed, totals, flagged,
+    chunk_panels, perturbed, totals, unmoved, flagged,
 ):  # fmt: skip
     """Compute the summed loss for every asked entry and step, as one of a team of threads.
 
@@ -308,21 +330,27 @@ def replay(
     units (U, 2) of layer and unit, the entries of unit u from starts[u] to starts[u + 1];
     columns (E,): which input of the unit, or n_in for its bias; steps (S, E): the realised
     steps; perturbed (S, E, n_out, batch) holding the unperturbed outputs for a custom loss,
-    else (S, 0, 0, 0); totals (S, E), zero; flagged (E,), False: whether a mask differs from
-    that of the unperturbed network.  About 2 S E batch / 2 times the weights above the layer.
+    else (S, 0, 0, 0); totals (S, E) and unmoved (U,), zero: the summed losses, and those of the
+    unperturbed network added in the same order; flagged (E,), False: whether a mask differs
+    from that of the unperturbed network.  About S E batch times the weights above the layer.
     """
     width = panel_width(levels)
-    largest = 0
+    largest, above = 0, 0
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, OUTPUTS])
+        above += layers[k, OUTPUTS]
+    outputs = layers[layers.shape[0] - 1, OUTPUTS]
     chunk = chunk_panels * width
-    moving = np.empty(sample_block, np.int64)
-    reach = np.empty(sample_block, np.float64)
-    front = np.empty(largest * (sample_block + width), np.float64)
+    pitch = min(SAMPLE_BLOCK, batch) + width
+    cycle = np.empty(pitch, np.int64)
+    reach = np.empty(pitch, np.float64)
+    fronts = np.empty(above * pitch, np.float64)
+    wanted = np.empty(outputs * pitch, np.float64)
     column = np.empty(largest, np.float64)
+    bias = np.empty(largest, np.float64)
+    ones = np.ones(width, np.float64)
     delta = np.empty(chunk, np.float64)
-    flips = np.empty(chunk, np.bool_)
-    sample_of = np.empty(chunk, np.int64)
+    own = np.empty(chunk, np.float64)
     strips = np.empty(strips_size(largest, largest), np.float64)
     here = np.empty(largest * chunk, np.float64)
     there = np.empty(largest * chunk, np.float64)
@@ -330,11 +358,11 @@ def replay(
     while ticket < units.shape[0]:
         if wait_until_done(control, 0):
             replay_unit(
-                control, units[ticket, 0], units[ticket, 1], starts[ticket], starts[ticket + 1],
-                layers, transposed, at_zero, loss, batch, parameters, levels, base,
-                targets, target_row, target_column, labels, columns, steps,
-                chunk_panels, sample_block, moving, reach, front, column, delta, flips, sample_of,
-                strips, here, there, perturbed, totals, flagged,
+                control, ticket, units[ticket, 0], units[ticket, 1],
+                starts[ticket], starts[ticket + 1], layers, transposed, at_zero, loss, batch,
+                parameters, levels, base, targets, target_row, target_column, labels,
+                columns, steps, chunk_panels, cycle, reach, fronts, wanted, column, bias, ones,
+                delta, own, strips, here, there, perturbed, totals, unmoved, flagged,
             )  # fmt: skip
         report_done(control)
         ticket = draw_ticket(control)

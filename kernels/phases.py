@@ -1,0 +1,101 @@
+"""What forward and backward pass are made of, for a batch of one and for panels alike.
+
+A call is a list of phases, each of a kind, for a layer, with a number of blocks.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .compile import kernel
+from .loss import sample_loss, sample_sensitivity
+
+# Kinds of phases.
+(
+    PACK_INPUTS, FORWARD, LOSSES, SUM_OF_LOSSES, PACK_OPERANDS, BACKWARD, UNPACK_INPUTS,
+) = range(7)  # fmt: skip
+PACK_ROWS = 256  # units of one packing block
+VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
+
+
+@kernel(reassociate=True)
+def zero_times(count, array, at):
+    """Sum of 0 * array: 0 where all are finite, else NaN."""
+    zero = array.dtype.type(0)
+    total = zero
+    for k in range(count):
+        total += zero * array[at + k]
+    return total
+
+
+@kernel
+def apply_mask(count, relu_at_zero, activations, activation_at, sensitivities, at):
+    """Multiply sensitivities by the ReLU's derivative, read off the stored activations."""
+    zero = sensitivities.dtype.type(0)
+    if relu_at_zero == 0:
+        for k in range(count):
+            if not activations[activation_at + k] > 0:
+                sensitivities[at + k] = zero
+    else:
+        share = sensitivities.dtype.type(relu_at_zero)
+        for k in range(count):
+            h = activations[activation_at + k]
+            if not h > 0:
+                exactly_zero = h == 0 and math.copysign(1.0, h) > 0
+                sensitivities[at + k] = sensitivities[at + k] * share if exactly_zero else zero
+
+
+@kernel
+def losses_of_panel(
+    width, panel, loss, factor, batch, units, at, activations, targets, target_row, target_column,
+    labels, sensitive, s_at, losses, sensitivities,
+):  # fmt: skip
+    """Losses of the samples of one panel (in float64) and, if asked, their s[K].
+
+    Returns 0, or NaN where a loss is not finite.
+    """
+    outputs_at = at + panel * units * width
+    target_s = s_at + panel * units * width
+    for lane in range(width):
+        sample = panel * width + lane
+        if sample < batch:
+            target_at = sample * target_column
+            losses[sample] = sample_loss(
+                loss, units, activations, outputs_at + lane, width,
+                targets, target_at, target_row, labels, sample,
+            )  # fmt: skip
+    if sensitive:
+        for place in range(units * width):
+            sensitivities[target_s + place] = activations[outputs_at + place]
+        for lane in range(width):
+            sample = panel * width + lane
+            if sample < batch:
+                sample_sensitivity(
+                    loss, units, sensitivities, target_s + lane, width,
+                    targets, sample * target_column, target_row, labels, sample, factor,
+                    sensitivities,
+                )  # fmt: skip
+            else:
+                for k in range(units):
+                    sensitivities[target_s + lane + k * width] = 0
+    alarm = 0.0
+    for sample in range(panel * width, min(batch, (panel + 1) * width)):
+        alarm += 0.0 * losses[sample]
+    return alarm
+
+
+@kernel
+def sum_losses(batch, losses):
+    """Put the sum of the samples' losses, added in their order, behind them."""
+    losses[batch] = 0.0
+    for sample in range(batch):
+        losses[batch] += losses[sample]
+
+
+@kernel
+def unpack_inputs(width, batch, inputs, sensitivities, at, target, row, column):
+    """Copy dL/dx out of its panels into an array with any strides."""
+    for sample in range(batch):
+        source = at + sample // width * inputs * width + sample % width
+        for j in range(inputs):
+            target[sample * column + j * row] = sensitivities[source + j * width]
