@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,9 @@ class Shapes:
 
     weights: tuple[tuple[int, int], ...]
     biases: tuple[tuple[int, ...], ...] | None
+    weight_offsets: tuple[int, ...] = field(init=False)
+    bias_offsets: tuple[int, ...] = field(init=False)
+    size: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Lay the arrays out one after the other."""
@@ -35,10 +38,6 @@ class Shapes:
         object.__setattr__(self, "weight_offsets", tuple(weight_offsets))
         object.__setattr__(self, "bias_offsets", tuple(bias_offsets))
         object.__setattr__(self, "size", end)
-
-    weight_offsets: tuple[int, ...] = ()
-    bias_offsets: tuple[int, ...] = ()
-    size: int = 0
 
     def weight_views(self, flat: npt.NDArray[Any]) -> Views:
         """Views of the weights in ``flat``."""

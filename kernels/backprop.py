@@ -39,10 +39,29 @@ from .phases import (
 )
 from .simd import MR, VECTORS, copy_run, panel_width
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from .vector import add_multiple
 
 
 @kernel
-def add_bias(rows, panels, vectors, relu, biases, bias_at, keep, kept, level, at, panel_step):
+def add_to_all(value, lanes):
+    """lanes += value."""
+    for lane in range(lanes.size):
+        lanes[lane] += value
+
+
+@kernel
+def rectify(values):
+    """Take the ReLU, marking what is off by -0.0 and what is exactly 0 by +0.0; NaN stays."""
+    zero = values.dtype.type(0)
+    for k in range(values.size):
+        f = values[k] + zero  # -0.0 + 0.0 is +0.0
+        values[k] = f if f > 0 else (-zero if f < 0 else f)
+
+
+@kernel
+def add_bias(
+    rows, panels, vectors, relu, biases, bias_at, keep, kept, level, at, panel_step
+):  # fmt: skip
     """Add the bias to a block of pre-activations, keep a copy if asked, apply the ReLU.
 
     Shapes: rows are NR apart, panels ``panel_step``.  With ``vectors`` = 1 the second half of a
@@ -50,23 +69,19 @@ def add_bias(rows, panels, vectors, relu, biases, bias_at, keep, kept, level, at
     """
     width = panel_width(level)
     used = width * vectors // VECTORS
-    zero = level.dtype.type(0)
-    alarm = zero
+    alarm = level.dtype.type(0)
     for panel in range(panels):
         start = at + panel * panel_step
         if bias_at >= 0:
             for r in range(rows):
-                bias = biases[bias_at + r]
-                for lane in range(used):
-                    level[start + r * width + lane] += bias
-        alarm += zero_times(rows * width, level, start)
+                place = start + r * width
+                add_to_all(biases[bias_at + r], level[place : place + used])
+        block = level[start : start + rows * width]
+        alarm += zero_times(block)
         if keep:
-            for k in range(start, start + rows * width):
-                kept[k] = level[k]
+            copy_run(rows * width, level, start, kept, start)
         if relu:
-            for k in range(start, start + rows * width):
-                f = level[k] + zero  # -0.0 + 0.0 is +0.0
-                level[k] = f if f > 0 else (-zero if f < 0 else f)
+            rectify(block)
     return alarm
 
 
@@ -117,19 +132,28 @@ def forward_layer_block(
 
 @kernel
 def pack_transposed(first, last, batch, level_units, level, level_at, packed):
-    """Copy units first..last of a level to panels of units: packed[unit panel, sample, unit]."""
+    """Copy units first..last of a level to panels of units: packed[unit panel, sample, unit].
+
+    ``first`` is a multiple of NR.  A square of units and samples at a time, so that reads and
+    writes stay within a few lines; units past the last are zero.
+    """
     width = panel_width(level)
-    for unit in range(first, last):
-        target = unit // width * width * batch + unit % width
+    for unit in range(first, last, width):
+        units = min(width, last - unit)
         for panel in range(panels_of(batch, width)):
             source = level_at + (panel * level_units + unit) * width
+            square = level[source : source + units * width]
             for lane in range(min(width, batch - panel * width)):
-                packed[target + (panel * width + lane) * width] = level[source + lane]
-    if last == level_units and last % width != 0:
-        target = last // width * width * batch
-        for sample in range(batch):
-            for lane in range(last % width, width):
-                packed[target + sample * width + lane] = 0
+                place = (unit // width * batch + panel * width + lane) * width
+                line = packed[place : place + width]
+                if units == width:
+                    for u in range(width):
+                        line[u] = square[u * width + lane]
+                else:
+                    for u in range(units):
+                        line[u] = square[u * width + lane]
+                    for u in range(units, width):
+                        line[u] = 0
 
 
 @kernel
@@ -148,9 +172,8 @@ def add_decay(rows, columns, row_length, decay, parameters, gradient, at):
     """Add the derivative of decay / 2 * W^2 to a block of dW."""
     factor = gradient.dtype.type(decay)
     for r in range(rows):
-        for c in range(columns):
-            place = at + r * row_length + c
-            gradient[place] += factor * parameters[place]
+        first = at + r * row_length
+        add_multiple(factor, parameters[first : first + columns], gradient[first : first + columns])
 
 
 @kernel
@@ -245,13 +268,11 @@ def sensitivity_block(
         h_at = layer[UNITS_IN] * pitch + (panel * inputs + row) * width
         for q in range(panels):
             step = q * inputs * width
+            here, there = h_at + step, target + step
             apply_mask(
-                rows * width,
                 relu_at_zero,
-                activations,
-                h_at + step,
-                sensitivities,
-                target + step,
+                activations[here : here + rows * width],
+                sensitivities[there : there + rows * width],
             )
 
 

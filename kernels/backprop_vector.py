@@ -89,12 +89,9 @@ def backward_layer_vector(
             )  # fmt: skip
     if wanted and masked:
         apply_mask(
-            last - first,
             relu_at_zero,
-            activations,
-            h_at + first,
-            sensitivities,
-            target_at + first,
+            activations[h_at + first : h_at + last],
+            sensitivities[target_at + first : target_at + last],
         )
     if block == 0 and layer[BIASES] >= 0:
         for unit in range(outputs):

@@ -224,20 +224,20 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
 
 
 @kernel(reassociate=True)
-def long_dot(count, a, a_at, b, b_at):
+def long_dot(a, b):
     """Sum of a[k] b[k], reordered into vectors."""
     total = a.dtype.type(0)
-    for k in range(count):
-        total += a[a_at + k] * b[b_at + k]
+    for k in range(a.size):
+        total += a[k] * b[k]
     return total
 
 
 @kernel
-def dot(count, a, a_at, b, b_at):
+def dot(a, b):
     """Sum of a[k] b[k]: in order if it is short, where vectors gain nothing."""
-    if count > 16:
-        return long_dot(count, a, a_at, b, b_at)
+    if a.size > 16:
+        return long_dot(a, b)
     total = a.dtype.type(0)
-    for k in range(count):
-        total += a[a_at + k] * b[b_at + k]
+    for k in range(a.size):
+        total += a[k] * b[k]
     return total

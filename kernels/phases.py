@@ -19,30 +19,30 @@ VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
 
 
 @kernel(reassociate=True)
-def zero_times(count, array, at):
+def zero_times(array):
     """Sum of 0 * array: 0 where all are finite, else NaN."""
     zero = array.dtype.type(0)
     total = zero
-    for k in range(count):
-        total += zero * array[at + k]
+    for k in range(array.size):
+        total += zero * array[k]
     return total
 
 
 @kernel
-def apply_mask(count, relu_at_zero, activations, activation_at, sensitivities, at):
+def apply_mask(relu_at_zero, activations, sensitivities):
     """Multiply sensitivities by the ReLU's derivative, read off the stored activations."""
     zero = sensitivities.dtype.type(0)
     if relu_at_zero == 0:
-        for k in range(count):
-            if not activations[activation_at + k] > 0:
-                sensitivities[at + k] = zero
+        for k in range(activations.size):
+            s = sensitivities[k]
+            sensitivities[k] = s if activations[k] > 0 else zero
     else:
         share = sensitivities.dtype.type(relu_at_zero)
-        for k in range(count):
-            h = activations[activation_at + k]
+        for k in range(activations.size):
+            h = activations[k]
             if not h > 0:
                 exactly_zero = h == 0 and math.copysign(1.0, h) > 0
-                sensitivities[at + k] = sensitivities[at + k] * share if exactly_zero else zero
+                sensitivities[k] = sensitivities[k] * share if exactly_zero else zero
 
 
 @kernel

@@ -64,9 +64,11 @@ def find_moving_samples(
                 for n in range(last - first):
                     reach[n] = max(reach[n], step)
             else:
-                row = h_at + columns[e] * batch + first
+                row = h_at + columns[e] * batch
+                source = levels[row + first : row + last]
                 for n in range(last - first):
-                    reach[n] = max(reach[n], step * abs(feeding(levels, row + n, is_input)))
+                    h = source[n] if is_input or not source[n] <= 0 else 0.0
+                    reach[n] = max(reach[n], step * abs(h))
     count = 0
     for n in range(first, last):
         if not relu or not levels[f_at + n] + reach[n - first] <= 0:
@@ -147,12 +149,15 @@ def losses_of_columns(
     """Losses of the columns of one panel; ``wanted`` (outputs, pitch) is the targets' cycle."""
     width = panel_width(result)
     if loss == LEAST_SQUARES:
+        squares = own[own_at : own_at + width]
         for lane in range(width):
-            own[own_at + lane] = 0.0
+            squares[lane] = 0.0
         for o in range(outputs):
+            line = result[at + o * width : at + (o + 1) * width]
+            goal = wanted[o * pitch + shift : o * pitch + shift + width]
             for lane in range(width):
-                residual = result[at + o * width + lane] - wanted[o * pitch + shift + lane]
-                own[own_at + lane] += residual * residual
+                residual = line[lane] - goal[lane]
+                squares[lane] += residual * residual
         return
     for lane in range(count):
         n = cycle[shift + lane]

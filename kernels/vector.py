@@ -4,6 +4,9 @@ The weights are read once on the way forward and once on the way back, where the
 gradient is written in the same sweep.  ``matrix`` stands for the weights as they lie in
 memory, (rows, columns), row by row: W for weights (n_out, n_in), its transpose for (n_in,
 n_out).
+
+Inner loops run over slices: an index that starts at an offset may be negative for all that the
+compiler knows, and the test for that keeps it from using vectors.
 """
 
 from __future__ import annotations
@@ -15,8 +18,24 @@ from .matmul import dot
 @kernel
 def times_vector(first, last, columns, matrix, matrix_at, vector, vector_at, result, result_at):
     """result[r] = matrix[r, :] . vector for the rows first..last."""
+    factors = vector[vector_at : vector_at + columns]
     for r in range(first, last):
-        result[result_at + r] = dot(columns, matrix, matrix_at + r * columns, vector, vector_at)
+        start = matrix_at + r * columns
+        result[result_at + r] = dot(matrix[start : start + columns], factors)
+
+
+@kernel
+def add_multiple(factor, source, result):
+    """result += factor * source."""
+    for k in range(source.size):
+        result[k] += factor * source[k]
+
+
+@kernel
+def write_multiple(factor, source, result):
+    """result = factor * source."""
+    for k in range(source.size):
+        result[k] = factor * source[k]
 
 
 @kernel
@@ -24,14 +43,14 @@ def transposed_times_vector(
     first, last, rows, columns, matrix, matrix_at, vector, vector_at, result, result_at
 ):
     """result[c] = sum over r of matrix[r, c] vector[r] for the columns first..last."""
-    for c in range(first, last):
-        result[result_at + c] = 0
+    total = result[result_at + first : result_at + last]
+    for c in range(last - first):
+        total[c] = 0
     for r in range(rows):
         factor = vector[vector_at + r]
         if factor != 0:  # the unit is off: its row adds nothing and need not be read
             line = matrix_at + r * columns
-            for c in range(first, last):
-                result[result_at + c] += factor * matrix[line + c]
+            add_multiple(factor, matrix[line + first : line + last], total)
 
 
 @kernel
@@ -40,12 +59,10 @@ def outer_product(
     result,
 ):  # fmt: skip
     """result[r, c] = left[r] right[c] + decay matrix[r, c] for a block of rows and columns."""
+    factors = right[right_at + first : right_at + last]
     for r in range(top, bottom):
-        factor = left[left_at + r]
         line = matrix_at + r * columns
-        if decay == 0:
-            for c in range(first, last):
-                result[line + c] = factor * right[right_at + c]
-        else:
-            for c in range(first, last):
-                result[line + c] = factor * right[right_at + c] + decay * matrix[line + c]
+        target = result[line + first : line + last]
+        write_multiple(left[left_at + r], factors, target)
+        if decay != 0:
+            add_multiple(decay, matrix[line + first : line + last], target)
