@@ -28,6 +28,7 @@ CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share 
 # Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
 # wait long, and the 100 us that Python takes between two calls do not show.
 OPERATIONS_PER_CALL = 2e8
+NO_OUTPUTS = np.empty((0, 0, 0, 0))
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 
@@ -57,13 +58,13 @@ class Differences(Gradients):
         noise: Callable[[], float],
     ) -> None:
         super().__init__(shapes, flat)
-        self._kinks = kinks if kinks.any() else None
+        self._kinks = kinks
         self._noise = noise
 
     @property
     def kinks(self) -> Gradients | None:
         """Where a mask differs along the step, or None."""
-        return None if self._kinks is None else Gradients(self.shapes, self._kinks)
+        return Gradients(self.shapes, self._kinks) if self._kinks.any() else None
 
     @property
     def error_bar(self) -> Gradients:
@@ -85,11 +86,13 @@ def _realised_steps(
     values: npt.NDArray[np.float64], scheme: str, delta: float
 ) -> npt.NDArray[np.float64]:
     """(theta + delta) - theta and, for central differences, (theta - delta) - theta."""
-    signs = 2 if scheme == "central" else 1
-    steps = np.empty((signs, values.size))
-    for s, step in enumerate((delta, -delta)[:signs]):
-        np.subtract(values + step, values, out=steps[s])
-    return steps
+    plus = values + delta
+    plus -= values
+    if scheme == "forward":
+        return plus.reshape(1, -1)
+    minus = values - delta
+    minus -= values
+    return np.stack((plus, minus))
 
 
 def _check_steps(network: Network, places: npt.NDArray[np.int64], steps: FloatArray) -> None:
@@ -182,7 +185,7 @@ def _replay_chunk(
     net, objective = base.network, base.network.objective
     totals, unmoved = np.zeros(steps.shape), np.zeros(len(group.units))
     flagged = np.zeros(group.columns.size, np.bool_)
-    perturbed = np.empty((steps.shape[0], 0, 0, 0))
+    perturbed = NO_OUTPUTS
     if objective.custom is not None:
         shape = (*steps.shape, net.sizes[-1], base.batch)
         by_unit = base.output if net.samples_axis == 1 else base.output.T
@@ -196,10 +199,7 @@ def _replay_chunk(
     )  # fmt: skip
     run_team(replay, arguments, operations)
     if objective.custom is not None:
-        totals, unmoved = (
-            _custom_totals(base, perturbed),
-            np.full(unmoved.shape, base.total),
-        )
+        totals, unmoved = _custom_totals(base, perturbed), np.full(unmoved.shape, base.total)
     return totals, unmoved, flagged
 
 
@@ -240,12 +240,12 @@ def _replay(
         if entries is None
         else chosen_entries(net, entries, costs, _most_entries(base, max(costs), max_memory))
     )
-    result, kinks = (
-        np.empty(net.parameters.size),
-        np.zeros(net.parameters.size, np.bool_),
-    )
+    count = net.parameters.size
+    result, kinks = np.empty(count), np.zeros(count, np.bool_)
     largest = 0.0
-    size = net.parameters.size if entries is None else entries.size
+    size = count if entries is None else entries.size
+    if progress is None and size * max(costs) <= OPERATIONS_PER_CALL:
+        progress = False  # one call of some milliseconds: no bar would show
     with progress_bar(progress, size, "replay") as advance:
         for group, operations in groups:
             values = base.parameters[group.places]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class Passes:
             batch,
         )
         # A batch of fewer than 8 takes the time of 8: it waits for the weights.
-        self._operations = 2.0 * max(batch, 8) * sum(w.size for w in network.weights)
+        weights = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+        self._operations = 2.0 * max(batch, 8) * weights
 
     def run(
         self,

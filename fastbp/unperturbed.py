@@ -42,12 +42,17 @@ class Unperturbed:
     levels: npt.NDArray[np.float64]
     losses: npt.NDArray[np.float64]
     total: float
-    output: FloatArray
     targets: Targets
     y: npt.NDArray[Any]
     batch: int
     factor: float
     decay_term: float
+
+    @property
+    def output(self) -> npt.NDArray[np.float64]:
+        """The outputs in the user's layout."""
+        by_unit = self.levels[-self.network.sizes[-1] * self.batch :].reshape(-1, self.batch)
+        return by_unit if self.network.samples_axis == 1 else np.ascontiguousarray(by_unit.T)
 
     def quotient_noise(self, scheme: str, delta: float, largest: float = 0.0) -> float:
         """Estimate the error of one quotient of two losses by rounding.
@@ -162,16 +167,15 @@ def evaluate(network: Network, x: FloatArray, y: npt.NDArray[Any]) -> Unperturbe
     custom = net.objective.custom
     if custom is None:
         work.run(FORWARD | LOSS, x, y, kept=kept)
-        output, total = work.output(), float(work.losses[-1])
+        total = float(work.losses[-1])
     else:
         require_finite(y, "y")
         work.forward(x, kept)
         work.losses[:] = 0.0
-        output = work.output()
-        total = custom_value(custom[0], output, y)
+        total = custom_value(custom[0], work.output(), y)
     targets = kernel_targets(None if custom else y, work.features_axis, work.empty)
     levels: npt.NDArray[np.float64] = _rows(work, kept, x, len(net.layers))
     return Unperturbed(
-        net, net.parameters.copy(), levels, work.losses, total, output, targets, y, work.batch,
+        net, net.parameters.copy(), levels, work.losses, total, targets, y, work.batch,
         work.factor, net.decay_term(),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from .loss import sample_loss, sample_sensitivity
     PACK_INPUTS, FORWARD, LOSSES, SUM_OF_LOSSES, PACK_OPERANDS, BACKWARD, UNPACK_INPUTS,
 ) = range(7)  # fmt: skip
 PACK_ROWS = 256  # units of one packing block
-VECTOR_BLOCK = 512  # rows or columns of one block of a matrix-vector product
+VECTOR_BLOCK = 256  # rows or columns of one block of a matrix-vector product
 
 
 @kernel(reassociate=True)

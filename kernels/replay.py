@@ -335,7 +335,7 @@ def replay(
     units (U, 2) of layer and unit, the entries of unit u from starts[u] to starts[u + 1];
     columns (E,): which input of the unit, or n_in for its bias; steps (S, E): the realised
     steps; perturbed (S, E, n_out, batch) holding the unperturbed outputs for a custom loss,
-    else (S, 0, 0, 0); totals (S, E) and unmoved (U,), zero: the summed losses, and those of the
+    else empty; totals (S, E) and unmoved (U,), zero: the summed losses, and those of the
     unperturbed network added in the same order; flagged (E,), False: whether a mask differs
     from that of the unperturbed network.  About S E batch times the weights above the layer.
     """
