@@ -201,12 +201,15 @@ def copy_outputs(
 
 @kernel
 def replay_unit(
-    control, task, k, unit, entry, end, layers, transposed, at_zero, loss, batch,
-    parameters, levels, base, targets, target_row, target_column, labels, columns, steps,
-    chunk_panels, cycle, reach, fronts, wanted, column, bias, ones, delta, own, strips, here, there,
-    perturbed, totals, unmoved, flagged,
+    control, task, units, starts, transposed, at_zero, loss, batch, target_row, target_column,
+    chunk_panels, network, problem, scratch, results,
 ):  # fmt: skip
-    """Replay all asked entries entry..end of one unit."""
+    """Replay all asked entries of one unit; the tuples are as ``replay`` groups them."""
+    layers, parameters, levels, base, targets, labels = network
+    columns, steps = problem
+    cycle, reach, fronts, wanted, column, bias, ones, delta, own, strips, here, there = scratch
+    perturbed, totals, unmoved, flagged = results
+    k, unit, entry, end = units[task, 0], units[task, 1], starts[task], starts[task + 1]
     width = panel_width(here)
     last_layer = layers.shape[0] - 1
     signs = steps.shape[0]
@@ -359,15 +362,18 @@ def replay(
     strips = np.empty(strips_size(largest, largest), np.float64)
     here = np.empty(largest * chunk, np.float64)
     there = np.empty(largest * chunk, np.float64)
+    network = (layers, parameters, levels, base, targets, labels)
+    problem = (columns, steps)
+    scratch = (
+        cycle, reach, fronts, wanted, column, bias, ones, delta, own, strips, here, there
+    )  # fmt: skip
+    results = (perturbed, totals, unmoved, flagged)
     ticket = draw_ticket(control)
     while ticket < units.shape[0]:
         if wait_until_done(control, 0):
             replay_unit(
-                control, ticket, units[ticket, 0], units[ticket, 1],
-                starts[ticket], starts[ticket + 1], layers, transposed, at_zero, loss, batch,
-                parameters, levels, base, targets, target_row, target_column, labels,
-                columns, steps, chunk_panels, cycle, reach, fronts, wanted, column, bias, ones,
-                delta, own, strips, here, there, perturbed, totals, unmoved, flagged,
+                control, ticket, units, starts, transposed, at_zero, loss, batch, target_row,
+                target_column, chunk_panels, network, problem, scratch, results,
             )  # fmt: skip
         report_done(control)
         ticket = draw_ticket(control)
