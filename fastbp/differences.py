@@ -28,7 +28,7 @@ CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share 
 # Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
 # wait long, and the 100 us that Python takes between two calls do not show.
 OPERATIONS_PER_CALL = 2e8
-NO_OUTPUTS = np.empty((0, 0, 0, 0))
+NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturbed outputs kept
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 

@@ -14,8 +14,8 @@ from fastbp.passes import Passes
 from fastbp.schedule import FORWARD, LOSS
 from fastbp.validate import FloatArray, require_finite
 
-# From the estimated spread of a rounding error to what no quotient exceeds: measured 15 to 60
-# times too wide on random networks.
+# From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
+# times the largest error on five random networks of 15 to 26 122 entries.
 NOISE_MARGIN = 16.0
 
 

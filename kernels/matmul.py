@@ -1,6 +1,7 @@
 """Blocked products over flat arrays, and how their operands are packed.
 
-The right operand B always comes as panels: ``b[panel, p, lane]``, NR lanes wide, contiguous.
+The right operand B comes as panels of NR lanes: ``b[panel, p, lane]``, packed, or a matrix whose
+rows are contiguous, read where it stands.
 The left operand A is addressed by two strides.  Strips of MR rows of it are copied first, unless
 they are used once or twice only, so that the tile never walks down a column, or along rows that
 share their places in the cache.  A block of C is computed by one thread, over p in blocks of
