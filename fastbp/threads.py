@@ -1,14 +1,19 @@
-"""Threads for the kernels: a pool of ours, no threading layer of numba.
+"""Threads for the kernels: helpers of ours, no threading layer of numba.
 
 Kernels release the GIL and share their work by tickets (``kernels/team.py``), so any number of
 Python threads may call them at once.  numba's own layers abort there (workqueue) or kill a
-forked child (omp); this pool is made anew in the child.
+forked child (omp); these helpers are made anew in the child.
+
+A helper that has just worked watches for the next call for some 0.2 ms before it sleeps: to
+wake a sleeping thread takes 50 us or more, as long as a step of a small network.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -17,10 +22,10 @@ import numpy as np
 
 from fastbp.errors import OptionError
 from fastbp.kernels.compile import JIT_DISABLED
-from fastbp.kernels.team import STOP, new_control, spent_control
+from fastbp.kernels.team import STOP, new_control, spent_control, wait_for_first_ticket
 
-# Floating-point operations below which waking a second thread (30-50 us) does not pay.
-SERIAL_OPERATIONS = 4e6
+# Floating-point operations below which a second thread does not pay.
+SERIAL_OPERATIONS = 2e6
 # Above about a twentieth of a second the calling thread waits in Python, where Ctrl-C reaches it.
 INTERRUPTIBLE_OPERATIONS = 2e9
 SECONDS_BETWEEN_LOOKS = 0.1  # for signals, on systems where a lock cannot be interrupted
@@ -45,31 +50,124 @@ def _initial_count() -> int:
     return _positive_count(int(text) if text.isdecimal() else text, "FASTBP_NUM_THREADS")
 
 
+class _Job:
+    """One call of a kernel that helpers may join, from its first ticket on."""
+
+    def __init__(self) -> None:
+        self.control = new_control()
+        self.kernel: Callable[..., object] | None = None
+        self.arguments: tuple[Any, ...] = ()
+
+    def join(self) -> None:
+        """Make the same call; whatever is wrong with it, the caller meets it too."""
+        if self.kernel is not None:
+            with contextlib.suppress(Exception):
+                self.kernel(self.control, *self.arguments)
+
+
+class _Team:
+    """Helpers of one process, as many as threads are wanted beside the caller.
+
+    ``vacant`` holds the job that the next caller will take: helpers that are awake watch its
+    tickets.  ``latest`` is the last one that was taken, for a helper that comes late.  The
+    deques' operations are atomic, and a job that is over is joined without harm.
+    """
+
+    def __init__(self, helpers: int) -> None:
+        self.vacant = deque([_Job()])
+        self.latest = _Job()
+        self.asleep: deque[_Helper] = deque()
+        self.closed = False
+        for _ in range(helpers):
+            _Helper(self).start()
+
+    def take_job(self, kernel: Callable[..., object], arguments: tuple[Any, ...]) -> _Job:
+        """Announce a call: helpers awake join with its first ticket, sleeping ones are woken."""
+        try:
+            job = self.vacant.pop()
+            self.vacant.append(_Job())
+        except IndexError:  # another caller is between these two lines
+            job = _Job()
+        job.kernel, job.arguments = kernel, arguments
+        self.latest = job
+        with contextlib.suppress(IndexError):
+            while True:
+                self.asleep.pop().wake(job)
+        return job
+
+    def close(self) -> None:
+        """Let the helpers end, after what they are at."""
+        self.closed = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self.asleep.pop().wake(_Job())
+
+
+class _Helper(threading.Thread):
+    def __init__(self, team: _Team) -> None:
+        super().__init__(name="fastbp", daemon=True)
+        self.team = team
+        self.job = team.latest
+        self.bell = threading.Lock()
+        self.bell.acquire()
+
+    def wake(self, job: _Job) -> None:
+        self.job = job
+        self.bell.release()
+
+    def run(self) -> None:
+        while not self.team.closed:
+            self._find_job()
+            self.job.join()
+
+    def _find_job(self) -> None:
+        """Take the latest job, or watch for the next for a while and then sleep."""
+        with contextlib.suppress(IndexError):  # a caller is just exchanging the vacant job
+            vacant = self.team.vacant[-1]
+            if self.job is not self.team.latest:
+                self.job = self.team.latest
+            elif wait_for_first_ticket(vacant.control):
+                self.job = vacant
+            else:
+                self._sleep_unless_taken(vacant)
+
+    def _sleep_unless_taken(self, vacant: _Job) -> None:
+        self.team.asleep.append(self)
+        if self.team.closed or vacant not in self.team.vacant:
+            with contextlib.suppress(ValueError):  # already being woken
+                self.team.asleep.remove(self)
+                return
+        self.bell.acquire()
+
+
 class _Pool:
-    """The wanted number of threads and the executor that has one less."""
+    """The wanted number of threads, and the team that has one less."""
 
     def __init__(self) -> None:
         self.threads = _initial_count()
         self.lock = threading.Lock()
-        self.executor: ThreadPoolExecutor | None = None
+        self.members: _Team | None = None
 
-    def helpers(self) -> ThreadPoolExecutor:
-        with self.lock:
-            if self.executor is None:
-                self.executor = ThreadPoolExecutor(self.threads, thread_name_prefix="fastbp")
-            return self.executor
+    def team(self) -> _Team:
+        members = self.members
+        if members is None:
+            with self.lock:
+                if self.members is None:
+                    self.members = _Team(self.threads - 1)
+                members = self.members
+        return members
 
     def resize(self, threads: int) -> None:
         with self.lock:
             self.threads = threads
-            if self.executor is not None:
-                self.executor.shutdown(wait=False)
-            self.executor = None
+            members, self.members = self.members, None
+        if members is not None:
+            members.close()
 
     def forget(self) -> None:
         """After a fork: the parent's threads do not exist here, its lock may be held."""
         self.lock = threading.Lock()
-        self.executor = None
+        self.members = None
 
 
 _POOL = _Pool()
@@ -119,39 +217,26 @@ def get_num_threads() -> int:
     return _POOL.threads
 
 
-def _submit(
+def _run_in_background(
     kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...]
-) -> Future[object] | None:
-    try:
-        return _POOL.helpers().submit(kernel, control, *arguments)
-    except RuntimeError:  # shut down by a resize, or as the interpreter ends: fewer hands
-        return None
-
-
-def _run_on_helpers(
-    kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...]
-) -> bool:
-    """Let helpers do all the work and wait where signals are seen; False: there are none.
+) -> None:
+    """Let other threads do all the work and wait where signals are seen.
 
     On any exception the kernels are stopped, and have ended when it goes on its way.
     """
     futures: list[Future[object]] = []
-    try:
-        for _ in range(_POOL.threads):
-            future = _submit(kernel, control, arguments)
-            if future is not None:
-                futures.append(future)
-        while wait(futures, timeout=SECONDS_BETWEEN_LOOKS).not_done:
-            pass
-        for future in futures:
-            future.result()
-    except BaseException:
-        control[STOP] = 1
-        for future in futures:
-            if not future.cancel():
-                future.exception()
-        raise
-    return bool(futures)
+    with ThreadPoolExecutor(_POOL.threads, thread_name_prefix="fastbp") as executor:
+        try:
+            futures.extend(
+                executor.submit(kernel, control, *arguments) for _ in range(_POOL.threads)
+            )
+            while wait(futures, timeout=SECONDS_BETWEEN_LOOKS).not_done:
+                pass
+        except BaseException:
+            control[STOP] = 1
+            raise
+    for future in futures:
+        future.result()
 
 
 def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operations: float) -> Any:
@@ -170,18 +255,18 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
     int64 ndarray
         The control block, for the flags that the kernel has set.
     """
-    control = new_control()
     if JIT_DISABLED:  # plain Python has no atomic tickets, and NumPy would warn of overflow
+        control = new_control()
         with np.errstate(all="ignore"):
             kernel(control, *arguments)
-    elif operations < SERIAL_OPERATIONS:
+    elif operations < SERIAL_OPERATIONS or _POOL.threads == 1:
+        control = new_control()
         kernel(control, *arguments)
     elif operations < INTERRUPTIBLE_OPERATIONS:
-        for _ in range(_POOL.threads - 1):
-            _submit(kernel, control, arguments)
+        control = _POOL.team().take_job(kernel, arguments).control
         kernel(control, *arguments)
     else:
         kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
-        if not _run_on_helpers(kernel, control, arguments):
-            kernel(control, *arguments)
+        control = new_control()
+        _run_in_background(kernel, control, arguments)
     return control
