@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from fastbp.kernels.backprop import passes
 from fastbp.kernels.backprop_vector import vector_passes
+from fastbp.kernels.caches import L2_BYTES
 from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
+from fastbp.kernels.phases import S_HERE
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import NON_FINITE
 from fastbp.losses import kernel_targets
-from fastbp.schedule import BACKWARD, FORWARD, plan
+from fastbp.schedule import BACKWARD, FORWARD, Shape, places, plan
 from fastbp.threads import run_team
 from fastbp.validate import FloatArray, flat_view
 
@@ -37,13 +39,14 @@ class Passes:
         self.pitch = -(-batch // self.width) * self.width
         self.features_axis = 1 - network.samples_axis
         sizes = network.sizes
-        largest = max(sizes)
+        keras = network.layout == "keras"
+        cached = network.parameters.nbytes <= L2_BYTES // 2
+        self._shape = Shape(sizes, batch, self.width, keras, cached)
+        self._places, sensitivities, left, right = places(self._shape)
         # Zero, since the lanes of a panel that no sample fills may never be written.
         self.activations = np.zeros(sum(sizes) * self.pitch, dtype)
-        self.sensitivities = np.zeros(2 * largest * self.pitch, dtype)
-        packs = batch > 1
-        self.left = np.empty(largest * self.pitch if packs else 0, dtype)
-        self.right = np.empty(-(-largest // self.width) * self.width * batch if packs else 0, dtype)
+        self.sensitivities = np.zeros(sensitivities, dtype)
+        self.left, self.right = np.empty(left, dtype), np.empty(right, dtype)
         self.losses = np.empty(batch + 1, np.float64)
         objective = network.objective
         self.factor = objective.factor(batch, sizes[-1])
@@ -52,7 +55,8 @@ class Passes:
         self._schedules: dict[tuple[int, bool], npt.NDArray[np.int64]] = {}
         self._constants = (
             network.layers,
-            network.layout == "keras",
+            self._places,
+            keras,
             network.relu_at_zero,
             objective.code,
             self.factor,
@@ -115,16 +119,7 @@ class Passes:
         """Plan the phases of a call, once for each kind of call."""
         schedule = self._schedules.get((stages, inputs))
         if schedule is None:
-            network = self._network
-            keras = network.layout == "keras"
-            schedule = plan(
-                stages,
-                network.sizes,
-                self.batch,
-                self.width,
-                inputs=inputs,
-                keras=keras,
-            )
+            schedule = plan(stages, self._shape, inputs=inputs)
             self._schedules[stages, inputs] = schedule
         return schedule
 
@@ -149,8 +144,7 @@ class Passes:
         """Put s[K] where BACKWARD alone expects it; the padded samples are zero."""
         network = self._network
         units = network.sizes[-1]
-        half = self.sensitivities.size // 2
-        start = (len(network.layers) - 1) % 2 * half
+        start = self._places[-1, S_HERE]
         padded = np.zeros((units, self.pitch), network.dtype)
         padded[:, : self.batch] = slope if self.features_axis == 0 else slope.T
         panels = padded.reshape(units, -1, self.width).transpose(1, 0, 2)

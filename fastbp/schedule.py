@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,86 +14,174 @@ from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
 # Stages of a call, to be added.
 FORWARD, LOSS, BACKWARD = 1, 2, 4
 
-Phase = tuple[int, int, int]
+ALL = FORWARD | LOSS | BACKWARD
+
+Phase = tuple[int, int, int]  # kind, layer, number of blocks
 
 
 def _blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def _forward(sizes: tuple[int, ...], batch: int, panels: int) -> list[Phase]:
-    steps = [(phases.PACK_INPUTS, 0, _blocks(sizes[0], phases.PACK_ROWS))]
-    for k, outputs in enumerate(sizes[1:]):
-        if batch == 1:
-            steps.append((phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK)))
-        else:
-            blocks = _blocks(outputs, BLOCK_ROWS) * _blocks(panels, GROUP)
-            steps.append((phases.FORWARD, k, blocks))
+@dataclass(frozen=True)
+class Shape:
+    """What the plan of a call depends on.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Units of every level.
+    batch, width : int
+        Samples, and lanes of a panel (1 for a batch of one).
+    keras : bool
+        Whether weights are (n_in, n_out).
+    cached : bool
+        Whether all weights stay in a core's cache.
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    width: int
+    keras: bool
+    cached: bool
+
+    @property
+    def panels(self) -> int:
+        """Panels of the batch."""
+        return _blocks(self.batch, self.width)
+
+    @property
+    def by_panels(self) -> bool:
+        """Whether each panel goes through all layers by itself."""
+        return self.cached and self.batch > 1 and self.panels > 1
+
+
+def _forward(shape: Shape, k: int) -> Phase:
+    outputs = shape.sizes[k + 1]
+    if shape.batch == 1:
+        return phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK)
+    return phases.FORWARD, k, _blocks(outputs, BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+
+
+def _sensitivities(shape: Shape, k: int) -> Phase:
+    blocks = _blocks(shape.sizes[k], BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+    return phases.SENSITIVITIES, k, blocks
+
+
+def _packing(shape: Shape, k: int) -> Phase:
+    blocks = sum(_blocks(units, phases.PACK_ROWS) for units in shape.sizes[k : k + 2])
+    return phases.PACK_OPERANDS, k, blocks
+
+
+def _weight_gradients(shape: Shape, k: int) -> Phase:
+    inputs, outputs = shape.sizes[k], shape.sizes[k + 1]
+    rows, columns = (inputs, outputs) if shape.keras else (outputs, inputs)
+    blocks = _blocks(rows, BLOCK_ROWS) * _blocks(columns, GROUP * shape.width)
+    return phases.WEIGHT_GRADIENTS, k, blocks
+
+
+def _backward(shape: Shape, k: int, wanted: bool) -> list[list[Phase]]:
+    if shape.batch == 1:
+        return [[(phases.BACKWARD, k, _blocks(shape.sizes[k], phases.VECTOR_BLOCK))]]
+    products = [_weight_gradients(shape, k)]
+    if wanted:
+        products.insert(0, _sensitivities(shape, k))
+    return [[_packing(shape, k)], products]
+
+
+def _layer_by_layer(stages: int, shape: Shape, inputs: bool) -> list[list[Phase]]:
+    last = len(shape.sizes) - 2
+    steps: list[list[Phase]] = []
+    if stages & FORWARD:
+        steps.append([(phases.PACK_INPUTS, 0, _blocks(shape.sizes[0], phases.PACK_ROWS))])
+        steps += [[_forward(shape, k)] for k in range(last + 1)]
+    if stages & LOSS:
+        steps += [[(phases.LOSSES, last, shape.panels)], [(phases.SUM_OF_LOSSES, last, 1)]]
+    if stages & BACKWARD:
+        for k in range(last, -1, -1):
+            steps += _backward(shape, k, k > 0 or inputs)
+        if inputs:
+            steps.append([(phases.UNPACK_INPUTS, 0, 1)])
     return steps
 
 
-def _backward_of_layer(
-    k: int,
-    sizes: tuple[int, ...],
-    batch: int,
-    panels: int,
-    width: int,
-    wanted: bool,
-    keras: bool,
-) -> list[Phase]:
-    inputs, outputs = sizes[k], sizes[k + 1]
-    if batch == 1:
-        return [(phases.BACKWARD, k, _blocks(inputs, phases.VECTOR_BLOCK))]
-    through = _blocks(inputs, BLOCK_ROWS) * _blocks(panels, GROUP) if wanted else 0
-    rows, columns = (inputs, outputs) if keras else (outputs, inputs)
-    products = _blocks(rows, BLOCK_ROWS) * _blocks(columns, GROUP * width)
-    packing = _blocks(outputs, phases.PACK_ROWS) + _blocks(inputs, phases.PACK_ROWS)
+def _panel_by_panel(shape: Shape, inputs: bool) -> list[list[Phase]]:
+    last = len(shape.sizes) - 2
+    after = [(phases.SUM_OF_LOSSES, last, 1)]
+    if inputs:
+        after.append((phases.UNPACK_INPUTS, 0, 1))
     return [
-        (phases.PACK_OPERANDS, k, packing),
-        (phases.BACKWARD, k, through + products),
+        [(phases.THROUGH, last, shape.panels)],
+        [_packing(shape, k) for k in range(last + 1)] + after,
+        [_weight_gradients(shape, k) for k in range(last + 1)],
     ]
 
 
 @lru_cache(maxsize=1024)
-def plan(
-    stages: int,
-    sizes: tuple[int, ...],
-    batch: int,
-    width: int,
-    *,
-    inputs: bool,
-    keras: bool,
-) -> npt.NDArray[np.int64]:
+def plan(stages: int, shape: Shape, *, inputs: bool) -> npt.NDArray[np.int64]:
     """List the phases of a call in the order of the data.
 
     Parameters
     ----------
     stages : int
         FORWARD, LOSS and BACKWARD, added.
-    sizes : tuple of int
-        Units of every level.
-    batch, width : int
-        Samples, and lanes of a panel (1 for a batch of one).
+    shape : Shape
     inputs : bool
         Whether dL/dx is wanted.
-    keras : bool
-        Whether weights are (n_in, n_out).
 
     Returns
     -------
-    int64, shape (phases, 3)
-        Kind, layer and number of blocks of each phase.
+    int64, shape (phases, 4)
+        Kind, layer and number of blocks of each phase, and how many blocks must be done
+        before: phases that need the same share one number, and run at once.
     """
-    panels = _blocks(batch, width)
-    last = len(sizes) - 2
-    steps: list[Phase] = []
-    if stages & FORWARD:
-        steps += _forward(sizes, batch, panels)
-    if stages & LOSS:
-        steps += [(phases.LOSSES, last, panels), (phases.SUM_OF_LOSSES, last, 1)]
-    if stages & BACKWARD:
-        for k in range(last, -1, -1):
-            steps += _backward_of_layer(k, sizes, batch, panels, width, k > 0 or inputs, keras)
-        if inputs:
-            steps.append((phases.UNPACK_INPUTS, 0, 1))
-    return np.array(steps, np.int64)
+    if shape.by_panels and stages == ALL:
+        steps = _panel_by_panel(shape, inputs)
+    else:
+        steps = _layer_by_layer(stages, shape, inputs)
+    rows, done = [], 0
+    for together in steps:
+        rows += [(*phase, done) for phase in together]
+        done += sum(blocks for _, _, blocks in together)
+    return np.array(rows, np.int64)
+
+
+@lru_cache(maxsize=1024)
+def places(shape: Shape) -> tuple[npt.NDArray[np.int64], int, int, int]:
+    """Say where each layer finds its operands of the backward pass in scratch memory.
+
+    Returns
+    -------
+    table : int64, shape (layers, 4)
+        Offsets of s[k], of s[k - 1], and of both operands of dW[k].  Layer by layer they use
+        the same memory in turn; panel by panel each layer has its own.
+    sensitivities, left, right : int
+        Numbers in each of the three buffers.
+    """
+    pitch = shape.panels * shape.width
+    sizes = shape.sizes
+    layers = len(sizes) - 1
+    table = np.zeros((layers, 4), np.int64)
+    if not shape.by_panels:
+        half = max(sizes) * pitch
+        for k in range(layers):
+            table[k, phases.S_HERE] = k % 2 * half
+            table[k, phases.S_BELOW] = (k + 1) % 2 * half
+        if shape.batch == 1:
+            return table, 2 * half, 0, 0
+        return table, 2 * half, half, max(_right_size(shape, k) for k in range(layers))
+    s_at = np.cumsum([0, *sizes]) * pitch
+    left = np.cumsum([0, *(_left_size(shape, k) for k in range(layers))])
+    right = np.cumsum([0, *(_right_size(shape, k) for k in range(layers))])
+    table[:, phases.S_BELOW], table[:, phases.S_HERE] = s_at[:layers], s_at[1 : layers + 1]
+    table[:, phases.LEFT], table[:, phases.RIGHT] = left[:layers], right[:layers]
+    return table, int(s_at[-1]), int(left[-1]), int(right[-1])
+
+
+def _left_size(shape: Shape, k: int) -> int:
+    return shape.sizes[k if shape.keras else k + 1] * shape.panels * shape.width
+
+
+def _right_size(shape: Shape, k: int) -> int:
+    units = shape.sizes[k + 1 if shape.keras else k]
+    return _blocks(units, shape.width) * shape.width * shape.batch

@@ -19,18 +19,29 @@ from .matmul import (
     GROUP,
     multiply_block,
     multiply_into_matrix,
+    pack_columns_of_panel,
     pack_panels,
     panels_of,
     strips_size,
 )
 from .phases import (
-    BACKWARD,
+    AFTER,
+    BLOCKS,
     FORWARD,
+    KIND,
+    LAYER,
+    LEFT,
     LOSSES,
     PACK_INPUTS,
     PACK_OPERANDS,
     PACK_ROWS,
+    RIGHT,
+    S_BELOW,
+    S_HERE,
+    SENSITIVITIES,
     SUM_OF_LOSSES,
+    THROUGH,
+    WEIGHT_GRADIENTS,
     apply_mask,
     losses_of_panel,
     sum_losses,
@@ -39,7 +50,7 @@ from .phases import (
 )
 from .simd import MR, VECTORS, copy_run, panel_width
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from .vector import add_multiple
+from .vector import add_multiple, sum_of
 
 
 @kernel
@@ -94,8 +105,10 @@ def weight_strides(transposed, layer):
 
 
 @kernel
-def forward_layer_block(
-    block,
+def forward_block(
+    row,
+    panel,
+    panels,
     layer,
     transposed,
     relu,
@@ -107,14 +120,10 @@ def forward_layer_block(
     strips,
     activations,
 ):
-    """Compute one block of rows and panels of f[k] and its activation."""
+    """Compute a block of rows, for some panels, of f[k] and its activation."""
     width = panel_width(activations)
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
-    row_blocks = panels_of(outputs, BLOCK_ROWS)
-    row = block % row_blocks * BLOCK_ROWS
-    panel = block // row_blocks * GROUP
     rows = min(BLOCK_ROWS, outputs - row)
-    panels = min(GROUP, pitch // width - panel)
     a_row, a_column = weight_strides(transposed, layer)
     source = layer[UNITS_IN] * pitch + panel * inputs * width
     target = layer[UNITS_OUT] * pitch + (panel * outputs + row) * width
@@ -134,26 +143,19 @@ def forward_layer_block(
 def pack_transposed(first, last, batch, level_units, level, level_at, packed):
     """Copy units first..last of a level to panels of units: packed[unit panel, sample, unit].
 
-    ``first`` is a multiple of NR.  A square of units and samples at a time, so that reads and
-    writes stay within a few lines; units past the last are zero.
+    ``first`` is a multiple of NR; units past the last are zero.
     """
     width = panel_width(level)
     for unit in range(first, last, width):
         units = min(width, last - unit)
         for panel in range(panels_of(batch, width)):
             source = level_at + (panel * level_units + unit) * width
-            square = level[source : source + units * width]
-            for lane in range(min(width, batch - panel * width)):
-                place = (unit // width * batch + panel * width + lane) * width
-                line = packed[place : place + width]
-                if units == width:
-                    for u in range(width):
-                        line[u] = square[u * width + lane]
-                else:
-                    for u in range(units):
-                        line[u] = square[u * width + lane]
-                    for u in range(units, width):
-                        line[u] = 0
+            target = (unit // width * batch + panel * width) * width
+            samples = min(width, batch - panel * width)
+            pack_columns_of_panel(0, samples, units, level, source, 1, width, packed, target)
+            for sample in range(samples):
+                for u in range(units, width):
+                    packed[target + sample * width + u] = 0
 
 
 @kernel
@@ -181,7 +183,7 @@ def pack_operands_block(
     block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
     left, right, gradient,
 ):  # fmt: skip
-    """Pack a block of s[k] and of h[k] for dW[k], and write that block's bias gradients."""
+    """Pack a block of s[k] or of h[k] for dW[k], and write that block's bias gradients."""
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
     output_blocks = panels_of(outputs, PACK_ROWS)
     h_at = layer[UNITS_IN] * pitch
@@ -196,9 +198,9 @@ def pack_operands_block(
             width = panel_width(sensitivities)
             for unit in range(first, last):
                 total = sensitivities.dtype.type(0)
-                for sample in range(batch):
-                    place = (sample // width * outputs + unit) * width + sample % width
-                    total += sensitivities[s_at + place]
+                for panel in range(pitch // width):
+                    start = s_at + (panel * outputs + unit) * width
+                    total += sum_of(sensitivities[start : start + width])
                 gradient[layer[BIASES] + unit] = total
     else:
         first = (block - output_blocks) * PACK_ROWS
@@ -245,17 +247,13 @@ def weight_gradient_block(
 
 @kernel
 def sensitivity_block(
-    block, layer, transposed, masked, pitch, vectors, relu_at_zero, parameters, activations,
-    s_at, target_at, strips, sensitivities,
+    row, panel, panels, layer, transposed, masked, pitch, vectors, relu_at_zero, parameters,
+    activations, s_at, target_at, strips, sensitivities,
 ):  # fmt: skip
-    """Compute one block of W[k]^T s[k], masked by the activations it enters (not the inputs)."""
+    """Compute a block of rows of W[k]^T s[k], masked by the activations it enters."""
     width = panel_width(sensitivities)
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
-    row_blocks = panels_of(inputs, BLOCK_ROWS)
-    row = block % row_blocks * BLOCK_ROWS
-    panel = block // row_blocks * GROUP
     rows = min(BLOCK_ROWS, inputs - row)
-    panels = min(GROUP, pitch // width - panel)
     unit_stride, input_stride = weight_strides(transposed, layer)
     target = target_at + (panel * inputs + row) * width
     multiply_block(
@@ -276,10 +274,51 @@ def sensitivity_block(
             )
 
 
+@kernel
+def through_panel(
+    panel, layers, places, transposed, relu_at_zero, loss, factor, batch, inputs_wanted,
+    parameters, x, targets, labels, strides, strips, activations, losses, sensitivities,
+):  # fmt: skip
+    """Take one panel of samples through all layers and back: it waits for nobody.
+
+    For networks whose weights stay in a core's cache, where waiting at every layer costs more
+    than the products.
+    """
+    width = panel_width(activations)
+    pitch = panels_of(batch, width) * width
+    last = layers.shape[0] - 1
+    x_row, x_column, target_row, target_column = strides[:4]
+    inputs = layers[0, INPUTS]
+    pack_panels(
+        0, inputs, min(width, batch - panel * width), x, panel * width * x_column,
+        x_row, x_column, activations, panel * inputs * width, 0,
+    )  # fmt: skip
+    alarm = 0.0
+    for k in range(last + 1):
+        for row in range(0, layers[k, OUTPUTS], BLOCK_ROWS):
+            alarm += forward_block(
+                row, panel, 1, layers[k], transposed, k < last, pitch, VECTORS, parameters,
+                False, activations, strips, activations,
+            )  # fmt: skip
+    alarm += losses_of_panel(
+        width, panel, loss, factor, batch, layers[last, OUTPUTS], layers[last, UNITS_OUT] * pitch,
+        activations, targets, target_row, target_column, labels, True, places[last, S_HERE],
+        losses, sensitivities,
+    )  # fmt: skip
+    for k in range(last, -1 if inputs_wanted else 0, -1):
+        for row in range(0, layers[k, INPUTS], BLOCK_ROWS):
+            sensitivity_block(
+                row, panel, 1, layers[k], transposed, k > 0, pitch, VECTORS, relu_at_zero,
+                parameters, activations, places[k, S_HERE], places[k, S_BELOW], strips,
+                sensitivities,
+            )  # fmt: skip
+    return alarm
+
+
 @kernel(inline=True)
 def run_block(
-    kind, k, block, layers, transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted,
-    sensitive, keep, parameters, x, targets, labels, strides, strips, edge,
+    kind, k, block, layers, places, transposed, relu_at_zero, loss, factor, decay, batch,
+    inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides, strips, edge,
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
@@ -287,13 +326,9 @@ def run_block(
     panels = panels_of(batch, width)
     pitch = panels * width
     vectors = 1 if batch * VECTORS <= width else VECTORS
-    half = sensitivities.size // 2
-    count = layers.shape[0]
     layer = layers[k]
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
-    s_at = k % 2 * half
-    target_at = (k + 1) % 2 * half
-    wanted = k > 0 or inputs_wanted
+    s_at, s_below = places[k, S_HERE], places[k, S_BELOW]
     x_row, x_column, target_row, target_column, g_row, g_column = strides
     alarm = 0.0
     if kind == PACK_INPUTS:
@@ -301,9 +336,11 @@ def run_block(
         last = min(inputs, first + PACK_ROWS)
         pack_panels(first, last, batch, x, 0, x_row, x_column, activations, 0, inputs * width)
     elif kind == FORWARD:
-        alarm += forward_layer_block(
-            block, layer, transposed, k < count - 1, pitch, vectors, parameters, keep, kept,
-            strips, activations,
+        row_blocks = panels_of(outputs, BLOCK_ROWS)
+        panel = block // row_blocks * GROUP
+        alarm += forward_block(
+            block % row_blocks * BLOCK_ROWS, panel, min(GROUP, panels - panel), layer, transposed,
+            k < layers.shape[0] - 1, pitch, vectors, parameters, keep, kept, strips, activations,
         )  # fmt: skip
     elif kind == LOSSES:
         alarm += losses_of_panel(
@@ -312,42 +349,49 @@ def run_block(
         )  # fmt: skip
     elif kind == SUM_OF_LOSSES:
         sum_losses(batch, losses)
+    elif kind == THROUGH:
+        alarm += through_panel(
+            block, layers, places, transposed, relu_at_zero, loss, factor, batch, inputs_wanted,
+            parameters, x, targets, labels, strides, strips, activations, losses, sensitivities,
+        )  # fmt: skip
     elif kind == PACK_OPERANDS:
         pack_operands_block(
             block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
-            left, right, gradient,
+            left[places[k, LEFT] :], right[places[k, RIGHT] :], gradient,
         )  # fmt: skip
-    elif kind == BACKWARD:
-        through = panels_of(inputs, BLOCK_ROWS) * panels_of(panels, GROUP) if wanted else 0
-        if block < through:
-            sensitivity_block(
-                block, layer, transposed, k > 0, pitch, vectors, relu_at_zero, parameters,
-                activations, s_at, target_at, strips, sensitivities,
-            )  # fmt: skip
-        else:
-            weight_gradient_block(
-                block - through, layer, transposed, batch, pitch, decay, parameters, left, right,
-                strips, edge, gradient,
-            )  # fmt: skip
+    elif kind == SENSITIVITIES:
+        row_blocks = panels_of(inputs, BLOCK_ROWS)
+        panel = block // row_blocks * GROUP
+        sensitivity_block(
+            block % row_blocks * BLOCK_ROWS, panel, min(GROUP, panels - panel), layer, transposed,
+            k > 0, pitch, vectors, relu_at_zero, parameters, activations, s_at, s_below, strips,
+            sensitivities,
+        )  # fmt: skip
+    elif kind == WEIGHT_GRADIENTS:
+        weight_gradient_block(
+            block, layer, transposed, batch, pitch, decay, parameters,
+            left[places[k, LEFT] :], right[places[k, RIGHT] :], strips, edge, gradient,
+        )  # fmt: skip
     else:
-        unpack_inputs(width, batch, inputs, sensitivities, half, input_gradient, g_row, g_column)
+        unpack_inputs(width, batch, inputs, sensitivities, s_below, input_gradient, g_row, g_column)
     return alarm
 
 
 @kernel(entry=True)
 def passes(
-    control, schedule, tolerate, layers, transposed, relu_at_zero, loss, factor, decay, batch,
-    inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
+    control, schedule, tolerate, layers, places, transposed, relu_at_zero, loss, factor, decay,
+    batch, inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Run the phases of a schedule, as one of a team of threads.
 
-    Shapes: schedule (phases, 3): kind, layer and blocks of each, in the order of the data;
+    Shapes: schedule (phases, 4): kind, layer and blocks of each, and the blocks that must be
+    done before; places (layers, 4): where s[k], s[k - 1] and the operands of dW[k] stand;
     x (n_in, batch), targets (n_out, batch) and input_gradient (n_in, batch) by ``strides`` of
     units and samples, six in all; labels (batch,) or empty;
-    activations (units of all levels * pitch,), kept the same or empty; sensitivities (2,
-    largest level * pitch); left (largest level * pitch,), right (largest level rounded up to
-    NR, batch); losses (batch + 1,) float64, the last for their sum; gradient as parameters.
+    activations (units of all levels * pitch,), kept the same or empty; sensitivities, left and
+    right as ``places`` says; losses (batch + 1,) float64, the last for their sum; gradient as
+    parameters.
     6 P batch operations forward and backward.
 
     Without ``tolerate`` a pre-activation or loss that is not finite stops the call before
@@ -358,18 +402,18 @@ def passes(
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
     rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
-    strips = np.empty(strips_size(largest, max(largest, batch)), activations.dtype)
+    strips = np.empty(strips_size(largest), activations.dtype)
     edge = np.empty(rows * width, activations.dtype)
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
-        end = start + schedule[phase, 2]
+        end = start + schedule[phase, BLOCKS]
         while ticket < end:
-            if wait_until_done(control, start):
+            if wait_until_done(control, schedule[phase, AFTER]):
                 alarm = run_block(
-                    schedule[phase, 0], schedule[phase, 1], ticket - start, layers, transposed,
-                    relu_at_zero, loss, factor, decay, batch, inputs_wanted, sensitive, keep,
-                    parameters, x, targets, labels, strides, strips, edge,
+                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, layers, places,
+                    transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted, sensitive,
+                    keep, parameters, x, targets, labels, strides, strips, edge,
                     activations, kept, sensitivities, left, right, losses, gradient,
                     input_gradient,
                 )  # fmt: skip

@@ -9,11 +9,17 @@ from __future__ import annotations
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .phases import (
+    AFTER,
     BACKWARD,
+    BLOCKS,
     FORWARD,
+    KIND,
+    LAYER,
     LOSSES,
     PACK_INPUTS,
     PACK_ROWS,
+    S_BELOW,
+    S_HERE,
     SUM_OF_LOSSES,
     VECTOR_BLOCK,
     apply_mask,
@@ -100,16 +106,14 @@ def backward_layer_vector(
 
 @kernel(inline=True)
 def run_vector_block(
-    kind, k, block, layers, transposed, relu_at_zero, loss, factor, decay, inputs_wanted,
+    kind, k, block, layers, places, transposed, relu_at_zero, loss, factor, decay, inputs_wanted,
     sensitive, keep, parameters, x, targets, labels, strides,
     activations, kept, sensitivities, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
-    half = sensitivities.size // 2
     count = layers.shape[0]
     layer = layers[k]
-    s_at = k % 2 * half
-    target_at = (k + 1) % 2 * half
+    s_at, target_at = places[k, S_HERE], places[k, S_BELOW]
     x_row, _, target_row, target_column, g_row, g_column = strides
     alarm = 0.0
     if kind == PACK_INPUTS:
@@ -133,26 +137,28 @@ def run_vector_block(
             parameters, activations, s_at, target_at, sensitivities, gradient,
         )  # fmt: skip
     else:
-        unpack_inputs(1, 1, layer[INPUTS], sensitivities, half, input_gradient, g_row, g_column)
+        unpack_inputs(
+            1, 1, layer[INPUTS], sensitivities, target_at, input_gradient, g_row, g_column
+        )
     return alarm
 
 
 @kernel(entry=True)
 def vector_passes(
-    control, schedule, tolerate, layers, transposed, relu_at_zero, loss, factor, decay, batch,
-    inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
+    control, schedule, tolerate, layers, places, transposed, relu_at_zero, loss, factor, decay,
+    batch, inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Run the phases of a schedule for one sample; arguments as of ``backprop.passes``."""
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
-        end = start + schedule[phase, 2]
+        end = start + schedule[phase, BLOCKS]
         while ticket < end:
-            if wait_until_done(control, start):
+            if wait_until_done(control, schedule[phase, AFTER]):
                 alarm = run_vector_block(
-                    schedule[phase, 0], schedule[phase, 1], ticket - start, layers, transposed,
-                    relu_at_zero, loss, factor, decay, inputs_wanted, sensitive, keep,
+                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, layers, places,
+                    transposed, relu_at_zero, loss, factor, decay, inputs_wanted, sensitive, keep,
                     parameters, x, targets, labels, strides,
                     activations, kept, sensitivities, losses, gradient, input_gradient,
                 )  # fmt: skip

@@ -12,18 +12,29 @@ from __future__ import annotations
 
 import numpy as np
 
+from .caches import L1_BYTES, WAY_BYTES
 from .compile import kernel
-from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
+from .simd import (
+    MR,
+    VECTORS,
+    copy_run,
+    multiply_rows,
+    panel_width,
+    square_width,
+    transpose_square,
+)
 from .team import draw_ticket, report_done, wait_until_done
 
 DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
 BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel
-# Rows of A are copied to this pitch first: where they lie a power of two apart, eight of them
-# fall on the same lines of an L1 cache, and the tile reaches half of its speed.
+# Where rows of A lie (nearly) a multiple of a page apart, eight of them fall on the same lines of
+# an L1 cache, and the tile reaches half of its speed: they are copied first, to this pitch.
 ROW_PITCH = DEPTH + 8
+WAY_MARGIN = 256
 PANELS_WORTH_COPYING = 3
 ROWS_WITHOUT_PACKING = 2 * MR  # packing a panel costs as much as three strips of a product
-GROUP = 8  # panels of one block: 8 x 32 KB of B stay in the L2 cache
+GROUP = 32  # panels of one block: they share the copied rows of A
+PACK_DEPTH = 16  # rows of B that are packed together
 
 
 @kernel(inline=True)
@@ -33,13 +44,34 @@ def panels_of(columns, width):
 
 
 @kernel(inline=True)
-def strip_rows(remaining):
-    """Rows of the next strip: MR, or the largest smaller tile that fits."""
-    if remaining >= MR:
+def strips_of(rows):
+    """Count the strips of so many rows: of MR, then of two, then of one."""
+    rest = rows % MR
+    return rows // MR + rest // 2 + rest % 2
+
+
+@kernel(inline=True)
+def strip_start(strip, rows):
+    """First row of a strip."""
+    whole = rows // MR
+    if strip <= whole:
+        return strip * MR
+    return whole * MR + (strip - whole) * 2
+
+
+@kernel(inline=True)
+def strip_height(start, rows):
+    """Rows of the strip that starts there."""
+    if rows - start >= MR:
         return MR
-    if remaining >= 2:
-        return 2
-    return 1
+    return min(2, rows - start)
+
+
+@kernel(inline=True)
+def falls_on_few_lines(row_bytes):
+    """Tell whether rows so far apart share their places in an L1 cache."""
+    beyond = row_bytes % WAY_BYTES
+    return min(beyond, WAY_BYTES - beyond) < WAY_MARGIN
 
 
 @kernel
@@ -62,17 +94,17 @@ def copy_columns(rows, depth, a, a_at, a_column, strips):
 
 
 @kernel
-def copy_rows(rows, depth, a, a_at, a_row, strip):
-    """Copy ``rows`` contiguous rows of A to rows of one strip, ROW_PITCH apart."""
+def copy_rows(rows, depth, a, a_at, a_row, strips):
+    """Copy ``rows`` contiguous rows of A to rows ROW_PITCH apart."""
     for r in range(rows):
-        copy_run(depth, a, a_at + r * a_row, strip, r * ROW_PITCH)
+        copy_run(depth, a, a_at + r * a_row, strips, r * ROW_PITCH)
 
 
 @kernel(inline=True)
-def strips_size(rows, depth):
+def strips_size(rows):
     """Scratch for the copies that a block of so many rows may need."""
     height = panels_of(min(rows, BLOCK_ROWS), MR) * MR
-    return max(height * (min(depth, DEPTH) + 1), MR * ROW_PITCH)
+    return height * ROW_PITCH
 
 
 @kernel
@@ -92,32 +124,42 @@ def multiply_block(
             for r in range(rows):
                 for lane in range(width):
                     c[c_at + r * c_row + panel * c_panel + lane] = 0
-    by_columns = a_row == 1 and a_column != 1
-    by_rows = a_column == 1 and panels >= PANELS_WORTH_COPYING and depth >= MR
+    by_columns = (
+        a_row == 1
+        and a_column != 1
+        and panels >= PANELS_WORTH_COPYING
+        and min(depth, DEPTH) * a_column * a.itemsize > L1_BYTES
+    )
+    by_rows = (
+        a_column == 1
+        and panels >= PANELS_WORTH_COPYING
+        and depth >= MR
+        and falls_on_few_lines(a_row * a.itemsize)
+    )
+    count = strips_of(rows)
     for first in range(0, depth, DEPTH):
-        count = min(DEPTH, depth - first)
+        depth_now = min(DEPTH, depth - first)
+        a_first = a_at + first * a_column
         if by_columns:
-            copy_columns(rows, count, a, a_at + first * a_column, a_column, strips)
-        r = 0
-        while r < rows:
-            height = strip_rows(rows - r)
-            source, source_at = a, a_at + r * a_row + first * a_column
-            source_row, source_column = a_row, a_column
+            copy_columns(rows, depth_now, a, a_first, a_column, strips)
+        elif by_rows:
+            copy_rows(rows, depth_now, a, a_first, a_row, strips)
+        for turn in range(count * panels):
+            strip, panel = turn // panels, turn % panels
+            r = strip_start(strip, rows)
+            source, source_at, source_row, source_column = a, a_first + r * a_row, a_row, a_column
             if by_columns:
-                strip = r // MR * MR
-                source, source_at = strips, strip * (count + 1) + (r - strip)
+                whole = r // MR * MR
+                source, source_at = strips, whole * (depth_now + 1) + (r - whole)
                 source_row, source_column = 1, MR
             elif by_rows:
-                copy_rows(height, count, a, source_at, a_row, strips)
-                source, source_at, source_row = strips, 0, ROW_PITCH
-            for panel in range(panels):
-                b_from = b_at + panel * b_panel + first * b_row
-                c_from = c_at + r * c_row + panel * c_panel
-                multiply_rows(
-                    height, vectors, count, source, source_at, source_row, source_column,
-                    b, b_from, b_row, c, c_from, c_row, first,
-                )  # fmt: skip
-            r += height
+                source, source_at, source_row = strips, r * ROW_PITCH, ROW_PITCH
+            multiply_rows(
+                strip_height(r, rows), vectors, depth_now,
+                source, source_at, source_row, source_column,
+                b, b_at + panel * b_panel + first * b_row, b_row,
+                c, c_at + r * c_row + panel * c_panel, c_row, first,
+            )  # fmt: skip
 
 
 @kernel
@@ -147,27 +189,86 @@ def multiply_into_matrix(
 
 
 @kernel
-def pack_panels(first, last, columns, b, b_at, b_row, b_column, packed, packed_at, packed_panel):
-    """Copy rows first..last of B (any strides) into panels, the last one padded with zeros."""
+def pack_rows_of_panels(first, last, lanes, b, b_at, b_row, packed, packed_at):
+    """Copy ``lanes`` neighbours of rows first..last of B to the rows of one panel."""
     width = panel_width(packed)
-    for panel in range(panels_of(columns, width)):
-        lanes = min(width, columns - panel * width)
-        source = b_at + panel * width * b_column
-        target = packed_at + panel * packed_panel
-        if b_column == 1 and lanes == width:
-            for p in range(first, last):
-                copy_run(width, b, source + p * b_row, packed, target + p * width)
-        elif b_column == 1:
-            for p in range(first, last):
-                copy_run(lanes, b, source + p * b_row, packed, target + p * width)
-        else:
-            for lane in range(lanes):
-                for p in range(first, last):
-                    packed[target + p * width + lane] = b[source + p * b_row + lane * b_column]
-        if lanes < width:
-            for p in range(first, last):
+    if lanes == width:
+        for p in range(first, last):
+            copy_run(width, b, b_at + p * b_row, packed, packed_at + p * width)
+    else:
+        for p in range(first, last):
+            copy_run(lanes, b, b_at + p * b_row, packed, packed_at + p * width)
+
+
+@kernel
+def pack_columns_of_panel(first, last, lanes, b, b_at, b_row, b_column, packed, packed_at):
+    """Copy columns of B to the lanes of one panel: by squares where rows are neighbours."""
+    width = panel_width(packed)
+    square = square_width(packed)
+    squares = 0
+    if b_row == 1:
+        squares = (last - first) // square
+        for lane in range(0, lanes // square * square, square):
+            for s in range(squares):
+                p = first + s * square
+                transpose_square(
+                    b, b_at + p + lane * b_column, b_column,
+                    packed, packed_at + p * width + lane, width,
+                )  # fmt: skip
+    for lane in range(lanes):
+        begin = first
+        if lane < lanes // square * square:
+            begin += squares * square
+        for p in range(begin, last):
+            packed[packed_at + p * width + lane] = b[b_at + p * b_row + lane * b_column]
+
+
+@kernel
+def pack_panels(first, last, columns, b, b_at, b_row, b_column, packed, packed_at, packed_panel):
+    """Copy rows first..last of B (any strides) into panels, the last one padded with zeros.
+
+    A few rows at a time: their columns are neighbours in memory, those of a panel are not.
+    """
+    width = panel_width(packed)
+    for start in range(first, last, PACK_DEPTH):
+        end = min(last, start + PACK_DEPTH)
+        for panel in range(panels_of(columns, width)):
+            lanes = min(width, columns - panel * width)
+            source = b_at + panel * width * b_column
+            target = packed_at + panel * packed_panel
+            if b_column == 1:
+                pack_rows_of_panels(start, end, lanes, b, source, b_row, packed, target)
+            else:
+                pack_columns_of_panel(start, end, lanes, b, source, b_row, b_column, packed, target)
+            for p in range(start, end):
                 for lane in range(lanes, width):
                     packed[target + p * width + lane] = 0
+
+
+@kernel(inline=True)
+def columns_in_place(m, n, depth, b_column, b):
+    """Count the columns of B that are read where they stand: whole vectors of contiguous rows.
+
+    Packing pays neither for few rows of C nor for a B that stays in the L1 cache.
+    """
+    if b_column == 1 and (m <= ROWS_WITHOUT_PACKING or n * depth * b.itemsize <= L1_BYTES):
+        return n // square_width(b) * square_width(b)
+    return 0
+
+
+@kernel
+def multiply_in_place(m, n, columns, depth, a, a_row, a_column, b, b_row, strips, c):
+    """Compute the first columns of C (m, n), whole vectors of them, from an unpacked B."""
+    width = panel_width(b)
+    whole = columns // width
+    multiply_block(
+        m, whole, VECTORS, depth, a, 0, a_row, a_column, b, 0, b_row, width, strips, c, 0, n, width
+    )
+    if columns > whole * width:
+        multiply_block(
+            m, 1, 1, depth, a, 0, a_row, a_column, b, whole * width, b_row, width, strips,
+            c, whole * width, n, width,
+        )  # fmt: skip
 
 
 @kernel(entry=True)
@@ -175,49 +276,47 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
     """C = A B by a team of threads; a transposed operand is one with its strides exchanged.
 
     Shapes: A (m, depth), B (depth, n), by strides in flat arrays; C (m, n), contiguous rows;
-    packed (panels of n, depth, NR), scratch.  2 m n depth operations.  For few rows whole
-    panels of a B with contiguous rows are read where they stand.
+    packed (panels of n, depth, NR), scratch.  2 m n depth operations.
     """
     width = panel_width(packed)
-    panels = panels_of(n, width)
-    strips = np.empty(strips_size(m, depth), c.dtype)
-    edge = np.empty(min(BLOCK_ROWS, panels_of(m, MR) * MR) * width, c.dtype)
-    in_place = n // width if b_column == 1 and m <= ROWS_WITHOUT_PACKING else 0
+    in_place = columns_in_place(m, n, depth, b_column, b)
+    columns = n - in_place
+    strips = np.empty(strips_size(m), c.dtype)
+    edge = np.empty(min(BLOCK_ROWS, m) * width if columns % width > 0 else 0, c.dtype)
     ticket = draw_ticket(control)
-    end = panels_of(depth, DEPTH)
-    while ticket < end:
-        first = ticket * DEPTH
-        pack_panels(
-            first, min(depth, first + DEPTH), n - in_place * width,
-            b, in_place * width * b_column, b_row, b_column,
-            packed, in_place * depth * width, depth * width,
-        )  # fmt: skip
-        report_done(control)
-        ticket = draw_ticket(control)
-    packed_blocks = end
+    end = 0
     if in_place > 0:
         end += 1
         while ticket < end:
-            multiply_block(
-                m, in_place, VECTORS, depth, a, 0, a_row, a_column, b, 0, b_row, width,
-                strips, c, 0, n, width,
-            )  # fmt: skip
+            for row in range(0, m, BLOCK_ROWS):
+                multiply_in_place(
+                    min(BLOCK_ROWS, m - row), n, in_place, depth, a[row * a_row :], a_row,
+                    a_column, b, b_row, strips, c[row * n :],
+                )  # fmt: skip
             report_done(control)
             ticket = draw_ticket(control)
     start = end
+    end += panels_of(depth, DEPTH) if columns > 0 else 0
+    while ticket < end:
+        first = (ticket - start) * DEPTH
+        pack_panels(
+            first, min(depth, first + DEPTH), columns, b, in_place * b_column, b_row, b_column,
+            packed, 0, depth * width,
+        )  # fmt: skip
+        report_done(control)
+        ticket = draw_ticket(control)
+    packed_blocks = start = end
     row_blocks = panels_of(m, BLOCK_ROWS)
-    end += row_blocks * panels_of(panels - in_place, GROUP)
+    end += row_blocks * panels_of(columns, GROUP * width)
     while ticket < end:
         if wait_until_done(control, packed_blocks):
             block = ticket - start
             row = block % row_blocks * BLOCK_ROWS
-            panel = in_place + block // row_blocks * GROUP
-            rows = min(BLOCK_ROWS, m - row)
-            columns = min(GROUP * width, n - panel * width)
+            column = block // row_blocks * GROUP * width
             multiply_into_matrix(
-                rows, columns, depth, a, row * a_row, a_row, a_column,
-                packed, panel * depth * width, width, depth * width,
-                strips, edge, c, row * n + panel * width, n,
+                min(BLOCK_ROWS, m - row), min(GROUP * width, columns - column), depth,
+                a, row * a_row, a_row, a_column, packed, column * depth, width, depth * width,
+                strips, edge, c, row * n + in_place + column, n,
             )  # fmt: skip
         report_done(control)
         ticket = draw_ticket(control)

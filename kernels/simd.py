@@ -52,6 +52,17 @@ def _panel_width(array):
     return lambda array: width
 
 
+def _emit_prefetch(builder: Any, address: Any) -> None:
+    """Ask for the line at an address; one that is not ours does no harm."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    fetch = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
+        "llvm.prefetch.p0i8",
+    )
+    builder.call(fetch, [builder.bitcast(address, byte), flag(0), flag(3), flag(1)])
+
+
 def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape: Any) -> Any:
     """Emit the loop over p with rows x vectors accumulators as phi nodes."""
     rows, vectors = shape
@@ -104,6 +115,11 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
         for v in range(vectors)
     ]
     offset = builder.mul(p, a_column)
+    if rows == MR:
+        # Where A is read down its columns no hardware prefetcher follows: ask for the last
+        # line of the strip below, which is at work 256 steps from now.
+        below = builder.add(offset, builder.mul(a_row, constant(MR)))
+        _emit_prefetch(builder, builder.gep(a_rows[-1], [below]))
     new = []
     for r in range(rows):
         factor = broadcast(builder.load(builder.gep(a_rows[r], [offset])))
@@ -266,4 +282,77 @@ def copy_run(count, source, source_at, target, target_at):
 def _copy_run(count, source, source_at, target, target_at):
     return lambda count, source, source_at, target, target_at: _copy_memory(
         count, source, source_at, target, target_at
+    )
+
+
+def square_width(array: Any) -> int:
+    """Lanes of one vector, the side of a square that is transposed in registers."""
+    return VECTOR_BYTES // int(array.itemsize)
+
+
+@overload(square_width, inline="always")
+def _square_width(array):
+    width = VECTOR_BYTES * 8 // array.dtype.bitwidth
+    return lambda array: width
+
+
+@intrinsic
+def _transpose(typingctx, source, source_at, source_row, target, target_at, target_row):
+    n = types.intp
+
+    def codegen(context, builder, signature, arguments):
+        """Exchange halves, quarters, ... of pairs of rows: log2(side) rounds of shuffles."""
+        source, source_at, source_row, target, target_at, target_row = arguments
+        element = signature.args[0].dtype
+        side = VECTOR_BYTES * 8 // element.bitwidth
+        scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
+        vector = ir.VectorType(scalar, side)
+        mask = ir.VectorType(ir.IntType(32), side)
+        align = element.bitwidth // 8
+        start = context.make_array(signature.args[0])(context, builder, source).data
+        goal = context.make_array(signature.args[3])(context, builder, target).data
+
+        def place(data, at, row, r):
+            offset = builder.add(at, builder.mul(row, ir.Constant(ir.IntType(64), r)))
+            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+        rows = [
+            builder.load(place(start, source_at, source_row, r), align=align) for r in range(side)
+        ]
+        half = side // 2
+        while half >= 1:
+            upper = [k // half % 2 == 0 for k in range(side)]
+            first = [k if upper[k] else side + k - half for k in range(side)]
+            second = [k + half if upper[k] else side + k for k in range(side)]
+            exchanged = list(rows)
+            for r in range(side):
+                if upper[r]:
+                    a, b = rows[r], rows[r + half]
+                    exchanged[r] = builder.shuffle_vector(a, b, ir.Constant(mask, first))
+                    exchanged[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, second))
+            rows = exchanged
+            half //= 2
+        for r in range(side):
+            builder.store(rows[r], place(goal, target_at, target_row, r), align=align)
+        return context.get_dummy_value()
+
+    return types.void(source, n, n, target, n, n), codegen
+
+
+def transpose_square(source, source_at, source_row, target, target_at, target_row):
+    """Transpose a square of ``square_width`` rows and columns, in registers.
+
+    A loop over single numbers takes over 1 ns for each, twenty times as much.
+    """
+    side = square_width(source)
+    rows = np.arange(side)[:, None]
+    columns = np.arange(side)
+    square = source[source_at + rows * source_row + columns]
+    target[target_at + rows * target_row + columns] = square.T
+
+
+@overload(transpose_square)
+def _transpose_square(source, source_at, source_row, target, target_at, target_row):
+    return lambda source, source_at, source_row, target, target_at, target_row: _transpose(
+        source, source_at, source_row, target, target_at, target_row
     )

@@ -24,6 +24,15 @@ def times_vector(first, last, columns, matrix, matrix_at, vector, vector_at, res
         result[result_at + r] = dot(matrix[start : start + columns], factors)
 
 
+@kernel(reassociate=True)
+def sum_of(array):
+    """Sum of all elements, reordered into vectors."""
+    total = array.dtype.type(0)
+    for k in range(array.size):
+        total += array[k]
+    return total
+
+
 @kernel
 def add_multiple(factor, source, result):
     """result += factor * source."""
