@@ -28,6 +28,7 @@ CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share 
 # Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
 # wait long, and the 100 us that Python takes between two calls do not show.
 OPERATIONS_PER_CALL = 2e8
+UNITS_PER_THREAD = 4  # at least, in one call: threads share it by units
 NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturbed outputs kept
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
@@ -236,7 +237,7 @@ def _replay(
     if net.objective.custom is not None and entries is None:
         entries = np.arange(net.parameters.size)
     groups = (
-        all_entries(net, costs, OPERATIONS_PER_CALL)
+        all_entries(net, costs, OPERATIONS_PER_CALL, UNITS_PER_THREAD * get_num_threads())
         if entries is None
         else chosen_entries(net, entries, costs, _most_entries(base, max(costs), max_memory))
     )

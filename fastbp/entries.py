@@ -99,7 +99,7 @@ def _whole(network: Network) -> UnitEntries:
 
 
 def all_entries(
-    network: Network, operations: tuple[float, ...], budget: float
+    network: Network, operations: tuple[float, ...], budget: float, fewest: int
 ) -> Iterator[tuple[UnitEntries, float]]:
     """Yield every entry once, in chunks of about ``budget`` operations, and how many they are.
 
@@ -110,6 +110,8 @@ def all_entries(
         Floating-point operations that one entry of each layer costs.
     budget : float
         A chunk ends once it is reached, but never inside a unit.
+    fewest : int
+        Units of one layer that go together, if it has so many: threads share a chunk by units.
     """
     together = all_operations(network.sizes, operations)
     if together <= budget:
@@ -121,7 +123,7 @@ def all_entries(
         each = operations[k] * (int(layer[INPUTS]) + 1)
         first, outputs = 0, int(layer[OUTPUTS])
         while first < outputs:
-            last = min(outputs, first + max(1, int((budget - spent) / each)))
+            last = min(outputs, first + max(fewest, int((budget - spent) / each)))
             groups.append(_of_units(network, k, first, last))
             spent += each * (last - first)
             first = last

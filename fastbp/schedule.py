@@ -56,11 +56,20 @@ class Shape:
         return self.cached and self.batch > 1 and self.panels > 1
 
 
-def _forward(shape: Shape, k: int) -> Phase:
+def _row_blocks(shape: Shape, k: int) -> int:
+    """Blocks of rows of the weights as they lie in memory, for a batch of one."""
+    return _blocks(shape.sizes[k if shape.keras else k + 1], phases.VECTOR_ROWS)
+
+
+def _forward(shape: Shape, k: int) -> list[list[Phase]]:
     outputs = shape.sizes[k + 1]
-    if shape.batch == 1:
-        return phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK)
-    return phases.FORWARD, k, _blocks(outputs, BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+    if shape.batch > 1:
+        blocks = _blocks(outputs, BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+        return [[(phases.FORWARD, k, blocks)]]
+    products = [[(phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK))]]
+    if shape.keras:
+        products.insert(0, [(phases.PARTIAL_SUMS, k, _row_blocks(shape, k))])
+    return products
 
 
 def _sensitivities(shape: Shape, k: int) -> Phase:
@@ -82,7 +91,10 @@ def _weight_gradients(shape: Shape, k: int) -> Phase:
 
 def _backward(shape: Shape, k: int, wanted: bool) -> list[list[Phase]]:
     if shape.batch == 1:
-        return [[(phases.BACKWARD, k, _blocks(shape.sizes[k], phases.VECTOR_BLOCK))]]
+        steps = [[(phases.BACKWARD, k, _row_blocks(shape, k))]]
+        if wanted:
+            steps.append([(phases.GATHER, k, _blocks(shape.sizes[k], phases.VECTOR_BLOCK))])
+        return steps
     products = [_weight_gradients(shape, k)]
     if wanted:
         products.insert(0, _sensitivities(shape, k))
@@ -94,7 +106,8 @@ def _layer_by_layer(stages: int, shape: Shape, inputs: bool) -> list[list[Phase]
     steps: list[list[Phase]] = []
     if stages & FORWARD:
         steps.append([(phases.PACK_INPUTS, 0, _blocks(shape.sizes[0], phases.PACK_ROWS))])
-        steps += [[_forward(shape, k)] for k in range(last + 1)]
+        for k in range(last + 1):
+            steps += _forward(shape, k)
     if stages & LOSS:
         steps += [[(phases.LOSSES, last, shape.panels)], [(phases.SUM_OF_LOSSES, last, 1)]]
     if stages & BACKWARD:
@@ -168,7 +181,9 @@ def places(shape: Shape) -> tuple[npt.NDArray[np.int64], int, int, int]:
             table[k, phases.S_HERE] = k % 2 * half
             table[k, phases.S_BELOW] = (k + 1) % 2 * half
         if shape.batch == 1:
-            return table, 2 * half, 0, 0
+            columns = sizes[1:] if shape.keras else sizes[:-1]
+            partial = max(_row_blocks(shape, k) * columns[k] for k in range(layers))
+            return table, 2 * half, partial, 0
         return table, 2 * half, half, max(_right_size(shape, k) for k in range(layers))
     s_at = np.cumsum([0, *sizes]) * pitch
     left = np.cumsum([0, *(_left_size(shape, k) for k in range(layers))])

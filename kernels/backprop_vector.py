@@ -6,6 +6,7 @@ whoever needs the one seldom needs the other and need not wait for it to compile
 
 from __future__ import annotations
 
+from .caches import LAST_LEVEL_BYTES
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .phases import (
@@ -13,36 +14,48 @@ from .phases import (
     BACKWARD,
     BLOCKS,
     FORWARD,
+    GATHER,
     KIND,
     LAYER,
     LOSSES,
     PACK_INPUTS,
     PACK_ROWS,
+    PARTIAL_SUMS,
     S_BELOW,
     S_HERE,
     SUM_OF_LOSSES,
     VECTOR_BLOCK,
+    VECTOR_ROWS,
     apply_mask,
     losses_of_panel,
     sum_losses,
     unpack_inputs,
 )
 from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from .vector import outer_product, times_vector, transposed_times_vector
+from .vector import outer_product, sum_partials, sum_rows, times_vector
+
+
+@kernel(inline=True)
+def row_blocks(rows):
+    """Blocks of a matrix-vector product that sums over so many rows."""
+    return (rows + VECTOR_ROWS - 1) // VECTOR_ROWS
 
 
 @kernel
-def forward_layer_vector(block, layer, transposed, relu, parameters, keep, kept, activations):
+def forward_layer_vector(
+    block, layer, transposed, relu, parameters, partials, keep, kept, activations
+):
     """Compute one block of units of f[k] and its activation for a batch of one."""
     zero = activations.dtype.type(0)
+    outputs = layer[OUTPUTS]
     first = block * VECTOR_BLOCK
-    last = min(layer[OUTPUTS], first + VECTOR_BLOCK)
+    last = min(outputs, first + VECTOR_BLOCK)
     at = layer[UNITS_OUT]
     alarm = zero
     if transposed:
-        transposed_times_vector(
-            first, last, layer[INPUTS], layer[OUTPUTS], parameters, layer[WEIGHTS],
-            activations, layer[UNITS_IN], activations, at,
+        sum_partials(
+            first, last, row_blocks(layer[INPUTS]), outputs, partials,
+            activations[at + first : at + last],
         )  # fmt: skip
     else:
         times_vector(
@@ -64,19 +77,23 @@ def forward_layer_vector(block, layer, transposed, relu, parameters, keep, kept,
 
 @kernel
 def backward_layer_vector(
-    block, layer, transposed, wanted, masked, relu_at_zero, decay, parameters, activations,
-    s_at, target_at, sensitivities, gradient,
+    block, layer, transposed, wanted, decay, parameters, activations, s_at, target_at,
+    sensitivities, partials, gradient,
 ):  # fmt: skip
-    """Compute for a batch of one, over one block of inputs: dW[k], and s[k - 1] if wanted."""
+    """Compute for a batch of one, over one block of rows of W[k] as it lies in memory: dW[k].
+
+    And, if wanted, W[k]^T s[k]: part of the sum, or some of its entries where rows are inputs.
+    """
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
     h_at, w_at = layer[UNITS_IN], layer[WEIGHTS]
     factor = gradient.dtype.type(decay)
-    first = block * VECTOR_BLOCK
-    last = min(inputs, first + VECTOR_BLOCK)
+    stream = gradient.size * gradient.itemsize > LAST_LEVEL_BYTES  # no cache holds it anyway
+    first = block * VECTOR_ROWS
+    last = min(inputs if transposed else outputs, first + VECTOR_ROWS)
     if transposed:
         outer_product(
-            first, last, 0, outputs, outputs, activations, h_at, sensitivities, s_at,
-            factor, parameters, w_at, gradient,
+            first, last, outputs, activations, h_at, sensitivities, s_at, stream, factor,
+            parameters, w_at, gradient,
         )  # fmt: skip
         if wanted:
             times_vector(
@@ -85,30 +102,40 @@ def backward_layer_vector(
             )  # fmt: skip
     else:
         outer_product(
-            0, outputs, first, last, inputs, sensitivities, s_at, activations, h_at,
-            factor, parameters, w_at, gradient,
+            first, last, inputs, sensitivities, s_at, activations, h_at, stream, factor,
+            parameters, w_at, gradient,
         )  # fmt: skip
         if wanted:
-            transposed_times_vector(
-                first, last, outputs, inputs, parameters, w_at, sensitivities, s_at,
-                sensitivities, target_at,
+            sum_rows(
+                first, last, inputs, parameters, w_at, sensitivities, s_at,
+                partials[block * inputs : (block + 1) * inputs],
             )  # fmt: skip
-    if wanted and masked:
-        apply_mask(
-            relu_at_zero,
-            activations[h_at + first : h_at + last],
-            sensitivities[target_at + first : target_at + last],
-        )
     if block == 0 and layer[BIASES] >= 0:
         for unit in range(outputs):
             gradient[layer[BIASES] + unit] = sensitivities[s_at + unit]
+
+
+@kernel
+def gather_block(
+    block, layer, transposed, masked, relu_at_zero, activations, target_at, partials, sensitivities
+):
+    """Finish one block of s[k - 1]: add the partial sums, apply the mask."""
+    first = block * VECTOR_BLOCK
+    last = min(layer[INPUTS], first + VECTOR_BLOCK)
+    h_at = layer[UNITS_IN]
+    target = sensitivities[target_at + first : target_at + last]
+    if not transposed:
+        blocks = row_blocks(layer[OUTPUTS])
+        sum_partials(first, last, blocks, layer[INPUTS], partials, target)
+    if masked:
+        apply_mask(relu_at_zero, activations[h_at + first : h_at + last], target)
 
 
 @kernel(inline=True)
 def run_vector_block(
     kind, k, block, layers, places, transposed, relu_at_zero, loss, factor, decay, inputs_wanted,
     sensitive, keep, parameters, x, targets, labels, strides,
-    activations, kept, sensitivities, losses, gradient, input_gradient,
+    activations, kept, sensitivities, partials, losses, gradient, input_gradient,
 ):  # fmt: skip
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
     count = layers.shape[0]
@@ -122,7 +149,7 @@ def run_vector_block(
             activations[j] = x[j * x_row]
     elif kind == FORWARD:
         alarm += forward_layer_vector(
-            block, layer, transposed, k < count - 1, parameters, keep, kept, activations
+            block, layer, transposed, k < count - 1, parameters, partials, keep, kept, activations
         )
     elif kind == LOSSES:
         alarm += losses_of_panel(
@@ -131,10 +158,21 @@ def run_vector_block(
         )  # fmt: skip
     elif kind == SUM_OF_LOSSES:
         sum_losses(1, losses)
+    elif kind == PARTIAL_SUMS:
+        first, outputs = block * VECTOR_ROWS, layer[OUTPUTS]
+        sum_rows(
+            first, min(layer[INPUTS], first + VECTOR_ROWS), outputs, parameters, layer[WEIGHTS],
+            activations, layer[UNITS_IN], partials[block * outputs : (block + 1) * outputs],
+        )  # fmt: skip
     elif kind == BACKWARD:
         backward_layer_vector(
-            block, layer, transposed, k > 0 or inputs_wanted, k > 0, relu_at_zero, decay,
-            parameters, activations, s_at, target_at, sensitivities, gradient,
+            block, layer, transposed, k > 0 or inputs_wanted, decay, parameters, activations,
+            s_at, target_at, sensitivities, partials, gradient,
+        )  # fmt: skip
+    elif kind == GATHER:
+        gather_block(
+            block, layer, transposed, k > 0, relu_at_zero, activations, target_at, partials,
+            sensitivities,
         )  # fmt: skip
     else:
         unpack_inputs(
@@ -149,7 +187,10 @@ def vector_passes(
     batch, inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
-    """Run the phases of a schedule for one sample; arguments as of ``backprop.passes``."""
+    """Run the phases of a schedule for one sample; arguments as of ``backprop.passes``.
+
+    ``left`` holds partial sums: a vector for each block of rows of a layer's weights.
+    """
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
@@ -160,7 +201,7 @@ def vector_passes(
                     schedule[phase, KIND], schedule[phase, LAYER], ticket - start, layers, places,
                     transposed, relu_at_zero, loss, factor, decay, inputs_wanted, sensitive, keep,
                     parameters, x, targets, labels, strides,
-                    activations, kept, sensitivities, losses, gradient, input_gradient,
+                    activations, kept, sensitivities, left, losses, gradient, input_gradient,
                 )  # fmt: skip
                 if alarm != 0 and not tolerate:
                     stop_for_non_finite(control)

@@ -10,18 +10,19 @@ import math
 from .compile import kernel
 from .loss import sample_loss, sample_sensitivity
 
-# Kinds of phases.  THROUGH takes a panel of samples through all layers and back, BACKWARD is of
-# a batch of one alone.
+# Kinds of phases.  THROUGH takes a panel of samples through all layers and back; PARTIAL_SUMS,
+# BACKWARD and GATHER are of a batch of one alone.
 (
     PACK_INPUTS, FORWARD, LOSSES, SUM_OF_LOSSES, THROUGH, PACK_OPERANDS, SENSITIVITIES,
-    WEIGHT_GRADIENTS, BACKWARD, UNPACK_INPUTS,
-) = range(10)  # fmt: skip
+    WEIGHT_GRADIENTS, PARTIAL_SUMS, BACKWARD, GATHER, UNPACK_INPUTS,
+) = range(12)  # fmt: skip
 # Columns of a schedule: kind, layer, number of blocks, and how many blocks must be done before.
 KIND, LAYER, BLOCKS, AFTER = range(4)
 # Columns of the places of a layer in scratch memory: s[k], s[k - 1], and the operands of dW[k].
 S_HERE, S_BELOW, LEFT, RIGHT = range(4)
 PACK_ROWS = 256  # units of one packing block
-VECTOR_BLOCK = 256  # rows or columns of one block of a matrix-vector product
+VECTOR_BLOCK = 256  # results of one block of a matrix-vector product
+VECTOR_ROWS = 128  # of the weights as they lie in memory, that one block of such a product reads
 
 
 @kernel(reassociate=True)

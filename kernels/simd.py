@@ -63,6 +63,14 @@ def _emit_prefetch(builder: Any, address: Any) -> None:
     builder.call(fetch, [builder.bitcast(address, byte), flag(0), flag(3), flag(1)])
 
 
+def _broadcast(builder: Any, value: Any, vector: Any) -> Any:
+    """Put one number in all lanes of a vector."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(single, undefined, zeros)
+
+
 def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape: Any) -> Any:
     """Emit the loop over p with rows x vectors accumulators as phi nodes."""
     rows, vectors = shape
@@ -87,12 +95,6 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
 
     def as_vector(address: Any) -> Any:
         return builder.bitcast(address, vector.as_pointer())
-
-    def broadcast(value: Any) -> Any:
-        undefined = ir.Constant(vector, ir.Undefined)
-        single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        return builder.shuffle_vector(single, undefined, zeros)
 
     a_rows = [
         pointer(1, a, builder.add(a_at, builder.mul(a_row, constant(r)))) for r in range(rows)
@@ -122,7 +124,7 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
         _emit_prefetch(builder, builder.gep(a_rows[-1], [below]))
     new = []
     for r in range(rows):
-        factor = broadcast(builder.load(builder.gep(a_rows[r], [offset])))
+        factor = _broadcast(builder, builder.load(builder.gep(a_rows[r], [offset])), vector)
         new.append([builder.call(fma, [factor, b_vectors[v], sums[r][v]]) for v in range(vectors)])
     following = builder.add(p, constant(1))
     p.add_incoming(following, loop)
@@ -355,4 +357,44 @@ def transpose_square(source, source_at, source_row, target, target_at, target_ro
 def _transpose_square(source, source_at, source_row, target, target_at, target_row):
     return lambda source, source_at, source_row, target, target_at, target_row: _transpose(
         source, source_at, source_row, target, target_at, target_row
+    )
+
+
+@intrinsic
+def _stream(typingctx, factor, source, source_at, target, target_at):
+    n = types.intp
+
+    def codegen(context, builder, signature, arguments):
+        factor, source, source_at, target, target_at = arguments
+        element = signature.args[1].dtype
+        lanes = VECTOR_BYTES * 8 // element.bitwidth
+        scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
+        vector = ir.VectorType(scalar, lanes)
+        start = context.make_array(signature.args[1])(context, builder, source).data
+        goal = context.make_array(signature.args[3])(context, builder, target).data
+        where = builder.bitcast(builder.gep(start, [source_at]), vector.as_pointer())
+        value = builder.load(where, align=element.bitwidth // 8)
+        product = builder.fmul(_broadcast(builder, factor, vector), value)
+        place = builder.bitcast(builder.gep(goal, [target_at]), vector.as_pointer())
+        store = builder.store(product, place, align=VECTOR_BYTES)
+        once = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        store.set_metadata("nontemporal", once)
+        return context.get_dummy_value()
+
+    return types.void(source.dtype, source, n, target, n), codegen
+
+
+def stream_vector(factor, source, source_at, target, target_at):
+    """Write factor * one vector past the caches, to a place aligned to ``VECTOR_BYTES``.
+
+    An ordinary store first reads the line that it overwrites.
+    """
+    lanes = square_width(source)
+    target[target_at : target_at + lanes] = factor * source[source_at : source_at + lanes]
+
+
+@overload(stream_vector)
+def _stream_vector(factor, source, source_at, target, target_at):
+    return lambda factor, source, source_at, target, target_at: _stream(
+        factor, source, source_at, target, target_at
     )

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from .compile import kernel
 from .matmul import dot
+from .simd import VECTOR_BYTES, square_width, stream_vector
+
+PIECE = 2048  # columns: sums of 16 KB, and rows that are read four pages at a time
 
 
 @kernel
@@ -48,30 +51,63 @@ def write_multiple(factor, source, result):
 
 
 @kernel
-def transposed_times_vector(
-    first, last, rows, columns, matrix, matrix_at, vector, vector_at, result, result_at
-):
-    """result[c] = sum over r of matrix[r, c] vector[r] for the columns first..last."""
-    total = result[result_at + first : result_at + last]
+def sum_rows(top, bottom, columns, matrix, matrix_at, vector, vector_at, total):
+    """total[c] = sum over the rows top..bottom of vector[r] matrix[r, c].
+
+    In pieces long enough for the prefetcher, of which the sums stay in the L1 cache.
+    """
+    for first in range(0, columns, PIECE):
+        last = min(columns, first + PIECE)
+        part = total[first:last]
+        for c in range(part.size):
+            part[c] = 0
+        for r in range(top, bottom):
+            factor = vector[vector_at + r]
+            if factor != 0:  # the unit is off: its row adds nothing and need not be read
+                line = matrix_at + r * columns
+                add_multiple(factor, matrix[line + first : line + last], part)
+
+
+@kernel
+def sum_partials(first, last, count, pitch, partials, result):
+    """result[c] = sum of ``count`` partial sums, in their order, for columns first..last."""
     for c in range(last - first):
-        total[c] = 0
-    for r in range(rows):
-        factor = vector[vector_at + r]
-        if factor != 0:  # the unit is off: its row adds nothing and need not be read
-            line = matrix_at + r * columns
-            add_multiple(factor, matrix[line + first : line + last], total)
+        result[c] = 0
+    for block in range(count):
+        at = block * pitch
+        add_multiple(1, partials[at + first : at + last], result)
+
+
+@kernel
+def stream_multiple(factor, source, target):
+    """target = factor * source, written past the caches: for what is not read again soon.
+
+    The atomic operation that reports a block as done also waits for such stores.
+    """
+    lanes = square_width(target)
+    ahead = (-target.ctypes.data) % VECTOR_BYTES // target.itemsize
+    first = min(target.size, ahead)
+    for k in range(first):
+        target[k] = factor * source[k]
+    last = first + (target.size - first) // lanes * lanes
+    for k in range(first, last, lanes):
+        stream_vector(factor, source, k, target, k)
+    for k in range(last, target.size):
+        target[k] = factor * source[k]
 
 
 @kernel
 def outer_product(
-    top, bottom, first, last, columns, left, left_at, right, right_at, decay, matrix, matrix_at,
-    result,
-):  # fmt: skip
-    """result[r, c] = left[r] right[c] + decay matrix[r, c] for a block of rows and columns."""
-    factors = right[right_at + first : right_at + last]
+    top, bottom, columns, left, left_at, right, right_at, stream, decay, matrix, matrix_at, result
+):
+    """result[r, :] = left[r] right[:] + decay matrix[r, :] for the rows top..bottom."""
+    factors = right[right_at : right_at + columns]
     for r in range(top, bottom):
-        line = matrix_at + r * columns
-        target = result[line + first : line + last]
-        write_multiple(left[left_at + r], factors, target)
-        if decay != 0:
-            add_multiple(decay, matrix[line + first : line + last], target)
+        at = matrix_at + r * columns
+        target = result[at : at + columns]
+        if stream and decay == 0:
+            stream_multiple(left[left_at + r], factors, target)
+        else:
+            write_multiple(left[left_at + r], factors, target)
+            if decay != 0:
+                add_multiple(decay, matrix[at : at + columns], target)
