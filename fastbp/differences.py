@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
 from fastbp.gradients import Gradients, Shapes
-from fastbp.kernels.matmul import BLOCK_ROWS, ROW_PITCH
+from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
 from fastbp.kernels.replay import SAMPLE_BLOCK, replay
 from fastbp.kernels.simd import MR, panel_width
 from fastbp.network import Network, custom_value
@@ -134,7 +134,7 @@ def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: 
     largest, above = max(sizes[1:]), sum(sizes[1:])
     width = panel_width(np.empty(0))
     height = min(BLOCK_ROWS, -(-largest // MR) * MR)
-    strips = height * ROW_PITCH
+    strips = height * (min(DEPTH, largest) + PITCH_MARGIN)
     pitch = min(SAMPLE_BLOCK, batch) + width
     fixed = strips + pitch * (above + sizes[-1] + 2) + 2 * largest + width
     panels = CHUNK_PANELS

@@ -402,7 +402,7 @@ def passes(
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
     rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
-    strips = np.empty(strips_size(largest), activations.dtype)
+    strips = np.empty(strips_size(largest, max(largest, batch)), activations.dtype)
     edge = np.empty(rows * width, activations.dtype)
     start = 0
     ticket = draw_ticket(control)

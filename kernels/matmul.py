@@ -28,8 +28,9 @@ from .team import draw_ticket, report_done, wait_until_done
 DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
 BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel
 # Where rows of A lie (nearly) a multiple of a page apart, eight of them fall on the same lines of
-# an L1 cache, and the tile reaches half of its speed: they are copied first, to this pitch.
-ROW_PITCH = DEPTH + 8
+# an L1 cache, and the tile reaches half of its speed: they are copied, so far apart beyond their
+# length.
+PITCH_MARGIN = 8
 WAY_MARGIN = 256
 PANELS_WORTH_COPYING = 3
 ROWS_WITHOUT_PACKING = 2 * MR  # packing a panel costs as much as three strips of a product
@@ -94,17 +95,23 @@ def copy_columns(rows, depth, a, a_at, a_column, strips):
 
 
 @kernel
-def copy_rows(rows, depth, a, a_at, a_row, strips):
-    """Copy ``rows`` contiguous rows of A to rows ROW_PITCH apart."""
+def copy_rows(rows, depth, a, a_at, a_row, strips, pitch):
+    """Copy ``rows`` contiguous rows of A to rows ``pitch`` apart."""
     for r in range(rows):
-        copy_run(depth, a, a_at + r * a_row, strips, r * ROW_PITCH)
+        copy_run(depth, a, a_at + r * a_row, strips, r * pitch)
 
 
 @kernel(inline=True)
-def strips_size(rows):
+def copied_pitch(depth):
+    """How far apart copied rows of A are."""
+    return min(depth, DEPTH) + PITCH_MARGIN
+
+
+@kernel(inline=True)
+def strips_size(rows, depth):
     """Scratch for the copies that a block of so many rows may need."""
     height = panels_of(min(rows, BLOCK_ROWS), MR) * MR
-    return height * ROW_PITCH
+    return height * copied_pitch(depth)
 
 
 @kernel
@@ -136,14 +143,14 @@ def multiply_block(
         and depth >= MR
         and falls_on_few_lines(a_row * a.itemsize)
     )
-    count = strips_of(rows)
+    count, pitch = strips_of(rows), copied_pitch(depth)
     for first in range(0, depth, DEPTH):
         depth_now = min(DEPTH, depth - first)
         a_first = a_at + first * a_column
         if by_columns:
             copy_columns(rows, depth_now, a, a_first, a_column, strips)
         elif by_rows:
-            copy_rows(rows, depth_now, a, a_first, a_row, strips)
+            copy_rows(rows, depth_now, a, a_first, a_row, strips, pitch)
         for turn in range(count * panels):
             strip, panel = turn // panels, turn % panels
             r = strip_start(strip, rows)
@@ -153,7 +160,7 @@ def multiply_block(
                 source, source_at = strips, whole * (depth_now + 1) + (r - whole)
                 source_row, source_column = 1, MR
             elif by_rows:
-                source, source_at, source_row = strips, r * ROW_PITCH, ROW_PITCH
+                source, source_at, source_row = strips, r * pitch, pitch
             multiply_rows(
                 strip_height(r, rows), vectors, depth_now,
                 source, source_at, source_row, source_column,
@@ -281,7 +288,7 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
     width = panel_width(packed)
     in_place = columns_in_place(m, n, depth, b_column, b)
     columns = n - in_place
-    strips = np.empty(strips_size(m), c.dtype)
+    strips = np.empty(strips_size(m, depth), c.dtype)
     edge = np.empty(min(BLOCK_ROWS, m) * width if columns % width > 0 else 0, c.dtype)
     ticket = draw_ticket(control)
     end = 0

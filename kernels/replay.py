@@ -359,7 +359,7 @@ def replay(
     ones = np.ones(width, np.float64)
     delta = np.empty(chunk, np.float64)
     own = np.empty(chunk, np.float64)
-    strips = np.empty(strips_size(largest), np.float64)
+    strips = np.empty(strips_size(largest, largest), np.float64)
     here = np.empty(largest * chunk, np.float64)
     there = np.empty(largest * chunk, np.float64)
     network = (layers, parameters, levels, base, targets, labels)
