@@ -1,0 +1,291 @@
+"""How the loss answers to every unit in every sample, by differences, and so to every parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.errors import OptionError
+from fastbp.kernels.exact import exact
+from fastbp.kernels.layers import OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.matmul import ROW_PITCH, product
+from fastbp.kernels.simd import MR, panel_width
+from fastbp.loss_slopes import loss_slopes
+from fastbp.network import Network
+from fastbp.passes import Passes
+from fastbp.progress import progress_bar
+from fastbp.schedule import FORWARD, LOSS
+from fastbp.threads import get_num_threads, run_team
+from fastbp.unperturbed import float64_copy
+from fastbp.validate import FloatArray, flat_view, require_finite
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+LANES = int(panel_width(np.empty(0)))
+# Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
+# gathering a strip of W costs 7 % of the 24 products in which it is used.
+PANELS = 24
+BLOCKS_PER_THREAD = 4  # at least, where there are so many columns: the last ones end together
+# Operations of one kernel call, some tenths of a second: then the progress bar moves.
+OPERATIONS_PER_CALL = 2e10
+DECAY_ENTRIES = 2**18  # of the weights at a time
+
+
+@dataclass(slots=True, eq=False)
+class Sensitivities:
+    """What every unit passes on in every sample, and how the loss answers to it.
+
+    Attributes
+    ----------
+    network : Network
+        In float64.
+    x : float64, shape (n_in, batch)
+    work : Passes
+        After its forward pass; ``work.activations`` holds all levels in panels.
+    flat : float64
+        s[k] = dL/df[k] in panels [panel, unit, lane] like ``work.activations``, without the
+        inputs: layer k begins at (UNITS_OUT[k] - UNITS_OUT[0]) * pitch.  The lanes that no sample
+        fills are 0.
+    """
+
+    network: Network
+    x: Floats
+    work: Passes
+    flat: Floats
+
+    def of_layer(self, k: int) -> Floats:
+        """Copy s[k] out of its panels: (units, batch)."""
+        return _by_unit(self.flat, self.network, k, self.work, self.network.sizes[0])
+
+    def into_layer(self, k: int) -> Floats:
+        """Copy h[k], what feeds layer k, out of its panels: (units, batch)."""
+        if k == 0:
+            return self.x
+        return _by_unit(self.work.activations, self.network, k - 1, self.work, 0)
+
+
+def _by_unit(panels: Floats, network: Network, k: int, work: Passes, left_out: int) -> Floats:
+    """Copy layer k out of its panels, where so many units before are left out."""
+    first, units = int(network.layers[k, UNITS_OUT]) - left_out, network.sizes[k + 1]
+    part = panels[first * work.pitch : (first + units) * work.pitch]
+    result = np.empty((units, work.batch))
+    for panel, values in enumerate(part.reshape(-1, units, work.width)):
+        start = panel * work.width
+        result[:, start : start + work.width] = values[:, : work.batch - start]
+    return result
+
+
+def exact_sensitivities(
+    network: Network,
+    x: FloatArray,
+    y: npt.NDArray[Any],
+    *,
+    max_memory: int,
+    progress: bool | None,
+) -> Sensitivities:
+    """Difference the loss by every unit in every sample.
+
+    Parameters
+    ----------
+    network : Network
+        A float32 one is converted exactly.
+    x, y : ndarray
+        Checked inputs and targets.
+    max_memory : int
+        Bytes of scratch for all threads; they change no bit of the result.
+    progress : bool or None
+
+    Raises
+    ------
+    NonFiniteError
+        If a parameter, x or y holds NaN or infinity.
+    OptionError
+        If ``max_memory`` is too small for one panel of columns in each thread.
+    """
+    net = network if network.dtype == np.float64 else float64_copy(network)
+    inputs: Floats = x.astype(np.float64, copy=False)
+    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+    work = Passes(net, net.batch_of(x))
+    if net.objective.custom is None:
+        work.run(FORWARD | LOSS, inputs, y)
+    else:
+        require_finite(y, "y")
+        work.forward(inputs)
+    output: Floats = work.output().astype(np.float64, copy=False)
+    slopes = loss_slopes(net.objective, output, y, work.features_axis)
+    flat = np.zeros(work.activations.size - net.sizes[0] * work.pitch)
+    _store_slopes(flat, slopes * work.factor, work)
+    result = Sensitivities(net, inputs if work.features_axis == 0 else inputs.T, work, flat)
+    _propagate(result, max_memory, progress)
+    return result
+
+
+def _store_slopes(flat: Floats, slopes: Floats, work: Passes) -> None:
+    """Put s[K] where it belongs, in panels."""
+    units = slopes.shape[0]
+    padded = np.zeros((units, work.pitch))
+    padded[:, : work.batch] = slopes
+    panels = padded.reshape(units, -1, work.width).transpose(1, 0, 2)
+    flat[flat.size - padded.size :] = panels.reshape(-1)
+
+
+def _count_active(network: Network, work: Passes) -> Integers:
+    """Count the units that can change: shape (hidden layers, batch)."""
+    counts = np.empty((len(network.layers) - 1, work.batch), np.int64)
+    for k in range(len(network.layers) - 1):
+        first, units = int(network.layers[k, UNITS_OUT]), int(network.layers[k, OUTPUTS])
+        part = work.activations[first * work.pitch : (first + units) * work.pitch]
+        panels = part.reshape(-1, units, work.width)
+        able = ~(panels <= 0.0)
+        if network.relu_at_zero > 0.0:
+            able |= (panels == 0.0) & ~np.signbit(panels)
+        counts[k] = np.count_nonzero(able, axis=1).reshape(-1)[: work.batch]
+    return counts
+
+
+def _bytes_of_products(sizes: tuple[int, ...], batch: int) -> int:
+    """Scratch for the slopes of the loss, and for s[k], h[k] and their packed product."""
+    products = max(m + n + max(m, n) + LANES for m, n in pairwise(sizes))
+    slopes = 6 * sizes[-1]
+    return 8 * batch * max(slopes, products)
+
+
+def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
+    """Choose how many columns go up together so that all threads stay within bounds."""
+    threads = get_num_threads()
+    lists = 2 * sum(network.sizes[1:]) + len(network.layers) + 1
+    largest = int(counts.max(initial=1))
+
+    def needed(panels: int) -> int:
+        scratch = lists + int(MR * ROW_PITCH) + panels * LANES * (2 * largest + 1)
+        return max(8 * threads * scratch, _bytes_of_products(network.sizes, counts.shape[1]))
+
+    if needed(1) > max_memory:
+        raise OptionError(
+            f"max_memory must be at least {needed(1)} bytes for this network, not {max_memory}."
+        )
+    most = -(-int(counts.sum(axis=0).max(initial=1)) // LANES)
+    shared = int(counts.sum()) // (LANES * BLOCKS_PER_THREAD * threads)
+    panels = max(1, min(PANELS, most, shared))
+    while needed(panels) > max_memory:
+        panels //= 2
+    return panels * LANES
+
+
+def _plan_blocks(counts: Integers, outputs: int, size: int) -> tuple[Integers, Floats, Integers]:
+    """Cut every sample's columns into blocks, those with most work first.
+
+    Returns
+    -------
+    blocks : int64, shape (B, 2)
+        Sample and first column.
+    operations : float64, shape (B,)
+    columns : int64, shape (B,)
+    """
+    totals = counts.sum(axis=0)
+    per_sample = -(-totals // size)
+    samples = np.repeat(np.arange(totals.size), per_sample)
+    ordinal = np.arange(samples.size) - np.repeat(np.cumsum(per_sample) - per_sample, per_sample)
+    first = ordinal * size
+    columns = np.minimum(size, totals[samples] - first)
+    above = np.vstack([counts[1:], np.full(totals.size, outputs)])
+    products = 2.0 * (counts * above)
+    operations = np.zeros(samples.size)
+    ends = np.zeros(totals.size, np.int64)
+    for k in range(len(counts)):  # a block passes the layers above its first column
+        ends += counts[k]
+        operations += np.where(first < ends[samples], products[k][samples], 0.0) * columns
+    order = np.argsort(-operations, kind="stable")
+    blocks = np.stack([samples, first], axis=1)[order]
+    return np.ascontiguousarray(blocks), operations[order], columns[order]
+
+
+def _propagate(result: Sensitivities, max_memory: int, progress: bool | None) -> None:
+    """Fill in s of the hidden layers, a few calls of the kernel after each other."""
+    net, work = result.network, result.work
+    counts = _count_active(net, work)
+    size = _block_size(net, counts, max_memory)
+    blocks, operations, columns = _plan_blocks(counts, net.sizes[-1], size)
+    if progress is None and operations.sum() <= OPERATIONS_PER_CALL:
+        progress = False  # one call: no bar would show
+    with progress_bar(progress, int(columns.sum()), "exact") as advance:
+        for first, last in pairwise(_cuts(operations)):
+            arguments = (
+                blocks[first:last], size, int(counts.max(initial=1)), net.layers,
+                net.layout == "keras", net.relu_at_zero, work.width, work.pitch,
+                net.kernel_parameters, work.activations, result.flat,
+            )  # fmt: skip
+            run_team(exact, arguments, float(operations[first:last].sum()))
+            advance(int(columns[first:last].sum()))
+
+
+def _cuts(operations: Floats) -> list[int]:
+    """Where to cut the blocks into calls of about the same work, both ends included."""
+    if operations.size == 0:
+        return []
+    call = np.cumsum(operations) // OPERATIONS_PER_CALL
+    return [0, *(np.flatnonzero(np.diff(call)) + 1).tolist(), operations.size]
+
+
+def gradient_of(sensitivities: Sensitivities) -> Floats:
+    """Multiply out what each unit answers and what feeds it: dL/dW[k] = s[k] h[k]^T.
+
+    Returns
+    -------
+    float64, shape (parameters,)
+        With the weight decay: of the whole objective.
+    """
+    net = sensitivities.network
+    flat = np.empty(net.parameters.size)
+    biases = net.shapes.bias_views(flat)
+    for k, weights in enumerate(net.shapes.weight_views(flat)):
+        s = sensitivities.of_layer(k)
+        if biases is not None:
+            biases[k].reshape(-1)[:] = s.sum(axis=1)
+        h = sensitivities.into_layer(k)
+        left, right = (h, s) if net.layout == "keras" else (s, h)
+        _outer_product(left, right, weights.reshape(-1))
+        _add_decay(net, int(net.layers[k, WEIGHTS]), weights.reshape(-1))
+    return flat
+
+
+def simple_error_bar(sensitivities: Sensitivities) -> Floats:
+    """PROVISIONAL, until the bars by noise columns are there: a multiple of |s| |h|^T."""
+    net = sensitivities.network
+    flat = np.empty(net.parameters.size)
+    biases = net.shapes.bias_views(flat)
+    margin = 64.0 * float(np.finfo(np.float64).eps) * np.sqrt(max(net.sizes)) * len(net.layers)
+    for k, weights in enumerate(net.shapes.weight_views(flat)):
+        s = margin * np.abs(sensitivities.of_layer(k))
+        h = np.abs(sensitivities.into_layer(k))
+        if biases is not None:
+            biases[k].reshape(-1)[:] = s.sum(axis=1)
+        left, right = (h, s) if net.layout == "keras" else (s, h)
+        _outer_product(left, right, weights.reshape(-1))
+    return flat
+
+
+def _outer_product(left: Floats, right: Floats, result: Floats) -> None:
+    """Compute left right^T, a sum over samples, into a flat array."""
+    m, batch = left.shape
+    n = right.shape[0]
+    a, a_row, a_column = flat_view(left)
+    b, b_column, b_row = flat_view(right)
+    packed = np.empty(-(-n // LANES) * LANES * batch)
+    arguments = (m, n, batch, a, a_row, a_column, b, b_row, b_column, packed, result)
+    run_team(product, arguments, 2.0 * m * n * batch)
+
+
+def _add_decay(network: Network, at: int, result: Floats) -> None:
+    """Add the derivative of decay / 2 * W^2, some weights at a time."""
+    decay = network.objective.weight_decay
+    if decay == 0.0:
+        return
+    for first in range(0, result.size, DECAY_ENTRIES):
+        part = result[first : first + DECAY_ENTRIES]
+        part += decay * network.parameters[at + first : at + first + part.size]

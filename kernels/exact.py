@@ -1,0 +1,275 @@
+"""Propagation of differences: how the loss answers to every single unit, with nothing cancelled.
+
+Replay subtracts two losses, and so loses the digits that they share.  Here the *differences*
+themselves are carried forward by the network's own rule.  From a difference df of one
+pre-activation in one sample follows, layer by layer,
+
+    dh = max(df, -f) where f > 0, max(f + df, 0) elsewhere;    df' = W dh.
+
+Nothing is subtracted from anything, so the step may be far smaller than every kink.  Then dh is
+df where f > 0 and 0 where f < 0: the differences of all units of a sample are the columns of
+products with the rows and columns of W whose units are active, about a quarter of it.  A step of
+2^-q multiplies every number here by 2^-q exactly, so it is divided out from the start: what is
+carried are the quotients, beginning with 1.
+
+Where f is exactly 0 the two sides differ: dh = df for a step upwards, 0 for one downwards.  The
+network's convention weighs them: dh = at_zero df.  With at_zero = 0 such a unit cannot change.
+
+No line is shared with the backward pass: nothing runs from the outputs down.  The columns of a
+sample (all its active units, from the lowest layer up) are cut into blocks.  A block begins at
+the layer of its first unit, and takes up its other columns as it passes their layers, so that
+what is gathered of W serves all columns born below.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .compile import kernel
+from .layers import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
+from .matmul import DEPTH, ROW_PITCH, panels_of, strip_rows
+from .simd import MR, VECTORS, multiply_rows, panel_width
+from .team import draw_ticket, report_done, stopped, wait_until_done
+
+
+@kernel
+def find_active(
+    layers, at_zero, width, pitch, sample, activations, starts, units, shares
+):  # fmt: skip
+    """List the units of a sample that can change, layer by layer, and all outputs after them.
+
+    Shapes: those of layer k are units[starts[k]:starts[k + 1]]; shares, how much of a change of
+    f passes the ReLU.  Returns how many hidden ones there are.
+    """
+    count = 0
+    last = layers.shape[0] - 1
+    for k in range(last):
+        starts[k] = count
+        outputs = layers[k, OUTPUTS]
+        at = layers[k, UNITS_OUT] * pitch + sample // width * outputs * width + sample % width
+        for i in range(outputs):
+            h = activations[at + i * width]
+            if not h <= 0:  # NaN can change too
+                units[count], shares[count] = i, 1.0
+                count += 1
+            elif at_zero > 0 and h == 0 and math.copysign(1.0, h) > 0:  # f is exactly 0
+                units[count], shares[count] = i, at_zero
+                count += 1
+    starts[last] = count
+    for o in range(layers[last, OUTPUTS]):
+        units[count + o], shares[count + o] = o, 1.0
+    starts[last + 1] = count + layers[last, OUTPUTS]
+    return count
+
+
+@kernel
+def gather_rows(rows, depth, matrix, at, row_length, units, inputs, strip):
+    """strip[r, p] = matrix[units[r], inputs[p]], rows ROW_PITCH apart."""
+    for r in range(rows):
+        start = at + units[r] * row_length
+        line = matrix[start : start + row_length]
+        target = strip[r * ROW_PITCH : r * ROW_PITCH + depth]
+        for p in range(depth):
+            target[p] = line[inputs[p]]
+
+
+@kernel
+def gather_columns(rows, depth, matrix, at, row_length, units, inputs, strip):
+    """strip[p, r] = matrix[inputs[p], units[r]], MR of them in a line."""
+    for p in range(depth):
+        start = at + inputs[p] * row_length
+        line = matrix[start : start + row_length]
+        target = strip[p * MR : (p + 1) * MR]
+        if rows == MR:  # a count that the compiler knows: no loop
+            for r in range(MR):
+                target[r] = line[units[r]]
+        else:
+            for r in range(rows):
+                target[r] = line[units[r]]
+
+
+@kernel
+def multiply_gathered(
+    control, panels, matrix, at, transposed, row_length, units, inputs, here, strip, there
+):  # fmt: skip
+    """there = W[units, inputs] here, for whole panels of columns.
+
+    Shapes: here (panels, inputs, NR), there (panels, units, NR).  A strip of MR rows is gathered
+    once for all panels.
+    """
+    width = panel_width(here)
+    rows, depth = units.size, inputs.size
+    for first in range(0, max(depth, 1), DEPTH):  # without inputs: zeros
+        count = min(DEPTH, depth - first)
+        r = 0
+        while r < rows and not stopped(control):
+            height = strip_rows(rows - r)
+            chosen = inputs[first : first + count]
+            if transposed:
+                gather_columns(
+                    height, count, matrix, at, row_length, units[r : r + height], chosen, strip
+                )
+                strip_row, strip_column = 1, MR
+            else:
+                gather_rows(
+                    height, count, matrix, at, row_length, units[r : r + height], chosen, strip
+                )
+                strip_row, strip_column = ROW_PITCH, 1
+            for panel in range(panels):
+                multiply_rows(
+                    height, VECTORS, count, strip, 0, strip_row, strip_column,
+                    here, (panel * depth + first) * width, width,
+                    there, (panel * rows + r) * width, width, first,
+                )  # fmt: skip
+            r += height
+
+
+@kernel
+def begin_columns(
+    born, matrix, at, unit_stride, input_stride, units, inputs, shares, there
+):  # fmt: skip
+    """Begin a column for each of ``inputs``: its unit has moved by 1, so f' moves by W's column.
+
+    The columns stand behind the ``born`` first ones; the lanes that stay free are zero.
+    """
+    width = panel_width(there)
+    rows = units.size
+    end = born + inputs.size
+    for panel in range(born // width, panels_of(end, width)):
+        begin = max(born, panel * width)
+        lanes = min(end, (panel + 1) * width) - begin
+        for r in range(rows):
+            start = (panel * rows + r) * width + begin - panel * width
+            target = there[start : start + width - (begin - panel * width)]
+            line = at + units[r] * unit_stride
+            for lane in range(lanes):
+                j = begin - born + lane
+                target[lane] = shares[j] * matrix[line + inputs[j] * input_stride]
+            for lane in range(lanes, target.size):
+                target[lane] = 0.0
+
+
+@kernel
+def weigh_rows(panels, shares, values):
+    """Let of each unit's difference pass what its ReLU lets pass: values (panels, units, NR)."""
+    width = panel_width(values)
+    rows = shares.size
+    for r in range(rows):
+        if shares[r] != 1.0:
+            for panel in range(panels):
+                start = (panel * rows + r) * width
+                line = values[start : start + width]
+                for lane in range(width):
+                    line[lane] *= shares[r]
+
+
+@kernel
+def add_loss_differences(
+    panels, rows, slopes, slopes_at, slope_stride, differences, totals
+):  # fmt: skip
+    """totals[column] += sum over outputs of slope * difference, in the order of the outputs."""
+    width = panel_width(differences)
+    for panel in range(panels):
+        total = totals[panel * width : (panel + 1) * width]
+        for o in range(rows):
+            slope = slopes[slopes_at + o * slope_stride]
+            start = (panel * rows + o) * width
+            line = differences[start : start + width]
+            for lane in range(width):
+                total[lane] += slope * line[lane]
+
+
+@kernel
+def propagate_block(
+    control, sample, first, size, largest, network, pitch, width, activations, scratch,
+    sensitivities,
+):  # fmt: skip
+    """Carry the columns first..first + size of a sample up to the loss; write their s."""
+    layers, transposed, at_zero, parameters = network
+    starts, units, shares, strip, totals, here, there = scratch
+    lanes = panel_width(here)
+    hidden = find_active(layers, at_zero, width, pitch, sample, activations, starts, units, shares)
+    end = min(first + size, hidden)
+    top = layers.shape[0] - 1
+    lowest = 0
+    while starts[lowest + 1] <= first:
+        lowest += 1
+    born = 0
+    totals[:size] = 0.0
+    for k in range(lowest + 1, top + 1):
+        if stopped(control):
+            return
+        layer = layers[k]
+        at, row_length = layer[WEIGHTS], layer[OUTPUTS] if transposed else layer[INPUTS]
+        unit_stride, input_stride = (1, row_length) if transposed else (row_length, 1)
+        inputs = units[starts[k - 1] : starts[k]]
+        begin, until = max(first, starts[k - 1]), min(end, starts[k])
+        after = born + max(0, until - begin)
+        for r in range(starts[k], starts[k + 1], largest):
+            rows = units[r : min(r + largest, starts[k + 1])]
+            multiply_gathered(
+                control, panels_of(born, lanes), parameters, at, transposed, row_length, rows,
+                inputs, here, strip, there,
+            )  # fmt: skip
+            if after > born:
+                begin_columns(
+                    born, parameters, at, unit_stride, input_stride, rows, units[begin:until],
+                    shares[begin:until], there,
+                )  # fmt: skip
+            if k == top:
+                slopes_at = (layer[UNITS_OUT] - layers[0, UNITS_OUT]) * pitch + sample % width
+                slopes_at += (sample // width * layer[OUTPUTS] + r - starts[k]) * width
+                add_loss_differences(
+                    panels_of(after, lanes), rows.size, sensitivities, slopes_at, width, there,
+                    totals,
+                )  # fmt: skip
+            else:
+                weigh_rows(panels_of(after, lanes), shares[r : r + rows.size], there)
+        born = after
+        here, there = there, here
+    k = lowest
+    for column in range(first, end):
+        while starts[k + 1] <= column:
+            k += 1
+        at = (layers[k, UNITS_OUT] - layers[0, UNITS_OUT]) * pitch + sample % width
+        place = at + (sample // width * layers[k, OUTPUTS] + units[column]) * width
+        sensitivities[place] = totals[column - first]
+
+
+@kernel(entry=True)
+def exact(
+    control, blocks, size, largest, layers, transposed, at_zero, width, pitch, parameters,
+    activations, sensitivities,
+):  # fmt: skip
+    """Compute s[k] = dL / df[k] of all hidden layers by differences, as one of a team of threads.
+
+    Shapes, all float64 but the integers: blocks (B, 2): a sample and the first of its columns;
+    size, a multiple of NR: columns of a block; largest: the most active units of a hidden layer
+    in any sample; activations (units of all levels * pitch,) in panels of ``width`` samples, an
+    inactive unit -0.0, one with f exactly 0 +0.0; sensitivities likewise, without the inputs,
+    zero but for the slopes of the loss by the outputs.  About L^2 a^3 operations for each sample
+    with a active units in each of L hidden layers.
+    """
+    lanes = panel_width(activations)
+    units = 0
+    for k in range(layers.shape[0]):
+        units += layers[k, OUTPUTS]
+    scratch = (
+        np.empty(layers.shape[0] + 1, np.int64), np.empty(units, np.int64),
+        np.empty(units, np.float64), np.empty(MR * ROW_PITCH, np.float64),
+        np.empty(panels_of(size, lanes) * lanes, np.float64),
+        np.empty(largest * size, np.float64), np.empty(largest * size, np.float64),
+    )  # fmt: skip
+    network = (layers, transposed, at_zero, parameters)
+    ticket = draw_ticket(control)
+    while ticket < blocks.shape[0]:
+        if wait_until_done(control, 0):
+            propagate_block(
+                control, blocks[ticket, 0], blocks[ticket, 1], size, largest, network, pitch,
+                width, activations, scratch, sensitivities,
+            )  # fmt: skip
+        report_done(control)
+        ticket = draw_ticket(control)
+    wait_until_done(control, blocks.shape[0])
