@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastbp.errors import OptionError
 from fastbp.kernels.exact import exact
 from fastbp.kernels.layers import OUTPUTS, UNITS_OUT, WEIGHTS
-from fastbp.kernels.matmul import ROW_PITCH, product
+from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, product
 from fastbp.kernels.simd import MR, panel_width
 from fastbp.loss_slopes import loss_slopes
 from fastbp.network import Network
@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 LANES = int(panel_width(np.empty(0)))
+STRIPS = int(BLOCK_ROWS * (DEPTH + 1))
 # Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
 # gathering a strip of W costs 7 % of the 24 products in which it is used.
 PANELS = 24
@@ -162,7 +163,8 @@ def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
     largest = int(counts.max(initial=1))
 
     def needed(panels: int) -> int:
-        scratch = lists + int(MR * ROW_PITCH) + panels * LANES * (2 * largest + 1)
+        lines = LANES * (largest + MR + panels + 1)
+        scratch = lists + STRIPS + lines + panels * LANES * (2 * largest + 1)
         return max(8 * threads * scratch, _bytes_of_products(network.sizes, counts.shape[1]))
 
     if needed(1) > max_memory:

@@ -29,8 +29,8 @@ import numpy as np
 
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
-from .matmul import DEPTH, ROW_PITCH, panels_of, strip_rows
-from .simd import MR, VECTORS, multiply_rows, panel_width
+from .matmul import BLOCK_ROWS, DEPTH, ROW_PITCH, panels_of, strip_rows
+from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
 from .team import draw_ticket, report_done, stopped, wait_until_done
 
 
@@ -40,8 +40,9 @@ def find_active(
 ):  # fmt: skip
     """List the units of a sample that can change, layer by layer, and all outputs after them.
 
-    Shapes: those of layer k are units[starts[k]:starts[k + 1]]; shares, how much of a change of
-    f passes the ReLU.  Returns how many hidden ones there are.
+    Shapes: those of layer k are units[starts[k]:starts[k + 1]] (uint32: a signed index would be
+    tested for its sign each time); shares, how much of a change of f passes the ReLU.  Returns
+    how many hidden ones there are.
     """
     count = 0
     last = layers.shape[0] - 1
@@ -76,23 +77,30 @@ def gather_rows(rows, depth, matrix, at, row_length, units, inputs, strip):
 
 
 @kernel
-def gather_columns(rows, depth, matrix, at, row_length, units, inputs, strip):
-    """strip[p, r] = matrix[inputs[p], units[r]], MR of them in a line."""
+def gather_columns(rows, depth, matrix, at, row_length, units, inputs, strips):
+    """strips[strip, p, r] = matrix[inputs[p], units[strip MR + r]]: a strip of MR rows is packed.
+
+    Up to BLOCK_ROWS units at a time, since they share the lines that are read.  Strips are one
+    line of MR further apart than they are long, as in ``copy_columns``.
+    """
     for p in range(depth):
         start = at + inputs[p] * row_length
         line = matrix[start : start + row_length]
-        target = strip[p * MR : (p + 1) * MR]
-        if rows == MR:  # a count that the compiler knows: no loop
-            for r in range(MR):
-                target[r] = line[units[r]]
-        else:
-            for r in range(rows):
-                target[r] = line[units[r]]
+        for first in range(0, rows, MR):
+            begin = first * (depth + 1) + p * MR
+            target = strips[begin : begin + MR]
+            chosen = units[first : min(first + MR, rows)]
+            if chosen.size == MR:  # a count that the compiler knows: no loop
+                for r in range(MR):
+                    target[r] = line[chosen[r]]
+            else:
+                for r in range(chosen.size):
+                    target[r] = line[chosen[r]]
 
 
 @kernel
 def multiply_gathered(
-    control, panels, matrix, at, transposed, row_length, units, inputs, here, strip, there
+    control, panels, matrix, at, transposed, row_length, units, inputs, here, strips, there
 ):  # fmt: skip
     """there = W[units, inputs] here, for whole panels of columns.
 
@@ -103,23 +111,28 @@ def multiply_gathered(
     rows, depth = units.size, inputs.size
     for first in range(0, max(depth, 1), DEPTH):  # without inputs: zeros
         count = min(DEPTH, depth - first)
+        chosen = inputs[first : first + count]
         r = 0
         while r < rows and not stopped(control):
             height = strip_rows(rows - r)
-            chosen = inputs[first : first + count]
             if transposed:
-                gather_columns(
-                    height, count, matrix, at, row_length, units[r : r + height], chosen, strip
-                )
+                inside = r % BLOCK_ROWS
+                if inside == 0:
+                    last = min(rows, r + BLOCK_ROWS)
+                    gather_columns(
+                        last - r, count, matrix, at, row_length, units[r:last], chosen, strips
+                    )
+                strip = inside // MR * MR
+                strip_at = strip * (count + 1) + inside - strip
                 strip_row, strip_column = 1, MR
             else:
                 gather_rows(
-                    height, count, matrix, at, row_length, units[r : r + height], chosen, strip
+                    height, count, matrix, at, row_length, units[r : r + height], chosen, strips
                 )
-                strip_row, strip_column = ROW_PITCH, 1
+                strip_at, strip_row, strip_column = 0, ROW_PITCH, 1
             for panel in range(panels):
                 multiply_rows(
-                    height, VECTORS, count, strip, 0, strip_row, strip_column,
+                    height, VECTORS, count, strips, strip_at, strip_row, strip_column,
                     here, (panel * depth + first) * width, width,
                     there, (panel * rows + r) * width, width, first,
                 )  # fmt: skip
@@ -127,28 +140,72 @@ def multiply_gathered(
 
 
 @kernel
+def begin_by_rows(before, matrix, at, row_length, units, inputs, shares, lines, there):
+    """Begin columns where W lies by units; ``before`` lanes of the first panel are taken."""
+    width = panel_width(there)
+    rows, count = units.size, inputs.size
+    panels = panels_of(before + count, width)
+    lines[: panels * width] = 0.0
+    new = lines[before : before + count]
+    for r in range(rows):
+        start = at + units[r] * row_length
+        row = matrix[start : start + row_length]
+        for j in range(count):
+            new[j] = shares[j] * row[inputs[j]]
+        first = r * width
+        if before == 0:
+            copy_run(width, lines, 0, there, first)
+        else:
+            for lane in range(before, width):
+                there[first + lane] = lines[lane]
+        for panel in range(1, panels):
+            copy_run(width, lines, panel * width, there, first + panel * rows * width)
+
+
+@kernel
+def begin_by_columns(before, matrix, at, row_length, units, inputs, shares, lines, there):
+    """Begin columns where W lies by inputs: gather a panel of them, then transpose it."""
+    width = panel_width(there)
+    rows, count = units.size, inputs.size
+    pitch = rows + MR  # not a power of two, which would put all lines in one set of the cache
+    for panel in range(panels_of(before + count, width)):
+        begin = before if panel == 0 else 0
+        end = min(width, before + count - panel * width)
+        for lane in range(begin, width):
+            line = lines[lane * pitch : lane * pitch + rows]
+            if lane < end:
+                j = panel * width + lane - before
+                start = at + inputs[j] * row_length
+                row = matrix[start : start + row_length]
+                for r in range(rows):
+                    line[r] = shares[j] * row[units[r]]
+            else:
+                line[:] = 0.0
+        target = there[panel * rows * width : (panel + 1) * rows * width]
+        if begin == 0:
+            for r in range(rows):
+                for lane in range(width):
+                    target[r * width + lane] = lines[lane * pitch + r]
+        else:
+            for r in range(rows):
+                for lane in range(begin, width):
+                    target[r * width + lane] = lines[lane * pitch + r]
+
+
+@kernel
 def begin_columns(
-    born, matrix, at, unit_stride, input_stride, units, inputs, shares, there
+    born, matrix, at, transposed, row_length, units, inputs, shares, lines, there
 ):  # fmt: skip
     """Begin a column for each of ``inputs``: its unit has moved by 1, so f' moves by W's column.
 
     The columns stand behind the ``born`` first ones; the lanes that stay free are zero.
     """
     width = panel_width(there)
-    rows = units.size
-    end = born + inputs.size
-    for panel in range(born // width, panels_of(end, width)):
-        begin = max(born, panel * width)
-        lanes = min(end, (panel + 1) * width) - begin
-        for r in range(rows):
-            start = (panel * rows + r) * width + begin - panel * width
-            target = there[start : start + width - (begin - panel * width)]
-            line = at + units[r] * unit_stride
-            for lane in range(lanes):
-                j = begin - born + lane
-                target[lane] = shares[j] * matrix[line + inputs[j] * input_stride]
-            for lane in range(lanes, target.size):
-                target[lane] = 0.0
+    new = there[born // width * units.size * width :]
+    if transposed:
+        begin_by_columns(born % width, matrix, at, row_length, units, inputs, shares, lines, new)
+    else:
+        begin_by_rows(born % width, matrix, at, row_length, units, inputs, shares, lines, new)
 
 
 @kernel
@@ -188,7 +245,7 @@ def propagate_block(
 ):  # fmt: skip
     """Carry the columns first..first + size of a sample up to the loss; write their s."""
     layers, transposed, at_zero, parameters = network
-    starts, units, shares, strip, totals, here, there = scratch
+    starts, units, shares, strips, lines, totals, here, there = scratch
     lanes = panel_width(here)
     hidden = find_active(layers, at_zero, width, pitch, sample, activations, starts, units, shares)
     end = min(first + size, hidden)
@@ -203,7 +260,6 @@ def propagate_block(
             return
         layer = layers[k]
         at, row_length = layer[WEIGHTS], layer[OUTPUTS] if transposed else layer[INPUTS]
-        unit_stride, input_stride = (1, row_length) if transposed else (row_length, 1)
         inputs = units[starts[k - 1] : starts[k]]
         begin, until = max(first, starts[k - 1]), min(end, starts[k])
         after = born + max(0, until - begin)
@@ -211,12 +267,12 @@ def propagate_block(
             rows = units[r : min(r + largest, starts[k + 1])]
             multiply_gathered(
                 control, panels_of(born, lanes), parameters, at, transposed, row_length, rows,
-                inputs, here, strip, there,
+                inputs, here, strips, there,
             )  # fmt: skip
             if after > born:
                 begin_columns(
-                    born, parameters, at, unit_stride, input_stride, rows, units[begin:until],
-                    shares[begin:until], there,
+                    born, parameters, at, transposed, row_length, rows, units[begin:until],
+                    shares[begin:until], lines, there,
                 )  # fmt: skip
             if k == top:
                 slopes_at = (layer[UNITS_OUT] - layers[0, UNITS_OUT]) * pitch + sample % width
@@ -257,9 +313,10 @@ def exact(
     for k in range(layers.shape[0]):
         units += layers[k, OUTPUTS]
     scratch = (
-        np.empty(layers.shape[0] + 1, np.int64), np.empty(units, np.int64),
-        np.empty(units, np.float64), np.empty(MR * ROW_PITCH, np.float64),
-        np.empty(panels_of(size, lanes) * lanes, np.float64),
+        np.empty(layers.shape[0] + 1, np.int64), np.empty(units, np.uint32),
+        np.empty(units, np.float64), np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
+        np.empty(max(size + lanes, lanes * (largest + MR)), np.float64),
+        np.empty(size, np.float64),
         np.empty(largest * size, np.float64), np.empty(largest * size, np.float64),
     )  # fmt: skip
     network = (layers, transposed, at_zero, parameters)
