@@ -163,7 +163,7 @@ def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
     largest = int(counts.max(initial=1))
 
     def needed(panels: int) -> int:
-        lines = LANES * (largest + MR + panels + 1)
+        lines = LANES * (largest + int(MR) + panels + 1)
         scratch = lists + STRIPS + lines + panels * LANES * (2 * largest + 1)
         return max(8 * threads * scratch, _bytes_of_products(network.sizes, counts.shape[1]))
 
