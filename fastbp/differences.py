@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
-from fastbp.exact import exact_sensitivities, gradient_of, simple_error_bar
+from fastbp.exact import exact_sensitivities, gradient_of
+from fastbp.exact_quality import ExactQuality, measure_noise
 from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, ROW_PITCH
 from fastbp.kernels.replay import SAMPLE_BLOCK, replay
@@ -19,7 +21,7 @@ from fastbp.kernels.simd import MR, panel_width
 from fastbp.network import Network, custom_value
 from fastbp.progress import progress_bar
 from fastbp.threads import get_num_threads, run_team
-from fastbp.unperturbed import Unperturbed, evaluate
+from fastbp.unperturbed import Unperturbed, evaluate, float64_copy
 from fastbp.validate import FloatArray, require_choice, require_number
 
 METHODS = ("exact", "replay")
@@ -33,6 +35,19 @@ NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturb
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 
+class Quality(Protocol):
+    """What is known of numerical derivatives, expanded to all entries when it is asked for."""
+
+    def error_bar(self) -> npt.NDArray[np.float64]:
+        """Estimated error by rounding, shape (parameters,)."""
+
+    def kinks(self) -> npt.NDArray[np.bool_] | None:
+        """Which entries are on a kink, or None."""
+
+    def sides(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+        """Slopes to the left and to the right, or None where there is no kink."""
+
+
 class Differences(Gradients):
     """Numerical derivatives by every parameter, with what is known of their quality.
 
@@ -40,37 +55,65 @@ class Differences(Gradients):
     ----------
     flat, weights, biases
         The quotients, float64, in the parameters' shapes; ``inputs`` is None.
-    kinks : Gradients of bool, or None
-        Entries along whose step some ReLU changes its mask; None where there are none.
     error_bar : Gradients of float64
-        Estimated absolute error of each quotient by rounding, computed when it is asked for.
-    left, right : None
-        Slopes to both sides of a kink: not measured by this method.
+        Estimated absolute error of each quotient by rounding, with a margin.
+    kinks : Gradients of bool, or None
+        Replay: entries along whose step some ReLU changes its mask.  Exact: entries that another
+        derivative of the ReLU at 0 would move by more than their error bar, where a
+        pre-activation is 0 or within its own rounding of it.  None where there are none.
+    left, right : Gradients of float64, or None
+        Exact: the slopes for a step down and up from a kink, ``flat`` elsewhere; None where there
+        are no kinks, and for replay.
+
+    Notes
+    -----
+    All but ``flat`` are computed anew each time they are asked for.
     """
 
-    left: None = None
-    right: None = None
-
-    def __init__(
-        self,
-        shapes: Shapes,
-        flat: npt.NDArray[np.float64],
-        kinks: npt.NDArray[np.bool_],
-        bars: Callable[[], npt.NDArray[np.float64]],
-    ) -> None:
+    def __init__(self, shapes: Shapes, flat: npt.NDArray[np.float64], quality: Quality) -> None:
         super().__init__(shapes, flat)
-        self._kinks = kinks
-        self._bars = bars
-
-    @property
-    def kinks(self) -> Gradients | None:
-        """Where a mask differs along the step, or None."""
-        return Gradients(self.shapes, self._kinks) if self._kinks.any() else None
+        self._quality = quality
 
     @property
     def error_bar(self) -> Gradients:
         """The estimated error by rounding of every entry."""
-        return Gradients(self.shapes, self._bars())
+        return Gradients(self.shapes, self._quality.error_bar())
+
+    @property
+    def kinks(self) -> Gradients | None:
+        """The entries on a kink, or None."""
+        kinks = self._quality.kinks()
+        return None if kinks is None else Gradients(self.shapes, kinks)
+
+    @property
+    def left(self) -> Gradients | None:
+        """The slopes for steps down, or None."""
+        sides = self._quality.sides()
+        return None if sides is None else Gradients(self.shapes, sides[0])
+
+    @property
+    def right(self) -> Gradients | None:
+        """The slopes for steps up, or None."""
+        sides = self._quality.sides()
+        return None if sides is None else Gradients(self.shapes, sides[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ReplayQuality:
+    """One number for the rounding of every quotient, and the kinks along the steps."""
+
+    entries: int
+    noise: Callable[[], float]
+    crossed: npt.NDArray[np.bool_]
+
+    def error_bar(self) -> npt.NDArray[np.float64]:
+        return np.full(self.entries, self.noise())
+
+    def kinks(self) -> npt.NDArray[np.bool_] | None:
+        return self.crossed if self.crossed.any() else None
+
+    def sides(self) -> None:
+        return None
 
 
 def _check_step(delta: object, scheme: object) -> tuple[float, str]:
@@ -419,10 +462,8 @@ def finite_differences(
         base, None, scheme=known, delta=step, max_memory=memory, progress=progress
     )
 
-    def bars() -> npt.NDArray[np.float64]:
-        return np.full(flat.size, base.quotient_noise(known, step, largest))
-
-    return Differences(network.shapes, flat, kinks, bars)
+    noise = partial(base.quotient_noise, known, step, largest)
+    return Differences(network.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
 
 
 def _exact_differences(
@@ -437,11 +478,16 @@ def _exact_differences(
     for name, value in (("scheme", scheme), ("delta", delta)):
         if value is not None:
             raise OptionError(f'{name} must be None with method="exact", not {value!r}.')
-    checked = network.check_arguments(x, y)
-    sensitivities = exact_sensitivities(network, *checked, max_memory=max_memory, progress=progress)
+    x, y = network.check_arguments(x, y)
+    net = network if network.dtype == np.float64 else float64_copy(network)
+    inputs = x.astype(np.float64, copy=False)
+    targets = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+    sensitivities = exact_sensitivities(
+        net, inputs, targets, max_memory=max_memory, progress=progress
+    )
     flat = gradient_of(sensitivities)
-    kinks = np.zeros(flat.size, np.bool_)
-    return Differences(network.shapes, flat, kinks, partial(simple_error_bar, sensitivities))
+    noise = measure_noise(net, inputs, targets)
+    return Differences(network.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))
 
 
 def check_memory(max_memory: object) -> int:

@@ -20,8 +20,7 @@ from fastbp.passes import Passes
 from fastbp.progress import progress_bar
 from fastbp.schedule import FORWARD, LOSS
 from fastbp.threads import get_num_threads, run_team
-from fastbp.unperturbed import float64_copy
-from fastbp.validate import FloatArray, flat_view, require_finite
+from fastbp.validate import flat_view, require_finite
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -46,44 +45,91 @@ class Sensitivities:
     network : Network
         In float64.
     x : float64, shape (n_in, batch)
-    work : Passes
-        After its forward pass; ``work.activations`` holds all levels in panels.
+    batch, width, pitch : int
+        Samples, lanes of a panel, lanes of all panels.
+    activations : float64
+        All levels in panels [panel, unit, lane]; an inactive unit is -0.0, one with f exactly 0
+        is +0.0.
     flat : float64
-        s[k] = dL/df[k] in panels [panel, unit, lane] like ``work.activations``, without the
-        inputs: layer k begins at (UNITS_OUT[k] - UNITS_OUT[0]) * pitch.  The lanes that no sample
-        fills are 0.
+        s[k] = dL/df[k] likewise, without the inputs: layer k begins at
+        (UNITS_OUT[k] - UNITS_OUT[0]) * pitch.  The lanes that no sample fills are 0.
     """
 
     network: Network
     x: Floats
-    work: Passes
+    batch: int
+    width: int
+    pitch: int
+    activations: Floats
     flat: Floats
 
     def of_layer(self, k: int) -> Floats:
         """Copy s[k] out of its panels: (units, batch)."""
-        return _by_unit(self.flat, self.network, k, self.work, self.network.sizes[0])
+        return self._by_unit(self.flat, k, self.network.sizes[0])
 
     def into_layer(self, k: int) -> Floats:
         """Copy h[k], what feeds layer k, out of its panels: (units, batch)."""
-        if k == 0:
-            return self.x
-        return _by_unit(self.work.activations, self.network, k - 1, self.work, 0)
+        return self.x if k == 0 else self._by_unit(self.activations, k - 1, 0)
+
+    def _by_unit(self, panels: Floats, k: int, left_out: int) -> Floats:
+        """Copy layer k out of its panels, where so many units before are left out."""
+        first, units = int(self.network.layers[k, UNITS_OUT]) - left_out, self.network.sizes[k + 1]
+        part = panels[first * self.pitch : (first + units) * self.pitch]
+        result = np.empty((units, self.batch))
+        for panel, values in enumerate(part.reshape(-1, units, self.width)):
+            start = panel * self.width
+            result[:, start : start + self.width] = values[:, : self.batch - start]
+        return result
+
+    def at_kinks(
+        self,
+        samples: Integers,
+        doubts: list[npt.NDArray[np.bool_]],
+        up: float,
+        down: float,
+        max_memory: int,
+    ) -> list[Floats]:
+        """Take one side where masks are in doubt, for some samples.
+
+        Parameters
+        ----------
+        samples : int64, shape (A,)
+        doubts : list of bool, shape (units, A), for each hidden layer
+        up, down : float
+            The weights of steps up and down, as in ``kernels/exact.py``.
+        max_memory : int
+
+        Returns
+        -------
+        list of float64, shape (units, A)
+            s of each layer.
+        """
+        net, last = self.network, len(self.network.layers) - 1
+        levels = [self.x[:, samples]]
+        for k, doubt in enumerate(doubts):
+            levels.append(np.where(doubt, 0.0, self.into_layer(k + 1)[:, samples]))
+        slopes = self.of_layer(last)[:, samples]
+        levels.append(slopes)
+        width = min(self.width, max(1, samples.size))
+        pitch = -(-samples.size // width) * width
+        activations = np.concatenate([_in_panels(level, width, pitch) for level in levels])
+        flat = np.zeros(activations.size - net.sizes[0] * pitch)
+        flat[flat.size - slopes.shape[0] * pitch :] = _in_panels(slopes, width, pitch)
+        side = Sensitivities(net, levels[0], samples.size, width, pitch, activations, flat)
+        _propagate(side, (up, down), max_memory, False)
+        return [side.of_layer(k) for k in range(last + 1)]
 
 
-def _by_unit(panels: Floats, network: Network, k: int, work: Passes, left_out: int) -> Floats:
-    """Copy layer k out of its panels, where so many units before are left out."""
-    first, units = int(network.layers[k, UNITS_OUT]) - left_out, network.sizes[k + 1]
-    part = panels[first * work.pitch : (first + units) * work.pitch]
-    result = np.empty((units, work.batch))
-    for panel, values in enumerate(part.reshape(-1, units, work.width)):
-        start = panel * work.width
-        result[:, start : start + work.width] = values[:, : work.batch - start]
-    return result
+def _in_panels(by_unit: Floats, width: int, pitch: int) -> Floats:
+    """Lay (units, batch) out in panels, the lanes that no sample fills 0."""
+    padded = np.zeros((by_unit.shape[0], pitch))
+    padded[:, : by_unit.shape[1]] = by_unit
+    return padded.reshape(by_unit.shape[0], -1, width).transpose(1, 0, 2).reshape(-1)
 
 
 def exact_sensitivities(
-    network: Network,
-    x: FloatArray,
+    net: Network,
+    x: Floats,
     y: npt.NDArray[Any],
     *,
     max_memory: int,
@@ -93,10 +139,10 @@ def exact_sensitivities(
 
     Parameters
     ----------
-    network : Network
-        A float32 one is converted exactly.
+    net : Network
+        In float64.
     x, y : ndarray
-        Checked inputs and targets.
+        Checked inputs and targets, floats in float64.
     max_memory : int
         Bytes of scratch for all threads; they change no bit of the result.
     progress : bool or None
@@ -108,44 +154,35 @@ def exact_sensitivities(
     OptionError
         If ``max_memory`` is too small for one panel of columns in each thread.
     """
-    net = network if network.dtype == np.float64 else float64_copy(network)
-    inputs: Floats = x.astype(np.float64, copy=False)
-    y = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
     work = Passes(net, net.batch_of(x))
     if net.objective.custom is None:
-        work.run(FORWARD | LOSS, inputs, y)
+        work.run(FORWARD | LOSS, x, y)
     else:
         require_finite(y, "y")
-        work.forward(inputs)
+        work.forward(x)
     output: Floats = work.output().astype(np.float64, copy=False)
     slopes = loss_slopes(net.objective, output, y, work.features_axis)
     flat = np.zeros(work.activations.size - net.sizes[0] * work.pitch)
-    _store_slopes(flat, slopes * work.factor, work)
-    result = Sensitivities(net, inputs if work.features_axis == 0 else inputs.T, work, flat)
-    _propagate(result, max_memory, progress)
+    slopes_in_panels = _in_panels(slopes * work.factor, work.width, work.pitch)
+    flat[flat.size - slopes_in_panels.size :] = slopes_in_panels
+    by_unit = x if work.features_axis == 0 else x.T
+    result = Sensitivities(net, by_unit, work.batch, work.width, work.pitch, work.activations, flat)
+    _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress)
     return result
 
 
-def _store_slopes(flat: Floats, slopes: Floats, work: Passes) -> None:
-    """Put s[K] where it belongs, in panels."""
-    units = slopes.shape[0]
-    padded = np.zeros((units, work.pitch))
-    padded[:, : work.batch] = slopes
-    panels = padded.reshape(units, -1, work.width).transpose(1, 0, 2)
-    flat[flat.size - padded.size :] = panels.reshape(-1)
-
-
-def _count_active(network: Network, work: Passes) -> Integers:
+def _count_active(levels: Sensitivities, zeros_change: bool) -> Integers:
     """Count the units that can change: shape (hidden layers, batch)."""
-    counts = np.empty((len(network.layers) - 1, work.batch), np.int64)
-    for k in range(len(network.layers) - 1):
-        first, units = int(network.layers[k, UNITS_OUT]), int(network.layers[k, OUTPUTS])
-        part = work.activations[first * work.pitch : (first + units) * work.pitch]
-        panels = part.reshape(-1, units, work.width)
+    layers = levels.network.layers
+    counts = np.empty((len(layers) - 1, levels.batch), np.int64)
+    for k in range(len(layers) - 1):
+        first, units = int(layers[k, UNITS_OUT]), int(layers[k, OUTPUTS])
+        part = levels.activations[first * levels.pitch : (first + units) * levels.pitch]
+        panels = part.reshape(-1, units, levels.width)
         able = ~(panels <= 0.0)
-        if network.relu_at_zero > 0.0:
+        if zeros_change:
             able |= (panels == 0.0) & ~np.signbit(panels)
-        counts[k] = np.count_nonzero(able, axis=1).reshape(-1)[: work.batch]
+        counts[k] = np.count_nonzero(able, axis=1).reshape(-1)[: levels.batch]
     return counts
 
 
@@ -207,10 +244,12 @@ def _plan_blocks(counts: Integers, outputs: int, size: int) -> tuple[Integers, F
     return np.ascontiguousarray(blocks), operations[order], columns[order]
 
 
-def _propagate(result: Sensitivities, max_memory: int, progress: bool | None) -> None:
+def _propagate(
+    levels: Sensitivities, at_zero: tuple[float, float], max_memory: int, progress: bool | None
+) -> None:
     """Fill in s of the hidden layers, a few calls of the kernel after each other."""
-    net, work = result.network, result.work
-    counts = _count_active(net, work)
+    net = levels.network
+    counts = _count_active(levels, any(at_zero))
     size = _block_size(net, counts, max_memory)
     blocks, operations, columns = _plan_blocks(counts, net.sizes[-1], size)
     if progress is None and operations.sum() <= OPERATIONS_PER_CALL:
@@ -219,8 +258,8 @@ def _propagate(result: Sensitivities, max_memory: int, progress: bool | None) ->
         for first, last in pairwise(_cuts(operations)):
             arguments = (
                 blocks[first:last], size, int(counts.max(initial=1)), net.layers,
-                net.layout == "keras", net.relu_at_zero, work.width, work.pitch,
-                net.kernel_parameters, work.activations, result.flat,
+                net.layout == "keras", np.array(at_zero), levels.width, levels.pitch,
+                net.kernel_parameters, levels.activations, levels.flat,
             )  # fmt: skip
             run_team(exact, arguments, float(operations[first:last].sum()))
             advance(int(columns[first:last].sum()))
@@ -251,28 +290,12 @@ def gradient_of(sensitivities: Sensitivities) -> Floats:
             biases[k].reshape(-1)[:] = s.sum(axis=1)
         h = sensitivities.into_layer(k)
         left, right = (h, s) if net.layout == "keras" else (s, h)
-        _outer_product(left, right, weights.reshape(-1))
+        outer_product(left, right, weights.reshape(-1))
         _add_decay(net, int(net.layers[k, WEIGHTS]), weights.reshape(-1))
     return flat
 
 
-def simple_error_bar(sensitivities: Sensitivities) -> Floats:
-    """PROVISIONAL, until the bars by noise columns are there: a multiple of |s| |h|^T."""
-    net = sensitivities.network
-    flat = np.empty(net.parameters.size)
-    biases = net.shapes.bias_views(flat)
-    margin = 64.0 * float(np.finfo(np.float64).eps) * np.sqrt(max(net.sizes)) * len(net.layers)
-    for k, weights in enumerate(net.shapes.weight_views(flat)):
-        s = margin * np.abs(sensitivities.of_layer(k))
-        h = np.abs(sensitivities.into_layer(k))
-        if biases is not None:
-            biases[k].reshape(-1)[:] = s.sum(axis=1)
-        left, right = (h, s) if net.layout == "keras" else (s, h)
-        _outer_product(left, right, weights.reshape(-1))
-    return flat
-
-
-def _outer_product(left: Floats, right: Floats, result: Floats) -> None:
+def outer_product(left: Floats, right: Floats, result: Floats) -> None:
     """Compute left right^T, a sum over samples, into a flat array."""
     m, batch = left.shape
     n = right.shape[0]

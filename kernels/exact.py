@@ -12,8 +12,10 @@ products with the rows and columns of W whose units are active, about a quarter 
 2^-q multiplies every number here by 2^-q exactly, so it is divided out from the start: what is
 carried are the quotients, beginning with 1.
 
-Where f is exactly 0 the two sides differ: dh = df for a step upwards, 0 for one downwards.  The
-network's convention weighs them: dh = at_zero df.  With at_zero = 0 such a unit cannot change.
+Where f is exactly 0 the two sides differ: dh = max(df, 0).  ``at_zero`` has a weight for each
+direction in which f goes when the unit below moves up: dh = up max(df, 0) + down min(df, 0).
+(1, 0) gives the slopes for steps upwards, (0, 1) those for steps downwards, and a network's own
+convention c is (c, c).  With (0, 0) such a unit cannot change.
 
 No line is shared with the backward pass: nothing runs from the outputs down.  The columns of a
 sample (all its active units, from the lowest layer up) are cut into blocks.  A block begins at
@@ -36,31 +38,30 @@ from .team import draw_ticket, report_done, stopped, wait_until_done
 
 @kernel
 def find_active(
-    layers, at_zero, width, pitch, sample, activations, starts, units, shares
+    layers, up, down, width, pitch, sample, activations, starts, units, shares, at_kink
 ):  # fmt: skip
     """List the units of a sample that can change, layer by layer, and all outputs after them.
 
     Shapes: those of layer k are units[starts[k]:starts[k + 1]] (uint32: a signed index would be
-    tested for its sign each time); shares, how much of a change of f passes the ReLU.  Returns
-    how many hidden ones there are.
+    tested for its sign each time); shares, how much of a change of f by 1 passes the ReLU;
+    at_kink, whether f is exactly 0.  Returns how many hidden ones there are.
     """
     count = 0
     last = layers.shape[0] - 1
+    zeros_change = up != 0 or down != 0
     for k in range(last):
         starts[k] = count
         outputs = layers[k, OUTPUTS]
         at = layers[k, UNITS_OUT] * pitch + sample // width * outputs * width + sample % width
         for i in range(outputs):
             h = activations[at + i * width]
-            if not h <= 0:  # NaN can change too
-                units[count], shares[count] = i, 1.0
-                count += 1
-            elif at_zero > 0 and h == 0 and math.copysign(1.0, h) > 0:  # f is exactly 0
-                units[count], shares[count] = i, at_zero
+            kink = zeros_change and h == 0 and math.copysign(1.0, h) > 0
+            if kink or not h <= 0:  # NaN can change too
+                units[count], shares[count], at_kink[count] = i, up if kink else 1.0, kink
                 count += 1
     starts[last] = count
     for o in range(layers[last, OUTPUTS]):
-        units[count + o], shares[count + o] = o, 1.0
+        units[count + o], shares[count + o], at_kink[count + o] = o, 1.0, False
     starts[last + 1] = count + layers[last, OUTPUTS]
     return count
 
@@ -209,17 +210,17 @@ def begin_columns(
 
 
 @kernel
-def weigh_rows(panels, shares, values):
-    """Let of each unit's difference pass what its ReLU lets pass: values (panels, units, NR)."""
+def weigh_rows(panels, up, down, at_kink, values):
+    """Let pass what the ReLU lets pass where f is exactly 0: values (panels, units, NR)."""
     width = panel_width(values)
-    rows = shares.size
+    rows = at_kink.size
     for r in range(rows):
-        if shares[r] != 1.0:
+        if at_kink[r]:
             for panel in range(panels):
                 start = (panel * rows + r) * width
                 line = values[start : start + width]
                 for lane in range(width):
-                    line[lane] *= shares[r]
+                    line[lane] *= down if line[lane] < 0 else up
 
 
 @kernel
@@ -244,10 +245,12 @@ def propagate_block(
     sensitivities,
 ):  # fmt: skip
     """Carry the columns first..first + size of a sample up to the loss; write their s."""
-    layers, transposed, at_zero, parameters = network
-    starts, units, shares, strips, lines, totals, here, there = scratch
+    layers, transposed, up, down, parameters = network
+    starts, units, shares, at_kink, strips, lines, totals, here, there = scratch
     lanes = panel_width(here)
-    hidden = find_active(layers, at_zero, width, pitch, sample, activations, starts, units, shares)
+    hidden = find_active(
+        layers, up, down, width, pitch, sample, activations, starts, units, shares, at_kink
+    )  # fmt: skip
     end = min(first + size, hidden)
     top = layers.shape[0] - 1
     lowest = 0
@@ -282,7 +285,7 @@ def propagate_block(
                     totals,
                 )  # fmt: skip
             else:
-                weigh_rows(panels_of(after, lanes), shares[r : r + rows.size], there)
+                weigh_rows(panels_of(after, lanes), up, down, at_kink[r : r + rows.size], there)
         born = after
         here, there = there, here
     k = lowest
@@ -304,7 +307,8 @@ def exact(
     Shapes, all float64 but the integers: blocks (B, 2): a sample and the first of its columns;
     size, a multiple of NR: columns of a block; largest: the most active units of a hidden layer
     in any sample; activations (units of all levels * pitch,) in panels of ``width`` samples, an
-    inactive unit -0.0, one with f exactly 0 +0.0; sensitivities likewise, without the inputs,
+    inactive unit -0.0, one with f exactly 0 +0.0; at_zero (2,): the weights of up and down
+    there; sensitivities likewise, without the inputs,
     zero but for the slopes of the loss by the outputs.  About L^2 a^3 operations for each sample
     with a active units in each of L hidden layers.
     """
@@ -314,12 +318,13 @@ def exact(
         units += layers[k, OUTPUTS]
     scratch = (
         np.empty(layers.shape[0] + 1, np.int64), np.empty(units, np.uint32),
-        np.empty(units, np.float64), np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
+        np.empty(units, np.float64), np.empty(units, np.bool_),
+        np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
         np.empty(max(size + lanes, lanes * (largest + MR)), np.float64),
         np.empty(size, np.float64),
         np.empty(largest * size, np.float64), np.empty(largest * size, np.float64),
     )  # fmt: skip
-    network = (layers, transposed, at_zero, parameters)
+    network = (layers, transposed, at_zero[0], at_zero[1], parameters)
     ticket = draw_ticket(control)
     while ticket < blocks.shape[0]:
         if wait_until_done(control, 0):
