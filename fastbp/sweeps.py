@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.errors import OptionError
 from fastbp.kernels import sweeps as kernels
 from fastbp.kernels.layers import INPUTS, OUTPUTS, UNITS_OUT
 from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
@@ -53,6 +54,8 @@ class Sweeps:
         Tangents that prove the sensitivities; 0: none, and no pairs of networks.
     seed : int
         Of every random number.
+    max_memory : int
+        Bytes for what rides along, beside h and s.
 
     Attributes
     ----------
@@ -73,6 +76,7 @@ class Sweeps:
         roundoff: float,
         directions: int,
         seed: int,
+        max_memory: int,
     ) -> None:
         self.network, self.x, self.y = network, x, y
         self.directions, self.roundoff, self.seed = directions, roundoff, seed
@@ -84,6 +88,7 @@ class Sweeps:
         self.count = len(self.layers)
         self.factor = network.objective.factor(self.batch, network.sizes[-1])
         self._generator = np.random.default_rng(seed)
+        self._check_memory(max_memory)
         self._allocate()
         self._choose_pairs()
         self.keys = np.random.SeedSequence(seed).generate_state(
@@ -91,6 +96,17 @@ class Sweeps:
         )
         largest = max(i * o for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True))
         self.by_panels = self.panels >= 2 * PANELS_TOGETHER and largest <= SMALL_LAYER
+
+    def _check_memory(self, max_memory: int) -> None:
+        """Refuse memory that does not hold two levels of everything that rides along."""
+        largest, units = max(self.network.sizes), sum(self.network.sizes)
+        columns = 4 + 2 * self.directions + 2
+        panel = -(-largest // self.width) * self.width * self.batch
+        needed = 8 * (columns * largest * self.pitch + panel) + units * (self.pitch + 32)
+        if needed > max_memory:
+            raise OptionError(
+                f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
+            )
 
     def _allocate(self) -> None:
         sizes, pitch, count = self.network.sizes, self.pitch, self.count

@@ -98,6 +98,7 @@ class Tiles:
         self.sweeps, self.hull, self.tolerance = sweeps, hull, tolerance
         self.roundoff = roundoff
         self._net = sweeps.network
+        self._keras = self._net.layout == "keras"
         units, first = sum(self._net.sizes), self._net.sizes[0]
         with np.errstate(over="ignore"):
             self.bars = Bars(
@@ -161,22 +162,29 @@ class Tiles:
         for start in range(0, rows, step):
             yield slice(start, min(rows, start + step))
 
-    def bar_rows(self, k: int, rows: slice) -> NDArray[np.float64]:
-        """Error bars of some rows of a weight array."""
-        sizes, keras = self._net.sizes, self._net.layout == "keras"
-        units = slice(sum(sizes[1 : k + 1]), sum(sizes[1 : k + 2]))
-        inputs = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
-        s_sizes, s_noise = self.bars.s_sizes[units], self.bars.s_noise[units]
-        h_sizes, h_noise = self.bars.h_sizes[inputs], self.bars.h_noise[inputs]
-        if keras:
-            bars = np.outer(h_sizes[rows], s_noise + s_sizes) + np.outer(h_noise[rows], s_sizes)
-        else:
-            bars = np.outer((s_noise + s_sizes)[rows], h_sizes) + np.outer(s_sizes[rows], h_noise)
+    def bar_entries(
+        self, k: int, units: slice | NDArray[np.int64], inputs: slice | NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Error bars of some entries of layer k, units by inputs."""
+        sizes = self._net.sizes
+        outputs = slice(sum(sizes[1 : k + 1]), sum(sizes[1 : k + 2]))
+        level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
+        s_sizes, s_noise = self.bars.s_sizes[outputs][units], self.bars.s_noise[outputs][units]
+        h_sizes, h_noise = self.bars.h_sizes[level][inputs], self.bars.h_noise[level][inputs]
+        bars = np.outer(s_noise + s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
         bars *= MARGIN * self.roundoff
         decay = self._net.objective.weight_decay
         if decay:
-            bars += DECAY_ROUNDINGS * self.roundoff * decay * np.abs(self._net.weights[k][rows])
+            weight = self._net.weights[k].T if self._keras else self._net.weights[k]
+            bars += DECAY_ROUNDINGS * self.roundoff * decay * np.abs(weight[units][:, inputs])
         return bars
+
+    def bar_rows(self, k: int, rows: slice) -> NDArray[np.float64]:
+        """Error bars of some rows of a weight array as it lies in memory."""
+        everything = slice(None)
+        if self._keras:
+            return np.ascontiguousarray(self.bar_entries(k, everything, rows).T)
+        return self.bar_entries(k, rows, everything)
 
     def bias_bars(self) -> NDArray[np.float64]:
         """Error bars of all biases, layer after layer."""
@@ -226,7 +234,7 @@ class Tiles:
         for k in layers:
             s, h = self.hull.radii[k], np.abs(self.sweeps.level(self.sweeps.h, k))
             h = h[:, self.hull.samples]
-            rows, columns = (h, s) if self._net.layout == "keras" else (s, h)
+            rows, columns = (h, s) if self._keras else (s, h)
             padded = np.zeros((_blocks(len(columns), width) * width, affected))
             padded[: len(columns)] = columns
             lefts.append(rows.reshape(-1))
@@ -253,7 +261,7 @@ class Tiles:
         radius = self._radius_operands(layers, table)
         arguments = (
             np.array(schedule, np.int64),
-            (net.layout == "keras", sweeps.batch, sweeps.pitch, net.sizes[0],
+            (self._keras, sweeps.batch, sweeps.pitch, net.sizes[0],
              float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row),
             sweeps.layers, table,
             (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay),
@@ -294,9 +302,11 @@ class _Comparison:
             end += self.counts[k]
             map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
         self.kept = max(1, SAMPLED_PAIRS // end)
+        findings = np.zeros((end, kernels.FINDINGS))
+        findings[:, kernels.WORST_RATIO] = -1.0  # of no entry yet
         tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
         self.collected = (
-            np.zeros((end, kernels.FINDINGS)),
+            findings,
             np.zeros(map_end),
             np.zeros((end * self.kept, kernels.SAMPLE_COLUMNS)),
             tile_scales,

@@ -206,7 +206,7 @@ def compare_row(
         largest = max(largest, allowed if judged else 0.0)
         ratio = error / max(allowed, TINY)
         ratio = ratio if finite else np.inf
-        ratios[c] = ratio if judged else 0.0
+        ratios[c] = ratio if judged else -1.0
         used = judged and finite
         product += (number * scale) * (numerical * scale) if used else 0.0
         square += (numerical * scale) * (numerical * scale) if used else 0.0
@@ -277,7 +277,7 @@ def compare_tile(
 ):  # fmt: skip
     """Compare a tile with the given gradient and collect what there is to know of it."""
     rtol, atol, decay_bar = tolerance
-    row_noise, row_size, column_size, column_noise, norms = bars
+    row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
     decay_bars, ratios = scratch
     findings, cells, samples, scales = collected
     found = findings[index]
@@ -334,7 +334,7 @@ def tile_step(
     given, collected, expanded, scratch,
 ):  # fmt: skip
     """Make one tile of an array, prove it, and compare it or write it out."""
-    transposed, batch, pitch, first_output, roundoff, margin, decay, kept, first_row = shape
+    transposed, batch, pitch, _, roundoff, margin, decay, kept, first_row = shape
     left, right = packed
     radius_left, radius_right, affected = radius
     strips, edge, tile, radii, bars, rows_of, factors, projection = scratch
