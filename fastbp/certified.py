@@ -9,6 +9,7 @@ import numpy as np
 
 from fastbp.certificate import Certificate, judge_sweeps
 from fastbp.conventions import fitting_convention
+from fastbp.exact import replace_sensitivities
 from fastbp.findings import entry_ratios, findings_of_vectors, merged_findings, verdict_of
 from fastbp.hull import Hull, hull_of
 from fastbp.kernels.tiles import (
@@ -65,8 +66,10 @@ def check_certified(
     directions: int,
     seed: int,
     max_memory: int,
+    exact: bool = False,
+    progress: bool | None = None,
 ) -> Outcome:
-    """Compare a given gradient with certified sensitivities, tile by tile.
+    """Compare a given gradient with certified sensitivities, or exact ones, tile by tile.
 
     Parameters
     ----------
@@ -77,19 +80,25 @@ def check_certified(
         None: the given gradient is allowed the rounding of its dtype.
     directions, seed, max_memory : int
         As in `check_network`.
+    exact : bool
+        Take sensitivities by differences, which need no proof, in place of proved ones.
+    progress : bool or None
+        Of the differences.
     """
     coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
     network = net if net.dtype == np.float64 else float64_copy(net)
     targets = y.astype(np.float64) if y.dtype.kind == "f" else y
     sweeps = Sweeps(
         network, x.astype(np.float64, copy=False), targets,
-        roundoff=coarser, directions=directions, seed=seed, max_memory=max_memory,
+        roundoff=coarser, directions=0 if exact else directions, seed=seed, max_memory=max_memory,
     )  # fmt: skip
     sweeps.everything()
     certificate = judge_sweeps(sweeps)
     if certificate.problem:
         return _no_proof(net, given, certificate)
     hull = hull_of(sweeps)
+    if exact:
+        replace_sensitivities(sweeps, max_memory=max_memory, progress=progress)
     tiles = Tiles(
         sweeps,
         hull,
@@ -97,7 +106,8 @@ def check_certified(
         tolerance=tolerance or Tolerance(0.0, 0.0),
         max_memory=max_memory,
     )
-    return _Check(net, given, sweeps, hull, tiles, certificate).outcome()
+    outcome = _Check(net, given, sweeps, hull, tiles, certificate).outcome()
+    return replace(outcome, certificate=None) if exact else outcome
 
 
 def _no_proof(net: Network, given: GivenGradients, certificate: Certificate) -> Outcome:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
-from fastbp.exact import exact_sensitivities, gradient_of
+from fastbp.exact import exact_sensitivities, gradient_of, require_memory
 from fastbp.exact_quality import ExactQuality, measure_noise
 from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, ROW_PITCH
@@ -478,15 +478,16 @@ def _exact_differences(
     for name, value in (("scheme", scheme), ("delta", delta)):
         if value is not None:
             raise OptionError(f'{name} must be None with method="exact", not {value!r}.')
-    x, y = network.check_arguments(x, y)
+    x, y = network.validated(x, y)
     net = network if network.dtype == np.float64 else float64_copy(network)
     inputs = x.astype(np.float64, copy=False)
     targets = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
+    require_memory(net.sizes, net.batch_of(inputs), max_memory)
+    noise = measure_noise(net, inputs, targets, max_memory=max_memory)
     sensitivities = exact_sensitivities(
         net, inputs, targets, max_memory=max_memory, progress=progress
     )
     flat = gradient_of(sensitivities)
-    noise = measure_noise(net, inputs, targets)
     return Differences(network.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))
 
 

@@ -18,9 +18,9 @@ from fastbp.loss_slopes import loss_slopes
 from fastbp.network import Network
 from fastbp.passes import Passes
 from fastbp.progress import progress_bar
-from fastbp.schedule import FORWARD, LOSS
+from fastbp.sweeps import Sweeps, riding_bytes
 from fastbp.threads import get_num_threads, run_team
-from fastbp.validate import flat_view, require_finite
+from fastbp.validate import flat_view
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -142,24 +142,13 @@ def exact_sensitivities(
     net : Network
         In float64.
     x, y : ndarray
-        Checked inputs and targets, floats in float64.
+        Finite inputs and targets, floats in float64.
     max_memory : int
         Bytes of scratch for all threads; they change no bit of the result.
     progress : bool or None
-
-    Raises
-    ------
-    NonFiniteError
-        If a parameter, x or y holds NaN or infinity.
-    OptionError
-        If ``max_memory`` is too small for one panel of columns in each thread.
     """
     work = Passes(net, net.batch_of(x))
-    if net.objective.custom is None:
-        work.run(FORWARD | LOSS, x, y)
-    else:
-        require_finite(y, "y")
-        work.forward(x)
+    work.forward(x)
     output: Floats = work.output().astype(np.float64, copy=False)
     slopes = loss_slopes(net.objective, output, y, work.features_axis)
     flat = np.zeros(work.activations.size - net.sizes[0] * work.pitch)
@@ -169,6 +158,27 @@ def exact_sensitivities(
     result = Sensitivities(net, by_unit, work.batch, work.width, work.pitch, work.activations, flat)
     _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress)
     return result
+
+
+def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | None) -> None:
+    """Put differences in place of the sensitivities that finished sweeps hold.
+
+    A unit whose f is exactly 0 counts as off, as in the sweeps: the hull judges it.
+    """
+    net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
+    require_memory(net.sizes, sweeps.batch, max_memory)
+    output = sweeps.level(sweeps.h, sweeps.count)
+    by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
+    slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
+    sweeps.s[:] = 0.0
+    sweeps.s[sweeps.s.size - slopes.shape[0] * sweeps.pitch :] = _in_panels(
+        slopes, sweeps.width, sweeps.pitch
+    )
+    by_unit = sweeps.x if features_axis == 0 else sweeps.x.T
+    levels = Sensitivities(
+        net, by_unit, sweeps.batch, sweeps.width, sweeps.pitch, sweeps.h, sweeps.s
+    )
+    _propagate(levels, (0.0, 0.0), max_memory, progress)
 
 
 def _count_active(levels: Sensitivities, zeros_change: bool) -> Integers:
@@ -193,25 +203,37 @@ def _bytes_of_products(sizes: tuple[int, ...], batch: int) -> int:
     return 8 * batch * max(slopes, products)
 
 
+def _bytes_of_columns(sizes: tuple[int, ...], largest: int, panels: int) -> int:
+    """Scratch of one thread for so many panels of columns, at most ``largest`` units active."""
+    lists = 2 * sum(sizes[1:]) + len(sizes)
+    lines = LANES * (largest + int(MR) + panels + 1)
+    return 8 * (lists + STRIPS + lines + panels * LANES * (2 * largest + 1))
+
+
+def require_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
+    """Refuse memory too small for a panel of columns in each thread, or for what comes after.
+
+    Raises
+    ------
+    OptionError
+    """
+    one_panel = _bytes_of_columns(sizes, max(1, *sizes[1:]), 1) * get_num_threads()
+    least = max(one_panel, _bytes_of_products(sizes, batch), riding_bytes(sizes, batch, 0))
+    if least > max_memory:
+        raise OptionError(
+            f"max_memory must be at least {least} bytes for this network, not {max_memory}."
+        )
+
+
 def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
     """Choose how many columns go up together so that all threads stay within bounds."""
-    threads = get_num_threads()
-    lists = 2 * sum(network.sizes[1:]) + len(network.layers) + 1
-    largest = int(counts.max(initial=1))
-
-    def needed(panels: int) -> int:
-        lines = LANES * (largest + int(MR) + panels + 1)
-        scratch = lists + STRIPS + lines + panels * LANES * (2 * largest + 1)
-        return max(8 * threads * scratch, _bytes_of_products(network.sizes, counts.shape[1]))
-
-    if needed(1) > max_memory:
-        raise OptionError(
-            f"max_memory must be at least {needed(1)} bytes for this network, not {max_memory}."
-        )
+    threads, largest = get_num_threads(), int(counts.max(initial=1))
     most = -(-int(counts.sum(axis=0).max(initial=1)) // LANES)
     shared = int(counts.sum()) // (LANES * BLOCKS_PER_THREAD * threads)
     panels = max(1, min(PANELS, most, shared))
-    while needed(panels) > max_memory:
+    while panels > 1:
+        if threads * _bytes_of_columns(network.sizes, largest, panels) <= max_memory:
+            break
         panels //= 2
     return panels * LANES
 

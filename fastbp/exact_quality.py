@@ -60,7 +60,7 @@ class Noise:
     batch: int
 
 
-def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any]) -> Noise:
+def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any], *, max_memory: int) -> Noise:
     """Let noise of the size of the rounding ride through the network, forward and back.
 
     Parameters
@@ -69,8 +69,12 @@ def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any]) -> Noise:
         In float64.
     x, y : ndarray
         Checked inputs and targets, floats in float64.
+    max_memory : int
+        Bytes for the noise, beside 16 for each unit and sample.
     """
-    sweeps = Sweeps(network, x, y, roundoff=ROUNDOFF, directions=0, seed=SEED)
+    sweeps = Sweeps(
+        network, x, y, roundoff=ROUNDOFF, directions=0, seed=SEED, max_memory=max_memory
+    )
     sweeps.everything()
     hull = hull_of(sweeps)
     doubts = None

@@ -99,10 +99,7 @@ class Sweeps:
 
     def _check_memory(self, max_memory: int) -> None:
         """Refuse memory that does not hold two levels of everything that rides along."""
-        largest, units = max(self.network.sizes), sum(self.network.sizes)
-        columns = 4 + 2 * self.directions + 2
-        panel = -(-largest // self.width) * self.width * self.batch
-        needed = 8 * (columns * largest * self.pitch + panel) + units * (self.pitch + 32)
+        needed = riding_bytes(self.network.sizes, self.batch, self.directions)
         if needed > max_memory:
             raise OptionError(
                 f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
@@ -324,6 +321,15 @@ class Sweeps:
         sizes = self.network.sizes
         panels = self._panels(self.s, sum(sizes[1 : k + 1]), sizes[k + 1])
         panels[samples // self.width, :, samples % self.width] = values.T
+
+
+def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
+    """Bytes of what rides along with h and s, and of the packed operands of a layer."""
+    width = int(panel_width(np.empty(0)))
+    pitch = -(-batch // width) * width
+    largest, columns = max(sizes), 4 + 2 * directions + 2
+    panel = -(-largest // width) * width * batch
+    return 8 * (columns * largest * pitch + panel) + sum(sizes) * (pitch + 32)
 
 
 def _rows_of_block(depth: int) -> int:

@@ -52,6 +52,8 @@ def _header(report: Report) -> str:
 
 def _method(report: Report) -> str:
     proof = report.certificate
+    if report.method == "exact" and proof is None:
+        return "exact, one difference for each unit and sample"
     if proof is None:
         return f"{report.method}, {report.scheme} differences, delta {report.delta:g}"
     if proof.problem:
