@@ -70,9 +70,10 @@ class Certificate:
 def judge_sweeps(sweeps: Sweeps) -> Certificate:
     """Judge finished sweeps; where a sample fails, say in which layer."""
     thresholds, gaps = _thresholds(sweeps), _gaps(sweeps)
-    differenced, wrong_pairs = _judge_pairs(sweeps)
+    proved = ~_faint_samples(sweeps)
+    differenced, wrong_pairs = _judge_pairs(sweeps, proved)
     with np.errstate(invalid="ignore"):
-        failed = ~(gaps <= thresholds)
+        failed = ~(gaps <= thresholds) & proved
     problem = out_of_range(sweeps)
     if not problem and failed.any():
         sample = int(np.argmax(failed.any(axis=0)))
@@ -87,48 +88,61 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     return Certificate(
         directions=sweeps.directions,
         seed=sweeps.seed,
-        resolution=float(np.max(thresholds, initial=0.0)),
-        largest=float(np.max(gaps, initial=0.0)),
-        samples=sweeps.batch,
+        resolution=float(np.max(thresholds[:, proved], initial=0.0)),
+        largest=float(np.max(gaps[:, proved], initial=0.0)),
+        samples=int(np.count_nonzero(proved)),
         differenced=differenced,
         problem=problem,
     )
 
 
 def out_of_range(sweeps: Sweeps) -> str:
-    """Say which layer's numbers leave the range 1e-290 to 1e290, if any do."""
+    """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
+
+    Samples whose numbers are smaller than that do not matter beside others that are not.
+    """
     alive = slice(0, sweeps.batch)
     for level in range(sweeps.count + 1):
         where = "the inputs" if level == 0 else f"layer {level - 1}"
         sizes = sweeps.h_norms[level, alive]
         if _too_large(sizes) or _too_large(sweeps.x_norms[level, alive]):
             return f"overflow: the pre-activations of {where} leave the range of numbers"
-        if _too_small(sizes):
+        if np.all((sizes > 0) & (sizes < SMALLEST)):
             return f"underflow: the activations of {where} are below 1e-290"
+    faint = np.zeros(sweeps.batch, np.bool_)
     for k in range(sweeps.count - 1, -1, -1):
-        sizes = sweeps.s_norms[k, alive]
-        if _too_large(sizes) or _too_large(sweeps.z_norms[k, alive]):
+        if _too_large(sweeps.s_norms[k, alive]) or _too_large(sweeps.z_norms[k, alive]):
             return f"overflow: the sensitivities of layer {k} leave the range of numbers"
-        if _too_small(sizes) or (k + 1 < sweeps.count and _lost(sweeps, k, alive)):
+        faint |= _faint(sweeps, k)
+        if faint.any() and np.all(faint | (sweeps.s_norms[-1, alive] == 0)):
             return f"underflow: the sensitivities of layer {k} are below 1e-290"
-        if sweeps.directions and _too_large(sweeps.t_norms[k, :, alive]):
+    with np.errstate(invalid="ignore"):
+        tangents = sweeps.t_norms[:, :, alive][:, :, ~faint]
+    for k in range(sweeps.count):
+        if _too_large(tangents[k]):
             return f"overflow: the tangents of layer {k} leave the range of numbers"
     return ""
 
 
+def _faint(sweeps: Sweeps, k: int) -> NDArray[np.bool_]:
+    """Tell in which samples s of a layer is below the range, or may have become 0 by that."""
+    sizes = sweeps.s_norms[k, : sweeps.batch]
+    found: NDArray[np.bool_] = (sizes > 0) & (sizes < SMALLEST)
+    if k + 1 < sweeps.count:
+        first = sum(sweeps.network.sizes[: k + 1])
+        widest = np.max(sweeps.column_norms[first : first + sweeps.network.sizes[k + 1]])
+        above = widest * sweeps.s_norms[k + 1, : sweeps.batch]
+        found |= (above > 0) & (above < SMALLEST)
+    return found
+
+
+def _faint_samples(sweeps: Sweeps) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.any([_faint(sweeps, k) for k in range(sweeps.count)], axis=0)
+    return found
+
+
 def _too_large(sizes: NDArray[Any]) -> bool:
     return not bool(np.all(sizes <= LARGEST))
-
-
-def _too_small(sizes: NDArray[Any]) -> bool:
-    return bool(np.any((sizes > 0) & (sizes < SMALLEST)))
-
-
-def _lost(sweeps: Sweeps, k: int, alive: slice) -> bool:
-    """Tell whether W^T s may have become exactly 0 by underflow."""
-    first = sum(sweeps.network.sizes[: k + 1])
-    widest = np.max(sweeps.column_norms[first : first + sweeps.network.sizes[k + 1]])
-    return _too_small(widest * sweeps.s_norms[k + 1, alive])
 
 
 def _gaps(sweeps: Sweeps) -> NDArray[np.float64]:
@@ -140,15 +154,15 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
     """What rounding may make of the discrepancy, (directions, batch)."""
     sizes = sweeps.network.sizes
     growth = np.array([1.0 + 0.25 * np.sqrt(max(i, o)) for i, o in pairwise(sizes)])
-    forward = sweeps.t_norms * sweeps.sigmas[:, None]
-    back = sweeps.taus * sweeps.s_norms[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
+        forward = sweeps.t_norms * sweeps.sigmas[:, None]
+        back = sweeps.taus * sweeps.s_norms[:, None]
         total = np.einsum("k,kdn->dn", growth, forward + back)
     own = float(np.sum(growth * np.sqrt(sizes[1:])))
     return (PROOF_MARGIN * UNIT * (total + own))[:, : sweeps.batch]
 
 
-def _judge_pairs(sweeps: Sweeps) -> tuple[int, list[int]]:
+def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[int]]:
     """Compare literal differences with what the sensitivities say of them.
 
     Returns how many samples were compared, and the samples that disagree. A sample whose masks
@@ -156,14 +170,14 @@ def _judge_pairs(sweeps: Sweeps) -> tuple[int, list[int]]:
     """
     half = sweeps.width // VECTORS
     samples = (sweeps.chosen[:, None] * half + np.arange(half)).reshape(-1)
-    inside = samples < sweeps.batch
+    own = np.minimum(samples, sweeps.batch - 1)
     lanes = sweeps.dots[:, :, :, :half].reshape(sweeps.count, kernels.PAIR_DOTS, -1)
-    usable = (
-        inside
-        & (sweeps.crossed == 0)
-        & ~_doubtful_samples(sweeps)[np.minimum(samples, sweeps.batch - 1)]
+    usable = (samples < sweeps.batch) & (sweeps.crossed == 0)
+    usable &= (proved & ~_doubtful_samples(sweeps))[own] & _losses_that_fit(sweeps)
+    above, below = (
+        sweeps.pair_losses[:, :half].reshape(-1),
+        sweeps.pair_losses[:, half:].reshape(-1),
     )
-    usable &= _losses_that_fit(sweeps)
     with np.errstate(over="ignore", invalid="ignore"):
         terms = lanes[:, kernels.A_S] * lanes[:, kernels.B_H], lanes[:, kernels.C_S]
         expected = 2.0 * (terms[0] + terms[1]).sum(axis=0)
@@ -171,14 +185,12 @@ def _judge_pairs(sweeps: Sweeps) -> tuple[int, list[int]]:
         rounded = np.abs(lanes[:, kernels.A_Z] * lanes[:, kernels.B_H]) + np.abs(
             lanes[:, kernels.C_Z]
         )
-        losses = sweeps.pair_losses * abs(sweeps.factor)
-        difference = (
-            sweeps.factor * (sweeps.pair_losses[:, :half] - sweeps.pair_losses[:, half:])
-        ).reshape(-1)
-        noise = 2.0 * MARGIN * UNIT * rounded.sum(axis=0) + MARGIN * UNIT * (
-            (losses[:, :half] + losses[:, half:]).reshape(-1)
-            + sweeps.facts[kernels.RESIDUAL_NOISE][np.minimum(samples, sweeps.batch - 1)]
-        )
+        difference = sweeps.factor * (above - below)
+        lost = np.abs(above) + np.abs(below)
+        if sweeps.network.objective.loss != "least_squares":
+            lost = lost + sweeps.facts[kernels.LARGEST_OUTPUT][own]  # of log(sum(exp(o))) - o
+        noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost
+        noise = MARGIN * UNIT * (noise + sweeps.facts[kernels.RESIDUAL_NOISE][own])
         wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
 

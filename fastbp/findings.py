@@ -17,7 +17,6 @@ from fastbp.kernels.tiles import (
     NOT_ZERO,
     PRODUCT,
     SQUARE,
-    TINY,
     WORST_BAR,
     WORST_GIVEN,
     WORST_PLACE,
@@ -75,7 +74,7 @@ def entry_ratios(
     """
     with np.errstate(invalid="ignore", over="ignore"):
         allowed = bar + radius + tolerance.atol + tolerance.rtol * np.abs(value)
-        ratio = np.abs(given.astype(np.float64) - value) / np.maximum(allowed, TINY)
+        ratio = np.abs(given.astype(np.float64) - value) / allowed
         judged = (np.abs(value) <= HUGE) & (allowed <= HUGE)
     ratio[~np.isfinite(given)] = np.inf
     return np.where(judged, ratio, -1.0), allowed

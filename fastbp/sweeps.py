@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastbp.network import Network
 
-__all__ = ["MARGIN", "Sweeps"]
+__all__ = ["MARGIN", "Sweeps", "smallest_of"]
 
 # From the noise that a few random columns show to what no correct computation exceeds
 # (benchmarks/calibration.py).
@@ -80,6 +80,7 @@ class Sweeps:
     ) -> None:
         self.network, self.x, self.y = network, x, y
         self.directions, self.roundoff, self.seed = directions, roundoff, seed
+        self.smallest = smallest_of(roundoff)
         self.batch = network.batch_of(x)
         self.width = panel_width(np.empty(0))
         self.panels = -(-self.batch // self.width)
@@ -122,8 +123,8 @@ class Sweeps:
         self.t_norms, self.taus = np.zeros((2, count, directions, pitch))
         self.weight_norms = np.zeros(units - sizes[0])
         self.column_norms = np.zeros(units - sizes[-1])
-        self.x_squares = np.zeros((self.panels, units))
-        self.z_squares = np.zeros((self.panels, units - sizes[0]))
+        self.x_sizes = np.zeros((self.panels, units))
+        self.z_sizes = np.zeros((self.panels, units - sizes[0]))
         self.losses = np.zeros(self.batch + 1)
         self.facts = np.zeros((kernels.SAMPLE_FACTS, self.batch))
         self.blocks = np.empty((count, 3), np.int64)
@@ -217,7 +218,7 @@ class Sweeps:
         arguments = (
             np.array(steps, np.int64), self.by_panels, PANELS_TOGETHER if self.by_panels else GROUP,
             (net.layout == "keras", self.batch, self.pitch, vectors, self.directions,
-             MARGIN * self.roundoff),
+             MARGIN * self.roundoff, self.smallest / self.roundoff),
             (self.layers, self.blocks, net.kernel_parameters),
             (flat, x_row, x_column, targets, t_row, t_column, labels, net.objective.code,
              self.factor),
@@ -226,8 +227,8 @@ class Sweeps:
             (self.h_norms.reshape(-1), self.x_norms.reshape(-1), self.s_norms.reshape(-1),
              self.z_norms.reshape(-1), self.sigmas.reshape(-1), self.t_norms.reshape(-1),
              self.taus.reshape(-1)),
-            (self.weight_norms, self.column_norms, self.x_squares.reshape(-1),
-             self.z_squares.reshape(-1)),
+            (self.weight_norms, self.column_norms, self.x_sizes.reshape(-1),
+             self.z_sizes.reshape(-1)),
             (self.chosen, self.along, self.along_in, self.offsets, self.dots.reshape(-1),
              self.crossed),
             (self.losses, self.pair_losses.reshape(-1), self.facts, self.taken_up,
@@ -259,8 +260,9 @@ class Sweeps:
         z = self.factor * carried
         self._store(self.s, int(self.layers[-1, UNITS_OUT]) - net.sizes[0], by_unit)
         half = (self.count - 1) % 2 * (self.z.size // 2)
-        z = np.copysign(np.abs(z) + np.abs(by_unit), z)
+        z = np.copysign(np.abs(z) + np.abs(by_unit) + self.smallest / self.roundoff, z)
         self._store(self.z[half:], 0, z)
+        self.facts[kernels.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
         self.facts[kernels.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
         for pair, first in enumerate(self.chosen * (self.width // VECTORS)):
             for lane in range(self.width):
@@ -330,6 +332,12 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     largest, columns = max(sizes), 4 + 2 * directions + 2
     panel = -(-largest // width) * width * batch
     return 8 * (columns * largest * pitch + panel) + sum(sizes) * (pitch + 32)
+
+
+def smallest_of(roundoff: float) -> float:
+    """Return the number below which a computation of that roundoff loses digits."""
+    single = np.finfo(np.float32)
+    return float(single.tiny) if roundoff == float(single.eps) / 2 else 1e-290
 
 
 def _rows_of_block(depth: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.kernels import tiles as kernels
 from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
 from fastbp.kernels.phases import PACK_ROWS
-from fastbp.sweeps import MARGIN
+from fastbp.sweeps import MARGIN, smallest_of
 from fastbp.threads import run_team
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ SAMPLED_PAIRS = 1000
 # Roundings of decay * W and of its sum with the rest.
 DECAY_ROUNDINGS = 8.0
 EMPTY = np.empty(0)
+# Of numbers too small for their digits, what an entry may lose.
+UNDERFLOWS = 64.0
 
 
 @dataclass(slots=True, eq=False)
@@ -100,14 +102,14 @@ class Tiles:
         self._net = sweeps.network
         self._keras = self._net.layout == "keras"
         units, first = sum(self._net.sizes), self._net.sizes[0]
-        with np.errstate(over="ignore"):
-            self.bars = Bars(
-                np.zeros(units - first),
-                np.sqrt(sweeps.z_squares.sum(axis=0)),
-                np.zeros(units),
-                np.sqrt(sweeps.x_squares.sum(axis=0)),
-                np.zeros(units - first),
-            )
+        self.smallest = UNDERFLOWS * smallest_of(roundoff)
+        self.bars = Bars(
+            np.zeros(units - first),
+            _norms(sweeps.z_sizes),
+            np.zeros(units),
+            _norms(sweeps.x_sizes),
+            np.zeros(units - first),
+        )
         self._together = 8 * 2 * units * sweeps.pitch <= max_memory // 2
         if hull.affected:
             for k, centre in enumerate(hull.centres):
@@ -173,6 +175,7 @@ class Tiles:
         h_sizes, h_noise = self.bars.h_sizes[level][inputs], self.bars.h_noise[level][inputs]
         bars = np.outer(s_noise + s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
         bars *= MARGIN * self.roundoff
+        bars += self.smallest
         decay = self._net.objective.weight_decay
         if decay:
             weight = self._net.weights[k].T if self._keras else self._net.weights[k]
@@ -190,7 +193,7 @@ class Tiles:
         """Error bars of all biases, layer after layer."""
         both = self.bars.s_noise + self.bars.s_sizes
         bars: NDArray[np.float64] = MARGIN * self.roundoff * np.sqrt(self.sweeps.batch) * both
-        return bars
+        return bars + self.smallest
 
     def bias_radii(self) -> NDArray[np.float64]:
         """Radii of the hull of all biases, layer after layer."""
@@ -264,7 +267,8 @@ class Tiles:
             (self._keras, sweeps.batch, sweeps.pitch, net.sizes[0],
              float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row),
             sweeps.layers, table,
-            (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay),
+            (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay,
+             self.smallest),
             sweeps.keys, net.kernel_parameters, (sweeps.h, sweeps.s), packed,
             (bars.s_sizes, bars.h_sizes, bars.s_noise, bars.h_noise, bars.bias_sums),
             radius, given, collected, expanded,
@@ -347,6 +351,14 @@ class _Comparison:
 
 def _blocks(count: int, size: int) -> int:
     return -(-count // size)
+
+
+def _norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Norms of columns, whatever their size."""
+    largest = parts.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        scaled = parts / np.where(largest > 0, largest, 1.0)
+        return np.asarray(largest * np.sqrt(np.square(scaled).sum(axis=0)))
 
 
 def _cell_size(entries: int, tile: int) -> int:

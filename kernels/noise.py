@@ -21,18 +21,24 @@ from .compile import kernel
 from .simd import panel_width
 
 
+@kernel(inline=True)
+def safe_norm(total, largest, count):
+    """Root of a sum of squares, or no less than it where squares leave the range of numbers."""
+    return math.sqrt(total) if 1e-250 < total < 1e250 else largest * math.sqrt(float(count))
+
+
 @kernel
 def activate_row(
     on_top, size, bias, root, share, margin, hidden, live, h_norms, x_norms, normals, f, xi, doubt
 ):
-    """Turn one row of W h and W xi into activations, noise and doubt; return the sum of xi^2.
+    """Turn one row of W h and W xi into activations, noise and doubt; return the norm of xi.
 
     Shapes: everything from ``live`` on is one panel's lanes. ``on_top`` is 0 where no noise came
     in, ``size`` is |W_i|; a pre-activation is in doubt if it is at most ``margin`` times its own
     noise, or exactly 0.
     """
     offset = abs(bias)
-    total = 0.0
+    total, largest = 0.0, 0.0
     for lane in range(f.size):
         value = f[lane] + bias
         away = abs(value)
@@ -49,17 +55,18 @@ def activate_row(
             f[lane] = value
         xi[lane] = moved
         total += moved * moved
-    return total
+        largest = max(largest, abs(moved))
+    return safe_norm(total, largest, f.size)
 
 
 @kernel
 def mask_row(size, root, share, s_norms, z_norms, normals, h, doubt, s, z):
-    """Mask one row of W^T s and of its noise W^T z; return the sum of z^2.
+    """Mask one row of W^T s and of its noise W^T z; return the norm of z.
 
     ``size`` is the norm of the weights' column. Noise passes through units in doubt as well:
     another convention lets them through.
     """
-    total = 0.0
+    total, largest = 0.0, 0.0
     for lane in range(s.size):
         value = s[lane]
         eta = size * s_norms[lane] + root * abs(value)
@@ -71,7 +78,8 @@ def mask_row(size, root, share, s_norms, z_norms, normals, h, doubt, s, z):
         s[lane] = value if active else 0.0
         z[lane] = moved
         total += moved * moved
-    return total
+        largest = max(largest, abs(moved))
+    return safe_norm(total, largest, s.size)
 
 
 @kernel

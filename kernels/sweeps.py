@@ -33,6 +33,7 @@ from .noise import (
     mask_row,
     panel_norms,
     row_norms,
+    safe_norm,
     weighted_norms,
 )
 from .normal import (
@@ -117,12 +118,12 @@ def forward_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, steps, keys, scratch
 ):
     """Compute a block of rows of layer k for some panels: h, noise, doubt, pairs."""
-    transposed, batch, pitch, vectors, directions, margin = shape
+    transposed, batch, pitch, vectors, directions, margin, least = shape
     layers, blocks, parameters = network
     h, s, doubt, live = levels
     xi, z, tangents, pairs = riding
     h_norms, x_norms = norms[0], norms[1]
-    weight_norms, column_norms, x_squares, z_squares = units
+    weight_norms, column_norms, x_sizes, z_sizes = units
     chosen, along, along_in, offsets, dots, crossed = steps
     strips, normals, row_sizes, lanes = scratch
     width = panel_width(h)
@@ -166,7 +167,7 @@ def forward_step(
                     pairs, to, width, 0,
                 )  # fmt: skip
     root, share = growth_root(inputs), 1.0 / math.sqrt(float(inputs))
-    all_units = x_squares.size // (pitch // width)
+    all_units = x_sizes.size // (pitch // width)
     on_top = 1.0 if k > 0 else 0.0
     for q in range(panels):
         start = target + q * outputs * width
@@ -178,7 +179,7 @@ def forward_step(
         first_unit = (panel + q) * all_units + layer[UNITS_OUT] + row
         for r in range(rows):
             here, there = start + r * width, noise_at + r * width
-            x_squares[first_unit + r] = activate_row(
+            x_sizes[first_unit + r] = activate_row(
                 on_top, sizes[r], bias_of(layer, parameters, row + r), root, share, margin,
                 hidden, own_live, own_h_norms, own_x_norms, normals[r * width : (r + 1) * width],
                 h[here : here + width], xi[there : there + width], doubt[here : here + width],
@@ -251,29 +252,24 @@ def level_step(level, panel, panels, shape, network, levels, riding, norms, step
                 add_projection(units, factors, pairs, source, width, width, both)
 
 
+@kernel(inline=True)
+def target_of(targets, labels, i, sample, t_row, t_column):
+    """Target of an output: a number, or 1 for the sample's own class."""
+    if labels.size > 0:
+        return 1.0 if labels[sample] == i else 0.0
+    return targets[i * t_row + sample * t_column]
+
+
 @kernel
 def output_noise(
-    loss,
-    factor,
-    outputs,
-    at,
-    panel,
-    pitch,
-    targets,
-    t_row,
-    t_column,
-    labels,
-    batch,
-    o_at,
-    h,
-    s,
-    xi,
-    xi_at,
-    z,
-):
+    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch, o_at, h, s,
+    xi, xi_at, z,
+):  # fmt: skip
     """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
 
-    The second derivative of the loss times xi; and what the usual formulas lose, as p - y does.
+    A probability p whose logit moves by d moves by at most p expm1(d), and by no more than 1;
+    for small d that is the second derivative of the loss. The usual formulas lose what p - y does,
+    and numbers below ``least`` lose their digits.
     """
     width = panel_width(h)
     for lane in range(width):
@@ -281,35 +277,30 @@ def output_noise(
         if sample >= batch:
             continue
         mean, largest = 0.0, 0.0
-        if loss == SOFTMAX:
+        if loss == SOFTMAX and factor != 0:
             for i in range(outputs):
-                target = 0.0
-                if labels.size > 0:
-                    target = 1.0 if labels[sample] == i else 0.0
-                else:
-                    target = targets[i * t_row + sample * t_column]
-                share = s[at + i * width + lane] / factor + target if factor != 0 else 0.0
-                mean += share * xi[xi_at + i * width + lane]
+                target = target_of(targets, labels, i, sample, t_row, t_column)
+                share = s[at + i * width + lane] / factor + target
+                mean += abs(share * xi[xi_at + i * width + lane])
                 largest = max(largest, abs(h[o_at + i * width + lane]))
         for i in range(outputs):
             r = s[at + i * width + lane]
             moved = xi[xi_at + i * width + lane]
             if loss == LEAST_SQUARES:
-                carried, own = 2.0 * factor * moved, abs(r)
+                size = abs(2.0 * factor * moved) + abs(r) + least
+            elif factor == 0:
+                size = 0.0
             else:
-                target = 0.0
-                if labels.size > 0:
-                    target = 1.0 if labels[sample] == i else 0.0
-                else:
-                    target = targets[i * t_row + sample * t_column]
-                share = r / factor + target if factor != 0 else 0.0
+                target = target_of(targets, labels, i, sample, t_row, t_column)
+                share = abs(r / factor + target)
                 if loss == SIGMOID:
-                    carried = factor * share * (1.0 - share) * moved
-                    own = abs(factor) * (share + target)
+                    step = share * abs(1.0 - share) * math.expm1(margin * abs(moved))
+                    own = share + target
                 else:
-                    carried = factor * share * (moved - mean)
-                    own = abs(factor) * (abs(share) * (1.0 + largest) + target)
-            z[i * width + lane] = math.copysign(abs(carried) + own, carried)
+                    step = share * math.expm1(margin * (abs(moved) + mean))
+                    own = share * (1.0 + largest) + target
+                size = abs(factor) * (min(1.0, step) / margin + own) + least
+            z[i * width + lane] = math.copysign(size, moved)
 
 
 @kernel
@@ -363,12 +354,12 @@ def loss_step(
     panel, panels, shape, network, data, levels, riding, units, steps, results, keys, moved
 ):
     """Losses, their derivative by the outputs, its noise and its proof; losses of the pairs."""
-    transposed, batch, pitch, vectors, directions, margin = shape
+    transposed, batch, pitch, vectors, directions, margin, least = shape
     layers, blocks, parameters = network
     x, x_row, x_column, targets, t_row, t_column, labels, loss, factor = data
     h, s, doubt, live = levels
     xi, z, tangents, pairs = riding
-    weight_norms, column_norms, x_squares, z_squares = units
+    weight_norms, column_norms, x_sizes, z_sizes = units
     chosen, along, along_in, offsets, dots, crossed = steps
     losses, pair_losses, facts = results[0], results[1], results[2]
     width = panel_width(h)
@@ -386,7 +377,7 @@ def loss_step(
         )  # fmt: skip
         place = q * outputs * width
         output_noise(
-            loss, factor, outputs, s_start + place, q, pitch, targets, t_row, t_column, labels,
+            loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column, labels,
             batch, o_start + place, h, s, xi, xi_start + place,
             z[z_start + place : z_start + place + outputs * width],
         )  # fmt: skip
@@ -408,23 +399,25 @@ def loss_step(
 
 
 @kernel
-def output_noise_squares(panel, panels, shape, network, riding, units):
-    """Sum z^2 of the outputs over the samples of each panel, whoever wrote z."""
+def output_noise_sizes(panel, panels, shape, network, riding, units):
+    """Norms of z of the outputs over the samples of each panel, whoever wrote z."""
     pitch = shape[2]
     layers = network[0]
-    z, z_squares = riding[1], units[3]
+    z, z_sizes = riding[1], units[3]
     width = panel_width(z)
     last = layers.shape[0] - 1
     outputs = layers[last, OUTPUTS]
-    all_units = z_squares.size // (pitch // width)
+    all_units = z_sizes.size // (pitch // width)
     first = layers[last, UNITS_OUT] - layers[0, INPUTS]
     for q in range(panel, panel + panels):
         at = last % 2 * (z.size // 2) + q * outputs * width
         for i in range(outputs):
-            total = 0.0
+            total, largest = 0.0, 0.0
             for lane in range(width):
-                total += z[at + i * width + lane] * z[at + i * width + lane]
-            z_squares[q * all_units + first + i] = total
+                noise = z[at + i * width + lane]
+                total += noise * noise
+                largest = max(largest, abs(noise))
+            z_sizes[q * all_units + first + i] = safe_norm(total, largest, width)
 
 
 @kernel
@@ -432,12 +425,12 @@ def reverse_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, keys, scratch
 ):
     """Compute a block of rows of mask (W[k]^T s) and of its noise for some panels."""
-    transposed, batch, pitch, vectors, directions, margin = shape
+    transposed, batch, pitch, vectors, directions, margin, least = shape
     layers, blocks, parameters = network
     h, s, doubt, live = levels
     z = riding[1]
     s_norms, z_norms = norms[2], norms[3]
-    column_norms, z_squares = units[1], units[3]
+    column_norms, z_sizes = units[1], units[3]
     strips, normals, row_sizes, lanes = scratch
     width = panel_width(h)
     layer = layers[k]
@@ -464,7 +457,7 @@ def reverse_step(
         z, noise, width, inputs * width,
     )  # fmt: skip
     root, share = growth_root(outputs), 1.0 / math.sqrt(float(outputs))
-    all_units = z_squares.size // (pitch // width)
+    all_units = z_sizes.size // (pitch // width)
     for q in range(panels):
         start = target + q * inputs * width
         noise_at = noise + q * inputs * width
@@ -475,7 +468,7 @@ def reverse_step(
         first_unit = (panel + q) * all_units + layer[UNITS_IN] - inputs_of_net + row
         for r in range(rows):
             here, there, level = start + r * width, noise_at + r * width, level_at + r * width
-            z_squares[first_unit + r] = mask_row(
+            z_sizes[first_unit + r] = mask_row(
                 sizes[r], root, share, own_s_norms, own_z_norms,
                 normals[r * width : (r + 1) * width], h[level : level + width],
                 doubt[level : level + width], s[here : here + width], z[there : there + width],
@@ -530,7 +523,7 @@ def tangent_step(
     k, block, panel, panels, shape, network, levels, riding, norms, results, keys, scratch
 ):
     """Carry a block of rows of the tangents through layer k, and add a fresh direction."""
-    transposed, batch, pitch, vectors, directions, margin = shape
+    transposed, batch, pitch, vectors, directions, margin, least = shape
     layers, blocks, parameters = network
     h, s, doubt, live = levels
     tangents = riding[2]
@@ -568,6 +561,8 @@ def tangent_step(
             at = k * pitch + (panel + q) * width
             for lane in range(width):
                 size = s_norms[at + lane]
+                if size == 0:  # a sample that is cut off must be so: a direction of some size
+                    size = s_norms[(layers.shape[0] - 1) * pitch + (panel + q) * width + lane]
                 inverse[lane] = 1.0 / size if size > 0 else 0.0
             known = ((blocks[k, BLOCKS_BEFORE] + block) * directions + d) * pitch
             known += (panel + q) * width
@@ -661,7 +656,7 @@ def run_step(
             panel, panels, shape, network, data, levels, riding, units, steps, results, keys, moved
         )
     elif kind == OUTPUT_NOISE:
-        output_noise_squares(panel, panels, shape, network, riding, units)
+        output_noise_sizes(panel, panels, shape, network, riding, units)
     elif kind == REVERSE:
         reverse_step(
             k, block, panel, panels, shape, network, levels, riding, norms, units, keys, scratch

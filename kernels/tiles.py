@@ -4,7 +4,7 @@ A tile is up to BLOCK_ROWS x TILE_COLUMNS entries of one array as it lies in mem
 (s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
-    bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W|
+    bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
 
 where sizes and noise of every unit come as norms over the batch, the noise already scaled.  No
 second gradient is ever held: what the report needs is collected while the tile is in the cache.
@@ -51,7 +51,6 @@ FINDINGS = 17
 SAMPLE_COLUMNS = 5
 PROOF_MARGIN = 64.0
 HUGE = 1e300
-TINY = 1e-300
 
 
 @kernel
@@ -172,7 +171,7 @@ def proof_of_tile(
         allowed = margin * row_sizes[r]
         gap = abs(made - wanted)
         if not gap <= allowed:
-            worst = max(worst, gap / allowed if allowed > TINY else HUGE)
+            worst = max(worst, gap / allowed if allowed > 0 else HUGE)
             if not gap <= HUGE:
                 worst = HUGE
     return worst
@@ -204,7 +203,7 @@ def compare_row(
         kinks += 1 if radius[c] > bar else 0
         above += 1 if judged and max(abs(number), size) > bar else 0
         largest = max(largest, allowed if judged else 0.0)
-        ratio = error / max(allowed, TINY)
+        ratio = error / allowed
         ratio = ratio if finite else np.inf
         ratios[c] = ratio if judged else -1.0
         used = judged and finite
@@ -276,18 +275,19 @@ def compare_tile(
     given, tile, radii, bars, scratch, collected,
 ):  # fmt: skip
     """Compare a tile with the given gradient and collect what there is to know of it."""
-    rtol, atol, decay_bar = tolerance
+    rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
     decay_bars, ratios = scratch
     findings, cells, samples, scales = collected
     found = findings[index]
     own, decay = ratios[:columns], decay_bars[:columns]
+    decay[:] = smallest
     for r in range(rows):
         at = (row + r) * row_length + column
         if decay_bar != 0:
             line = parameters[layer[WEIGHTS] + at : layer[WEIGHTS] + at + columns]
             for c in range(columns):
-                decay[c] = decay_bar * abs(line[c])
+                decay[c] = decay_bar * abs(line[c]) + smallest
         counts = compare_row(
             given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns],
             tile[r * columns : (r + 1) * columns], radii[r * columns : (r + 1) * columns],
@@ -323,7 +323,7 @@ def compare_tile(
         line[0] = at
         line[1] = given[place[GIVEN_AT] + at]
         line[2] = tile[chosen]
-        decayed = decay_bar * abs(parameters[layer[WEIGHTS] + at])
+        decayed = decay_bar * abs(parameters[layer[WEIGHTS] + at]) + smallest
         line[3] = bar_of(row_noise[r], row_size[r], column_size[c], column_noise[c], decayed)
         line[4] = radii[chosen]
 
