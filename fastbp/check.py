@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.certified import check_certified
 from fastbp.check_loss import check_loss
-from fastbp.differences import METHODS, check_memory
+from fastbp.differences import check_memory
 from fastbp.given import given_gradients
-from fastbp.measure import SCHEME, measure_by_replay, split_by_array
+from fastbp.measure import check_by_replay
 from fastbp.progress import check_progress_option
 from fastbp.report import ArrayReport, Report
-from fastbp.rows import judged_row, worst_of_all
-from fastbp.validate import require_choice, require_number
+from fastbp.rows import worst_of_all
+from fastbp.validate import require_choice, require_integer, require_number
 from fastbp.verdict import Tolerance, check_verdict
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network"]
 
+METHODS = ("certified", "exact", "replay")
+
 
 def check_network(
     net: Network,
@@ -31,9 +35,11 @@ def check_network(
     y: NDArray[Any],
     gradients: Any = None,
     *,
-    method: str = "replay",
+    method: str = "certified",
     rtol: float | None = None,
     atol: float | None = None,
+    directions: int = 2,
+    seed: int | None = None,
     max_memory: int = 2**30,
     progress: bool | None = None,
 ) -> Report:
@@ -51,15 +57,24 @@ def check_network(
         ``(dweights, dbiases)`` of lists of arrays, dbiases None where the network has none; a
         flat vector in the order of ``net.parameters``; or a function ``(weights, biases, x, y)``
         that returns one of these. A function gets fresh copies and is called twice.
-    method : {"replay"}
-        How the numerical gradient is made. "replay": the loss of the perturbed network is
-        evaluated on both sides of every single parameter, in float64.
+    method : {"certified", "exact", "replay"}
+        How the numerical gradient is made. "certified": sensitivities of every unit and sample,
+        proved by random tangents and by differences of real losses; all entries at the price of
+        about two training steps. "exact": the same sensitivities by differences that are carried
+        forward through the network's own rule, one for each unit and sample, which share no line
+        with the backward pass (see `finite_differences`). "replay": the loss of the perturbed
+        network is evaluated on both sides of every single parameter, in float64.
     rtol, atol : float, optional
-        An entry passes when ``|given - numerical| <= error_bar + atol + rtol * |numerical|``. If
-        one of the two is given, the other is 0. The defaults are rtol = 1e-6 where network and
-        given array are float64; else rtol = 1e-4, atol = 64 eps times the largest numerical
-        entry of the array, and an error bar that covers computing in float32 (eps is that of
-        float32): such a gradient is itself rounded.
+        An entry passes when
+        ``|given - numerical| <= error_bar + hull + atol + rtol * |numerical|``. If one of the two
+        is given, the other is 0. By default the error bar covers what rounding does to the given
+        gradient, in the coarser of its dtype and the network's; with rtol or atol it is that of
+        float64.
+    directions : int
+        Random tangents for each sample: what slips through one meets the next.
+    seed : int, optional
+        Of the random numbers of "certified": the same seed gives the same bits. None draws one,
+        and the report says which.
     max_memory : int
         The bytes that the differences may use for their work, besides their result.
     progress : bool, optional
@@ -83,18 +98,22 @@ def check_network(
 
     Notes
     -----
-    Steps are 1e-6, or more where a parameter is too large to be moved by that. Where the ReLU
-    masks differ along a step, it is made 16 times smaller, up to three times; entries whose masks
-    still differ are on a kink and are not judged.
+    Error bars are computed, not tuned: random noise of the size of the rounding rides along with
+    the values, forward and back, and its norm times 32 is the bar. An estimate with a margin, not
+    a bound. Where a pre-activation is 0 within its own rounding, any derivative of the ReLU there
+    from 0 to 1 is somebody's convention: what they can produce is carried along as an interval
+    (the hull), and an entry passes anywhere inside.
 
-    The error bar is computed, not tuned: the rounding of the two losses; how much a sample of
-    the quotients of each array changes when the step is halved; and how much the gradient
-    changes when the parameters are moved by rounding errors. It is an estimate with a margin,
-    not a bound.
+    "certified" is O(entries * batch). Sensitivities s come from the recursion of "Understanding
+    Deep Learning", eqs. 7.22 to 7.25, and are then proved: a tangent, carried forward through the
+    network's own layers, takes up a random direction at each, and must arrive with the sum of
+    all <s, v> (after Freivalds, 1977). Tiles of s h^T are proved likewise and compared as they
+    are made.
 
-    A replay costs O(entries * batch * parameters of the layers above), divided by what the
-    entries share; all the rest is a few passes over the parameters. The gradient is that of
-    "Understanding Deep Learning", eqs. 7.22 to 7.25.
+    "replay" takes steps of 1e-6, or more where a parameter is too large to be moved by that.
+    Where the ReLU masks differ along a step, it is made 16 times smaller, up to three times;
+    entries whose masks still differ are judged by the hull. It costs
+    O(entries * batch * parameters of the layers above), divided by what the entries share.
 
     Examples
     --------
@@ -113,39 +132,46 @@ def check_network(
     started = time.perf_counter()
     require_choice(method, "method", METHODS)
     tolerance = _chosen_tolerance(rtol, atol)
+    require_integer(directions, "directions", 1)
+    own_seed = secrets.randbits(32) if seed is None else require_integer(seed, "seed", 0)
     memory = check_memory(max_memory)
     check_progress_option(progress)
     x, y = net.validated(x, y)
     given = given_gradients(net, x, y, gradients)
-    measured = measure_by_replay(net, x, y, max_memory=memory, progress=progress)
-    judged = [
-        judged_row(array, numerical, net.dtype, tolerance)
-        for array, numerical in zip(given.arrays, split_by_array(net, measured), strict=True)
-    ]
-    rows = [row for row, _ in judged]
+    if method in ("certified", "exact"):
+        found = check_certified(
+            net, x, y, given, tolerance, directions=directions, seed=own_seed, max_memory=memory,
+            exact=method == "exact", progress=progress,
+        )  # fmt: skip
+    else:
+        found = check_by_replay(net, x, y, given, tolerance, max_memory=memory, progress=progress)
     others = [_misbehaviour_row(given.misbehaviour)] if given.misbehaviour else []
-    failures = [wrong for _, wrong in judged]
-    evaluations = measured.evaluations
+    failures, evaluations = list(found.failures), found.evaluations
     loss = check_loss(net, x, y, tolerance, progress)
     if loss is not None:
         others.insert(0, loss.row)
         failures.append(loss.failures)
         evaluations += loss.evaluations
     return Report(
-        verdict=check_verdict([row.verdict for row in rows], [row.verdict for row in others]),
-        arrays=(*rows, *others),
+        verdict=check_verdict([row.verdict for row in found.rows], [row.verdict for row in others]),
+        arrays=(*found.rows, *others),
         failures=worst_of_all(failures),
         sizes=tuple(net.sizes),
-        batch=int(x.shape[1 if net.layout == "book" else 0]),
+        batch=net.batch_of(x),
         dtype=str(net.dtype),
         layout=net.layout,
         method=method,
-        scheme=SCHEME,
-        delta=measured.delta,
+        scheme=found.scheme,
+        delta=found.delta,
         rtol=rtol,
         atol=atol,
         evaluations=evaluations,
         seconds=time.perf_counter() - started,
+        certificate=found.certificate,
+        doubtful=found.doubtful,
+        convention=found.convention,
+        maps=found.maps,
+        samples=found.samples,
     )
 
 

@@ -95,7 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     check.add_argument("problem", metavar="PROBLEM.npz", help="the problem file")
-    check.add_argument("--method", default="replay", help="how to differentiate (default: replay)")
+    check.add_argument(
+        "--method", default="certified", help="how to differentiate (default: certified)"
+    )
     check.add_argument("--rtol", type=float, metavar="R", help="allowed relative difference")
     check.add_argument("--atol", type=float, metavar="A", help="allowed absolute difference")
     check.add_argument("--json", metavar="FILE", help="also write the report to FILE, as JSON")

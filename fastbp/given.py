@@ -43,10 +43,13 @@ class GivenGradients:
         As given: of any shape and numeric dtype, views of the user's arrays.
     misbehaviour : str
         What a gradient function did that it should not; empty if nothing, or no function.
+    flat : ndarray or None
+        The vector that all arrays are views of, in the order of the parameters, if there is one.
     """
 
     arrays: list[NDArray[Any]]
     misbehaviour: str = ""
+    flat: NDArray[Any] | None = None
 
 
 def given_gradients(
@@ -76,10 +79,17 @@ def given_gradients(
     """
     if gradients is None:
         _, own = net.loss_and_gradients(x, y, inputs=False)
-        return GivenGradients(_arrays_of(net, own))
+        return GivenGradients(_arrays_of(net, own), flat=own.flat)
     if callable(gradients):
         return _called_twice(net, x, y, gradients)
-    return GivenGradients(_arrays_of(net, gradients))
+    return GivenGradients(_arrays_of(net, gradients), flat=_vector_of(gradients))
+
+
+def _vector_of(gradients: Any) -> NDArray[Any] | None:
+    """Return the vector of floats that gradients are views of, without a copy, or None."""
+    vector = gradients.flat if isinstance(gradients, Gradients) else gradients
+    fit = isinstance(vector, np.ndarray) and vector.flags.c_contiguous and vector.flags.writeable
+    return vector if fit and vector.dtype in (np.float64, np.float32) else None
 
 
 def _arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from fastbp.differences import quotient_noise, replay_entries
+from fastbp.outcome import Outcome
 from fastbp.rounding import Sensitivity, gradient_sensitivity
-from fastbp.rows import Numerical
+from fastbp.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from fastbp.given import GivenGradients
     from fastbp.network import Network
+    from fastbp.verdict import Tolerance
 
     Replayed: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
-__all__ = ["Measured", "measure_by_replay", "split_by_array"]
+__all__ = ["Measured", "check_by_replay", "measure_by_replay", "split_by_array"]
 
 SCHEME: Literal["central"] = "central"
 DELTA = 1e-6
@@ -103,6 +106,28 @@ def measure_by_replay(
         noise[crossing] *= SHRINKING
         measured.evaluations += 2 * crossing.size
     return measured
+
+
+def check_by_replay(
+    net: Network,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    given: GivenGradients,
+    tolerance: Tolerance | None,
+    *,
+    max_memory: int,
+    progress: bool | None,
+) -> Outcome:
+    """Compare a given gradient with a replay, entry by entry; arguments as of `check_network`."""
+    measured = measure_by_replay(net, x, y, max_memory=max_memory, progress=progress)
+    judged = [
+        judged_row(array, numerical, net.dtype, tolerance)
+        for array, numerical in zip(given.arrays, split_by_array(net, measured), strict=True)
+    ]
+    return Outcome(
+        [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
+        scheme=SCHEME, delta=measured.delta,
+    )  # fmt: skip
 
 
 def smallest_step(parameters: NDArray[Any]) -> float:

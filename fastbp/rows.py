@@ -111,7 +111,7 @@ def unusable_reason(given: NDArray[Any], shape: tuple[int, ...]) -> str:
 
 
 def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:
-    """Merge the failures of all arrays: 10 of each, and the largest of the rest; 1000 in all.
+    """Merge the failures of all arrays: 10 of each, and the worst of the rest; 1000 in all.
 
     With more than 100 wrong arrays each is still there, with fewer than 10 entries.
     """
@@ -126,7 +126,7 @@ def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:
 
 
 def _by_error(failure: Failure) -> float:
-    return -failure.error
+    return -failure.error / max(failure.allowed, 1e-300)
 
 
 def _compared_row(

@@ -31,6 +31,7 @@ __all__ = [
     "check_verdict",
     "default_tolerance",
     "detectable_error",
+    "failed_reason",
     "fit_factor",
     "judge_array",
     "judged_entries",
@@ -375,7 +376,12 @@ def _array_verdict(
     kinks: Mask | None,
 ) -> tuple[ArrayVerdict, str]:
     if wrong.any():
-        return "failed", _failed_reason(given, wrong)
+        return "failed", failed_reason(
+            int(np.count_nonzero(wrong)),
+            given.size,
+            int(np.count_nonzero(wrong & ~np.isfinite(given))),
+            every_zero=not given.any(),
+        )
     overflowed = ~judged if kinks is None else ~(judged | kinks)
     if overflowed.any():
         return "inconclusive", (
@@ -393,13 +399,13 @@ def _array_verdict(
     return "passed", ""
 
 
-def _failed_reason(given: Floats, wrong: Mask) -> str:
-    entries = _counted(int(np.count_nonzero(wrong)), given.size)
-    reason = f"{entries} {'is' if entries.startswith('1 of') else 'are'} wrong"
-    not_finite = int(np.count_nonzero(wrong & ~np.isfinite(given)))
+def failed_reason(wrong: int, entries: int, not_finite: int, *, every_zero: bool) -> str:
+    """Say in words how many entries of an array are wrong."""
+    counted = _counted(wrong, entries)
+    reason = f"{counted} {'is' if counted.startswith('1 of') else 'are'} wrong"
     if not_finite:
         reason += f", {not_finite} of them not finite"
-    if not given.any():
+    if every_zero:
         reason += ": every given entry is 0"
     return reason
 

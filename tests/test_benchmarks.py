@@ -118,16 +118,35 @@ def test_products_beside_numpy():
     assert "Geometric mean of the ratios" in page
 
 
+def test_exponents_are_fitted():
+    growth = importlib.import_module("benchmarks.peers.growth")
+    values = [2, 4, 8]
+    assert growth.exponent(values, [5.0 * value**2.5 for value in values]) == pytest.approx(2.5)
+
+
+def test_peaks_of_memory_are_seen():
+    peak = importlib.import_module("benchmarks.peers.peak")
+    size = 2**25
+    grown = peak.peak_bytes(lambda: np.ones(size // 8))
+    if np.isnan(grown):
+        pytest.skip("this system does not tell the peak of a process")
+    assert 0.9 * size < grown < 2 * size
+
+
 def test_peers_on_the_network_of_the_notebook(tmp_path):
     # A process of its own: once imported, JAX warns of every later fork in this one.
     written = tmp_path / "peers.md"
     options = ["--quick", "--network", "1-6^5-1", "--dtype", "float64", "--write", str(written)]
-    command = [sys.executable, "-m", "benchmarks.peers", "--only", "backprop", "--only", "replay"]
+    sections = [word for name in ("backprop", "replay", "growth") for word in ("--only", name)]
+    command = [sys.executable, "-m", "benchmarks.peers", *sections]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = written.read_text()
     assert "## Forward and backward pass" in page
     assert "## Finite differences of every entry" in page
+    assert "## Growth" in page
+    for axis in ("width", "depth", "batch"):
+        assert f"| power of {axis} " in page
     for package, name in (
         ("fastbp", "fastbp"),
         ("numpy", "NumPy"),

@@ -61,7 +61,8 @@ for _ in range({times}):
 assert all(map(np.array_equal, before, (net.parameters, x, y)))
 print("right bits", flush=True)
 """
-REPLAY = "fastbp.finite_differences(net, x, y)"
+REPLAY = "fastbp.finite_differences(net, x, y, method='replay')"
+EXACT = "fastbp.finite_differences(net, x, y)"
 GRADIENTS = "net.loss_and_gradients(x, y)"
 CHECK = "fastbp.check_network(net, x, y)"
 
@@ -109,6 +110,12 @@ def test_a_long_replay(work, threads):
     # 530 442 entries, some minutes of work.
     sizes = [512, 512, 512, 10]
     assert_prompt(interrupt(0.5, times=2, sizes=sizes, batch=128, threads=threads, work=work))
+
+
+def test_exact_differences():
+    # 1e11 operations, again and again; the kernel itself stops, not only the loop.
+    sizes, work = [512, 512, 512, 512, 10], f"while True: {EXACT}"
+    assert_prompt(interrupt(0.4, times=2, sizes=sizes, batch=1024, work=work))
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from typing import Any
 
 import golden as numbers
 import numpy as np
@@ -20,6 +21,12 @@ from fastbp.errors import FastbpError, OptionError
 SCHEMES = ("central", "forward")
 
 
+def replay(
+    network: fastbp.Network, x: np.ndarray, y: np.ndarray, **options: Any
+) -> fastbp.Differences:
+    return fastbp.finite_differences(network, x, y, **{"method": "replay", **options})
+
+
 def some_entries(problem: Problem, number: int, seed: int = 0) -> np.ndarray:
     """At most this many of the flat indices, in random order."""
     size = problem.reference().flat.size
@@ -32,7 +39,7 @@ def assert_equals_loop(
     """Quotients within the rounding of two such loops, and the same kinks away from ties."""
     entries = some_entries(problem, number)
     options = {"scheme": scheme, "delta": delta}
-    result = fastbp.finite_differences(problem.network(), problem.x, problem.y, **options)
+    result = replay(problem.network(), problem.x, problem.y, **options)
     oracle = problem.reference()
     quotients, kinks = reference.finite_differences(
         oracle, problem.x, problem.y, entries=entries, **options
@@ -53,7 +60,7 @@ def assert_equals_loop(
 def test_the_notebooks_network_equals_the_loop(golden, scheme):
     problem = Problem(*golden)
     assert_equals_loop(problem, scheme, number=187)
-    result = fastbp.finite_differences(problem.network(), problem.x, problem.y, scheme=scheme)
+    result = replay(problem.network(), problem.x, problem.y, scheme=scheme)
     assert result.kinks is None
     for own, expected in zip(result.biases, numbers.GOLDEN_D_BIASES, strict=True):
         # Forward differences of this loss are off by delta times its curvature, up to 5e-5 or so.
@@ -107,7 +114,7 @@ def test_large_and_odd_shapes_equal_the_loop(sizes, batch, scheme):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_differences_come_in_the_users_shapes_as_float64(dtype, layout, bias):
     problem = make_problem([3, 4, 2], 3, dtype=dtype, layout=layout, bias=bias)
-    result = fastbp.finite_differences(problem.network(), problem.x, problem.y)
+    result = replay(problem.network(), problem.x, problem.y)
     assert [g.shape for g in result.weights] == [w.shape for w in problem.weights]
     assert all(g.dtype == np.float64 for g in result.weights)
     if bias == "none":
@@ -139,7 +146,7 @@ def one_unit(preactivation: float) -> fastbp.Network:
 )
 def test_a_step_across_a_kink_is_flagged(preactivation, flagged, scheme):
     one = np.ones((1, 1))
-    result = fastbp.finite_differences(one_unit(preactivation), one, 0 * one, scheme=scheme)
+    result = replay(one_unit(preactivation), one, 0 * one, scheme=scheme)
     if scheme not in flagged:
         assert result.kinks is None
         return
@@ -155,7 +162,7 @@ def test_leaving_zero_downwards_is_a_kink_unless_the_mask_at_zero_is_zero(relu_a
     """The masks compared are those of the network, with its own convention at exactly 0."""
     one = np.ones((1, 1))
     net = fastbp.Network([0 * one, one], relu_at_zero=relu_at_zero)
-    result = fastbp.finite_differences(net, -one, one, scheme="forward")
+    result = replay(net, -one, one, scheme="forward")
     assert (result.kinks is not None) == flagged
     assert result.weights[0][0, 0] == 0.0
     if flagged:
@@ -165,8 +172,8 @@ def test_leaving_zero_downwards_is_a_kink_unless_the_mask_at_zero_is_zero(relu_a
 @pytest.mark.small
 def test_the_quotient_at_a_kink_is_still_that_of_two_losses():
     one = np.ones((1, 1))
-    central = fastbp.finite_differences(one_unit(0.0), one, 0 * one, scheme="central", delta=1e-3)
-    forward = fastbp.finite_differences(one_unit(0.0), one, 0 * one, scheme="forward", delta=1e-3)
+    central = replay(one_unit(0.0), one, 0 * one, scheme="central", delta=1e-3)
+    forward = replay(one_unit(0.0), one, 0 * one, scheme="forward", delta=1e-3)
     # The loss is (1 + max(t, 0))^2.
     assert float(central.biases[0][0]) == pytest.approx((1.001**2 - 1) / 2e-3, rel=1e-10)
     assert float(forward.biases[0][0]) == pytest.approx((1.001**2 - 1) / 1e-3, rel=1e-10)
@@ -177,7 +184,7 @@ def test_a_zero_that_does_not_move_is_no_kink():
     """Inputs and biases of 0: the pre-activations stay at 0 as long as only weights move."""
     weights = [np.ones((3, 2)), np.ones((1, 3))]
     net = fastbp.Network(weights)
-    result = fastbp.finite_differences(net, np.zeros((2, 4)), np.ones((1, 4)))
+    result = replay(net, np.zeros((2, 4)), np.ones((1, 4)))
     assert result.kinks is None
     np.testing.assert_array_equal(result.flat, 0.0)
 
@@ -192,7 +199,7 @@ def test_the_error_bar_covers_the_rounding_and_is_not_absurd(scheme, loss):
     for seed in range(30):
         problem = make_problem([6, 12, 9, 3], 5, seed=seed, loss=loss)
         net, oracle = problem.network(), problem.reference()
-        result = fastbp.finite_differences(net, problem.x, problem.y, scheme=scheme)
+        result = replay(net, problem.x, problem.y, scheme=scheme)
         assert np.all(result.error_bar.flat > 0)
         entries = some_entries(problem, 40, seed)
         exact = _exact_quotients(oracle, problem, scheme, entries)
@@ -231,7 +238,7 @@ def test_central_differences_of_squares_are_the_gradient(problem: Problem):
     oracle = problem.reference()
     bound, _, doubt = gradient_bounds(oracle, problem.x, problem.y, 2.0**-53)
     assume(not doubt)
-    result = fastbp.finite_differences(problem.network(), problem.x, problem.y)
+    result = replay(problem.network(), problem.x, problem.y)
     _, expected = reference.loss_and_gradients(oracle, problem.x, problem.y)
     judged = np.ones(bound.size, bool) if result.kinks is None else ~result.kinks.flat
     error = np.abs(result.flat - expected.flat)
@@ -244,7 +251,7 @@ def test_central_differences_of_squares_are_the_gradient(problem: Problem):
 def least_memory(problem: Problem) -> int:
     """What the library says that it needs when it gets one byte."""
     with pytest.raises(OptionError, match=r"max_memory must be at least \d+ bytes") as caught:
-        fastbp.finite_differences(problem.network(), problem.x, problem.y, max_memory=1)
+        replay(problem.network(), problem.x, problem.y, max_memory=1)
     return int(re.search(r"at least (\d+)", str(caught.value)).group(1))
 
 
@@ -253,13 +260,11 @@ def least_memory(problem: Problem) -> int:
 def test_little_memory_gives_the_same_bits(scheme, loss):
     problem = make_problem([17, 33, 31, 9], 45, layout="torch", loss=loss)
     net = problem.network()
-    plenty = fastbp.finite_differences(net, problem.x, problem.y, scheme=scheme)
+    plenty = replay(net, problem.x, problem.y, scheme=scheme)
     least = least_memory(problem)
     assert least < 2**18
     for max_memory in (least, 2 * least, 2**20):
-        little = fastbp.finite_differences(
-            net, problem.x, problem.y, scheme=scheme, max_memory=max_memory
-        )
+        little = replay(net, problem.x, problem.y, scheme=scheme, max_memory=max_memory)
         np.testing.assert_array_equal(little.flat, plenty.flat)
         assert (little.kinks is None) == (plenty.kinks is None)
 
@@ -300,20 +305,20 @@ def test_an_overflow_is_silent_and_undecided():
 def test_senseless_memory(max_memory):
     problem = make_problem([2, 2], 1)
     with pytest.raises(FastbpError, match="max_memory"):
-        fastbp.finite_differences(problem.network(), problem.x, problem.y, max_memory=max_memory)
+        replay(problem.network(), problem.x, problem.y, max_memory=max_memory)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_number_of_threads_gives_the_same_bits(threads):
     problem = make_problem([65, 33, 31, 9], 33)
     net = problem.network()
-    differences = fastbp.finite_differences(net, problem.x, problem.y)
+    differences = replay(net, problem.x, problem.y)
     loss, gradients = net.loss_and_gradients(problem.x, problem.y)
     before = fastbp.get_num_threads()
     fastbp.set_num_threads(threads)
     try:
         assert fastbp.get_num_threads() == threads
-        again = fastbp.finite_differences(net, problem.x, problem.y)
+        again = replay(net, problem.x, problem.y)
         loss_again, gradients_again = net.loss_and_gradients(problem.x, problem.y)
     finally:
         fastbp.set_num_threads(before)
@@ -327,7 +332,7 @@ def test_every_number_of_threads_gives_the_same_bits(threads):
 def test_chosen_entries_give_the_bits_of_the_whole(scheme):
     problem = make_problem([3, 5, 4, 2], 3)
     net = problem.network()
-    whole = fastbp.finite_differences(net, problem.x, problem.y, scheme=scheme)
+    whole = replay(net, problem.x, problem.y, scheme=scheme)
     entries = some_entries(problem, 17).astype(np.int64)
     quotients, kinks = fastbp.differences.replay_entries(
         net, problem.x, problem.y, entries,
@@ -343,7 +348,7 @@ def test_nothing_of_the_callers_changes():
     problem = make_problem([3, 4, 2], 3, order="strided")
     net = problem.network()
     kept = [array.copy() for array in [*problem.arrays, net.parameters]]
-    fastbp.finite_differences(net, problem.x, problem.y)
+    replay(net, problem.x, problem.y)
     for array, copy in zip([*problem.arrays, net.parameters], kept, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -352,13 +357,11 @@ def test_nothing_of_the_callers_changes():
 
 
 @pytest.mark.small
-def test_the_defaults_are_replay_central_and_a_millionth():
+def test_the_defaults_are_central_and_a_millionth():
     problem = make_problem([3, 4, 2], 3)
     net = problem.network()
-    plain = fastbp.finite_differences(net, problem.x, problem.y)
-    spelt_out = fastbp.finite_differences(
-        net, problem.x, problem.y, method="replay", scheme="central", delta=1e-6
-    )
+    plain = replay(net, problem.x, problem.y)
+    spelt_out = replay(net, problem.x, problem.y, scheme="central", delta=1e-6)
     np.testing.assert_array_equal(plain.flat, spelt_out.flat)
 
 
@@ -368,7 +371,7 @@ def test_unknown_methods(method):
     problem = make_problem([2, 2], 1)
     net = problem.network()
     with pytest.raises(OptionError, match=r"method.*replay"):
-        fastbp.finite_differences(net, problem.x, problem.y, method=method)
+        replay(net, problem.x, problem.y, method=method)
     with pytest.raises(OptionError, match=r"method.*replay"):
         fastbp.check_network(net, problem.x, problem.y, method=method)
 
@@ -378,7 +381,7 @@ def test_unknown_methods(method):
 def test_unknown_schemes(scheme):
     problem = make_problem([2, 2], 1)
     with pytest.raises(OptionError, match=r"scheme.*central.*forward"):
-        fastbp.finite_differences(problem.network(), problem.x, problem.y, scheme=scheme)
+        replay(problem.network(), problem.x, problem.y, scheme=scheme)
 
 
 @pytest.mark.small
@@ -389,9 +392,7 @@ def test_unknown_schemes(scheme):
 def test_senseless_steps(delta, scheme):
     problem = make_problem([3, 4, 2], 3)
     with pytest.raises(FastbpError, match="delta"):
-        fastbp.finite_differences(
-            problem.network(), problem.x, problem.y, delta=delta, scheme=scheme
-        )
+        replay(problem.network(), problem.x, problem.y, delta=delta, scheme=scheme)
 
 
 @pytest.mark.small
@@ -400,14 +401,14 @@ def test_a_step_that_one_large_parameter_swallows():
     net = problem.network()
     net.weights[1][1, 2] = 1e11
     with pytest.raises(OptionError, match=r"delta.*weights\[1\]"):
-        fastbp.finite_differences(net, problem.x, problem.y)
+        replay(net, problem.x, problem.y)
 
 
 @pytest.mark.small
 def test_bad_data_is_named():
     problem = make_problem([3, 4, 2], 5)
     with pytest.raises(FastbpError, match=r"^x .*3"):
-        fastbp.finite_differences(problem.network(), problem.x.T, problem.y.T)
+        replay(problem.network(), problem.x.T, problem.y.T)
 
 
 # ---- progress ----
@@ -417,7 +418,7 @@ def test_bad_data_is_named():
 @pytest.mark.parametrize("progress", [None, False])
 def test_no_bar_where_there_is_no_terminal(capfd, progress):
     problem = make_problem([3, 4, 2], 3)
-    fastbp.finite_differences(problem.network(), problem.x, problem.y, progress=progress)
+    replay(problem.network(), problem.x, problem.y, progress=progress)
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
@@ -427,8 +428,8 @@ def test_no_bar_where_there_is_no_terminal(capfd, progress):
 def test_a_bar_on_stderr_when_asked_for(capsys):
     problem = make_problem([3, 4, 2], 3)
     net = problem.network()
-    quiet = fastbp.finite_differences(net, problem.x, problem.y, progress=False)
-    loud = fastbp.finite_differences(net, problem.x, problem.y, progress=True)
+    quiet = replay(net, problem.x, problem.y, progress=False)
+    loud = replay(net, problem.x, problem.y, progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "100%" in captured.err
@@ -440,4 +441,4 @@ def test_a_bar_on_stderr_when_asked_for(capsys):
 def test_senseless_progress(progress):
     problem = make_problem([2, 2], 1)
     with pytest.raises(OptionError, match="progress"):
-        fastbp.finite_differences(problem.network(), problem.x, problem.y, progress=progress)
+        replay(problem.network(), problem.x, problem.y, progress=progress)

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 
-from . import backprop, machine, problem, products, replay
+from . import backprop, growth, machine, problem, products, replay
 from .available import Peers, find_peers
 from .problem import Problem
 from .report import Section
@@ -19,7 +19,7 @@ def pages(chosen: argparse.Namespace) -> Iterator[str]:
     sizes = machine.QUICK if chosen.quick else machine.FULL
     before = machine.measure(chosen.threads, sizes)
     yield _head(peers, before, chosen.quick)
-    for name in chosen.only or ("products", "backprop", "memory", "replay"):
+    for name in chosen.only or ("products", "backprop", "memory", "replay", "growth"):
         yield _section(name, chosen, peers, before).to_markdown()
     after = machine.measure(chosen.threads, sizes)
     yield _bullets("The machine, measured again at the end:", after.describe())
@@ -45,6 +45,8 @@ def _section(
     dtypes = chosen.dtype or problem.DTYPES
     if name == "products":
         return products.compare_products(products.SIZES, dtypes, measured, chosen.rounds)
+    if name == "growth":
+        return growth.compare_growth(chosen.threads, chosen.rounds, quick=chosen.quick)
     if name == "replay":
         chosen_problems = _problems(replay.NETWORKS, ["float64"], chosen.network)
         return replay.compare_replay(chosen_problems, peers.modules, chosen.rounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import GradientMismatchError
@@ -10,6 +10,10 @@ from fastbp.errors import GradientMismatchError
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fastbp.certificate import Certificate
     from fastbp.verdict import ArrayVerdict, CheckVerdict
 
 __all__ = ["ArrayReport", "Failure", "Report"]
@@ -61,12 +65,15 @@ class ArrayReport:
     shape : tuple of int
         The shape that the gradient must have.
     entries, wrong, zero, kinks : int
-        How many entries there are, are wrong, are zero on both sides, and lie on a kink and so
-        were not judged.
+        How many entries there are, are wrong, are zero on both sides, and lie on a kink: there
+        conventions for the ReLU at 0 move the derivative by more than its error bar, and any of
+        them passes. (For the loss of a user: not judged.)
     worst : Failure or None
-        The largest error: of the wrong entries if there are any, else of the judged ones.
+        The entry whose error is the largest multiple of what is allowed; None where there is no
+        error at all.
     factor, residual : float or None
-        k = <given, numerical> / <numerical, numerical>, and |given - k numerical| / |given|.
+        k = <given, numerical> / <numerical, numerical>, and, for arrays that failed,
+        |given - k numerical| / |given|.
     detectable : float
         A single error above this is seen at whichever judged entry; infinite if none was judged.
     verdict : str
@@ -101,7 +108,7 @@ class Report:
     arrays : tuple of ArrayReport
         A row for each array, in the order of the network's parameters.
     failures : tuple of Failure
-        The worst wrong entries, largest error first: at most 1000, and at least 10 of each wrong
+        The worst wrong entries, the largest multiple of what is allowed first: at most 1000, and at least 10 of each wrong
         array as long as there are at most 100 such arrays.
     sizes : tuple of int
         The sizes of the network's layers, inputs first.
@@ -109,16 +116,31 @@ class Report:
         The number of examples.
     dtype : str
         The dtype of the network; the differences are always taken in float64.
-    layout, method, scheme : str
+    layout, method : str
         How the arrays are laid out, and how the numerical gradient was made.
-    delta : float
-        The step that every entry began with.
+    scheme : str or None
+        The differences of a replay; None where there are none.
+    delta : float or None
+        The step that every entry of a replay began with.
     rtol, atol : float or None
         As they were given to the check; None for the defaults.
     evaluations : int
         The number of losses that were evaluated.
     seconds : float
         The time that the check took.
+    certificate : Certificate or None
+        How the sensitivities were proved, where the method is "certified".
+    doubtful : tuple of int
+        How many pre-activations of each hidden layer are 0 within their own rounding.
+    convention : str
+        Which derivative of the ReLU at 0 fits as a whole: "0", "1/2", "1", "none", or several
+        ("0 and 1/2"); empty where it makes no difference.
+    maps : dict of str to ndarray
+        Of each weight array, the largest error over what is allowed, in at most 128 x 128 cells.
+        Not in `to_dict`.
+    samples : dict of str to ndarray, shape (some, 5)
+        Of each weight array, random entries: flat place, given, numerical, error bar, hull; about
+        a thousand in all. Not in `to_dict`.
 
     Examples
     --------
@@ -138,12 +160,17 @@ class Report:
     dtype: str
     layout: str
     method: str
-    scheme: str
-    delta: float
+    scheme: str | None
+    delta: float | None
     rtol: float | None
     atol: float | None
     evaluations: int
     seconds: float
+    certificate: Certificate | None = None
+    doubtful: tuple[int, ...] = ()
+    convention: str = ""
+    maps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    samples: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def entries(self) -> int:
@@ -157,7 +184,7 @@ class Report:
 
     @property
     def kinks(self) -> int:
-        """How many entries lie on a kink and were not judged."""
+        """How many entries lie on a kink."""
         return sum(array.kinks for array in self.arrays)
 
     @property

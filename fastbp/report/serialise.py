@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ __all__ = ["as_dict", "write_json"]
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Return the report in the types that JSON knows, the derived totals included."""
-    content = asdict(report)
+    content = asdict(replace(report, maps={}, samples={}))
+    del content["maps"], content["samples"]  # arrays, of use to plots alone
     content["entries"] = report.entries
     content["wrong"] = report.wrong
     content["kinks"] = report.kinks

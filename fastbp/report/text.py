@@ -40,14 +40,43 @@ def _header(report: Report) -> str:
     lines = [
         f"{report.verdict.upper()}: network {sizes}, batch {report.batch}, {report.dtype}, "
         f"layout {report.layout}",
-        f"method {report.method}, {report.scheme} differences, delta {report.delta:g}, "
-        f"{_tolerance(report)}",
+        f"method {_method(report)}, {_tolerance(report)}",
         f"{_many(report.entries, 'entry', 'entries')}, {report.wrong:,} wrong, "
         f"{report.kinks:,} on kinks; {_many(report.evaluations, 'loss', 'losses')} evaluated "
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
+        _doubt(report),
     ]
-    return "\n".join(map(_wrapped, lines))
+    return "\n".join(_wrapped(line) for line in lines if line)
+
+
+def _method(report: Report) -> str:
+    proof = report.certificate
+    if report.method == "exact" and proof is None:
+        return "exact, one difference for each unit and sample"
+    if proof is None:
+        return f"{report.method}, {report.scheme} differences, delta {report.delta:g}"
+    if proof.problem:
+        return f"{report.method}, no proof, seed {proof.seed}"
+    return (
+        f"{report.method}, {_many(proof.directions, 'random tangent', 'random tangents')} a sample, "
+        f"an error of {proof.resolution:.1g} K in a sample's sensitivities slips through with "
+        f"probability (0.8 / K)^{proof.directions}, seed {proof.seed}"
+    )
+
+
+def _doubt(report: Report) -> str:
+    if not any(report.doubtful):
+        return ""
+    counts = ", ".join(
+        f"layer {layer}: {count:,}" for layer, count in enumerate(report.doubtful) if count
+    )
+    text = f"pre-activations that are 0 within rounding: {counts}"
+    if report.convention == "none":
+        return f"{text}; as a whole, no one derivative of the ReLU at 0 fits"
+    if report.convention:
+        text += f"; the gradient has the derivative {report.convention} there"
+    return text
 
 
 def _wrapped(line: str) -> str:

@@ -1,0 +1,338 @@
+"""How the loss answers to every unit in every sample, by differences, and so to every parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.errors import OptionError
+from fastbp.kernels.exact import exact
+from fastbp.kernels.layers import OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, product
+from fastbp.kernels.simd import MR, panel_width
+from fastbp.loss_slopes import loss_slopes
+from fastbp.network import Network
+from fastbp.passes import Passes
+from fastbp.progress import progress_bar
+from fastbp.sweeps import Sweeps, riding_bytes
+from fastbp.threads import get_num_threads, run_team
+from fastbp.validate import flat_view
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+LANES = int(panel_width(np.empty(0)))
+STRIPS = int(BLOCK_ROWS * (DEPTH + 1))
+# Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
+# gathering a strip of W costs 7 % of the 24 products in which it is used.
+PANELS = 24
+BLOCKS_PER_THREAD = 4  # at least, where there are so many columns: the last ones end together
+# Operations of one kernel call, some tenths of a second: then the progress bar moves.
+OPERATIONS_PER_CALL = 2e10
+DECAY_ENTRIES = 2**18  # of the weights at a time
+
+
+@dataclass(slots=True, eq=False)
+class Sensitivities:
+    """What every unit passes on in every sample, and how the loss answers to it.
+
+    Attributes
+    ----------
+    network : Network
+        In float64.
+    x : float64, shape (n_in, batch)
+    batch, width, pitch : int
+        Samples, lanes of a panel, lanes of all panels.
+    activations : float64
+        All levels in panels [panel, unit, lane]; an inactive unit is -0.0, one with f exactly 0
+        is +0.0.
+    flat : float64
+        s[k] = dL/df[k] likewise, without the inputs: layer k begins at
+        (UNITS_OUT[k] - UNITS_OUT[0]) * pitch.  The lanes that no sample fills are 0.
+    """
+
+    network: Network
+    x: Floats
+    batch: int
+    width: int
+    pitch: int
+    activations: Floats
+    flat: Floats
+
+    def of_layer(self, k: int) -> Floats:
+        """Copy s[k] out of its panels: (units, batch)."""
+        return self._by_unit(self.flat, k, self.network.sizes[0])
+
+    def into_layer(self, k: int) -> Floats:
+        """Copy h[k], what feeds layer k, out of its panels: (units, batch)."""
+        return self.x if k == 0 else self._by_unit(self.activations, k - 1, 0)
+
+    def _by_unit(self, panels: Floats, k: int, left_out: int) -> Floats:
+        """Copy layer k out of its panels, where so many units before are left out."""
+        first, units = int(self.network.layers[k, UNITS_OUT]) - left_out, self.network.sizes[k + 1]
+        part = panels[first * self.pitch : (first + units) * self.pitch]
+        result = np.empty((units, self.batch))
+        for panel, values in enumerate(part.reshape(-1, units, self.width)):
+            start = panel * self.width
+            result[:, start : start + self.width] = values[:, : self.batch - start]
+        return result
+
+    def at_kinks(
+        self,
+        samples: Integers,
+        doubts: list[npt.NDArray[np.bool_]],
+        up: float,
+        down: float,
+        max_memory: int,
+    ) -> list[Floats]:
+        """Take one side where masks are in doubt, for some samples.
+
+        Parameters
+        ----------
+        samples : int64, shape (A,)
+        doubts : list of bool, shape (units, A), for each hidden layer
+        up, down : float
+            The weights of steps up and down, as in ``kernels/exact.py``.
+        max_memory : int
+
+        Returns
+        -------
+        list of float64, shape (units, A)
+            s of each layer.
+        """
+        net, last = self.network, len(self.network.layers) - 1
+        levels = [self.x[:, samples]]
+        for k, doubt in enumerate(doubts):
+            levels.append(np.where(doubt, 0.0, self.into_layer(k + 1)[:, samples]))
+        slopes = self.of_layer(last)[:, samples]
+        levels.append(slopes)
+        width = min(self.width, max(1, samples.size))
+        pitch = -(-samples.size // width) * width
+        activations = np.concatenate([_in_panels(level, width, pitch) for level in levels])
+        flat = np.zeros(activations.size - net.sizes[0] * pitch)
+        flat[flat.size - slopes.shape[0] * pitch :] = _in_panels(slopes, width, pitch)
+        side = Sensitivities(net, levels[0], samples.size, width, pitch, activations, flat)
+        _propagate(side, (up, down), max_memory, False)
+        return [side.of_layer(k) for k in range(last + 1)]
+
+
+def _in_panels(by_unit: Floats, width: int, pitch: int) -> Floats:
+    """Lay (units, batch) out in panels, the lanes that no sample fills 0."""
+    padded = np.zeros((by_unit.shape[0], pitch))
+    padded[:, : by_unit.shape[1]] = by_unit
+    return padded.reshape(by_unit.shape[0], -1, width).transpose(1, 0, 2).reshape(-1)
+
+
+def exact_sensitivities(
+    net: Network,
+    x: Floats,
+    y: npt.NDArray[Any],
+    *,
+    max_memory: int,
+    progress: bool | None,
+) -> Sensitivities:
+    """Difference the loss by every unit in every sample.
+
+    Parameters
+    ----------
+    net : Network
+        In float64.
+    x, y : ndarray
+        Finite inputs and targets, floats in float64.
+    max_memory : int
+        Bytes of scratch for all threads; they change no bit of the result.
+    progress : bool or None
+    """
+    work = Passes(net, net.batch_of(x))
+    work.forward(x)
+    output: Floats = work.output().astype(np.float64, copy=False)
+    slopes = loss_slopes(net.objective, output, y, work.features_axis)
+    flat = np.zeros(work.activations.size - net.sizes[0] * work.pitch)
+    slopes_in_panels = _in_panels(slopes * work.factor, work.width, work.pitch)
+    flat[flat.size - slopes_in_panels.size :] = slopes_in_panels
+    by_unit = x if work.features_axis == 0 else x.T
+    result = Sensitivities(net, by_unit, work.batch, work.width, work.pitch, work.activations, flat)
+    _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress)
+    return result
+
+
+def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | None) -> None:
+    """Put differences in place of the sensitivities that finished sweeps hold.
+
+    A unit whose f is exactly 0 counts as off, as in the sweeps: the hull judges it.
+    """
+    net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
+    require_memory(net.sizes, sweeps.batch, max_memory)
+    output = sweeps.level(sweeps.h, sweeps.count)
+    by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
+    slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
+    sweeps.s[:] = 0.0
+    sweeps.s[sweeps.s.size - slopes.shape[0] * sweeps.pitch :] = _in_panels(
+        slopes, sweeps.width, sweeps.pitch
+    )
+    by_unit = sweeps.x if features_axis == 0 else sweeps.x.T
+    levels = Sensitivities(
+        net, by_unit, sweeps.batch, sweeps.width, sweeps.pitch, sweeps.h, sweeps.s
+    )
+    _propagate(levels, (0.0, 0.0), max_memory, progress)
+
+
+def _count_active(levels: Sensitivities, zeros_change: bool) -> Integers:
+    """Count the units that can change: shape (hidden layers, batch)."""
+    layers = levels.network.layers
+    counts = np.empty((len(layers) - 1, levels.batch), np.int64)
+    for k in range(len(layers) - 1):
+        first, units = int(layers[k, UNITS_OUT]), int(layers[k, OUTPUTS])
+        part = levels.activations[first * levels.pitch : (first + units) * levels.pitch]
+        panels = part.reshape(-1, units, levels.width)
+        able = ~(panels <= 0.0)
+        if zeros_change:
+            able |= (panels == 0.0) & ~np.signbit(panels)
+        counts[k] = np.count_nonzero(able, axis=1).reshape(-1)[: levels.batch]
+    return counts
+
+
+def _bytes_of_products(sizes: tuple[int, ...], batch: int) -> int:
+    """Scratch for the slopes of the loss, and for s[k], h[k] and their packed product."""
+    products = max(m + n + max(m, n) + LANES for m, n in pairwise(sizes))
+    slopes = 6 * sizes[-1]
+    return 8 * batch * max(slopes, products)
+
+
+def _bytes_of_columns(sizes: tuple[int, ...], largest: int, panels: int) -> int:
+    """Scratch of one thread for so many panels of columns, at most ``largest`` units active."""
+    lists = 2 * sum(sizes[1:]) + len(sizes)
+    lines = LANES * (largest + int(MR) + panels + 1)
+    return 8 * (lists + STRIPS + lines + panels * LANES * (2 * largest + 1))
+
+
+def require_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
+    """Refuse memory too small for a panel of columns in each thread, or for what comes after.
+
+    Raises
+    ------
+    OptionError
+    """
+    one_panel = _bytes_of_columns(sizes, max(1, *sizes[1:]), 1) * get_num_threads()
+    least = max(one_panel, _bytes_of_products(sizes, batch), riding_bytes(sizes, batch, 0))
+    if least > max_memory:
+        raise OptionError(
+            f"max_memory must be at least {least} bytes for this network, not {max_memory}."
+        )
+
+
+def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
+    """Choose how many columns go up together so that all threads stay within bounds."""
+    threads, largest = get_num_threads(), int(counts.max(initial=1))
+    most = -(-int(counts.sum(axis=0).max(initial=1)) // LANES)
+    shared = int(counts.sum()) // (LANES * BLOCKS_PER_THREAD * threads)
+    panels = max(1, min(PANELS, most, shared))
+    while panels > 1:
+        if threads * _bytes_of_columns(network.sizes, largest, panels) <= max_memory:
+            break
+        panels //= 2
+    return panels * LANES
+
+
+def _plan_blocks(counts: Integers, outputs: int, size: int) -> tuple[Integers, Floats, Integers]:
+    """Cut every sample's columns into blocks, those with most work first.
+
+    Returns
+    -------
+    blocks : int64, shape (B, 2)
+        Sample and first column.
+    operations : float64, shape (B,)
+    columns : int64, shape (B,)
+    """
+    totals = counts.sum(axis=0)
+    per_sample = -(-totals // size)
+    samples = np.repeat(np.arange(totals.size), per_sample)
+    ordinal = np.arange(samples.size) - np.repeat(np.cumsum(per_sample) - per_sample, per_sample)
+    first = ordinal * size
+    columns = np.minimum(size, totals[samples] - first)
+    above = np.vstack([counts[1:], np.full(totals.size, outputs)])
+    products = 2.0 * (counts * above)
+    operations = np.zeros(samples.size)
+    ends = np.zeros(totals.size, np.int64)
+    for k in range(len(counts)):  # a block passes the layers above its first column
+        ends += counts[k]
+        operations += np.where(first < ends[samples], products[k][samples], 0.0) * columns
+    order = np.argsort(-operations, kind="stable")
+    blocks = np.stack([samples, first], axis=1)[order]
+    return np.ascontiguousarray(blocks), operations[order], columns[order]
+
+
+def _propagate(
+    levels: Sensitivities, at_zero: tuple[float, float], max_memory: int, progress: bool | None
+) -> None:
+    """Fill in s of the hidden layers, a few calls of the kernel after each other."""
+    net = levels.network
+    counts = _count_active(levels, any(at_zero))
+    size = _block_size(net, counts, max_memory)
+    blocks, operations, columns = _plan_blocks(counts, net.sizes[-1], size)
+    if progress is None and operations.sum() <= OPERATIONS_PER_CALL:
+        progress = False  # one call: no bar would show
+    with progress_bar(progress, int(columns.sum()), "exact") as advance:
+        for first, last in pairwise(_cuts(operations)):
+            arguments = (
+                blocks[first:last], size, int(counts.max(initial=1)), net.layers,
+                net.layout == "keras", np.array(at_zero), levels.width, levels.pitch,
+                net.kernel_parameters, levels.activations, levels.flat,
+            )  # fmt: skip
+            run_team(exact, arguments, float(operations[first:last].sum()))
+            advance(int(columns[first:last].sum()))
+
+
+def _cuts(operations: Floats) -> list[int]:
+    """Where to cut the blocks into calls of about the same work, both ends included."""
+    if operations.size == 0:
+        return []
+    call = np.cumsum(operations) // OPERATIONS_PER_CALL
+    return [0, *(np.flatnonzero(np.diff(call)) + 1).tolist(), operations.size]
+
+
+def gradient_of(sensitivities: Sensitivities) -> Floats:
+    """Multiply out what each unit answers and what feeds it: dL/dW[k] = s[k] h[k]^T.
+
+    Returns
+    -------
+    float64, shape (parameters,)
+        With the weight decay: of the whole objective.
+    """
+    net = sensitivities.network
+    flat = np.empty(net.parameters.size)
+    biases = net.shapes.bias_views(flat)
+    for k, weights in enumerate(net.shapes.weight_views(flat)):
+        s = sensitivities.of_layer(k)
+        if biases is not None:
+            biases[k].reshape(-1)[:] = s.sum(axis=1)
+        h = sensitivities.into_layer(k)
+        left, right = (h, s) if net.layout == "keras" else (s, h)
+        outer_product(left, right, weights.reshape(-1))
+        _add_decay(net, int(net.layers[k, WEIGHTS]), weights.reshape(-1))
+    return flat
+
+
+def outer_product(left: Floats, right: Floats, result: Floats) -> None:
+    """Compute left right^T, a sum over samples, into a flat array."""
+    m, batch = left.shape
+    n = right.shape[0]
+    a, a_row, a_column = flat_view(left)
+    b, b_column, b_row = flat_view(right)
+    packed = np.empty(-(-n // LANES) * LANES * batch)
+    arguments = (m, n, batch, a, a_row, a_column, b, b_row, b_column, packed, result)
+    run_team(product, arguments, 2.0 * m * n * batch)
+
+
+def _add_decay(network: Network, at: int, result: Floats) -> None:
+    """Add the derivative of decay / 2 * W^2, some weights at a time."""
+    decay = network.objective.weight_decay
+    if decay == 0.0:
+        return
+    for first in range(0, result.size, DECAY_ENTRIES):
+        part = result[first : first + DECAY_ENTRIES]
+        part += decay * network.parameters[at + first : at + first + part.size]

@@ -1,0 +1,197 @@
+"""How good exact differences are: their rounding, and what happens at kinks, entry by entry.
+
+Held as vectors over units and, for the samples with a mask in doubt, as s and h of these alone.
+They are expanded to all entries when somebody asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.exact import Sensitivities, outer_product
+from fastbp.hull import hull_of
+from fastbp.network import Network
+from fastbp.sweeps import MARGIN, Sweeps
+from fastbp.tiles import DECAY_ROUNDINGS
+
+Floats = npt.NDArray[np.float64]
+
+ROUNDOFF = float(np.finfo(np.float64).eps) / 2
+SEED = 0  # of the noise: the same call gives the same bars
+
+
+@dataclass(slots=True, eq=False)
+class Doubts:
+    """The samples in which rounding, or an exact zero, leaves a mask open.
+
+    Attributes
+    ----------
+    samples : int64, shape (A,)
+    masks : list of bool, shape (units, A)
+        Of each hidden layer.
+    radii : list of float64, shape (units, A)
+        How far s may lie from the middle of what the conventions give (``fastbp/hull.py``).
+    """
+
+    samples: npt.NDArray[np.int64]
+    masks: list[npt.NDArray[np.bool_]]
+    radii: list[Floats]
+
+
+@dataclass(slots=True, eq=False)
+class Noise:
+    """What rounding makes of every unit, over the batch.
+
+    Attributes
+    ----------
+    s, h : list of float64, shape (units,)
+        Norms of the noise of s[k] and of h[k], in units of the roundoff.
+    doubts : Doubts or None
+    batch : int
+    """
+
+    s: list[Floats]
+    h: list[Floats]
+    doubts: Doubts | None
+    batch: int
+
+
+def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any], *, max_memory: int) -> Noise:
+    """Let noise of the size of the rounding ride through the network, forward and back.
+
+    Parameters
+    ----------
+    network : Network
+        In float64.
+    x, y : ndarray
+        Checked inputs and targets, floats in float64.
+    max_memory : int
+        Bytes for the noise, beside 16 for each unit and sample.
+    """
+    sweeps = Sweeps(
+        network, x, y, roundoff=ROUNDOFF, directions=0, seed=SEED, max_memory=max_memory
+    )
+    sweeps.everything()
+    hull = hull_of(sweeps)
+    doubts = None
+    if hull.affected:
+        hidden = range(1, len(network.layers))
+        masks = [sweeps.level(sweeps.doubt, level)[:, hull.samples] != 0 for level in hidden]
+        doubts = Doubts(hull.samples, masks, hull.radii)
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = np.sqrt(sweeps.z_squares.sum(axis=0))
+        h = np.sqrt(sweeps.x_squares.sum(axis=0))
+    sizes = network.sizes
+    return Noise(
+        np.split(s, np.cumsum(sizes[1:-1])),
+        np.split(h, np.cumsum(sizes[:-1]))[:-1],
+        doubts,
+        sweeps.batch,
+    )
+
+
+class ExactQuality:
+    """Error bars, kinks and one-sided slopes of exact differences.
+
+    Parameters
+    ----------
+    sensitivities : Sensitivities
+    noise : Noise
+    flat : float64, shape (parameters,)
+        The differences themselves.
+    max_memory : int
+    """
+
+    def __init__(
+        self, sensitivities: Sensitivities, noise: Noise, flat: Floats, max_memory: int
+    ) -> None:
+        net = sensitivities.network
+        self._shapes, self._keras = net.shapes, net.layout == "keras"
+        self._decay = net.objective.weight_decay
+        self._noise, self._flat = noise, flat
+        self._s_sizes, self._h_sizes = [], []
+        self._h: list[Floats] = []
+        self._centres: list[Floats] = []
+        doubts = noise.doubts
+        for k in range(len(net.layers)):
+            s, h = sensitivities.of_layer(k), sensitivities.into_layer(k)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._s_sizes.append(np.linalg.norm(s, axis=1))
+                self._h_sizes.append(np.linalg.norm(h, axis=1))
+            if doubts is not None:
+                self._centres.append(s[:, doubts.samples])
+                self._h.append(h[:, doubts.samples])
+        self._up: list[Floats] = []
+        self._down: list[Floats] = []
+        if doubts is not None:
+            samples, masks = doubts.samples, doubts.masks
+            self._up = sensitivities.at_kinks(samples, masks, 1.0, 0.0, max_memory)
+            self._down = sensitivities.at_kinks(samples, masks, 0.0, 1.0, max_memory)
+
+    def error_bar(self) -> Floats:
+        """MARGIN u ((ds_i + s_i) h_j + s_i dh_j), of norms over the batch; biases have h = 1."""
+        bars = np.empty(self._flat.size)
+        biases = self._shapes.bias_views(bars)
+        noise = self._noise
+        with np.errstate(over="ignore", invalid="ignore"):
+            for k, weights in enumerate(self._shapes.weight_views(bars)):
+                s, h = self._s_sizes[k], self._h_sizes[k]
+                both = noise.s[k] + s
+                if biases is not None:
+                    biases[k].reshape(-1)[:] = np.sqrt(noise.batch) * both
+                by_unit = weights.T if self._keras else weights
+                np.multiply.outer(both, h, out=by_unit)
+                by_unit += np.multiply.outer(s, noise.h[k])
+            bars *= MARGIN * ROUNDOFF
+            if self._decay != 0.0:  # rounding of decay W, which is at most |value| + |s| |h|
+                bars += DECAY_ROUNDINGS * (ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
+        return bars
+
+    def kinks(self) -> npt.NDArray[np.bool_] | None:
+        """Where conventions move an entry by more than its rounding; None: nowhere."""
+        doubts = self._noise.doubts
+        if doubts is None:
+            return None
+        radii = self._expand(doubts.radii, [np.abs(h) for h in self._h])
+        found: npt.NDArray[np.bool_] = radii > self.error_bar()
+        return found if found.any() else None
+
+    def sides(self) -> tuple[Floats, Floats] | None:
+        """Slopes for a step of each parameter down and up, or None without kinks.
+
+        A step up in W[i, j] moves f[i] up where h[j] > 0 and down where h[j] < 0.
+        """
+        kinks = self.kinks()
+        if kinks is None:
+            return None
+        left, right = self._flat.copy(), self._flat.copy()
+        for k_up, k_down, result in (
+            (self._up, self._down, right),
+            (self._down, self._up, left),
+        ):
+            pairs = list(zip(k_up, k_down, self._centres, strict=True))
+            above = self._expand(
+                [up - c for up, _, c in pairs], [np.maximum(h, 0) for h in self._h]
+            )
+            below = self._expand(
+                [down - c for _, down, c in pairs],
+                [np.minimum(h, 0) for h in self._h],
+                biases=False,
+            )
+            result[kinks] += (above + below)[kinks]
+        return left, right
+
+    def _expand(self, s: list[Floats], h: list[Floats], *, biases: bool = True) -> Floats:
+        """Multiply out s[k] h[k]^T over the samples in doubt, and the sums for the biases."""
+        flat = np.zeros(self._flat.size)
+        views = self._shapes.bias_views(flat)
+        for k, weights in enumerate(self._shapes.weight_views(flat)):
+            left, right = (h[k], s[k]) if self._keras else (s[k], h[k])
+            outer_product(left, right, weights.reshape(-1))
+            if views is not None and biases:
+                views[k].reshape(-1)[:] = s[k].sum(axis=1)
+        return flat

@@ -1,0 +1,354 @@
+"""One batch through all layers three times: memory, plan and calls of ``kernels/sweeps.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.errors import OptionError
+from fastbp.kernels import sweeps as kernels
+from fastbp.kernels.layers import INPUTS, OUTPUTS, UNITS_OUT
+from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
+from fastbp.kernels.normal import TANGENT_DIRECTION
+from fastbp.kernels.phases import PACK_ROWS
+from fastbp.kernels.simd import MR, VECTORS, panel_width
+from fastbp.losses import kernel_targets
+from fastbp.network import custom_gradient, custom_value
+from fastbp.threads import run_team
+from fastbp.validate import flat_view
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastbp.network import Network
+
+__all__ = ["MARGIN", "Sweeps", "smallest_of"]
+
+# From the noise that a few random columns show to what no correct computation exceeds
+# (benchmarks/calibration.py).
+MARGIN = 32.0
+# Rows of W in one block, so that what several groups of columns read again is still in the cache.
+BLOCK_ENTRIES = 1 << 16
+# Few enough weights that a panel of samples goes through all layers sooner than threads meet.
+SMALL_LAYER = 256 * 256
+PANELS_TOGETHER = 2  # of a thread that takes its samples through all layers
+# One of so many half panels of samples is differenced literally.
+SAMPLING = 8
+# Relative step of the pair of real networks: their product of K layers is linear to 1e-12.
+PAIR_STEP = 1e-6
+
+
+class Sweeps:
+    """Values, sensitivities and their noise for every unit and sample of a batch.
+
+    Parameters
+    ----------
+    network : Network
+        In float64.
+    x, y : ndarray
+        Checked, in float64 or class indices.
+    roundoff : float
+        u of the coarser computation: what is within its noise of 0 is in doubt.
+    directions : int
+        Tangents that prove the sensitivities; 0: none, and no pairs of networks.
+    seed : int
+        Of every random number.
+    max_memory : int
+        Bytes for what rides along, beside h and s.
+
+    Attributes
+    ----------
+    h : float64, shape (units of all levels * pitch,)
+        Activations in panels, the inputs first, the outputs last.
+    s : float64, shape (units without inputs * pitch,)
+        dL/df of every layer in panels.
+    doubt : uint8, as ``h``
+        1 where the mask of a hidden unit is in doubt.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        *,
+        roundoff: float,
+        directions: int,
+        seed: int,
+        max_memory: int,
+    ) -> None:
+        self.network, self.x, self.y = network, x, y
+        self.directions, self.roundoff, self.seed = directions, roundoff, seed
+        self.smallest = smallest_of(roundoff)
+        self.batch = network.batch_of(x)
+        self.width = panel_width(np.empty(0))
+        self.panels = -(-self.batch // self.width)
+        self.pitch = self.panels * self.width
+        self.layers = network.layers
+        self.count = len(self.layers)
+        self.factor = network.objective.factor(self.batch, network.sizes[-1])
+        self._generator = np.random.default_rng(seed)
+        self._check_memory(max_memory)
+        self._allocate()
+        self._choose_pairs()
+        self.keys = np.random.SeedSequence(seed).generate_state(
+            TANGENT_DIRECTION + max(directions, 1), np.uint64
+        )
+        largest = max(i * o for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True))
+        self.by_panels = self.panels >= 2 * PANELS_TOGETHER and largest <= SMALL_LAYER
+
+    def _check_memory(self, max_memory: int) -> None:
+        """Refuse memory that does not hold two levels of everything that rides along."""
+        needed = riding_bytes(self.network.sizes, self.batch, self.directions)
+        if needed > max_memory:
+            raise OptionError(
+                f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
+            )
+
+    def _allocate(self) -> None:
+        sizes, pitch, count = self.network.sizes, self.pitch, self.count
+        units, largest = sum(sizes), max(sizes)
+        directions = self.directions
+        # Zero, since the lanes of a panel that no sample fills may never be written.
+        self.h = np.zeros(units * pitch)
+        self.s = np.zeros((units - sizes[0]) * pitch)
+        self.doubt = np.zeros(units * pitch, np.uint8)
+        self.live = (np.arange(pitch) < self.batch).astype(np.float64)
+        self.xi = np.zeros(2 * largest * pitch)
+        self.z = np.zeros(2 * largest * pitch)
+        self.tangents = np.zeros(2 * largest * directions * pitch)
+        self.h_norms, self.x_norms = np.zeros((2, count + 1, pitch))
+        self.s_norms, self.z_norms, self.sigmas = np.zeros((3, count, pitch))
+        self.t_norms, self.taus = np.zeros((2, count, directions, pitch))
+        self.weight_norms = np.zeros(units - sizes[0])
+        self.column_norms = np.zeros(units - sizes[-1])
+        self.x_sizes = np.zeros((self.panels, units))
+        self.z_sizes = np.zeros((self.panels, units - sizes[0]))
+        self.losses = np.zeros(self.batch + 1)
+        self.facts = np.zeros((kernels.SAMPLE_FACTS, self.batch))
+        self.blocks = np.empty((count, 3), np.int64)
+        before = 0
+        for k in range(count):
+            forward, reverse = (_rows_of_block(sizes[k]), _rows_of_block(sizes[k + 1]))
+            self.blocks[k] = forward, reverse, before
+            before += -(-sizes[k + 1] // forward)
+        self.taken_up = np.zeros(before * directions * pitch)
+        self.arrived, self.expected = np.zeros((2, directions, pitch))
+
+    def _choose_pairs(self) -> None:
+        """Choose the half panels of samples that are differenced, and the direction in theta."""
+        net, half = self.network, self.width // VECTORS
+        halves = -(-self.batch // half)
+        wanted = -(-halves // SAMPLING) if self.directions else 0
+        chosen = self._generator.permutation(halves)[:wanted]
+        self.chosen = np.sort(chosen).astype(np.int64)
+        units, pairs = sum(net.sizes), self.chosen.size
+        self.along = np.zeros(units - net.sizes[0])
+        self.along_in = np.zeros(units - net.sizes[-1])
+        self.offsets = np.zeros(units - net.sizes[0])
+        self.pairs = np.zeros(2 * max(net.sizes) * pairs * self.width)
+        self.dots = np.zeros((self.count, kernels.PAIR_DOTS, pairs, self.width))
+        self.crossed = np.zeros(pairs * half, np.uint8)
+        self.pair_losses = np.zeros((pairs, self.width))
+        if not pairs:
+            return
+        signs = self._generator.integers(0, 2, (3, units)) * 2.0 - 1.0
+        self.along_in[:] = signs[0, : units - net.sizes[-1]]
+        biases = net.biases
+        step = PAIR_STEP / self.count
+        for k, weight in enumerate(net.weights):
+            first = int(self.layers[k, UNITS_OUT]) - net.sizes[0]
+            part = slice(first, first + int(self.layers[k, OUTPUTS]))
+            size = step * _typical(weight)
+            self.along[part] = size * signs[1, part]
+            if biases is not None:
+                self.offsets[part] = (size + step * _typical(biases[k])) * signs[2, part]
+
+    def forward(self) -> None:
+        """Compute h, its noise and doubt, and the pairs of networks."""
+        steps = [(kernels.PACK, 0, -(-self.network.sizes[0] // PACK_ROWS)), (kernels.LEVEL, 0, 1)]
+        for k in range(self.count):
+            steps.append((kernels.FORWARD, k, self._forward_blocks(k)))
+            steps.append((kernels.LEVEL, k + 1, 1))
+        self._run(steps)
+
+    def reverse(self) -> None:
+        """Compute losses, s and its noise."""
+        steps = [(kernels.LOSS, self.count - 1, 1)]
+        if self.network.objective.custom is not None:
+            self._custom_loss()
+            steps = []
+        steps.append((kernels.OUTPUT_NOISE, self.count - 1, 1))
+        for k in range(self.count - 1, 0, -1):
+            steps.append((kernels.SENSITIVITY, k, 1))
+            steps.append((kernels.REVERSE, k, -(-int(self.layers[k, INPUTS]) // self.blocks[k, 1])))
+        steps.append((kernels.SENSITIVITY, 0, 1))
+        self._run(steps)
+
+    def prove(self) -> None:
+        """Carry tangents through all layers; they arrive at the outputs."""
+        steps = []
+        for k in range(self.count):
+            steps.append((kernels.TANGENT, k, self._forward_blocks(k)))
+            if k + 1 < self.count:
+                steps.append((kernels.TANGENT_LEVEL, k + 1, 1))
+        self._run([*steps, (kernels.CLOSE, self.count - 1, 1)])
+
+    def everything(self) -> None:
+        """Run all sweeps, one after the other."""
+        self.forward()
+        self.reverse()
+        if self.directions:
+            self.prove()
+
+    def _forward_blocks(self, k: int) -> int:
+        return -(-int(self.layers[k, OUTPUTS]) // int(self.blocks[k, 0]))
+
+    def _run(self, steps: list[tuple[int, int, int]]) -> None:
+        net = self.network
+        features_axis = 1 - net.samples_axis
+        flat, first, second = flat_view(self.x)
+        x_row, x_column = (first, second) if features_axis == 0 else (second, first)
+        custom = net.objective.custom is not None
+        targets, t_row, t_column, labels = kernel_targets(
+            None if custom else self.y, features_axis, np.empty(0)
+        )
+        vectors = 1 if self.batch * VECTORS <= self.width else VECTORS
+        arguments = (
+            np.array(steps, np.int64), self.by_panels, PANELS_TOGETHER if self.by_panels else GROUP,
+            (net.layout == "keras", self.batch, self.pitch, vectors, self.directions,
+             MARGIN * self.roundoff, self.smallest / self.roundoff),
+            (self.layers, self.blocks, net.kernel_parameters),
+            (flat, x_row, x_column, targets, t_row, t_column, labels, net.objective.code,
+             self.factor),
+            (self.h, self.s, self.doubt, self.live),
+            (self.xi, self.z, self.tangents, self.pairs),
+            (self.h_norms.reshape(-1), self.x_norms.reshape(-1), self.s_norms.reshape(-1),
+             self.z_norms.reshape(-1), self.sigmas.reshape(-1), self.t_norms.reshape(-1),
+             self.taus.reshape(-1)),
+            (self.weight_norms, self.column_norms, self.x_sizes.reshape(-1),
+             self.z_sizes.reshape(-1)),
+            (self.chosen, self.along, self.along_in, self.offsets, self.dots.reshape(-1),
+             self.crossed),
+            (self.losses, self.pair_losses.reshape(-1), self.facts, self.taken_up,
+             self.arrived.reshape(-1), self.expected.reshape(-1)),
+            self.keys,
+        )  # fmt: skip
+        columns = 2 * max(self.batch, 8)
+        run_team(kernels.sweeps, arguments, 2.0 * columns * net.parameters.size)
+
+    def _custom_loss(self) -> None:
+        """Take losses, s and z of the outputs from the user's pair of functions.
+
+        The noise of s is that of the outputs through a difference of the user's gradient, and
+        its own rounding.
+        """
+        net = self.network
+        assert net.objective.custom is not None
+        value, gradient = net.objective.custom
+        output, noise = self.level(self.h, self.count), self.level_noise()
+        slope = custom_gradient(gradient, self._as_user(output), self.y)
+        largest = float(np.max(np.abs(noise), initial=0.0))
+        size = float(np.max(np.abs(output), initial=0.0))
+        step = 1e-8 * max(size, 1e-8) / largest if 0.0 < largest < np.inf else 0.0
+        carried = np.zeros_like(output)
+        if step > 0.0:
+            moved = self._as_user(output + step * noise)
+            carried = self._by_unit(custom_gradient(gradient, moved, self.y) - slope) / step
+        by_unit = self._by_unit(slope) * self.factor
+        z = self.factor * carried
+        self._store(self.s, int(self.layers[-1, UNITS_OUT]) - net.sizes[0], by_unit)
+        half = (self.count - 1) % 2 * (self.z.size // 2)
+        z = np.copysign(np.abs(z) + np.abs(by_unit) + self.smallest / self.roundoff, z)
+        self._store(self.z[half:], 0, z)
+        self.facts[kernels.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
+        self.facts[kernels.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
+        for pair, first in enumerate(self.chosen * (self.width // VECTORS)):
+            for lane in range(self.width):
+                sample = first + lane % (self.width // VECTORS)
+                if sample < self.batch:
+                    own = self._as_user(self._pair_outputs()[pair, :, lane : lane + 1])
+                    part = (slice(None), slice(sample, sample + 1))
+                    target = self.y[part if net.samples_axis == 1 else part[::-1]]
+                    self.pair_losses[pair, lane] = custom_value(value, own, target)
+
+    def _pair_outputs(self) -> NDArray[Any]:
+        outputs = self.network.sizes[-1]
+        half = self.count % 2 * (self.pairs.size // 2)
+        size = self.chosen.size * outputs * self.width
+        return self.pairs[half : half + size].reshape(-1, outputs, self.width)
+
+    def _as_user(self, by_unit: NDArray[Any]) -> NDArray[Any]:
+        return np.array(by_unit if self.network.samples_axis == 1 else by_unit.T, order="C")
+
+    def _by_unit(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array if self.network.samples_axis == 1 else array.T
+
+    def _store(self, flat: NDArray[Any], first: int, by_unit: NDArray[Any]) -> None:
+        """Put (units, batch) into panels; padded samples stay zero."""
+        units = by_unit.shape[0]
+        padded = np.zeros((units, self.pitch))
+        padded[:, : self.batch] = by_unit
+        self._panels(flat, first, units)[...] = padded.reshape(units, -1, self.width).transpose(
+            1, 0, 2
+        )
+
+    def _panels(self, flat: NDArray[Any], first: int, units: int) -> NDArray[Any]:
+        part = flat[first * self.pitch : (first + units) * self.pitch]
+        return part.reshape(self.panels, units, self.width)
+
+    def _rows(self, flat: NDArray[Any], first: int, units: int) -> NDArray[Any]:
+        """Copy panels to (units, batch)."""
+        rows = self._panels(flat, first, units).transpose(1, 0, 2).reshape(units, -1)
+        return np.ascontiguousarray(rows[:, : self.batch])
+
+    def level(self, flat: NDArray[Any], level: int) -> NDArray[Any]:
+        """Copy a level of ``h`` or ``doubt`` out of its panels: (units, batch)."""
+        sizes = self.network.sizes
+        return self._rows(flat, sum(sizes[:level]), sizes[level])
+
+    def level_noise(self) -> NDArray[Any]:
+        """Copy the noise of the outputs, in units of u: (outputs, batch)."""
+        half = self.count % 2 * (self.xi.size // 2)
+        return self._rows(self.xi[half:], 0, self.network.sizes[-1])
+
+    def sensitivity(self, k: int) -> NDArray[Any]:
+        """Copy s of layer k: (units, batch)."""
+        sizes = self.network.sizes
+        return self._rows(self.s, sum(sizes[1 : k + 1]), sizes[k + 1])
+
+    def replace_samples(self, k: int, samples: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Put other sensitivities of some samples in place of those of layer k."""
+        sizes = self.network.sizes
+        panels = self._panels(self.s, sum(sizes[1 : k + 1]), sizes[k + 1])
+        panels[samples // self.width, :, samples % self.width] = values.T
+
+
+def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
+    """Bytes of what rides along with h and s, and of the packed operands of a layer."""
+    width = int(panel_width(np.empty(0)))
+    pitch = -(-batch // width) * width
+    largest, columns = max(sizes), 4 + 2 * directions + 2
+    panel = -(-largest // width) * width * batch
+    return 8 * (columns * largest * pitch + panel) + sum(sizes) * (pitch + 32)
+
+
+def smallest_of(roundoff: float) -> float:
+    """Return the number below which a computation of that roundoff loses digits."""
+    single = np.finfo(np.float32)
+    return float(single.tiny) if roundoff == float(single.eps) / 2 else 1e-290
+
+
+def _rows_of_block(depth: int) -> int:
+    return int(min(BLOCK_ROWS, max(MR, BLOCK_ENTRIES // depth // MR * MR)))
+
+
+def _typical(array: NDArray[Any]) -> float:
+    """Root mean square of up to about 4096 entries; 1 / their number where all are 0."""
+    flat = array.reshape(-1)
+    some = flat[:: max(1, flat.size // 4096)]
+    largest = float(np.max(np.abs(some)))
+    if not 0.0 < largest < np.inf:
+        return 1.0 / array.size
+    return largest * float(np.sqrt(np.mean(np.square(some / largest))))

@@ -1,0 +1,369 @@
+"""The weight gradients of a batch, made tile by tile: compared with given ones, or written out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.kernels import tiles as kernels
+from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
+from fastbp.kernels.phases import PACK_ROWS
+from fastbp.sweeps import MARGIN, smallest_of
+from fastbp.threads import run_team
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from fastbp.hull import Hull
+    from fastbp.sweeps import Sweeps
+    from fastbp.verdict import Tolerance
+
+__all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
+
+MAP_CELLS = 128  # of each side of a map, at most
+SAMPLED_PAIRS = 1000
+# Roundings of decay * W and of its sum with the rest.
+DECAY_ROUNDINGS = 8.0
+EMPTY = np.empty(0)
+# Of numbers too small for their digits, what an entry may lose.
+UNDERFLOWS = 64.0
+
+
+@dataclass(slots=True, eq=False)
+class Bars:
+    """Sizes and noise of every unit, norms over the batch: what error bars are made of.
+
+    ``margin * ((s_noise_i + s_size_i) h_size_j + s_size_i h_noise_j)`` is the bar of entry i, j.
+
+    Attributes
+    ----------
+    s_sizes, s_noise, bias_sums : float64, shape (units without inputs,)
+    h_sizes, h_noise : float64, shape (units,)
+    """
+
+    s_sizes: NDArray[np.float64]
+    s_noise: NDArray[np.float64]
+    h_sizes: NDArray[np.float64]
+    h_noise: NDArray[np.float64]
+    bias_sums: NDArray[np.float64]
+
+
+@dataclass(slots=True, eq=False)
+class Compared:
+    """What was found in the weight arrays of some layers.
+
+    Attributes
+    ----------
+    findings : dict of int to float64, shape (tiles, FINDINGS)
+        Of each layer (``kernels/tiles.py`` names the columns).
+    maps : dict of int to float64, shape (rows, columns)
+        Largest error over what is allowed, by cells of at most MAP_CELLS a side.
+    samples : dict of int to float64, shape (some, 5)
+        Place, given, numerical, bar and radius of some entries.
+    """
+
+    findings: dict[int, NDArray[np.float64]]
+    maps: dict[int, NDArray[np.float64]]
+    samples: dict[int, NDArray[np.float64]]
+
+
+class Tiles:
+    """The product s h^T of a finished batch, one tile at a time.
+
+    Parameters
+    ----------
+    sweeps : Sweeps
+        With h, s and their noise.
+    hull : Hull
+        Its centres replace the sensitivities of the affected samples.
+    roundoff : float
+        u of the coarser of the two computations that are compared.
+    tolerance : Tolerance
+        What the user allows beyond the bars.
+    max_memory : int
+        Bytes for packed operands.
+    """
+
+    def __init__(
+        self,
+        sweeps: Sweeps,
+        hull: Hull,
+        *,
+        roundoff: float,
+        tolerance: Tolerance,
+        max_memory: int,
+    ) -> None:
+        self.sweeps, self.hull, self.tolerance = sweeps, hull, tolerance
+        self.roundoff = roundoff
+        self._net = sweeps.network
+        self._keras = self._net.layout == "keras"
+        units, first = sum(self._net.sizes), self._net.sizes[0]
+        self.smallest = UNDERFLOWS * smallest_of(roundoff)
+        self.bars = Bars(
+            np.zeros(units - first),
+            _norms(sweeps.z_sizes),
+            np.zeros(units),
+            _norms(sweeps.x_sizes),
+            np.zeros(units - first),
+        )
+        self._together = 8 * 2 * units * sweeps.pitch <= max_memory // 2
+        if hull.affected:
+            for k, centre in enumerate(hull.centres):
+                sweeps.replace_samples(k, hull.samples, centre)
+
+    def compare(
+        self, layers: list[int], flat: NDArray[Any], offsets: list[int], scales: list[float]
+    ) -> Compared:
+        """Compare the weight gradients of some layers.
+
+        Parameters
+        ----------
+        layers : list of int
+        flat : float64 or float32, shape (any,)
+            The given gradients, each in C order from its offset on.
+        offsets : list of int
+        scales : list of float
+            What makes the products of two entries of a layer fit a number.
+        """
+        return _Comparison(self, layers, flat, offsets, scales).run()
+
+    def expand(self, k: int, rows: slice) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Write out some rows of a weight array as it lies in memory, and their radii.
+
+        Parameters
+        ----------
+        k : int
+        rows : slice
+            Beginning at a multiple of ``BLOCK_ROWS``, and so ending but at the last row.
+        """
+        shape = self._net.shapes.weights[k]
+        values = np.empty((rows.stop - rows.start, shape[1]))
+        radii = np.zeros(values.shape)
+        table, left, right = self._places([k])
+        first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
+        height = _blocks(shape[0], BLOCK_ROWS)
+        packing = self._packing_blocks(k)
+        schedule = [(kernels.PACK, k, 0, packing, 0)]
+        for column in range(_blocks(shape[1], GROUP * self.sweeps.width)):
+            schedule.append((kernels.EXPAND, k, column * height + first, count, packing))
+        nothing = (np.zeros((0, kernels.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
+        self._run(
+            schedule, table, (left, right), EMPTY, nothing, (values.reshape(-1), radii.reshape(-1)),
+            first_row=rows.start, layers=[k],
+        )  # fmt: skip
+        return values, radii
+
+    def row_chunks(self, k: int, entries: int) -> Iterator[slice]:
+        """Cut the rows of an array into chunks of about so many entries."""
+        rows, columns = self._net.shapes.weights[k]
+        step = max(1, entries // (columns * BLOCK_ROWS)) * BLOCK_ROWS
+        for start in range(0, rows, step):
+            yield slice(start, min(rows, start + step))
+
+    def bar_entries(
+        self, k: int, units: slice | NDArray[np.int64], inputs: slice | NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Error bars of some entries of layer k, units by inputs."""
+        sizes = self._net.sizes
+        outputs = slice(sum(sizes[1 : k + 1]), sum(sizes[1 : k + 2]))
+        level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
+        s_sizes, s_noise = self.bars.s_sizes[outputs][units], self.bars.s_noise[outputs][units]
+        h_sizes, h_noise = self.bars.h_sizes[level][inputs], self.bars.h_noise[level][inputs]
+        bars = np.outer(s_noise + s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
+        bars *= MARGIN * self.roundoff
+        bars += self.smallest
+        decay = self._net.objective.weight_decay
+        if decay:
+            weight = self._net.weights[k].T if self._keras else self._net.weights[k]
+            bars += DECAY_ROUNDINGS * self.roundoff * decay * np.abs(weight[units][:, inputs])
+        return bars
+
+    def bar_rows(self, k: int, rows: slice) -> NDArray[np.float64]:
+        """Error bars of some rows of a weight array as it lies in memory."""
+        everything = slice(None)
+        if self._keras:
+            return np.ascontiguousarray(self.bar_entries(k, everything, rows).T)
+        return self.bar_entries(k, rows, everything)
+
+    def bias_bars(self) -> NDArray[np.float64]:
+        """Error bars of all biases, layer after layer."""
+        both = self.bars.s_noise + self.bars.s_sizes
+        bars: NDArray[np.float64] = MARGIN * self.roundoff * np.sqrt(self.sweeps.batch) * both
+        return bars + self.smallest
+
+    def bias_radii(self) -> NDArray[np.float64]:
+        """Radii of the hull of all biases, layer after layer."""
+        if not self.hull.affected:
+            return np.zeros(self.bars.s_sizes.shape)
+        return np.concatenate([radius.sum(axis=1) for radius in self.hull.radii])
+
+    def _packing_blocks(self, k: int) -> int:
+        sizes = self._net.sizes
+        return _blocks(sizes[k], PACK_ROWS) + _blocks(sizes[k + 1], PACK_ROWS)
+
+    def _places(
+        self, layers: list[int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Place the packed operands of some layers: side by side, or all in the same memory."""
+        sweeps = self.sweeps
+        table = np.zeros((sweeps.count, kernels.PLACES), np.int64)
+        ends = [0, 0]
+        largest = [0, 0]
+        for k in layers:
+            rows, columns = self._net.shapes.weights[k]
+            needed = (
+                rows * sweeps.pitch,
+                _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch,
+            )
+            for side, size in enumerate(needed):
+                table[k, kernels.LEFT_AT + side] = ends[side]
+                largest[side] = max(largest[side], ends[side] + size)
+                ends[side] += size if self._together else 0
+        return table, np.empty(largest[0]), np.empty(largest[1])
+
+    def _radius_operands(
+        self, layers: list[int], table: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Pack the radii of the affected samples and the activations that they meet."""
+        affected, width = self.hull.affected, self.sweeps.width
+        if not affected:
+            return EMPTY, EMPTY, 0
+        lefts, rights = [], []
+        ends = [0, 0]
+        for k in layers:
+            s, h = self.hull.radii[k], np.abs(self.sweeps.level(self.sweeps.h, k))
+            h = h[:, self.hull.samples]
+            rows, columns = (h, s) if self._keras else (s, h)
+            padded = np.zeros((_blocks(len(columns), width) * width, affected))
+            padded[: len(columns)] = columns
+            lefts.append(rows.reshape(-1))
+            rights.append(padded.reshape(-1, width, affected).transpose(0, 2, 1).reshape(-1))
+            table[k, kernels.RADIUS_LEFT_AT], table[k, kernels.RADIUS_RIGHT_AT] = ends
+            ends = [ends[0] + lefts[-1].size, ends[1] + rights[-1].size]
+        return np.concatenate(lefts), np.concatenate(rights), affected
+
+    def _run(
+        self,
+        schedule: list[tuple[int, int, int, int, int]],
+        table: NDArray[np.int64],
+        packed: tuple[NDArray[Any], NDArray[Any]],
+        given: NDArray[Any],
+        collected: tuple[NDArray[Any], ...],
+        expanded: tuple[NDArray[Any], NDArray[Any]],
+        *,
+        layers: list[int],
+        first_row: int = 0,
+        kept: int = 0,
+    ) -> None:
+        sweeps, net, bars = self.sweeps, self._net, self.bars
+        decay = net.objective.weight_decay
+        radius = self._radius_operands(layers, table)
+        arguments = (
+            np.array(schedule, np.int64),
+            (self._keras, sweeps.batch, sweeps.pitch, net.sizes[0],
+             float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row),
+            sweeps.layers, table,
+            (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay,
+             self.smallest),
+            sweeps.keys, net.kernel_parameters, (sweeps.h, sweeps.s), packed,
+            (bars.s_sizes, bars.h_sizes, bars.s_noise, bars.h_noise, bars.bias_sums),
+            radius, given, collected, expanded,
+        )  # fmt: skip
+        weights = sum(rows * columns for rows, columns in (net.shapes.weights[k] for k in layers))
+        run_team(kernels.tiles, arguments, (2.0 * sweeps.batch + 16.0) * weights)
+
+
+class _Comparison:
+    """One comparison: its schedule, its table of places, and what is collected."""
+
+    def __init__(
+        self,
+        tiles: Tiles,
+        layers: list[int],
+        flat: NDArray[Any],
+        offsets: list[int],
+        scales: list[float],
+    ) -> None:
+        self.tiles, self.layers, self.flat = tiles, layers, flat
+        self.table, self.left, self.right = tiles._places(layers)
+        self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
+        self.counts, self.map_shapes = {}, {}
+        width = GROUP * tiles.sweeps.width
+        end = map_end = 0
+        for k, offset in zip(layers, offsets, strict=True):
+            rows, columns = self.shapes[k]
+            self.counts[k] = _blocks(rows, BLOCK_ROWS) * _blocks(columns, width)
+            height, cell = _cell_size(rows, BLOCK_ROWS), _cell_size(columns, width)
+            self.map_shapes[k] = (_blocks(rows, height), _blocks(columns, cell))
+            place = self.table[k]
+            place[kernels.GIVEN_AT], place[kernels.TILES_AT] = offset, end
+            place[kernels.MAP_AT], place[kernels.MAP_COLUMNS] = map_end, self.map_shapes[k][1]
+            place[kernels.CELL_ROWS], place[kernels.CELL_COLUMNS] = height, cell
+            end += self.counts[k]
+            map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
+        self.kept = max(1, SAMPLED_PAIRS // end)
+        findings = np.zeros((end, kernels.FINDINGS))
+        findings[:, kernels.WORST_RATIO] = -1.0  # of no entry yet
+        tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
+        self.collected = (
+            findings,
+            np.zeros(map_end),
+            np.zeros((end * self.kept, kernels.SAMPLE_COLUMNS)),
+            tile_scales,
+        )
+
+    def run(self) -> Compared:
+        """Pack and compare; all layers together, or one after the other in the same memory."""
+        tiles = self.tiles
+        schedule: list[tuple[int, int, int, int, int]] = []
+        groups = [self.layers] if tiles._together else [[k] for k in self.layers]
+        done = 0
+        for group in groups:
+            ready = done
+            for k in group:
+                blocks = tiles._packing_blocks(k)
+                schedule.append((kernels.PACK, k, 0, blocks, ready))
+                done += blocks
+            packed = done
+            for k in group:
+                schedule.append((kernels.COMPARE, k, 0, self.counts[k], packed))
+                done += self.counts[k]
+        tiles._run(
+            schedule, self.table, (self.left, self.right), self.flat, self.collected,
+            (EMPTY, EMPTY), layers=self.layers, kept=self.kept,
+        )  # fmt: skip
+        findings, cells, samples, _ = self.collected
+        result = Compared({}, {}, {})
+        for k in self.layers:
+            first, last = self.table[k, kernels.TILES_AT], self.table[k, kernels.TILES_AT]
+            last = last + self.counts[k]
+            result.findings[k] = findings[first:last]
+            result.samples[k] = samples[first * self.kept : last * self.kept]
+            rows, columns = self.map_shapes[k]
+            start = self.table[k, kernels.MAP_AT]
+            result.maps[k] = cells[start : start + rows * columns].reshape(rows, columns)
+        return result
+
+
+def _blocks(count: int, size: int) -> int:
+    return -(-count // size)
+
+
+def _norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Norms of columns, whatever their size."""
+    largest = parts.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        scaled = parts / np.where(largest > 0, largest, 1.0)
+        return np.asarray(largest * np.sqrt(np.square(scaled).sum(axis=0)))
+
+
+def _cell_size(entries: int, tile: int) -> int:
+    """Entries of one side of a cell: the least divisor of a tile's that gives few enough cells."""
+    for size in range(1, tile):
+        if tile % size == 0 and _blocks(entries, size) <= MAP_CELLS:
+            return size
+    return tile
