@@ -31,9 +31,11 @@ import numpy as np
 
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, DEPTH, ROW_PITCH, panels_of, strip_rows
+from .matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, panels_of, strip_height
 from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
 from .team import draw_ticket, report_done, stopped, wait_until_done
+
+ROW_PITCH = DEPTH + PITCH_MARGIN  # of gathered rows: a power of two would share cache lines
 
 
 @kernel
@@ -115,7 +117,7 @@ def multiply_gathered(
         chosen = inputs[first : first + count]
         r = 0
         while r < rows and not stopped(control):
-            height = strip_rows(rows - r)
+            height = strip_height(r, rows)
             if transposed:
                 inside = r % BLOCK_ROWS
                 if inside == 0:
