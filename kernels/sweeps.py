@@ -28,9 +28,9 @@ from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .loss import LEAST_SQUARES, SIGMOID, SOFTMAX, sample_loss
 from .matmul import BLOCK_ROWS, multiply_block, pack_panels, panels_of, strips_size
 from .noise import (
-    activate_row,
-    add_direction_row,
-    mask_row,
+    activate_block,
+    add_direction_block,
+    mask_block,
     panel_norms,
     row_norms,
     safe_norm,
@@ -135,7 +135,7 @@ def forward_step(
     rows = min(blocks[k, FORWARD_ROWS], outputs - row)
     a_row, a_column = weight_strides(transposed, layer)
     w_at = layer[WEIGHTS] + row * a_row
-    sizes = row_sizes[:rows]
+    sizes, own_biases = row_sizes[:rows], row_sizes[BLOCK_ROWS : BLOCK_ROWS + rows]
     row_norms(rows, inputs, parameters, w_at, a_row, a_column, sizes)
     unit = layer[UNITS_OUT] - inputs_of_net + row
     weight_norms[unit : unit + rows] = sizes  # the same from every group of panels
@@ -169,6 +169,8 @@ def forward_step(
     root, share = growth_root(inputs), 1.0 / math.sqrt(float(inputs))
     all_units = x_sizes.size // (pitch // width)
     on_top = 1.0 if k > 0 else 0.0
+    for r in range(rows):
+        own_biases[r] = bias_of(layer, parameters, row + r)
     for q in range(panels):
         start = target + q * outputs * width
         noise_at = noise + q * outputs * width
@@ -177,13 +179,12 @@ def forward_step(
         own_h_norms, own_x_norms = h_norms[at : at + width], x_norms[at : at + width]
         own_live = live[(panel + q) * width : (panel + q + 1) * width]
         first_unit = (panel + q) * all_units + layer[UNITS_OUT] + row
-        for r in range(rows):
-            here, there = start + r * width, noise_at + r * width
-            x_sizes[first_unit + r] = activate_row(
-                on_top, sizes[r], bias_of(layer, parameters, row + r), root, share, margin,
-                hidden, own_live, own_h_norms, own_x_norms, normals[r * width : (r + 1) * width],
-                h[here : here + width], xi[there : there + width], doubt[here : here + width],
-            )  # fmt: skip
+        activate_block(
+            rows, on_top, sizes, own_biases, root, share, margin, hidden, own_live,
+            own_h_norms, own_x_norms, normals, h[start : start + rows * width],
+            xi[noise_at : noise_at + rows * width], doubt[start : start + rows * width],
+            x_sizes[first_unit : first_unit + rows],
+        )  # fmt: skip
     for pair in range(chosen.size):
         own, lane = samples_of_pair(pair, chosen, width)
         if panel <= own < panel + panels:
@@ -206,11 +207,11 @@ def forward_step(
 def add_projection(units, factors, values, at, count, lanes, total):
     """total[lane] = sum over units of factors[unit] values[at + unit * lanes + lane]."""
     total[:] = 0.0
+    panel = values[at : at + (units - 1) * lanes + count]
     for r in range(units):
         factor = factors[r]
-        line = values[at + r * lanes : at + r * lanes + count]
         for lane in range(count):
-            total[lane] += factor * line[lane]
+            total[lane] += factor * panel[r * lanes + lane]
 
 
 @kernel
@@ -466,13 +467,12 @@ def reverse_step(
         at = k * pitch + (panel + q) * width
         own_s_norms, own_z_norms = s_norms[at : at + width], z_norms[at : at + width]
         first_unit = (panel + q) * all_units + layer[UNITS_IN] - inputs_of_net + row
-        for r in range(rows):
-            here, there, level = start + r * width, noise_at + r * width, level_at + r * width
-            z_sizes[first_unit + r] = mask_row(
-                sizes[r], root, share, own_s_norms, own_z_norms,
-                normals[r * width : (r + 1) * width], h[level : level + width],
-                doubt[level : level + width], s[here : here + width], z[there : there + width],
-            )  # fmt: skip
+        mask_block(
+            rows, sizes, root, share, own_s_norms, own_z_norms, normals,
+            h[level_at : level_at + rows * width], doubt[level_at : level_at + rows * width],
+            s[start : start + rows * width], z[noise_at : noise_at + rows * width],
+            z_sizes[first_unit : first_unit + rows],
+        )  # fmt: skip
 
 
 @kernel
@@ -566,15 +566,11 @@ def tangent_step(
                 inverse[lane] = 1.0 / size if size > 0 else 0.0
             known = ((blocks[k, BLOCKS_BEFORE] + block) * directions + d) * pitch
             known += (panel + q) * width
-            total = taken_up[known : known + width]
-            total[:] = 0.0
-            for r in range(rows):
-                part = r * width
-                add_direction_row(
-                    inverse, normals[part : part + width],
-                    h[h_at + part : h_at + part + width], s[s_at + part : s_at + part + width],
-                    tangents[start + part : start + part + width], total,
-                )  # fmt: skip
+            add_direction_block(
+                rows, inverse, normals, h[h_at : h_at + rows * width],
+                s[s_at : s_at + rows * width], tangents[start : start + rows * width],
+                taken_up[known : known + width],
+            )  # fmt: skip
 
 
 @kernel
@@ -693,7 +689,7 @@ def sweeps(
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
     scratch = (
         np.empty(strips_size(largest, largest), parameters.dtype),
-        np.empty(BLOCK_ROWS * width), np.empty(BLOCK_ROWS), np.empty(width),
+        np.empty(BLOCK_ROWS * width), np.empty(2 * BLOCK_ROWS), np.empty(width),
     )  # fmt: skip
     moved = np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS])
     groups = panels_of(panels, group)
