@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.kernels import tiles as kernels
-from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
+from fastbp.kernels.matmul import BLOCK_ROWS
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.sweeps import MARGIN, smallest_of
 from fastbp.threads import run_team
@@ -148,7 +148,7 @@ class Tiles:
         height = _blocks(shape[0], BLOCK_ROWS)
         packing = self._packing_blocks(k)
         schedule = [(kernels.PACK, k, 0, packing, 0)]
-        for column in range(_blocks(shape[1], GROUP * self.sweeps.width)):
+        for column in range(_blocks(shape[1], kernels.TILE_PANELS * self.sweeps.width)):
             schedule.append((kernels.EXPAND, k, column * height + first, count, packing))
         nothing = (np.zeros((0, kernels.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
         self._run(
@@ -292,7 +292,7 @@ class _Comparison:
         self.table, self.left, self.right = tiles._places(layers)
         self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
         self.counts, self.map_shapes = {}, {}
-        width = GROUP * tiles.sweeps.width
+        width = kernels.TILE_PANELS * tiles.sweeps.width
         end = map_end = 0
         for k, offset in zip(layers, offsets, strict=True):
             rows, columns = self.shapes[k]

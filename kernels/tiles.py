@@ -1,7 +1,8 @@
 """dL/dW[k] = s[k] h[k]^T (or its transpose), tile by tile, compared as it is made.
 
-A tile is up to BLOCK_ROWS x TILE_COLUMNS entries of one array as it lies in memory.  It is proved,
-(s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong when ::
+A tile is up to BLOCK_ROWS rows and TILE_PANELS panels of columns of one array as it lies in
+memory.  It is made strip by strip, MR rows and whole pages of the given gradient at a time, proved,
+(s h^T) v = s (h^T v) for a random v, and compared with the given gradient: an entry is wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
     bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
@@ -19,11 +20,11 @@ import numpy as np
 from .backprop import pack_rows, pack_transposed
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, GROUP, long_dot, multiply_into_matrix, panels_of, strips_size
+from .matmul import BLOCK_ROWS, long_dot, multiply_into_matrix, panels_of, strips_size
 from .noise import panel_norms, row_norms
 from .normal import SAMPLES, SHIFT, TILE_PROOF, fill_normals, hashed
 from .phases import PACK_ROWS
-from .simd import copy_run, panel_width
+from .simd import MR, copy_run, panel_width, prefetch_run
 from .team import draw_ticket, report_done, wait_until_done
 from .vector import add_multiple
 
@@ -37,6 +38,8 @@ PACK, COMPARE, EXPAND = range(3)
     CELL_COLUMNS, MAP_COLUMNS,
 ) = range(10)  # fmt: skip
 PLACES = 10
+
+TILE_PANELS = 32  # of a tile: rows of the given gradient are read by the page
 
 # What is found in a tile.
 (
@@ -152,12 +155,11 @@ def along_samples(units, first, count, pitch, values, at, factors, result):
 
 
 @kernel
-def proof_of_tile(
-    row, rows, column, columns, layer, shape, levels, roundoff, row_sizes, column_sizes, tile,
-    key, factors, projection, expected,
-):  # fmt: skip
-    """Largest |(s h^T) v - s (h^T v)| of a tile's rows over what rounding makes of it."""
-    transposed, batch, pitch, first_output = shape[0], shape[1], shape[2], shape[3]
+def expected_of_tile(
+    row, rows, column, columns, layer, shape, levels, key, factors, projection, expected
+):
+    """Draw v, and compute s (h^T v) for every row of a tile."""
+    transposed, pitch, first_output = shape[0], shape[2], shape[3]
     h, s = levels
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
     s_at = (layer[UNITS_OUT] - first_output) * pitch
@@ -166,12 +168,15 @@ def proof_of_tile(
     fill_normals(key, layer[WEIGHTS] + row * (outputs if transposed else inputs) + column, v)
     if transposed:
         projected(outputs, column, columns, pitch, s, s_at, v, projection)
-    else:
-        projected(inputs, column, columns, pitch, h, h_at, v, projection)
-    if transposed:
         along_samples(inputs, row, rows, pitch, h, h_at, projection, expected)
     else:
+        projected(inputs, column, columns, pitch, h, h_at, v, projection)
         along_samples(outputs, row, rows, pitch, s, s_at, projection, expected)
+
+
+@kernel
+def proof_margin(columns, batch, roundoff, column_sizes):
+    """What rounding may make of a row's proof, over the size of the row's unit."""
     largest, squares = 0.0, 0.0
     for c in range(columns):
         largest = max(largest, column_sizes[c])
@@ -179,12 +184,17 @@ def proof_of_tile(
         part = column_sizes[c] / largest if largest > 0 else 0.0
         squares += part * part
     margin = PROOF_MARGIN * roundoff * largest * math.sqrt(squares)
-    margin *= 1.0 + 0.25 * math.sqrt(float(batch))
+    return margin * (1.0 + 0.25 * math.sqrt(float(batch)))
+
+
+@kernel
+def proof_of_strip(first, rows, columns, margin, row_sizes, strip, factors, expected):
+    """Largest |(s h^T) v - s (h^T v)| of some rows of a tile over what rounding makes of it."""
     worst = 0.0
     for r in range(rows):
-        made = long_dot(tile[r * columns : (r + 1) * columns], v)
-        allowed = margin * row_sizes[r]
-        gap = abs(made - expected[r])
+        made = long_dot(strip[r * columns : (r + 1) * columns], factors[:columns])
+        allowed = margin * row_sizes[first + r]
+        gap = abs(made - expected[first + r])
         if not gap <= allowed:
             worst = max(worst, gap / allowed if allowed > 0 else HUGE)
             if not gap <= HUGE:
@@ -297,11 +307,11 @@ def unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars):
 
 
 @kernel
-def compare_tile(
-    index, row, rows, column, columns, row_length, layer, place, tolerance, kept, key, parameters,
-    given, tile, radii, bars, scratch, collected,
+def compare_strip(
+    index, row, rows, first, count, column, columns, row_length, layer, place, tolerance, kept,
+    key, parameters, given, strip, affected, radii, bars, scratch, collected,
 ):  # fmt: skip
-    """Compare a tile with the given gradient and collect what there is to know of it."""
+    """Compare ``count`` rows of a tile, from its row ``first``, and collect what there is to know."""
     rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
     decay_bars, ratios, maxima = scratch[0], scratch[1], scratch[2]
@@ -309,15 +319,21 @@ def compare_tile(
     found = findings[index]
     own, decay, highest = ratios[:columns], decay_bars[:columns], maxima[:columns]
     decay[:] = smallest
-    for r in range(rows):
+    reach = columns if affected > 0 else 0  # without a hull one row of zeros serves all
+    for r in range(first, first + count):
+        inside = r - first
         at = (row + r) * row_length + column
         if decay_bar != 0:
             line = parameters[layer[WEIGHTS] + at : layer[WEIGHTS] + at + columns]
             for c in range(columns):
                 decay[c] = decay_bar * abs(line[c]) + smallest
+        # The next row of the given gradient is pages away: no hardware prefetcher follows.
+        if r + 1 < rows:
+            prefetch_run(columns, given, place[GIVEN_AT] + at + row_length)
+        value = strip[inside * columns : (inside + 1) * columns]
+        radius = radii[inside * reach : inside * reach + columns]
         counts = compare_row(
-            given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns],
-            tile[r * columns : (r + 1) * columns], radii[r * columns : (r + 1) * columns],
+            given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns], value, radius,
             row_noise[r], row_size[r], column_size, column_noise, decay, rtol, atol,
             scales[index], own,
         )  # fmt: skip
@@ -336,25 +352,27 @@ def compare_tile(
             found[WORST_RATIO] = own[c]
             found[WORST_PLACE] = at + c
             found[WORST_GIVEN] = given[place[GIVEN_AT] + at + c]
-            found[WORST_VALUE] = tile[r * columns + c]
+            found[WORST_VALUE] = value[c]
             found[WORST_BAR] = bar_of(
                 row_noise[r], row_size[r], column_size[c], column_noise[c], decay[c]
             )
-            found[WORST_RADIUS] = radii[r * columns + c]
+            found[WORST_RADIUS] = radius[c]
         raise_maxima(own, highest)
         if (r + 1) % place[CELL_ROWS] == 0 or r == rows - 1:
             note_cells(highest, row + r, column, place, cells)
     for q in range(kept):
         chosen = np.int64(hashed(key, index * kept + q) >> SHIFT) % (rows * columns)
         r, c = chosen // columns, chosen % columns
-        at = (row + r) * row_length + column + c
-        line = samples[index * kept + q]
-        line[0] = at
-        line[1] = given[place[GIVEN_AT] + at]
-        line[2] = tile[chosen]
-        decayed = decay_bar * abs(parameters[layer[WEIGHTS] + at]) + smallest
-        line[3] = bar_of(row_noise[r], row_size[r], column_size[c], column_noise[c], decayed)
-        line[4] = radii[chosen]
+        if first <= r < first + count:
+            inside = r - first
+            at = (row + r) * row_length + column + c
+            line = samples[index * kept + q]
+            line[0] = at
+            line[1] = given[place[GIVEN_AT] + at]
+            line[2] = strip[inside * columns + c]
+            decayed = decay_bar * abs(parameters[layer[WEIGHTS] + at]) + smallest
+            line[3] = bar_of(row_noise[r], row_size[r], column_size[c], column_noise[c], decayed)
+            line[4] = radii[inside * reach + c]
 
 
 @kernel
@@ -366,51 +384,61 @@ def tile_step(
     transposed, batch, pitch, _, roundoff, margin, decay, kept, first_row = shape
     left, right = packed
     radius_left, radius_right, affected = radius
-    strips, edge, tile, radii, bars, rows_of, factors, projection = scratch
-    width = panel_width(tile)
+    strips, edge, strip, radii, bars, rows_of, factors, projection = scratch
+    expected = rows_of[3]
+    width = panel_width(strip)
     matrix_rows = layer[INPUTS] if transposed else layer[OUTPUTS]
     matrix_columns = layer[OUTPUTS] if transposed else layer[INPUTS]
     row_blocks = panels_of(matrix_rows, BLOCK_ROWS)
     row = block % row_blocks * BLOCK_ROWS
-    column = block // row_blocks * GROUP * width
+    column = block // row_blocks * TILE_PANELS * width
     rows = min(BLOCK_ROWS, matrix_rows - row)
-    columns = min(GROUP * width, matrix_columns - column)
-    multiply_into_matrix(
-        rows, columns, batch, left, place[LEFT_AT] + row * pitch, pitch, 1,
-        right, place[RIGHT_AT] + column * batch, width, width * batch,
-        strips, edge, tile, 0, columns,
-    )  # fmt: skip
-    if affected > 0:
-        multiply_into_matrix(
-            rows, columns, affected, radius_left, place[RADIUS_LEFT_AT] + row * affected,
-            affected, 1, radius_right, place[RADIUS_RIGHT_AT] + column * affected, width,
-            width * affected, strips, edge, radii, 0, columns,
-        )  # fmt: skip
+    columns = min(TILE_PANELS * width, matrix_columns - column)
+    index = place[TILES_AT] + block
     unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars)
-    gap = proof_of_tile(
-        row, rows, column, columns, layer, shape, levels, roundoff, bars[4], bars[2], tile,
-        keys[TILE_PROOF], factors, projection, rows_of[3],
+    expected_of_tile(
+        row, rows, column, columns, layer, shape, levels, keys[TILE_PROOF], factors, projection,
+        expected,
     )  # fmt: skip
-    if decay != 0:
-        for r in range(rows):
-            at = layer[WEIGHTS] + (row + r) * matrix_columns + column
-            add_multiple(
-                decay, parameters[at : at + columns], tile[r * columns : (r + 1) * columns]
-            )
-    if kind == COMPARE:
-        index = place[TILES_AT] + block
-        collected[0][index, PROOF] = gap
-        compare_tile(
-            index, row, rows, column, columns, matrix_columns, layer, place, tolerance, kept,
-            keys[SAMPLES], parameters, given, tile, radii, bars, rows_of, collected,
+    proof = proof_margin(columns, batch, roundoff, bars[2])
+    worst = 0.0
+    for first in range(0, rows, MR):
+        count = min(MR, rows - first)
+        multiply_into_matrix(
+            count, columns, batch, left, place[LEFT_AT] + (row + first) * pitch, pitch, 1,
+            right, place[RIGHT_AT] + column * batch, width, width * batch,
+            strips, edge, strip, 0, columns,
         )  # fmt: skip
-    else:
-        values, widths = expanded
-        for r in range(rows):
-            at = (row + r - first_row) * matrix_columns + column
-            copy_run(columns, tile, r * columns, values, at)
-            if affected > 0:
-                copy_run(columns, radii, r * columns, widths, at)
+        if affected > 0:
+            multiply_into_matrix(
+                count, columns, affected,
+                radius_left, place[RADIUS_LEFT_AT] + (row + first) * affected, affected, 1,
+                radius_right, place[RADIUS_RIGHT_AT] + column * affected, width, width * affected,
+                strips, edge, radii, 0, columns,
+            )  # fmt: skip
+        gap = proof_of_strip(first, count, columns, proof, bars[4], strip, factors, expected)
+        worst = max(worst, gap)
+        if decay != 0:
+            for r in range(count):
+                at = layer[WEIGHTS] + (row + first + r) * matrix_columns + column
+                add_multiple(
+                    decay, parameters[at : at + columns], strip[r * columns : (r + 1) * columns]
+                )
+        if kind == COMPARE:
+            compare_strip(
+                index, row, rows, first, count, column, columns, matrix_columns, layer, place,
+                tolerance, kept, keys[SAMPLES], parameters, given, strip, affected, radii, bars,
+                rows_of, collected,
+            )  # fmt: skip
+        else:
+            values, widths = expanded
+            for r in range(count):
+                at = (row + first + r - first_row) * matrix_columns + column
+                copy_run(columns, strip, r * columns, values, at)
+                if affected > 0:
+                    copy_run(columns, radii, r * columns, widths, at)
+    if kind == COMPARE:
+        collected[0][index, PROOF] = worst
 
 
 @kernel(entry=True)
@@ -426,16 +454,16 @@ def tiles(
     """
     batch, pitch = shape[1], shape[2]
     width = panel_width(parameters)
-    entries = BLOCK_ROWS * GROUP * width
+    columns = TILE_PANELS * width
+    entries = MR * columns
     affected = radius[2]
     scratch = (
-        np.empty(strips_size(BLOCK_ROWS, max(batch, affected)), parameters.dtype),
-        np.empty(BLOCK_ROWS * width), np.empty(entries), np.zeros(entries),
-        (np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(GROUP * width),
-         np.empty(GROUP * width), np.empty(BLOCK_ROWS)),
-        (np.zeros(GROUP * width), np.empty(GROUP * width), np.zeros(GROUP * width),
+        np.empty(strips_size(MR, max(batch, affected)), parameters.dtype),
+        np.empty(MR * width), np.empty(entries), np.zeros(entries),
+        (np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(columns), np.empty(columns),
          np.empty(BLOCK_ROWS)),
-        np.empty(GROUP * width), np.empty(pitch),
+        (np.zeros(columns), np.empty(columns), np.zeros(columns), np.empty(BLOCK_ROWS)),
+        np.empty(columns), np.empty(pitch),
     )  # fmt: skip
     start = 0
     ticket = draw_ticket(control)
