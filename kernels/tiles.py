@@ -1,7 +1,8 @@
 """dL/dW[k] = s[k] h[k]^T (or its transpose), tile by tile, compared as it is made.
 
 A tile is up to BLOCK_ROWS x TILE_COLUMNS entries of one array as it lies in memory.  It is proved,
-(s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong when ::
+(s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong
+when ::
 
     |given - value| > bar + radius + atol + rtol |value|
     bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
@@ -195,11 +196,15 @@ def proof_of_tile(
 @kernel(reassociate=True)
 def compare_row(
     given, value, radius, row_noise, row_size, column_sizes, column_noise, decay_bars, rtol, atol,
-    scale, ratios,
+    scale, ratios, highest, widest,
 ):  # fmt: skip
-    """Compare one row of a tile; write error over allowed; return its counts and sums."""
+    """Compare one row of a tile; write error over allowed; return its counts and sums.
+
+    ``highest`` and ``widest`` keep the largest ratio and allowance of each column: a maximum over
+    a row would keep the compiler from using vectors.
+    """
     wrong, zero, kinks, above, broken, not_finite, not_zero = 0, 0, 0, 0, 0, 0, 0
-    largest, product, square = 0.0, 0.0, 0.0
+    product, square = 0.0, 0.0
     for c in range(ratios.size):
         number = np.float64(given[c])
         numerical = value[c]
@@ -216,15 +221,17 @@ def compare_row(
         not_zero += 1 if number != 0 else 0
         zero += 1 if number == 0 and size + radius[c] <= bar else 0
         kinks += 1 if radius[c] > bar else 0
-        above += 1 if judged and max(abs(number), size) > bar else 0
-        largest = max(largest, allowed if judged else 0.0)
+        above += 1 if judged and (abs(number) > bar or size > bar) else 0
+        widest[c] = allowed if judged and allowed > widest[c] else widest[c]
         ratio = error / allowed
         ratio = ratio if finite else np.inf
-        ratios[c] = ratio if judged else -1.0
+        ratio = ratio if judged else -1.0
+        ratios[c] = ratio
+        highest[c] = ratio if ratio > highest[c] else highest[c]
         used = judged and finite
         product += (number * scale) * (numerical * scale) if used else 0.0
         square += (numerical * scale) * (numerical * scale) if used else 0.0
-    return wrong, zero, kinks, above, broken, not_finite, not_zero, largest, product, square
+    return wrong, zero, kinks, above, broken, not_finite, not_zero, product, square
 
 
 @kernel(inline=True)
@@ -249,13 +256,6 @@ def largest_place(ratios, least):
             if bits[c] == largest:
                 return c if ratios[c] > least else -1
     return -1
-
-
-@kernel
-def raise_maxima(ratios, maxima):
-    """Keep the largest ratio of each column."""
-    for c in range(ratios.size):
-        maxima[c] = ratios[c] if ratios[c] > maxima[c] else maxima[c]
 
 
 @kernel
@@ -304,10 +304,12 @@ def compare_tile(
     """Compare a tile with the given gradient and collect what there is to know of it."""
     rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
-    decay_bars, ratios, maxima = scratch[0], scratch[1], scratch[2]
+    decay_bars, ratios, maxima, widths = scratch[0], scratch[1], scratch[2], scratch[4]
     findings, cells, samples, scales = collected
     found = findings[index]
-    own, decay, highest = ratios[:columns], decay_bars[:columns], maxima[:columns]
+    own, decay = ratios[:columns], decay_bars[:columns]
+    highest, widest = maxima[:columns], widths[:columns]
+    widest[:] = 0.0
     decay[:] = smallest
     for r in range(rows):
         at = (row + r) * row_length + column
@@ -319,7 +321,7 @@ def compare_tile(
             given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns],
             tile[r * columns : (r + 1) * columns], radii[r * columns : (r + 1) * columns],
             row_noise[r], row_size[r], column_size, column_noise, decay, rtol, atol,
-            scales[index], own,
+            scales[index], own, highest, widest,
         )  # fmt: skip
         found[WRONG] += counts[0]
         found[ZERO] += counts[1]
@@ -328,9 +330,8 @@ def compare_tile(
         found[BROKEN] += counts[4]
         found[NOT_FINITE] += counts[5]
         found[NOT_ZERO] += counts[6]
-        found[LARGEST_ALLOWED] = max(found[LARGEST_ALLOWED], counts[7])
-        found[PRODUCT] += counts[8]
-        found[SQUARE] += counts[9]
+        found[PRODUCT] += counts[7]
+        found[SQUARE] += counts[8]
         c = largest_place(own, found[WORST_RATIO])
         if c >= 0:
             found[WORST_RATIO] = own[c]
@@ -341,9 +342,10 @@ def compare_tile(
                 row_noise[r], row_size[r], column_size[c], column_noise[c], decay[c]
             )
             found[WORST_RADIUS] = radii[r * columns + c]
-        raise_maxima(own, highest)
         if (r + 1) % place[CELL_ROWS] == 0 or r == rows - 1:
             note_cells(highest, row + r, column, place, cells)
+    for c in range(columns):
+        found[LARGEST_ALLOWED] = max(found[LARGEST_ALLOWED], widest[c])
     for q in range(kept):
         chosen = np.int64(hashed(key, index * kept + q) >> SHIFT) % (rows * columns)
         r, c = chosen // columns, chosen % columns
@@ -434,7 +436,7 @@ def tiles(
         (np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(GROUP * width),
          np.empty(GROUP * width), np.empty(BLOCK_ROWS)),
         (np.zeros(GROUP * width), np.empty(GROUP * width), np.zeros(GROUP * width),
-         np.empty(BLOCK_ROWS)),
+         np.empty(BLOCK_ROWS), np.empty(GROUP * width)),
         np.empty(GROUP * width), np.empty(pitch),
     )  # fmt: skip
     start = 0
