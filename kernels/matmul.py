@@ -72,7 +72,7 @@ def strip_height(start, rows):
 def falls_on_few_lines(row_bytes):
     """Tell whether rows so far apart share their places in an L1 cache."""
     beyond = row_bytes % WAY_BYTES
-    return min(beyond, WAY_BYTES - beyond) < WAY_MARGIN
+    return row_bytes > WAY_MARGIN and min(beyond, WAY_BYTES - beyond) < WAY_MARGIN
 
 
 @kernel

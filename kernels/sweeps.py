@@ -118,14 +118,14 @@ def forward_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, steps, keys, scratch
 ):
     """Compute a block of rows of layer k for some panels: h, noise, doubt, pairs."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, _directions, margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
-    xi, z, tangents, pairs = riding
+    h, _s, doubt, live = levels
+    xi, _z, _tangents, pairs = riding
     h_norms, x_norms = norms[0], norms[1]
-    weight_norms, column_norms, x_sizes, z_sizes = units
-    chosen, along, along_in, offsets, dots, crossed = steps
-    strips, normals, row_sizes, lanes = scratch
+    weight_norms, _column_norms, x_sizes, _z_sizes = units
+    chosen, along, _along_in, offsets, dots, crossed = steps
+    strips, normals, row_sizes, _lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     hidden = k < layers.shape[0] - 1
@@ -221,7 +221,7 @@ def level_step(level, panel, panels, shape, network, levels, riding, norms, step
     layers = network[0]
     h, xi, pairs = levels[0], riding[0], riding[3]
     h_norms, x_norms = norms[0], norms[1]
-    chosen, along, along_in, offsets, dots, crossed = steps
+    chosen, _along, along_in, _offsets, dots, _crossed = steps
     width = panel_width(h)
     count = layers.shape[0]
     units = layers[level, INPUTS] if level < count else layers[count - 1, OUTPUTS]
@@ -263,8 +263,8 @@ def target_of(targets, labels, i, sample, t_row, t_column):
 
 @kernel
 def output_noise(
-    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch, o_at, h, s,
-    xi, xi_at, z,
+    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch,
+    o_at, h, s, xi, xi_at, z,
 ):  # fmt: skip
     """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
 
@@ -355,13 +355,13 @@ def loss_step(
     panel, panels, shape, network, data, levels, riding, units, steps, results, keys, moved
 ):
     """Losses, their derivative by the outputs, its noise and its proof; losses of the pairs."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
-    layers, blocks, parameters = network
-    x, x_row, x_column, targets, t_row, t_column, labels, loss, factor = data
-    h, s, doubt, live = levels
-    xi, z, tangents, pairs = riding
-    weight_norms, column_norms, x_sizes, z_sizes = units
-    chosen, along, along_in, offsets, dots, crossed = steps
+    _transposed, batch, pitch, _vectors, _directions, margin, least = shape
+    layers, _blocks, _parameters = network
+    _x, _x_row, _x_column, targets, t_row, t_column, labels, loss, factor = data
+    h, s, _doubt, _live = levels
+    xi, z, _tangents, pairs = riding
+    _weight_norms, _column_norms, _x_sizes, _z_sizes = units
+    chosen, _along, _along_in, _offsets, _dots, _crossed = steps
     losses, pair_losses, facts = results[0], results[1], results[2]
     width = panel_width(h)
     last = layers.shape[0] - 1
@@ -378,8 +378,8 @@ def loss_step(
         )  # fmt: skip
         place = q * outputs * width
         output_noise(
-            loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column, labels,
-            batch, o_start + place, h, s, xi, xi_start + place,
+            loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column,
+            labels, batch, o_start + place, h, s, xi, xi_start + place,
             z[z_start + place : z_start + place + outputs * width],
         )  # fmt: skip
         difference_at_output(
@@ -426,13 +426,13 @@ def reverse_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, keys, scratch
 ):
     """Compute a block of rows of mask (W[k]^T s) and of its noise for some panels."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, _directions, _margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
+    h, s, doubt, _live = levels
     z = riding[1]
     s_norms, z_norms = norms[2], norms[3]
     column_norms, z_sizes = units[1], units[3]
-    strips, normals, row_sizes, lanes = scratch
+    strips, normals, row_sizes, _lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
@@ -483,7 +483,7 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
     s, z = levels[1], riding[1]
     s_norms, z_norms, sigmas = norms[2], norms[3], norms[4]
     weight_norms = units[0]
-    chosen, along, along_in, offsets, dots, crossed = steps
+    chosen, along, _along_in, offsets, dots, _crossed = steps
     width = panel_width(s)
     outputs = layers[k, OUTPUTS]
     first = layers[k, UNITS_OUT] - layers[0, INPUTS]
@@ -503,7 +503,7 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
         if panel <= own_panel < panel + panels:
             place = own_panel * outputs * width + lane
             for kind in range(A_S, PAIR_DOTS):
-                factors = along if kind == A_S or kind == A_Z else offsets
+                factors = along if kind in (A_S, A_Z) else offsets
                 known = ((k * PAIR_DOTS + kind) * chosen.size + pair) * width
                 total = dots[known : known + width // 2]
                 if kind < A_Z:
@@ -523,13 +523,13 @@ def tangent_step(
     k, block, panel, panels, shape, network, levels, riding, norms, results, keys, scratch
 ):
     """Carry a block of rows of the tangents through layer k, and add a fresh direction."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, directions, _margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
+    h, s, _doubt, _live = levels
     tangents = riding[2]
     s_norms = norms[2]
     taken_up = results[3]
-    strips, normals, row_sizes, lanes = scratch
+    strips, normals, _row_sizes, lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     hidden = k < layers.shape[0] - 1
@@ -681,7 +681,7 @@ def sweeps(
     else every step waits for the one before. Both give the same bits. For the rest see
     ``fastbp/sweeps.py``, which allocates it.
     """
-    layers, blocks, parameters = network
+    layers, _blocks, parameters = network
     width = panel_width(parameters)
     panels = shape[2] // width
     largest = 0

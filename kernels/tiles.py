@@ -207,9 +207,15 @@ def compare_row(
     given, value, radius, row_noise, row_size, column_sizes, column_noise, decay_bars, rtol, atol,
     scale, ratios,
 ):  # fmt: skip
-    """Compare one row of a tile; write error over allowed; return its counts and sums."""
+    """Compare one row of a tile; write error over allowed; return its counts and sums.
+
+    In vectors, if the compiler finds no branch (so & and | for and, or), not too many arrays
+    that might overlap (so one that is written), and no maximum of floats (so their bits): 2.2 ns
+    an entry without, 1.1 with.
+    """
     wrong, zero, kinks, above, broken, not_finite, not_zero = 0, 0, 0, 0, 0, 0, 0
-    largest, product, square = 0.0, 0.0, 0.0
+    product, square = 0.0, 0.0
+    widest = np.int64(0)
     for c in range(ratios.size):
         number = np.float64(given[c])
         numerical = value[c]
@@ -217,24 +223,27 @@ def compare_row(
         bar = row_noise * column_sizes[c] + row_size * column_noise[c] + decay_bars[c]
         allowed = bar + radius[c] + atol + rtol * size
         error = abs(number - numerical)
-        judged = size <= HUGE and allowed <= HUGE
-        fits = error <= allowed
+        judged = (size <= HUGE) & (allowed <= HUGE)
         finite = abs(number) <= 1.7e308
-        wrong += 1 if judged and not fits else 0
-        broken += 0 if judged else 1
-        not_finite += 0 if finite else 1
-        not_zero += 1 if number != 0 else 0
-        zero += 1 if number == 0 and size + radius[c] <= bar else 0
-        kinks += 1 if radius[c] > bar else 0
-        above += 1 if judged and max(abs(number), size) > bar else 0
-        largest = max(largest, allowed if judged else 0.0)
+        wrong += np.int64(judged & (not (error <= allowed)))
+        broken += np.int64(not judged)
+        not_finite += np.int64(not finite)
+        not_zero += np.int64(number != 0)
+        zero += np.int64((number == 0) & (size + radius[c] <= bar))
+        kinks += np.int64(radius[c] > bar)
+        above += np.int64(judged & ((abs(number) > bar) | (size > bar)))
+        bits = np.float64(allowed).view(np.int64)
+        widest = max(widest, bits if judged else np.int64(0))
         ratio = error / allowed
         ratio = ratio if finite else np.inf
         ratios[c] = ratio if judged else -1.0
-        used = judged and finite
+        used = judged & finite
         product += (number * scale) * (numerical * scale) if used else 0.0
         square += (numerical * scale) * (numerical * scale) if used else 0.0
-    return wrong, zero, kinks, above, broken, not_finite, not_zero, largest, product, square
+    return (
+        wrong, zero, kinks, above, broken, not_finite, not_zero, np.int64(widest).view(np.float64),
+        product, square,
+    )  # fmt: skip
 
 
 @kernel(inline=True)
@@ -315,8 +324,8 @@ def compare_strip(
     rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
     decay_bars, ratios, maxima = scratch[0], scratch[1], scratch[2]
-    findings, cells, samples, scales = collected
-    found = findings[index]
+    _, cells, samples, scales = collected
+    found = scratch[4]
     own, decay, highest = ratios[:columns], decay_bars[:columns], maxima[:columns]
     decay[:] = smallest
     reach = columns if affected > 0 else 0  # without a hull one row of zeros serves all
@@ -402,6 +411,9 @@ def tile_step(
     )  # fmt: skip
     proof = proof_margin(columns, batch, roundoff, bars[2])
     worst = 0.0
+    found = rows_of[4]  # its own memory: tiles of two threads would share a line of the table
+    found[:] = 0.0
+    found[WORST_RATIO] = -1.0
     for first in range(0, rows, MR):
         count = min(MR, rows - first)
         multiply_into_matrix(
@@ -438,7 +450,8 @@ def tile_step(
                 if affected > 0:
                     copy_run(columns, radii, r * columns, widths, at)
     if kind == COMPARE:
-        collected[0][index, PROOF] = worst
+        found[PROOF] = worst
+        collected[0][index] = found
 
 
 @kernel(entry=True)
@@ -462,7 +475,8 @@ def tiles(
         np.empty(MR * width), np.empty(entries), np.zeros(entries),
         (np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(columns), np.empty(columns),
          np.empty(BLOCK_ROWS)),
-        (np.zeros(columns), np.empty(columns), np.zeros(columns), np.empty(BLOCK_ROWS)),
+        (np.zeros(columns), np.empty(columns), np.zeros(columns), np.empty(BLOCK_ROWS),
+         np.empty(FINDINGS)),
         np.empty(columns), np.empty(pitch),
     )  # fmt: skip
     start = 0
