@@ -10,10 +10,11 @@ wake a sleeping thread takes 50 us or more, as long as a step of a small network
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -22,13 +23,15 @@ import numpy as np
 
 from fastbp.errors import OptionError
 from fastbp.kernels.compile import JIT_DISABLED
-from fastbp.kernels.team import STOP, new_control, spent_control, wait_for_first_ticket
+from fastbp.kernels.team import DRAWN, STOP, new_control, spent_control, wait_for_first_ticket
 
 # Floating-point operations below which a second thread does not pay.
 SERIAL_OPERATIONS = 2e6
 # Above about a twentieth of a second the calling thread waits in Python, where Ctrl-C reaches it.
 INTERRUPTIBLE_OPERATIONS = 2e9
 SECONDS_BETWEEN_LOOKS = 0.1  # for signals, on systems where a lock cannot be interrupted
+SECONDS_OF_A_BLOCK = 1e-4
+SECONDS_BEFORE_EXIT = 1.0  # a helper that is awake sees within a millisecond that it may end
 
 
 def _usable_processors() -> int:
@@ -55,52 +58,82 @@ class _Job:
 
     def __init__(self) -> None:
         self.control = new_control()
-        self.kernel: Callable[..., object] | None = None
-        self.arguments: tuple[Any, ...] = ()
+        self.claimed = threading.Lock()
+        self.call: tuple[Callable[..., object], tuple[Any, ...]] | None = None
+        self.guests: list[None] = []  # one for each helper that is inside
 
     def join(self) -> None:
         """Make the same call; whatever is wrong with it, the caller meets it too."""
-        if self.kernel is not None:
+        call = self.call
+        if call is not None:
+            self.guests.append(None)
             with contextlib.suppress(Exception):
-                self.kernel(self.control, *self.arguments)
+                call[0](self.control, *call[1])
+            self.guests.pop()
+
+    def stop(self) -> None:
+        """Let no block begin, and wait for those that have: before the first ticket is none."""
+        self.control[STOP] = 1
+        while self.control[DRAWN] and self.guests:
+            time.sleep(SECONDS_OF_A_BLOCK)
 
 
 class _Team:
     """Helpers of one process, as many as threads are wanted beside the caller.
 
-    ``vacant`` holds the job that the next caller will take: helpers that are awake watch its
-    tickets.  ``latest`` is the last one that was taken, for a helper that comes late.  The
-    deques' operations are atomic, and a job that is over is joined without harm.
+    ``vacant`` is the job that the next caller will claim: helpers that are awake watch its
+    tickets.  ``latest`` is the last one that was claimed, for a helper that comes late.  No lock
+    is held, so that neither a fork, nor Ctrl-C, nor a signal's handler that computes finds one
+    taken: whatever callers overwrite of each other, a helper only comes later.
     """
 
-    def __init__(self, helpers: int) -> None:
-        self.vacant = deque([_Job()])
+    def __init__(self) -> None:
+        self.vacant = _Job()
         self.latest = _Job()
-        self.asleep: deque[_Helper] = deque()
+        self.helpers: list[_Helper] = []
         self.closed = False
-        for _ in range(helpers):
-            _Helper(self).start()
 
-    def take_job(self, kernel: Callable[..., object], arguments: tuple[Any, ...]) -> _Job:
-        """Announce a call: helpers awake join with its first ticket, sleeping ones are woken."""
+    def start(self, helpers: int) -> None:
+        """Start helpers; where the system has no more threads, the callers work with fewer."""
+        wait_for_first_ticket(spent_control())  # compile here, where Ctrl-C reaches the compiler
+        with contextlib.suppress(RuntimeError):
+            for _ in range(helpers):
+                _Helper(self).start()
+
+    def run(self, kernel: Callable[..., object], arguments: tuple[Any, ...]) -> Any:
+        """Make a call: helpers awake join with its first ticket, sleeping ones are woken.
+
+        An exception on its way out leaves no helper at work.  Returns the control block.
+        """
+        job = self._claim_job()
         try:
-            job = self.vacant.pop()
-            self.vacant.append(_Job())
-        except IndexError:  # another caller is between these two lines
+            job.call = kernel, arguments
+            self.latest = job
+            self._wake_helpers()
+            kernel(job.control, *arguments)
+        except BaseException:
+            job.stop()
+            raise
+        finally:
+            job.call = None  # the job outlives its call: it must not keep arrays alive
+        return job.control
+
+    def _claim_job(self) -> _Job:
+        job = self.vacant
+        if not job.claimed.acquire(blocking=False):  # another caller was quicker
             job = _Job()
-        job.kernel, job.arguments = kernel, arguments
-        self.latest = job
-        with contextlib.suppress(IndexError):
-            while True:
-                self.asleep.pop().wake(job)
+        self.vacant = _Job()
         return job
 
     def close(self) -> None:
         """Let the helpers end, after what they are at."""
         self.closed = True
-        with contextlib.suppress(IndexError):
-            while True:
-                self.asleep.pop().wake(_Job())
+        self._wake_helpers()
+
+    def _wake_helpers(self) -> None:
+        for helper in self.helpers:
+            if helper.asleep:
+                helper.wake()
 
 
 class _Helper(threading.Thread):
@@ -108,36 +141,36 @@ class _Helper(threading.Thread):
         super().__init__(name="fastbp", daemon=True)
         self.team = team
         self.job = team.latest
+        self.asleep = False
         self.bell = threading.Lock()
         self.bell.acquire()
 
-    def wake(self, job: _Job) -> None:
-        self.job = job
-        self.bell.release()
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # another caller has just done so
+            self.bell.release()
 
     def run(self) -> None:
+        self.team.helpers.append(self)
         while not self.team.closed:
             self._find_job()
             self.job.join()
 
     def _find_job(self) -> None:
         """Take the latest job, or watch for the next for a while and then sleep."""
-        with contextlib.suppress(IndexError):  # a caller is just exchanging the vacant job
-            vacant = self.team.vacant[-1]
-            if self.job is not self.team.latest:
-                self.job = self.team.latest
-            elif wait_for_first_ticket(vacant.control):
-                self.job = vacant
-            else:
-                self._sleep_unless_taken(vacant)
+        vacant = self.team.vacant
+        if self.job is not self.team.latest:
+            self.job = self.team.latest
+        elif wait_for_first_ticket(vacant.control):
+            self.job = vacant
+        else:
+            self._sleep_unless_claimed(vacant)
 
-    def _sleep_unless_taken(self, vacant: _Job) -> None:
-        self.team.asleep.append(self)
-        if self.team.closed or vacant not in self.team.vacant:
-            with contextlib.suppress(ValueError):  # already being woken
-                self.team.asleep.remove(self)
-                return
-        self.bell.acquire()
+    def _sleep_unless_claimed(self, vacant: _Job) -> None:
+        self.asleep = True  # said before looking: a caller claims before it looks who sleeps
+        team = self.team
+        if vacant is team.vacant and self.job is team.latest and not team.closed:
+            self.bell.acquire()
+        self.asleep = False
 
 
 class _Pool:
@@ -153,8 +186,17 @@ class _Pool:
         if members is None:
             with self.lock:
                 if self.members is None:
-                    self.members = _Team(self.threads - 1)
+                    self.members = self._new_team()
                 members = self.members
+        return members
+
+    def _new_team(self) -> _Team:
+        members = _Team()
+        try:
+            members.start(self.threads - 1)
+        except BaseException:
+            members.close()
+            raise
         return members
 
     def resize(self, threads: int) -> None:
@@ -164,6 +206,14 @@ class _Pool:
         if members is not None:
             members.close()
 
+    def end(self) -> None:
+        """At the interpreter's exit: no helper may be inside a kernel when its frames vanish."""
+        members, self.members = self.members, None
+        if members is not None:
+            members.close()
+            for helper in members.helpers:
+                helper.join(SECONDS_BEFORE_EXIT)
+
     def forget(self) -> None:
         """After a fork: the parent's threads do not exist here, its lock may be held."""
         self.lock = threading.Lock()
@@ -171,6 +221,7 @@ class _Pool:
 
 
 _POOL = _Pool()
+atexit.register(_POOL.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_POOL.forget)
 
@@ -263,8 +314,7 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
         control = new_control()
         kernel(control, *arguments)
     elif operations < INTERRUPTIBLE_OPERATIONS:
-        control = _POOL.team().take_job(kernel, arguments).control
-        kernel(control, *arguments)
+        control = _POOL.team().run(kernel, arguments)
     else:
         kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
         control = new_control()

@@ -107,7 +107,7 @@ def backward_layer_vector(
         )  # fmt: skip
         if wanted:
             sum_rows(
-                first, last, inputs, parameters, w_at, sensitivities, s_at,
+                first, last, inputs, parameters, w_at, sensitivities, s_at, True,
                 partials[block * inputs : (block + 1) * inputs],
             )  # fmt: skip
     if block == 0 and layer[BIASES] >= 0:
@@ -162,7 +162,8 @@ def run_vector_block(
         first, outputs = block * VECTOR_ROWS, layer[OUTPUTS]
         sum_rows(
             first, min(layer[INPUTS], first + VECTOR_ROWS), outputs, parameters, layer[WEIGHTS],
-            activations, layer[UNITS_IN], partials[block * outputs : (block + 1) * outputs],
+            activations, layer[UNITS_IN], False,  # a NaN must be noticed, also behind a 0
+            partials[block * outputs : (block + 1) * outputs],
         )  # fmt: skip
     elif kind == BACKWARD:
         backward_layer_vector(

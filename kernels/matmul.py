@@ -129,7 +129,7 @@ def multiply_block(
     if depth == 0:
         for panel in range(panels):
             for r in range(rows):
-                for lane in range(width):
+                for lane in range(width * vectors // VECTORS):
                     c[c_at + r * c_row + panel * c_panel + lane] = 0
     by_columns = (
         a_row == 1

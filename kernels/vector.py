@@ -51,10 +51,11 @@ def write_multiple(factor, source, result):
 
 
 @kernel
-def sum_rows(top, bottom, columns, matrix, matrix_at, vector, vector_at, total):
+def sum_rows(top, bottom, columns, matrix, matrix_at, vector, vector_at, skip, total):
     """total[c] = sum over the rows top..bottom of vector[r] matrix[r, c].
 
-    In pieces long enough for the prefetcher, of which the sums stay in the L1 cache.
+    In pieces long enough for the prefetcher, of which the sums stay in the L1 cache.  With
+    ``skip`` a row of which vector[r] is 0 is not read, and a NaN in it not noticed.
     """
     for first in range(0, columns, PIECE):
         last = min(columns, first + PIECE)
@@ -63,7 +64,7 @@ def sum_rows(top, bottom, columns, matrix, matrix_at, vector, vector_at, total):
             part[c] = 0
         for r in range(top, bottom):
             factor = vector[vector_at + r]
-            if factor != 0:  # the unit is off: its row adds nothing and need not be read
+            if factor != 0 or not skip:
                 line = matrix_at + r * columns
                 add_multiple(factor, matrix[line + first : line + last], part)
 

@@ -14,7 +14,7 @@ from rounding import forward_bounds, gradient_bounds, loss_bound, unit_roundoff
 from strategies import BIAS_KINDS, LAYOUTS, Problem, make_problem, problems
 
 import fastbp
-from fastbp.errors import FastbpError, ShapeError
+from fastbp.errors import FastbpError, NonFiniteError, ShapeError
 
 
 def rounding_of(problem: Problem) -> float:
@@ -133,6 +133,39 @@ def test_integers_give_the_very_same_bits(layout, relu_at_zero, dtype):
         assert loss == expected_loss
         np.testing.assert_array_equal(gradients.flat, expected.flat)
         np.testing.assert_array_equal(gradients.inputs, expected.inputs)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "sizes",
+    [[130, 129, 257, 3], [3, 2050, 5, 2], [2050, 130, 1], [1, 300, 2049, 1]],
+    ids=str,
+)
+def test_one_sample_through_wide_layers_equals_the_reference(sizes, layout, dtype):
+    """Over 128 rows there are several partial sums, over 2048 columns several pieces of each."""
+    problem = make_problem([*sizes], 1, layout=layout, dtype=dtype, weight_decay=0.25)
+    for weight, bias in zip(problem.weights, problem.biases, strict=True):
+        weight *= 0.05
+        bias += np.where(bias > 0, 20, -20).astype(dtype)  # each unit is far on or far off
+    f, _ = reference.forward(problem.reference(), problem.x)
+    assert all(np.any(v < 0) for v in f[:-1] if v.size > 9)
+    assert all(np.any(v > 0) for v in f[:-1] if v.size > 9)
+    assert not rounding_decides_a_mask(problem)
+    assert_equals_reference(problem)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_nan_behind_a_unit_that_is_off_is_noticed(layout, batch):
+    """Although its row adds nothing: in every layout and batch alike."""
+    problem = make_problem([3, 4, 2], batch, layout=layout)
+    net = problem.network()
+    net.biases[0][...] = -100.0
+    net.weights[1][...] = np.nan
+    with pytest.raises(NonFiniteError, match=r"weights\[1\]"):
+        net.loss_and_gradients(problem.x, problem.y)
 
 
 # ---- what comes back ----

@@ -40,7 +40,7 @@ def asv_methods() -> list[pytest.ParameterSet]:
             if isinstance(owner, type) and owner.__module__ == module.__name__:
                 found += [
                     pytest.param(owner, method, id=f"{path.stem}.{name}.{method}")
-                    for method in vars(owner)
+                    for method in dir(owner)
                     if method.startswith(ASV_METHODS)
                 ]
     return found

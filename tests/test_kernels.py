@@ -11,7 +11,15 @@ import numba
 import numpy as np
 import pytest
 from fastbp.kernels import loss as losses
-from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, GROUP, product
+from fastbp.kernels.caches import L1_BYTES, WAY_BYTES
+from fastbp.kernels.matmul import (
+    BLOCK_ROWS,
+    DEPTH,
+    GROUP,
+    PANELS_WORTH_COPYING,
+    ROWS_WITHOUT_PACKING,
+    product,
+)
 from fastbp.kernels.simd import MR, ROW_COUNTS, VECTORS, multiply_rows, panel_width
 from fastbp.kernels.team import DONE, DRAWN, NON_FINITE, STOP, new_control
 from hypothesis import given, settings
@@ -185,12 +193,51 @@ def test_products_about_the_block_sizes(m, n, depth, dtype, kind, seed):
     assert_is_the_product(multiply(a, b), a, b)
 
 
+def assert_exact(a: np.ndarray, b: np.ndarray) -> None:
+    """Of whole numbers, whose products and sums are exact in any order."""
+    a, b = np.rint(3 * a), np.rint(3 * b)
+    np.testing.assert_array_equal(multiply(a, b), a @ b)
+
+
+def around_a_page(dtype: Any) -> list[int]:
+    """Leading dimensions at which rows do, or just do not, share their places in an L1 cache."""
+    page = WAY_BYTES // np.dtype(dtype).itemsize
+    return [page - 33, page - 8, page, page + 8, page + 33]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("panels", [PANELS_WORTH_COPYING - 1, PANELS_WORTH_COPYING])
+@pytest.mark.parametrize("rows", [2 * MR + 3, BLOCK_ROWS + 2])
+def test_products_of_rows_about_a_page_apart(rows, panels, dtype, rng):
+    """Whether A is copied or read where it stands."""
+    columns = panels * panel_width(np.empty(0, dtype))
+    for depth in around_a_page(dtype):
+        for kind in ("A.B", "A.Bt"):
+            a, b = operands(rng, rows, columns, depth, dtype, kind)
+            assert_exact(a, b)
+    for wide in around_a_page(dtype)[1:4]:  # columns of A: strips of them are copied or not
+        for depth in (MR, DEPTH + 3):
+            a, b = operands(rng, wide, columns, depth, dtype, "At.B")
+            assert_exact(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [ROWS_WITHOUT_PACKING, ROWS_WITHOUT_PACKING + 1, BLOCK_ROWS + 1])
+def test_products_about_where_b_is_packed(rows, dtype, rng):
+    """B just within an L1 cache and just beyond it, in whole, half and broken panels."""
+    width = panel_width(np.empty(0, dtype))
+    most = L1_BYTES // np.dtype(dtype).itemsize
+    for columns in (width // 2, 2 * width, 2 * width + width // 2, 3 * width - 1, 3 * width + 1):
+        for depth in (most // columns, most // columns + 1):
+            a, b = operands(rng, rows, columns, depth, dtype, "A.B")
+            assert_exact(a, b)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["A.B", "At.B", "A.Bt"])
 def test_products_of_whole_numbers_are_exact(dtype, kind, rng):
     a, b = operands(rng, 2 * BLOCK_ROWS + 5, 3 * max(WIDTHS) + 5, DEPTH + 9, dtype, kind)
-    a, b = np.rint(3 * a), np.rint(3 * b)
-    np.testing.assert_array_equal(multiply(a, b), a @ b)
+    assert_exact(a, b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

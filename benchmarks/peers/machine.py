@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
+from fastbp.kernels.caches import LAST_LEVEL_BYTES
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -20,8 +21,6 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ..clock import seconds_of
-
-ASSUMED_CACHE = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def measure(threads: int, sizes: Sizes = FULL) -> Machine:
     return Machine(
         name=_processor_name(),
         threads=threads,
-        cache_bytes=_last_level_cache(),
+        cache_bytes=LAST_LEVEL_BYTES,
         peak_of_one_core={dtype: _fma_peak(dtype, 1, sizes) for dtype in dtypes},
         peak={dtype: _fma_peak(dtype, threads, sizes) for dtype in dtypes},
         read=read,
@@ -229,14 +228,3 @@ def _processor_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-@cache
-def _last_level_cache() -> int:
-    """Return the size of the outermost cache as Linux tells it, else an assumption."""
-    sizes = [
-        path.read_text().strip()
-        for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("*/size")
-    ]
-    kilobytes = [int(size[:-1]) for size in sizes if size.endswith("K")]
-    return max(kilobytes) * 1024 if kilobytes else ASSUMED_CACHE
