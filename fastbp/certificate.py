@@ -147,7 +147,8 @@ def _too_large(sizes: NDArray[Any]) -> bool:
 
 def _gaps(sweeps: Sweeps) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        return np.abs(sweeps.arrived - sweeps.expected)[:, : sweeps.batch]
+        gaps: NDArray[np.float64] = np.abs(sweeps.arrived - sweeps.expected)[:, : sweeps.batch]
+    return gaps
 
 
 def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
@@ -158,8 +159,9 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
         forward = sweeps.t_norms * sweeps.sigmas[:, None]
         back = sweeps.taus * sweeps.s_norms[:, None]
         total = np.einsum("k,kdn->dn", growth, forward + back)
-    own = float(np.sum(growth * np.sqrt(sizes[1:])))
-    return (PROOF_MARGIN * UNIT * (total + own))[:, : sweeps.batch]
+        own = float(np.sum(growth * np.sqrt(sizes[1:])))
+        thresholds: NDArray[np.float64] = PROOF_MARGIN * UNIT * (total + own)
+    return thresholds[:, : sweeps.batch]
 
 
 def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[int]]:

@@ -36,10 +36,15 @@ from fastbp.unperturbed import float64_copy
 from fastbp.verdict import Tolerance
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
     from fastbp.given import GivenGradients
     from fastbp.network import Network
+
+    # Given, numerical, bar and radius of some entries.
+    Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 __all__ = ["check_certified", "coarser_dtype"]
 
@@ -158,7 +163,9 @@ class _Check:
             unusable_reason(a, s) for a, s in zip(given.arrays, self.shapes, strict=True)
         ]
         self.arrays = [
-            array if not reason else np.zeros(shape)
+            array.astype(array.dtype.newbyteorder("="), copy=False)
+            if not reason
+            else np.zeros(shape)
             for array, shape, reason in zip(given.arrays, self.shapes, self.reasons, strict=True)
         ]
         self.flat = given.flat if not any(self.reasons) else None
@@ -243,12 +250,14 @@ class _Check:
                 parts = [self.weights[k].reshape(-1) for k in small]
                 ends = np.cumsum([0, *(part.size for part in parts)]).tolist()
                 calls.append((np.concatenate(parts), small, ends[:-1]))
-        for k in every:
-            if self.weights[k].size >= WORTH_A_CALL:
-                calls.append((np.ascontiguousarray(self.weights[k]).reshape(-1), [k], [0]))
+        calls += [
+            (np.ascontiguousarray(self.weights[k]).reshape(-1), [k], [0])
+            for k in every
+            if self.weights[k].size >= WORTH_A_CALL
+        ]
         return calls
 
-    def _bias_vectors(self) -> tuple[NDArray[Any], ...]:
+    def _bias_vectors(self) -> Vectors:
         given = np.concatenate([array.reshape(-1) for array in self.biases])
         return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()
 
@@ -264,7 +273,7 @@ class _Check:
         factor = None
         if found[SQUARE] > 0 and np.isfinite(found[PRODUCT]):
             factor = found[PRODUCT] / found[SQUARE]
-        worst = _entry(
+        worst: Failure | None = _entry(
             self.names[i], shape, int(found[WORST_PLACE]), found[WORST_GIVEN],
             found[WORST_VALUE], found[WORST_BAR], found[WORST_RADIUS], self.tiles.tolerance,
         )  # fmt: skip
@@ -291,7 +300,8 @@ class _Check:
         ratio = row.factor or 0.0
         if self.biases and i % 2:
             units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
-            parts = [tuple(vector[units] for vector in self._bias_vectors())]
+            given, value, bar, radius = self._bias_vectors()
+            parts: Iterable[Vectors] = [(given[units], value[units], bar[units], radius[units])]
             scale = float(self.bias_scales[units.start])
         else:
             parts = self._weight_parts(k)
@@ -323,12 +333,21 @@ class _Check:
         if row.factor is not None and 0.0 < square < np.inf:
             residual = float(np.sqrt(left / square))
         entries = tuple(
-            _entry(self.names[i], self.shapes[i], int(at), *numbers, self.tiles.tolerance)
-            for _, at, *numbers in kept.tolist()
+            _entry(
+                self.names[i],
+                self.shapes[i],
+                int(at),
+                given_at,
+                value_at,
+                bar_at,
+                radius_at,
+                self.tiles.tolerance,
+            )
+            for _, at, given_at, value_at, bar_at, radius_at in kept.tolist()
         )
         return entries, residual
 
-    def _weight_parts(self, k: int) -> Any:
+    def _weight_parts(self, k: int) -> Iterator[Vectors]:
         for rows in self.tiles.row_chunks(k, CHUNK):
             value, radius = self.tiles.expand(k, rows)
             yield (

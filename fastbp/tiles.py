@@ -148,8 +148,10 @@ class Tiles:
         height = _blocks(shape[0], BLOCK_ROWS)
         packing = self._packing_blocks(k)
         schedule = [(kernels.PACK, k, 0, packing, 0)]
-        for column in range(_blocks(shape[1], GROUP * self.sweeps.width)):
-            schedule.append((kernels.EXPAND, k, column * height + first, count, packing))
+        schedule += [
+            (kernels.EXPAND, k, column * height + first, count, packing)
+            for column in range(_blocks(shape[1], GROUP * self.sweeps.width))
+        ]
         nothing = (np.zeros((0, kernels.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
         self._run(
             schedule, table, (left, right), EMPTY, nothing, (values.reshape(-1), radii.reshape(-1)),

@@ -28,68 +28,82 @@ def safe_norm(total, largest, count):
 
 
 @kernel
-def activate_row(
-    on_top, size, bias, root, share, margin, hidden, live, h_norms, x_norms, normals, f, xi, doubt
-):
-    """Turn one row of W h and W xi into activations, noise and doubt; return the norm of xi.
+def activate_block(
+    rows, on_top, sizes, biases, root, share, margin, hidden, live, h_norms, x_norms, normals,
+    f, xi, doubt, norms,
+):  # fmt: skip
+    """Turn a block of W h and W xi into activations, noise and doubt; write the norms of xi.
 
-    Shapes: everything from ``live`` on is one panel's lanes. ``on_top`` is 0 where no noise came
-    in, ``size`` is |W_i|; a pre-activation is in doubt if it is at most ``margin`` times its own
-    noise, or exactly 0.
+    Shapes: ``sizes`` (|W_i|), ``biases`` and ``norms`` (rows,); ``live``, ``h_norms`` and
+    ``x_norms`` one panel's lanes; the rest (rows, lanes). ``on_top`` is 0 where no noise came in;
+    a pre-activation is in doubt if it is at most ``margin`` times its own noise, or exactly 0.
+    A whole block at a time: to cut an array into rows costs more than the work on one.
     """
-    offset = abs(bias)
-    total, largest = 0.0, 0.0
-    for lane in range(f.size):
-        value = f[lane] + bias
-        away = abs(value)
-        eta = live[lane] * (size * h_norms[lane] + offset + root * away)
-        moved = on_top * xi[lane] + eta * normals[lane]
-        least = 0.5 * max(eta, size * x_norms[lane] * share * live[lane])
-        moved = math.copysign(max(abs(moved), least), moved)
-        doubtful = away <= margin * abs(moved) and live[lane] > 0
-        if hidden:
-            doubt[lane] = 1 if doubtful else 0
-            f[lane] = 0.0 if value <= 0 else value
-            moved = moved if value > 0 or doubtful else 0.0
-        else:
-            f[lane] = value
-        xi[lane] = moved
-        total += moved * moved
-        largest = max(largest, abs(moved))
-    return safe_norm(total, largest, f.size)
+    width = panel_width(f)
+    for r in range(rows):
+        size, bias = sizes[r], biases[r]
+        offset = abs(bias)
+        total, largest = 0.0, 0.0
+        for lane in range(width):
+            value = f[r * width + lane] + bias
+            away = abs(value)
+            eta = live[lane] * (size * h_norms[lane] + offset + root * away)
+            moved = on_top * xi[r * width + lane] + eta * normals[r * width + lane]
+            least = 0.5 * max(eta, size * x_norms[lane] * share * live[lane])
+            moved = math.copysign(max(abs(moved), least), moved)
+            doubtful = away <= margin * abs(moved) and live[lane] > 0
+            if hidden:
+                doubt[r * width + lane] = 1 if doubtful else 0
+                f[r * width + lane] = 0.0 if value <= 0 else value
+                moved = moved if value > 0 or doubtful else 0.0
+            else:
+                f[r * width + lane] = value
+            xi[r * width + lane] = moved
+        for lane in range(width):
+            moved = xi[r * width + lane]
+            total += moved * moved
+            largest = max(largest, abs(moved))
+        norms[r] = safe_norm(total, largest, width)
 
 
 @kernel
-def mask_row(size, root, share, s_norms, z_norms, normals, h, doubt, s, z):
-    """Mask one row of W^T s and of its noise W^T z; return the norm of z.
+def mask_block(rows, sizes, root, share, s_norms, z_norms, normals, h, doubt, s, z, norms):
+    """Mask a block of W^T s and of its noise W^T z; write the norms of z.
 
-    ``size`` is the norm of the weights' column. Noise passes through units in doubt as well:
-    another convention lets them through.
+    Shapes as in ``activate_block``; ``sizes`` are the norms of the weights' columns. Noise passes
+    through units in doubt as well: another convention lets them through.
     """
-    total, largest = 0.0, 0.0
-    for lane in range(s.size):
-        value = s[lane]
-        eta = size * s_norms[lane] + root * abs(value)
-        moved = z[lane] + eta * normals[lane]
-        least = 0.5 * max(eta, size * z_norms[lane] * share)
-        moved = math.copysign(max(abs(moved), least), moved)
-        active = h[lane] > 0
-        moved = moved if active or doubt[lane] != 0 else 0.0
-        s[lane] = value if active else 0.0
-        z[lane] = moved
-        total += moved * moved
-        largest = max(largest, abs(moved))
-    return safe_norm(total, largest, s.size)
+    width = panel_width(s)
+    for r in range(rows):
+        size = sizes[r]
+        total, largest = 0.0, 0.0
+        for lane in range(width):
+            value = s[r * width + lane]
+            eta = size * s_norms[lane] + root * abs(value)
+            moved = z[r * width + lane] + eta * normals[r * width + lane]
+            least = 0.5 * max(eta, size * z_norms[lane] * share)
+            moved = math.copysign(max(abs(moved), least), moved)
+            active = h[r * width + lane] > 0
+            s[r * width + lane] = value if active else 0.0
+            z[r * width + lane] = moved if active or doubt[r * width + lane] != 0 else 0.0
+        for lane in range(width):
+            moved = z[r * width + lane]
+            total += moved * moved
+            largest = max(largest, abs(moved))
+        norms[r] = safe_norm(total, largest, width)
 
 
 @kernel
-def add_direction_row(inverse_norms, normals, h, s, tangent, dots):
-    """tangent = mask (tangent + v / |s_n|), where v is random; dots += s v / |s_n|."""
-    for lane in range(tangent.size):
-        step = normals[lane] * inverse_norms[lane]
-        dots[lane] += s[lane] * step
-        moved = tangent[lane] + step
-        tangent[lane] = moved if h[lane] > 0 else 0.0
+def add_direction_block(rows, inverse_norms, normals, h, s, tangent, dots):
+    """tangent = mask (tangent + v / |s_n|), where v is random; dots = sum of s v / |s_n|."""
+    width = panel_width(s)
+    dots[:] = 0.0
+    for r in range(rows):
+        for lane in range(width):
+            step = normals[r * width + lane] * inverse_norms[lane]
+            dots[lane] += s[r * width + lane] * step
+            moved = tangent[r * width + lane] + step
+            tangent[r * width + lane] = moved if h[r * width + lane] > 0 else 0.0
 
 
 @kernel
@@ -113,10 +127,10 @@ def panel_norms(units, values, at, norms):
     """Norms of the columns of one panel."""
     width = panel_width(values)
     norms[:] = 0.0
+    panel = values[at : at + units * width]
     for r in range(units):
-        row = values[at + r * width : at + (r + 1) * width]
         for lane in range(width):
-            norms[lane] += row[lane] * row[lane]
+            norms[lane] += panel[r * width + lane] * panel[r * width + lane]
     safe = True
     for lane in range(width):
         if not 1e-250 < norms[lane] < 1e250:
@@ -136,11 +150,11 @@ def weighted_norms(units, weights, values, at, norms, result):
     for lane in range(width):
         scale[lane] = 1.0 / norms[lane] if norms[lane] > 0 else 0.0
     result[:] = 0.0
+    panel = values[at : at + units * width]
     for r in range(units):
-        row = values[at + r * width : at + (r + 1) * width]
         factor = weights[r]
         for lane in range(width):
-            part = factor * (row[lane] * scale[lane])
+            part = factor * (panel[r * width + lane] * scale[lane])
             result[lane] += part * part
     for lane in range(width):
         result[lane] = math.sqrt(result[lane]) * norms[lane]

@@ -28,9 +28,9 @@ from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .loss import LEAST_SQUARES, SIGMOID, SOFTMAX, sample_loss
 from .matmul import BLOCK_ROWS, multiply_block, pack_panels, panels_of, strips_size
 from .noise import (
-    activate_row,
-    add_direction_row,
-    mask_row,
+    activate_block,
+    add_direction_block,
+    mask_block,
     panel_norms,
     row_norms,
     safe_norm,
@@ -118,14 +118,14 @@ def forward_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, steps, keys, scratch
 ):
     """Compute a block of rows of layer k for some panels: h, noise, doubt, pairs."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, _directions, margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
-    xi, z, tangents, pairs = riding
+    h, _s, doubt, live = levels
+    xi, _z, _tangents, pairs = riding
     h_norms, x_norms = norms[0], norms[1]
-    weight_norms, column_norms, x_sizes, z_sizes = units
-    chosen, along, along_in, offsets, dots, crossed = steps
-    strips, normals, row_sizes, lanes = scratch
+    weight_norms, _column_norms, x_sizes, _z_sizes = units
+    chosen, along, _along_in, offsets, dots, crossed = steps
+    strips, normals, row_sizes, _lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     hidden = k < layers.shape[0] - 1
@@ -135,7 +135,7 @@ def forward_step(
     rows = min(blocks[k, FORWARD_ROWS], outputs - row)
     a_row, a_column = weight_strides(transposed, layer)
     w_at = layer[WEIGHTS] + row * a_row
-    sizes = row_sizes[:rows]
+    sizes, own_biases = row_sizes[:rows], row_sizes[BLOCK_ROWS : BLOCK_ROWS + rows]
     row_norms(rows, inputs, parameters, w_at, a_row, a_column, sizes)
     unit = layer[UNITS_OUT] - inputs_of_net + row
     weight_norms[unit : unit + rows] = sizes  # the same from every group of panels
@@ -169,6 +169,8 @@ def forward_step(
     root, share = growth_root(inputs), 1.0 / math.sqrt(float(inputs))
     all_units = x_sizes.size // (pitch // width)
     on_top = 1.0 if k > 0 else 0.0
+    for r in range(rows):
+        own_biases[r] = bias_of(layer, parameters, row + r)
     for q in range(panels):
         start = target + q * outputs * width
         noise_at = noise + q * outputs * width
@@ -177,13 +179,12 @@ def forward_step(
         own_h_norms, own_x_norms = h_norms[at : at + width], x_norms[at : at + width]
         own_live = live[(panel + q) * width : (panel + q + 1) * width]
         first_unit = (panel + q) * all_units + layer[UNITS_OUT] + row
-        for r in range(rows):
-            here, there = start + r * width, noise_at + r * width
-            x_sizes[first_unit + r] = activate_row(
-                on_top, sizes[r], bias_of(layer, parameters, row + r), root, share, margin,
-                hidden, own_live, own_h_norms, own_x_norms, normals[r * width : (r + 1) * width],
-                h[here : here + width], xi[there : there + width], doubt[here : here + width],
-            )  # fmt: skip
+        activate_block(
+            rows, on_top, sizes, own_biases, root, share, margin, hidden, own_live,
+            own_h_norms, own_x_norms, normals, h[start : start + rows * width],
+            xi[noise_at : noise_at + rows * width], doubt[start : start + rows * width],
+            x_sizes[first_unit : first_unit + rows],
+        )  # fmt: skip
     for pair in range(chosen.size):
         own, lane = samples_of_pair(pair, chosen, width)
         if panel <= own < panel + panels:
@@ -206,11 +207,11 @@ def forward_step(
 def add_projection(units, factors, values, at, count, lanes, total):
     """total[lane] = sum over units of factors[unit] values[at + unit * lanes + lane]."""
     total[:] = 0.0
+    panel = values[at : at + (units - 1) * lanes + count]
     for r in range(units):
         factor = factors[r]
-        line = values[at + r * lanes : at + r * lanes + count]
         for lane in range(count):
-            total[lane] += factor * line[lane]
+            total[lane] += factor * panel[r * lanes + lane]
 
 
 @kernel
@@ -220,7 +221,7 @@ def level_step(level, panel, panels, shape, network, levels, riding, norms, step
     layers = network[0]
     h, xi, pairs = levels[0], riding[0], riding[3]
     h_norms, x_norms = norms[0], norms[1]
-    chosen, along, along_in, offsets, dots, crossed = steps
+    chosen, _along, along_in, _offsets, dots, _crossed = steps
     width = panel_width(h)
     count = layers.shape[0]
     units = layers[level, INPUTS] if level < count else layers[count - 1, OUTPUTS]
@@ -262,8 +263,8 @@ def target_of(targets, labels, i, sample, t_row, t_column):
 
 @kernel
 def output_noise(
-    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch, o_at, h, s,
-    xi, xi_at, z,
+    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch,
+    o_at, h, s, xi, xi_at, z,
 ):  # fmt: skip
     """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
 
@@ -354,13 +355,13 @@ def loss_step(
     panel, panels, shape, network, data, levels, riding, units, steps, results, keys, moved
 ):
     """Losses, their derivative by the outputs, its noise and its proof; losses of the pairs."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
-    layers, blocks, parameters = network
-    x, x_row, x_column, targets, t_row, t_column, labels, loss, factor = data
-    h, s, doubt, live = levels
-    xi, z, tangents, pairs = riding
-    weight_norms, column_norms, x_sizes, z_sizes = units
-    chosen, along, along_in, offsets, dots, crossed = steps
+    _transposed, batch, pitch, _vectors, _directions, margin, least = shape
+    layers, _blocks, _parameters = network
+    _x, _x_row, _x_column, targets, t_row, t_column, labels, loss, factor = data
+    h, s, _doubt, _live = levels
+    xi, z, _tangents, pairs = riding
+    _weight_norms, _column_norms, _x_sizes, _z_sizes = units
+    chosen, _along, _along_in, _offsets, _dots, _crossed = steps
     losses, pair_losses, facts = results[0], results[1], results[2]
     width = panel_width(h)
     last = layers.shape[0] - 1
@@ -377,8 +378,8 @@ def loss_step(
         )  # fmt: skip
         place = q * outputs * width
         output_noise(
-            loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column, labels,
-            batch, o_start + place, h, s, xi, xi_start + place,
+            loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column,
+            labels, batch, o_start + place, h, s, xi, xi_start + place,
             z[z_start + place : z_start + place + outputs * width],
         )  # fmt: skip
         difference_at_output(
@@ -425,13 +426,13 @@ def reverse_step(
     k, block, panel, panels, shape, network, levels, riding, norms, units, keys, scratch
 ):
     """Compute a block of rows of mask (W[k]^T s) and of its noise for some panels."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, _directions, _margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
+    h, s, doubt, _live = levels
     z = riding[1]
     s_norms, z_norms = norms[2], norms[3]
     column_norms, z_sizes = units[1], units[3]
-    strips, normals, row_sizes, lanes = scratch
+    strips, normals, row_sizes, _lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
@@ -466,13 +467,12 @@ def reverse_step(
         at = k * pitch + (panel + q) * width
         own_s_norms, own_z_norms = s_norms[at : at + width], z_norms[at : at + width]
         first_unit = (panel + q) * all_units + layer[UNITS_IN] - inputs_of_net + row
-        for r in range(rows):
-            here, there, level = start + r * width, noise_at + r * width, level_at + r * width
-            z_sizes[first_unit + r] = mask_row(
-                sizes[r], root, share, own_s_norms, own_z_norms,
-                normals[r * width : (r + 1) * width], h[level : level + width],
-                doubt[level : level + width], s[here : here + width], z[there : there + width],
-            )  # fmt: skip
+        mask_block(
+            rows, sizes, root, share, own_s_norms, own_z_norms, normals,
+            h[level_at : level_at + rows * width], doubt[level_at : level_at + rows * width],
+            s[start : start + rows * width], z[noise_at : noise_at + rows * width],
+            z_sizes[first_unit : first_unit + rows],
+        )  # fmt: skip
 
 
 @kernel
@@ -483,7 +483,7 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
     s, z = levels[1], riding[1]
     s_norms, z_norms, sigmas = norms[2], norms[3], norms[4]
     weight_norms = units[0]
-    chosen, along, along_in, offsets, dots, crossed = steps
+    chosen, along, _along_in, offsets, dots, _crossed = steps
     width = panel_width(s)
     outputs = layers[k, OUTPUTS]
     first = layers[k, UNITS_OUT] - layers[0, INPUTS]
@@ -503,7 +503,7 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
         if panel <= own_panel < panel + panels:
             place = own_panel * outputs * width + lane
             for kind in range(A_S, PAIR_DOTS):
-                factors = along if kind == A_S or kind == A_Z else offsets
+                factors = along if kind in (A_S, A_Z) else offsets
                 known = ((k * PAIR_DOTS + kind) * chosen.size + pair) * width
                 total = dots[known : known + width // 2]
                 if kind < A_Z:
@@ -523,13 +523,13 @@ def tangent_step(
     k, block, panel, panels, shape, network, levels, riding, norms, results, keys, scratch
 ):
     """Carry a block of rows of the tangents through layer k, and add a fresh direction."""
-    transposed, batch, pitch, vectors, directions, margin, least = shape
+    transposed, _batch, pitch, vectors, directions, _margin, _least = shape
     layers, blocks, parameters = network
-    h, s, doubt, live = levels
+    h, s, _doubt, _live = levels
     tangents = riding[2]
     s_norms = norms[2]
     taken_up = results[3]
-    strips, normals, row_sizes, lanes = scratch
+    strips, normals, _row_sizes, lanes = scratch
     width = panel_width(h)
     layer = layers[k]
     hidden = k < layers.shape[0] - 1
@@ -566,15 +566,11 @@ def tangent_step(
                 inverse[lane] = 1.0 / size if size > 0 else 0.0
             known = ((blocks[k, BLOCKS_BEFORE] + block) * directions + d) * pitch
             known += (panel + q) * width
-            total = taken_up[known : known + width]
-            total[:] = 0.0
-            for r in range(rows):
-                part = r * width
-                add_direction_row(
-                    inverse, normals[part : part + width],
-                    h[h_at + part : h_at + part + width], s[s_at + part : s_at + part + width],
-                    tangents[start + part : start + part + width], total,
-                )  # fmt: skip
+            add_direction_block(
+                rows, inverse, normals, h[h_at : h_at + rows * width],
+                s[s_at : s_at + rows * width], tangents[start : start + rows * width],
+                taken_up[known : known + width],
+            )  # fmt: skip
 
 
 @kernel
@@ -685,7 +681,7 @@ def sweeps(
     else every step waits for the one before. Both give the same bits. For the rest see
     ``fastbp/sweeps.py``, which allocates it.
     """
-    layers, blocks, parameters = network
+    layers, _blocks, parameters = network
     width = panel_width(parameters)
     panels = shape[2] // width
     largest = 0
@@ -693,7 +689,7 @@ def sweeps(
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
     scratch = (
         np.empty(strips_size(largest, largest), parameters.dtype),
-        np.empty(BLOCK_ROWS * width), np.empty(BLOCK_ROWS), np.empty(width),
+        np.empty(BLOCK_ROWS * width), np.empty(2 * BLOCK_ROWS), np.empty(width),
     )  # fmt: skip
     moved = np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS])
     groups = panels_of(panels, group)

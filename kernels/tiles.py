@@ -1,7 +1,8 @@
 """dL/dW[k] = s[k] h[k]^T (or its transpose), tile by tile, compared as it is made.
 
 A tile is up to BLOCK_ROWS x TILE_COLUMNS entries of one array as it lies in memory.  It is proved,
-(s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong when ::
+(s h^T) v = s (h^T v) for a random v, then compared with the given gradient: an entry is wrong
+when ::
 
     |given - value| > bar + radius + atol + rtol |value|
     bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
@@ -19,7 +20,7 @@ import numpy as np
 from .backprop import pack_rows, pack_transposed
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, GROUP, dot, multiply_into_matrix, panels_of, strips_size
+from .matmul import BLOCK_ROWS, GROUP, long_dot, multiply_into_matrix, panels_of, strips_size
 from .noise import panel_norms, row_norms
 from .normal import SAMPLES, SHIFT, TILE_PROOF, fill_normals, hashed
 from .phases import PACK_ROWS
@@ -121,29 +122,40 @@ def projected(units, first, count, pitch, values, at, factors, result):
     for panel in range(pitch // width):
         total = result[panel * width : (panel + 1) * width]
         total[:] = 0.0
+        start = at + (panel * units + first) * width
+        block = values[start : start + count * width]
         for u in range(count):
-            start = at + (panel * units + first + u) * width
-            line = values[start : start + width]
             factor = factors[u]
             for lane in range(width):
-                total[lane] += factor * line[lane]
+                total[lane] += factor * block[u * width + lane]
+
+
+@kernel(reassociate=True)
+def dot_lanes(width, block, at, factors):
+    """Sum of one unit's lanes times ``factors``, reordered into vectors."""
+    total = 0.0
+    for lane in range(width):
+        total += block[at * width + lane] * factors[lane]
+    return total
 
 
 @kernel
-def along_samples(units, unit, pitch, values, at, factors):
-    """Sum over samples of a unit's values times ``factors``, from the panels."""
+def along_samples(units, first, count, pitch, values, at, factors, result):
+    """For some units the sum over samples of values times ``factors``, from the panels."""
     width = panel_width(values)
-    total = 0.0
+    result[:count] = 0.0
     for panel in range(pitch // width):
-        start = at + (panel * units + unit) * width
-        total += dot(values[start : start + width], factors[panel * width : (panel + 1) * width])
-    return total
+        start = at + (panel * units + first) * width
+        block = values[start : start + count * width]
+        own = factors[panel * width : (panel + 1) * width]
+        for u in range(count):
+            result[u] += dot_lanes(width, block, u, own)
 
 
 @kernel
 def proof_of_tile(
     row, rows, column, columns, layer, shape, levels, roundoff, row_sizes, column_sizes, tile,
-    key, factors, projection,
+    key, factors, projection, expected,
 ):  # fmt: skip
     """Largest |(s h^T) v - s (h^T v)| of a tile's rows over what rounding makes of it."""
     transposed, batch, pitch, first_output = shape[0], shape[1], shape[2], shape[3]
@@ -157,19 +169,23 @@ def proof_of_tile(
         projected(outputs, column, columns, pitch, s, s_at, v, projection)
     else:
         projected(inputs, column, columns, pitch, h, h_at, v, projection)
-    length = 0.0
+    if transposed:
+        along_samples(inputs, row, rows, pitch, h, h_at, projection, expected)
+    else:
+        along_samples(outputs, row, rows, pitch, s, s_at, projection, expected)
+    largest, squares = 0.0, 0.0
     for c in range(columns):
-        length = math.hypot(length, column_sizes[c])
-    margin = PROOF_MARGIN * roundoff * length * (1.0 + 0.25 * math.sqrt(float(batch)))
+        largest = max(largest, column_sizes[c])
+    for c in range(columns):
+        part = column_sizes[c] / largest if largest > 0 else 0.0
+        squares += part * part
+    margin = PROOF_MARGIN * roundoff * largest * math.sqrt(squares)
+    margin *= 1.0 + 0.25 * math.sqrt(float(batch))
     worst = 0.0
     for r in range(rows):
-        made = dot(tile[r * columns : (r + 1) * columns], v)
-        if transposed:
-            wanted = along_samples(inputs, row + r, pitch, h, h_at, projection)
-        else:
-            wanted = along_samples(outputs, row + r, pitch, s, s_at, projection)
+        made = long_dot(tile[r * columns : (r + 1) * columns], v)
         allowed = margin * row_sizes[r]
-        gap = abs(made - wanted)
+        gap = abs(made - expected[r])
         if not gap <= allowed:
             worst = max(worst, gap / allowed if allowed > 0 else HUGE)
             if not gap <= HUGE:
@@ -180,11 +196,15 @@ def proof_of_tile(
 @kernel(reassociate=True)
 def compare_row(
     given, value, radius, row_noise, row_size, column_sizes, column_noise, decay_bars, rtol, atol,
-    scale, ratios,
+    scale, ratios, highest, widest,
 ):  # fmt: skip
-    """Compare one row of a tile; write error over allowed; return its counts and sums."""
+    """Compare one row of a tile; write error over allowed; return its counts and sums.
+
+    ``highest`` and ``widest`` keep the largest ratio and allowance of each column: a maximum over
+    a row would keep the compiler from using vectors.
+    """
     wrong, zero, kinks, above, broken, not_finite, not_zero = 0, 0, 0, 0, 0, 0, 0
-    largest, product, square = 0.0, 0.0, 0.0
+    product, square = 0.0, 0.0
     for c in range(ratios.size):
         number = np.float64(given[c])
         numerical = value[c]
@@ -201,15 +221,17 @@ def compare_row(
         not_zero += 1 if number != 0 else 0
         zero += 1 if number == 0 and size + radius[c] <= bar else 0
         kinks += 1 if radius[c] > bar else 0
-        above += 1 if judged and max(abs(number), size) > bar else 0
-        largest = max(largest, allowed if judged else 0.0)
+        above += 1 if judged and (abs(number) > bar or size > bar) else 0
+        widest[c] = allowed if judged and allowed > widest[c] else widest[c]
         ratio = error / allowed
         ratio = ratio if finite else np.inf
-        ratios[c] = ratio if judged else -1.0
+        ratio = ratio if judged else -1.0
+        ratios[c] = ratio
+        highest[c] = ratio if ratio > highest[c] else highest[c]
         used = judged and finite
         product += (number * scale) * (numerical * scale) if used else 0.0
         square += (numerical * scale) * (numerical * scale) if used else 0.0
-    return wrong, zero, kinks, above, broken, not_finite, not_zero, largest, product, square
+    return wrong, zero, kinks, above, broken, not_finite, not_zero, product, square
 
 
 @kernel(inline=True)
@@ -220,28 +242,33 @@ def bar_of(row_noise, row_size, column_size, column_noise, decayed):
 
 @kernel
 def largest_place(ratios, least):
-    """Place of the largest ratio above ``least``, the first of equals; -1 where none is."""
-    largest = least
-    for c in range(ratios.size):
-        largest = max(largest, ratios[c])
-    if largest > least:
-        for c in range(ratios.size):
-            if ratios[c] == largest:
-                return c
+    """Place of the largest ratio above ``least``, the first of equals; -1 where none is.
+
+    The bits of floats that are not negative are ordered as they are; whole numbers are compared
+    in vectors, floats are not.
+    """
+    bits = ratios.view(np.int64)
+    largest = np.int64(-1)
+    for c in range(bits.size):
+        largest = max(largest, bits[c])
+    if largest >= 0:
+        for c in range(bits.size):
+            if bits[c] == largest:
+                return c if ratios[c] > least else -1
     return -1
 
 
 @kernel
-def note_cells(ratios, row, column, place, cells):
-    """Keep the largest ratio of every cell of the map that a row passes through."""
-    height, width = place[CELL_ROWS], place[CELL_COLUMNS]
-    line = place[MAP_AT] + row // height * place[MAP_COLUMNS]
-    for first in range(0, ratios.size, width):
-        cell = line + (column + first) // width
-        largest = cells[cell]
-        for c in range(first, min(ratios.size, first + width)):
-            largest = max(largest, ratios[c])
-        cells[cell] = largest
+def note_cells(maxima, row, column, place, cells):
+    """Put the largest ratios of the rows of a cell, by column, into the map."""
+    width = place[CELL_COLUMNS]
+    line = place[MAP_AT] + row // place[CELL_ROWS] * place[MAP_COLUMNS] + column // width
+    for first in range(0, maxima.size, width):
+        largest = 0.0
+        for c in range(first, min(maxima.size, first + width)):
+            largest = max(largest, maxima[c])
+        cells[line + first // width] = largest
+    maxima[:] = 0.0
 
 
 @kernel
@@ -277,10 +304,12 @@ def compare_tile(
     """Compare a tile with the given gradient and collect what there is to know of it."""
     rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
-    decay_bars, ratios = scratch
+    decay_bars, ratios, maxima, widths = scratch[0], scratch[1], scratch[2], scratch[4]
     findings, cells, samples, scales = collected
     found = findings[index]
     own, decay = ratios[:columns], decay_bars[:columns]
+    highest, widest = maxima[:columns], widths[:columns]
+    widest[:] = 0.0
     decay[:] = smallest
     for r in range(rows):
         at = (row + r) * row_length + column
@@ -292,7 +321,7 @@ def compare_tile(
             given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns],
             tile[r * columns : (r + 1) * columns], radii[r * columns : (r + 1) * columns],
             row_noise[r], row_size[r], column_size, column_noise, decay, rtol, atol,
-            scales[index], own,
+            scales[index], own, highest, widest,
         )  # fmt: skip
         found[WRONG] += counts[0]
         found[ZERO] += counts[1]
@@ -301,9 +330,8 @@ def compare_tile(
         found[BROKEN] += counts[4]
         found[NOT_FINITE] += counts[5]
         found[NOT_ZERO] += counts[6]
-        found[LARGEST_ALLOWED] = max(found[LARGEST_ALLOWED], counts[7])
-        found[PRODUCT] += counts[8]
-        found[SQUARE] += counts[9]
+        found[PRODUCT] += counts[7]
+        found[SQUARE] += counts[8]
         c = largest_place(own, found[WORST_RATIO])
         if c >= 0:
             found[WORST_RATIO] = own[c]
@@ -314,7 +342,10 @@ def compare_tile(
                 row_noise[r], row_size[r], column_size[c], column_noise[c], decay[c]
             )
             found[WORST_RADIUS] = radii[r * columns + c]
-        note_cells(own, row + r, column, place, cells)
+        if (r + 1) % place[CELL_ROWS] == 0 or r == rows - 1:
+            note_cells(highest, row + r, column, place, cells)
+    for c in range(columns):
+        found[LARGEST_ALLOWED] = max(found[LARGEST_ALLOWED], widest[c])
     for q in range(kept):
         chosen = np.int64(hashed(key, index * kept + q) >> SHIFT) % (rows * columns)
         r, c = chosen // columns, chosen % columns
@@ -360,7 +391,7 @@ def tile_step(
     unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars)
     gap = proof_of_tile(
         row, rows, column, columns, layer, shape, levels, roundoff, bars[4], bars[2], tile,
-        keys[TILE_PROOF], factors, projection,
+        keys[TILE_PROOF], factors, projection, rows_of[3],
     )  # fmt: skip
     if decay != 0:
         for r in range(rows):
@@ -404,7 +435,8 @@ def tiles(
         np.empty(BLOCK_ROWS * width), np.empty(entries), np.zeros(entries),
         (np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(GROUP * width),
          np.empty(GROUP * width), np.empty(BLOCK_ROWS)),
-        (np.zeros(GROUP * width), np.empty(GROUP * width)),
+        (np.zeros(GROUP * width), np.empty(GROUP * width), np.zeros(GROUP * width),
+         np.empty(BLOCK_ROWS), np.empty(GROUP * width)),
         np.empty(GROUP * width), np.empty(pitch),
     )  # fmt: skip
     start = 0

@@ -108,8 +108,8 @@ class Report:
     arrays : tuple of ArrayReport
         A row for each array, in the order of the network's parameters.
     failures : tuple of Failure
-        The worst wrong entries, the largest multiple of what is allowed first: at most 1000, and at least 10 of each wrong
-        array as long as there are at most 100 such arrays.
+        The worst wrong entries, the largest multiple of what is allowed first: at most 1000, and
+        at least 10 of each wrong array as long as there are at most 100 such arrays.
     sizes : tuple of int
         The sizes of the network's layers, inputs first.
     batch : int
@@ -169,8 +169,8 @@ class Report:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
-    maps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    samples: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
 
     @property
     def entries(self) -> int:

@@ -59,9 +59,9 @@ def _method(report: Report) -> str:
     if proof.problem:
         return f"{report.method}, no proof, seed {proof.seed}"
     return (
-        f"{report.method}, {_many(proof.directions, 'random tangent', 'random tangents')} a sample, "
-        f"an error of {proof.resolution:.1g} K in a sample's sensitivities slips through with "
-        f"probability (0.8 / K)^{proof.directions}, seed {proof.seed}"
+        f"{report.method}, {_many(proof.directions, 'random tangent', 'random tangents')} "
+        f"a sample, an error of {proof.resolution:.1g} K in a sample's sensitivities slips through "
+        f"with probability (0.8 / K)^{proof.directions}, seed {proof.seed}"
     )
 
 
