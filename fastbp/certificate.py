@@ -15,7 +15,7 @@ import numpy as np
 
 from fastbp.kernels import sweeps as kernels
 from fastbp.kernels.simd import VECTORS
-from fastbp.sweeps import MARGIN
+from fastbp.sweeps import MARGIN, PAIR_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +75,8 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     with np.errstate(invalid="ignore"):
         failed = ~(gaps <= thresholds) & proved
     problem = out_of_range(sweeps)
+    if not problem and not np.isfinite(thresholds[:, proved]).all():
+        problem = "overflow: the products that prove the sensitivities leave the range of numbers"
     if not problem and failed.any():
         sample = int(np.argmax(failed.any(axis=0)))
         problem = _blamed(sweeps, sample)
@@ -191,8 +193,13 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
         lost = np.abs(above) + np.abs(below)
         if sweeps.network.objective.loss != "least_squares":
             lost = lost + sweeps.facts[kernels.LARGEST_OUTPUT][own]  # of log(sum(exp(o))) - o
-        noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost
+        # What is left of the losses without the step is its square: that is known to the step's
+        # own size, and to the rounding of the outputs that it moves.
+        bend = abs(sweeps.factor) * np.abs(above + below - 2.0 * sweeps.losses[own])
+        outputs = sweeps.x_norms[-1][own] * np.sqrt(8.0 * abs(sweeps.factor) * bend)
+        noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost + outputs
         noise = MARGIN * UNIT * (noise + sweeps.facts[kernels.RESIDUAL_NOISE][own])
+        noise += 16.0 * PAIR_STEP * bend
         wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
 

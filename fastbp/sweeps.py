@@ -258,10 +258,10 @@ class Sweeps:
             carried = self._by_unit(custom_gradient(gradient, moved, self.y) - slope) / step
         by_unit = self._by_unit(slope) * self.factor
         z = self.factor * carried
-        self._store(self.s, int(self.layers[-1, UNITS_OUT]) - net.sizes[0], by_unit)
-        half = (self.count - 1) % 2 * (self.z.size // 2)
+        first = int(self.layers[-1, UNITS_OUT]) - net.sizes[0]
+        self._panels(self.s, first, net.sizes[-1])[...] = self._in_panels(by_unit)
         z = np.copysign(np.abs(z) + np.abs(by_unit) + self.smallest / self.roundoff, z)
-        self._store(self.z[half:], 0, z)
+        self._riding(self.z, self.count - 1, net.sizes[-1])[...] = self._in_panels(z)
         self.facts[kernels.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
         self.facts[kernels.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
         for pair, first in enumerate(self.chosen * (self.width // VECTORS)):
@@ -274,10 +274,15 @@ class Sweeps:
                     self.pair_losses[pair, lane] = custom_value(value, own, target)
 
     def _pair_outputs(self) -> NDArray[Any]:
-        outputs = self.network.sizes[-1]
         half = self.count % 2 * (self.pairs.size // 2)
-        size = self.chosen.size * outputs * self.width
-        return self.pairs[half : half + size].reshape(-1, outputs, self.width)
+        part = self.pairs[half : half + self.pairs.size // 2]
+        return part.reshape(self.chosen.size, -1, self.width)[:, : self.network.sizes[-1]]
+
+    def _riding(self, flat: NDArray[Any], level: int, units: int) -> NDArray[Any]:
+        """View the panels of noise that are there for a level."""
+        half = level % 2 * (flat.size // 2)
+        part = flat[half : half + flat.size // 2]
+        return part.reshape(self.panels, -1, self.width)[:, :units]
 
     def _as_user(self, by_unit: NDArray[Any]) -> NDArray[Any]:
         return np.array(by_unit if self.network.samples_axis == 1 else by_unit.T, order="C")
@@ -285,14 +290,11 @@ class Sweeps:
     def _by_unit(self, array: NDArray[Any]) -> NDArray[Any]:
         return array if self.network.samples_axis == 1 else array.T
 
-    def _store(self, flat: NDArray[Any], first: int, by_unit: NDArray[Any]) -> None:
-        """Put (units, batch) into panels; padded samples stay zero."""
-        units = by_unit.shape[0]
-        padded = np.zeros((units, self.pitch))
+    def _in_panels(self, by_unit: NDArray[Any]) -> NDArray[Any]:
+        """Arrange (units, batch) in panels; padded samples are zero."""
+        padded = np.zeros((by_unit.shape[0], self.pitch))
         padded[:, : self.batch] = by_unit
-        self._panels(flat, first, units)[...] = padded.reshape(units, -1, self.width).transpose(
-            1, 0, 2
-        )
+        return padded.reshape(len(padded), -1, self.width).transpose(1, 0, 2)
 
     def _panels(self, flat: NDArray[Any], first: int, units: int) -> NDArray[Any]:
         part = flat[first * self.pitch : (first + units) * self.pitch]
@@ -310,8 +312,8 @@ class Sweeps:
 
     def level_noise(self) -> NDArray[Any]:
         """Copy the noise of the outputs, in units of u: (outputs, batch)."""
-        half = self.count % 2 * (self.xi.size // 2)
-        return self._rows(self.xi[half:], 0, self.network.sizes[-1])
+        noise = self._riding(self.xi, self.count, self.network.sizes[-1])
+        return noise.transpose(1, 0, 2).reshape(noise.shape[1], -1)[:, : self.batch]
 
     def sensitivity(self, k: int) -> NDArray[Any]:
         """Copy s of layer k: (units, batch)."""

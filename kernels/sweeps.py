@@ -81,6 +81,12 @@ def growth_root(depth):
 
 
 @kernel(inline=True)
+def panels_apart(riding, panels):
+    """Distance of panels that ride along: of the largest level, since they are at any level."""
+    return riding.size // 2 // panels
+
+
+@kernel(inline=True)
 def samples_of_pair(pair, chosen, width):
     """Panel and first lane of the half panel of samples that a pair follows."""
     return chosen[pair] // 2, chosen[pair] % 2 * (width // 2)
@@ -146,24 +152,26 @@ def forward_step(
         h, target, width, outputs * width,
     )  # fmt: skip
     half = xi.size // 2
-    noise = (k + 1) % 2 * half + (panel * outputs + row) * width
+    apart = panels_apart(xi, pitch // width)
+    noise = (k + 1) % 2 * half + panel * apart + row * width
     if k > 0:
         multiply_block(
             rows, panels, vectors, inputs, parameters, w_at, a_row, a_column,
-            xi, k % 2 * half + panel * inputs * width, width, inputs * width, strips,
-            xi, noise, width, outputs * width,
+            xi, k % 2 * half + panel * apart, width, apart, strips,
+            xi, noise, width, apart,
         )  # fmt: skip
     pairs_half = pairs.size // 2
+    pairs_apart = panels_apart(pairs, max(1, chosen.size))
     for pair in range(chosen.size):
         own, lane = samples_of_pair(pair, chosen, width)
         if panel <= own < panel + panels:
-            to = (k + 1) % 2 * pairs_half + (pair * outputs + row) * width
+            to = (k + 1) % 2 * pairs_half + pair * pairs_apart + row * width
             if k == 0:
                 raw_pairs(rows, h, target + (own - panel) * outputs * width, lane, pairs, to)
             else:
                 multiply_block(
                     rows, 1, VECTORS, inputs, parameters, w_at, a_row, a_column,
-                    pairs, k % 2 * pairs_half + pair * inputs * width, width, 0, strips,
+                    pairs, k % 2 * pairs_half + pair * pairs_apart, width, 0, strips,
                     pairs, to, width, 0,
                 )  # fmt: skip
     root, share = growth_root(inputs), 1.0 / math.sqrt(float(inputs))
@@ -173,7 +181,7 @@ def forward_step(
         own_biases[r] = bias_of(layer, parameters, row + r)
     for q in range(panels):
         start = target + q * outputs * width
-        noise_at = noise + q * outputs * width
+        noise_at = noise + q * apart
         fill_normals(keys[FORWARD_NOISE], start, normals[: rows * width])
         at = k * pitch + (panel + q) * width
         own_h_norms, own_x_norms = h_norms[at : at + width], x_norms[at : at + width]
@@ -188,7 +196,7 @@ def forward_step(
     for pair in range(chosen.size):
         own, lane = samples_of_pair(pair, chosen, width)
         if panel <= own < panel + panels:
-            to = (k + 1) % 2 * pairs_half + (pair * outputs + row) * width
+            to = (k + 1) % 2 * pairs_half + pair * pairs_apart + row * width
             base = target + (own - panel) * outputs * width + lane
             known = ((k * PAIR_DOTS + B_PAIR) * chosen.size + pair) * width
             for r in range(rows):
@@ -231,7 +239,7 @@ def level_step(level, panel, panels, shape, network, levels, riding, norms, step
         at = level * pitch + q * width
         panel_norms(units, h, before * pitch + q * units * width, h_norms[at : at + width])
         if level > 0:
-            there = level % 2 * half + q * units * width
+            there = level % 2 * half + q * panels_apart(xi, pitch // width)
             panel_norms(units, xi, there, x_norms[at : at + width])
     if level == count:
         return
@@ -249,7 +257,7 @@ def level_step(level, panel, panels, shape, network, levels, riding, norms, step
                 both[: width // 2] = base
                 both[width // 2 :] = base
             else:
-                source = level % 2 * (pairs.size // 2) + pair * units * width
+                source = level % 2 * (pairs.size // 2) + pair * panels_apart(pairs, chosen.size)
                 add_projection(units, factors, pairs, source, width, width, both)
 
 
@@ -371,6 +379,7 @@ def loss_step(
     o_start = layer[UNITS_OUT] * pitch
     z_start = last % 2 * (z.size // 2)
     xi_start = (last + 1) % 2 * (xi.size // 2)
+    apart = panels_apart(z, pitch // width)
     for q in range(panel, panel + panels):
         losses_of_panel(
             width, q, loss, factor, batch, outputs, o_start, h, targets, t_row, t_column, labels,
@@ -379,14 +388,15 @@ def loss_step(
         place = q * outputs * width
         output_noise(
             loss, factor, margin, least, outputs, s_start + place, q, targets, t_row, t_column,
-            labels, batch, o_start + place, h, s, xi, xi_start + place,
-            z[z_start + place : z_start + place + outputs * width],
+            labels, batch, o_start + place, h, s, xi, xi_start + q * apart,
+            z[z_start + q * apart : z_start + q * apart + outputs * width],
         )  # fmt: skip
         difference_at_output(
-            loss, outputs, batch, q, o_start + place, s_start + place, h, s, xi, xi_start + place,
+            loss, outputs, batch, q, o_start + place, s_start + place, h, s, xi, xi_start + q * apart,
             targets, t_row, t_column, labels, keys[OUTPUT_DIRECTION], moved, facts,
         )  # fmt: skip
     at = (last + 1) % 2 * (pairs.size // 2)
+    pairs_apart = panels_apart(pairs, max(1, chosen.size))
     for pair in range(chosen.size):
         own, first = samples_of_pair(pair, chosen, width)
         if panel <= own < panel + panels:
@@ -394,7 +404,7 @@ def loss_step(
                 sample = own * width + first + lane % (width // 2)
                 if sample < batch:
                     pair_losses[pair * width + lane] = sample_loss(
-                        loss, outputs, pairs, at + pair * outputs * width + lane, width,
+                        loss, outputs, pairs, at + pair * pairs_apart + lane, width,
                         targets, sample * t_column, t_row, labels, sample,
                     )  # fmt: skip
 
@@ -411,7 +421,7 @@ def output_noise_sizes(panel, panels, shape, network, riding, units):
     all_units = z_sizes.size // (pitch // width)
     first = layers[last, UNITS_OUT] - layers[0, INPUTS]
     for q in range(panel, panel + panels):
-        at = last % 2 * (z.size // 2) + q * outputs * width
+        at = last % 2 * (z.size // 2) + q * panels_apart(z, pitch // width)
         for i in range(outputs):
             total, largest = 0.0, 0.0
             for lane in range(width):
@@ -451,17 +461,18 @@ def reverse_step(
         s, source, width, outputs * width, strips, s, target, width, inputs * width,
     )  # fmt: skip
     half = z.size // 2
-    noise = (k + 1) % 2 * half + (panel * inputs + row) * width
+    apart = panels_apart(z, pitch // width)
+    noise = (k + 1) % 2 * half + panel * apart + row * width
     multiply_block(
         rows, panels, vectors, outputs, parameters, w_at, input_stride, unit_stride,
-        z, k % 2 * half + panel * outputs * width, width, outputs * width, strips,
-        z, noise, width, inputs * width,
+        z, k % 2 * half + panel * apart, width, apart, strips,
+        z, noise, width, apart,
     )  # fmt: skip
     root, share = growth_root(outputs), 1.0 / math.sqrt(float(outputs))
     all_units = z_sizes.size // (pitch // width)
     for q in range(panels):
         start = target + q * inputs * width
-        noise_at = noise + q * inputs * width
+        noise_at = noise + q * apart
         level_at = layer[UNITS_IN] * pitch + ((panel + q) * inputs + row) * width
         fill_normals(keys[REVERSE_NOISE], start, normals[: rows * width])
         at = k * pitch + (panel + q) * width
@@ -487,13 +498,13 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
     width = panel_width(s)
     outputs = layers[k, OUTPUTS]
     first = layers[k, UNITS_OUT] - layers[0, INPUTS]
-    half = z.size // 2
+    half, apart = z.size // 2, panels_apart(z, pitch // width)
     for q in range(panel, panel + panels):
         at = k * pitch + q * width
         place = q * outputs * width
         own = s_norms[at : at + width]
         panel_norms(outputs, s, first * pitch + place, own)
-        panel_norms(outputs, z, k % 2 * half + place, z_norms[at : at + width])
+        panel_norms(outputs, z, k % 2 * half + q * apart, z_norms[at : at + width])
         weighted_norms(
             outputs, weight_norms[first : first + outputs], s, first * pitch + place, own,
             sigmas[at : at + width],
@@ -513,7 +524,7 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
                     )  # fmt: skip
                 else:
                     add_projection(
-                        outputs, factors[first : first + outputs], z, k % 2 * half + place,
+                        outputs, factors[first : first + outputs], z, k % 2 * half + own_panel * apart + lane,
                         width // 2, width, total,
                     )  # fmt: skip
 
@@ -538,20 +549,21 @@ def tangent_step(
     rows = min(blocks[k, FORWARD_ROWS], outputs - row)
     a_row, a_column = weight_strides(transposed, layer)
     half = tangents.size // 2
+    apart = panels_apart(tangents, directions * pitch // width)
     inverse = lanes[:width]
     for d in range(directions):
         column = d * pitch // width + panel
-        target = (k + 1) % 2 * half + (column * outputs + row) * width
+        target = (k + 1) % 2 * half + column * apart + row * width
         if k > 0:
             multiply_block(
                 rows, panels, vectors, inputs, parameters, layer[WEIGHTS] + row * a_row,
-                a_row, a_column, tangents, k % 2 * half + column * inputs * width, width,
-                inputs * width, strips, tangents, target, width, outputs * width,
+                a_row, a_column, tangents, k % 2 * half + column * apart, width,
+                apart, strips, tangents, target, width, apart,
             )  # fmt: skip
         if not hidden:
             continue
         for q in range(panels):
-            start = target + q * outputs * width
+            start = target + q * apart
             if k == 0:
                 tangents[start : start + rows * width] = 0.0
             place = ((panel + q) * outputs + row) * width
@@ -582,11 +594,11 @@ def tangent_level_step(level, panel, panels, shape, network, riding, norms, unit
     t_norms, taus = norms[5], norms[6]
     column_norms = units[1]
     width = panel_width(tangents)
-    half = tangents.size // 2
+    half, apart = tangents.size // 2, panels_apart(tangents, directions * pitch // width)
     inputs, before = layers[level, INPUTS], layers[level, UNITS_IN]
     for d in range(directions):
         for q in range(panel, panel + panels):
-            source = level % 2 * half + (d * (pitch // width) + q) * inputs * width
+            source = level % 2 * half + (d * (pitch // width) + q) * apart
             at = (level * directions + d) * pitch + q * width
             own = t_norms[at : at + width]
             panel_norms(inputs, tangents, source, own)
@@ -606,11 +618,11 @@ def close_step(panel, panels, shape, network, levels, riding, results):
     width = panel_width(s)
     last = layers.shape[0] - 1
     outputs = layers[last, OUTPUTS]
-    half = tangents.size // 2
+    half, apart = tangents.size // 2, panels_apart(tangents, directions * pitch // width)
     for d in range(directions):
         for q in range(panel, panel + panels):
             r_at = (layers[last, UNITS_OUT] - layers[0, INPUTS]) * pitch + q * outputs * width
-            t_at = (last + 1) % 2 * half + (d * (pitch // width) + q) * outputs * width
+            t_at = (last + 1) % 2 * half + (d * (pitch // width) + q) * apart
             at = d * pitch + q * width
             total, wanted = arrived[at : at + width], expected[at : at + width]
             total[:] = 0.0

@@ -1,0 +1,383 @@
+"""Certified checks: no false alarm, no miss, true error bars, proofs that fail when due."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+from fastbp.kernels.tiles import PROOF, WRONG
+
+import fastbp
+from fastbp.certificate import judge_sweeps
+from fastbp.given import given_gradients
+from fastbp.hull import hull_of
+from fastbp.sweeps import Sweeps
+from fastbp.tiles import Tiles
+from fastbp.verdict import Tolerance
+
+UNIT = 2.0**-53
+LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
+KINDS = ("plain", "zero biases", "zero inputs", "integers", "duplicates", "zero rows")
+
+
+def random_network(seed: int, largest: int = 64) -> tuple[fastbp.Network, np.ndarray, np.ndarray]:
+    """A network of issue 4: depth, width, batch, loss, targets, kind and dtype by its seed."""
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(1, largest + 1, int(rng.integers(2, 10)))]
+    batch, kind = int(rng.integers(1, largest + 1)), KINDS[seed % len(KINDS)]
+    dtype = np.float32 if seed % 5 == 4 else np.float64
+    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
+    biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
+    x = rng.standard_normal((sizes[0], batch))
+    if kind == "zero biases":
+        biases = [0 * b for b in biases]
+        x[:, ::2] = 0
+    elif kind == "zero inputs":
+        x[:, ::2] = 0
+    elif kind == "integers":
+        weights, biases = [np.round(w) for w in weights], [np.round(b) for b in biases]
+        x = np.round(x)
+    elif kind == "duplicates":
+        weights[0][:] = weights[0][:1]
+    elif kind == "zero rows":
+        weights[0][::2] = 0
+        biases[0][::2] = 0
+    loss = LOSSES[seed // 2 % len(LOSSES)]
+    if loss != "least_squares" and seed % 7 == 0:
+        weights[-1] *= 20  # confident
+    net = fastbp.Network(
+        [w.astype(dtype) for w in weights], [b.astype(dtype) for b in biases], loss=loss,
+        reduction=("sum", "mean")[seed % 2], weight_decay=0.01 * (seed % 3 == 0),
+    )  # fmt: skip
+    x = x.astype(dtype)
+    output = net.forward(x).output
+    if loss == "softmax_cross_entropy":
+        return net, x, output.argmax(axis=0) if seed % 7 == 0 else rng.integers(0, sizes[-1], batch)
+    if loss == "sigmoid_cross_entropy":
+        return (
+            net,
+            x,
+            (output > 0).astype(dtype)
+            if seed % 7 == 0
+            else (rng.integers(0, 9, output.shape) / 8).astype(dtype),
+        )
+    distance = (1.0, 1e-4, 1e-8)[seed % 3] * rng.standard_normal(output.shape)
+    return net, x, (output + distance * (1 + np.abs(output))).astype(dtype)
+
+
+def reference_gradient(net, x, y, relu_at_zero=0.0) -> np.ndarray:
+    objective = net.objective
+    other = reference.Reference(
+        list(net.weights), list(net.biases), objective.loss, objective.reduction,
+        objective.scale, objective.weight_decay, relu_at_zero, net.layout,
+    )  # fmt: skip
+    return reference.loss_and_gradients(other, x, y)[1].flat
+
+
+def assert_right_and_wrong_are_told_apart(seed: int) -> None:
+    net, x, y = random_network(seed)
+    for given in (reference_gradient(net, x, y, (0.0, 0.5, 1.0)[seed % 3]), None):
+        report = fastbp.check_network(net, x, y, given, seed=seed)
+        assert report.verdict in ("passed", "vacuous"), (seed, str(report))
+        assert report.wrong == 0
+    own = net.loss_and_gradients(x, y)[1].flat
+    rng = np.random.default_rng(seed)
+    place = int(rng.integers(own.size))
+    names, arrays = net.parameter_names(), net.arrays()
+    row = int(np.searchsorted(np.cumsum([a.size for a in arrays]), place, side="right"))
+    changed = own.astype(np.float64)
+    changed[place] += 10 * report.arrays[row].detectable
+    report = fastbp.check_network(net, x, y, changed.astype(own.dtype), seed=seed)
+    assert report.verdict == "failed", (seed, place)
+    assert report.wrong == 1
+    assert report.failures[0].array == names[row]
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_random_networks(block):
+    for seed in range(25 * block, 25 * block + 25):
+        assert_right_and_wrong_are_told_apart(seed)
+
+
+@pytest.mark.long
+def test_a_thousand_random_networks():
+    for seed in range(100, 1100):
+        assert_right_and_wrong_are_told_apart(seed)
+
+
+# ---- error bars against exact arithmetic ----
+
+
+def exact_gradient(weights, biases, x, y):
+    """dL/dW of least squares in rational arithmetic."""
+    exact = np.vectorize(Fraction, otypes=[object])
+    weights, biases, x, y = (
+        [exact(w) for w in weights],
+        [exact(b) for b in biases],
+        exact(x),
+        exact(y),
+    )
+    f, h = [], [x]
+    for w, b in zip(weights, biases, strict=True):
+        f.append(w.dot(h[-1]) + b)
+        h.append(np.where(f[-1] > 0, f[-1], 0))
+    s, result = 2 * (f[-1] - y), []
+    for k in range(len(weights) - 1, -1, -1):
+        result.insert(0, s.dot(h[k].T))
+        s = weights[k].T.dot(s) * (f[k - 1] > 0) if k else s
+    return result
+
+
+@pytest.mark.parametrize("distance", [1.0, 1e-6, 1e-12])
+def test_bars_are_above_the_true_error_and_not_far_above(distance):
+    over = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        sizes = [int(n) for n in rng.integers(2, 9, int(rng.integers(3, 6)))]
+        net = fastbp.Network.random(sizes, seed=seed)
+        x = rng.standard_normal((sizes[0], 6))
+        y = net.forward(x).output + distance * rng.standard_normal((sizes[-1], 6))
+        sweeps, tiles = swept(net, x, y)
+        for k, exact in enumerate(exact_gradient(net.weights, net.biases, x, y)):
+            value, _ = tiles.expand(k, slice(0, sizes[k + 1]))
+            bar = tiles.bar_rows(k, slice(0, sizes[k + 1]))
+            difference = np.vectorize(Fraction, otypes=[object])(value) - exact
+            error = np.abs(difference.astype(np.float64))
+            assert np.all(error <= bar)
+            size = np.outer(tiles.bars.s_sizes[sum(sizes[1 : k + 1]) :][: sizes[k + 1]],
+                            tiles.bars.h_sizes[sum(sizes[:k]) :][: sizes[k]])  # fmt: skip
+            assert distance < 1 or np.all(bar <= 1e-10 * size + tiles.smallest)
+            over += list(bar[error > 0] / error[error > 0])
+        assert sweeps.batch == 6
+    assert np.percentile(over, 90) < 1e4
+
+
+# ---- proofs ----
+
+
+def swept(net, x, y, seed=0):
+    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
+    sweeps.everything()
+    assert judge_sweeps(sweeps).problem == ""
+    tiles = Tiles(
+        sweeps, hull_of(sweeps), roundoff=UNIT, tolerance=Tolerance(0.0, 0.0), max_memory=2**30
+    )
+    return sweeps, tiles
+
+
+def corrupted_is_caught(seed: int, mask: bool) -> None:
+    """Change one sensitivity, or flip one mask, after the way back; the tangents must object."""
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(2, 33, int(rng.integers(3, 8)))]
+    batch = int(rng.integers(1, 20))
+    net = fastbp.Network.random(sizes, seed=seed)
+    x, y = rng.standard_normal((sizes[0], batch)), rng.standard_normal((sizes[-1], batch))
+    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
+    sweeps.forward()
+    sweeps.reverse()
+    k = int(rng.integers(len(sizes) - 2))
+    s, h = sweeps.sensitivity(k), sweeps.level(sweeps.h, k + 1)
+    places = np.argwhere(s != 0)
+    if not len(places):
+        return
+    unit, sample = places[rng.integers(len(places))]
+    column = s[:, [sample]]
+    if mask:
+        column[unit] = 0.0
+    else:
+        column[unit] += 1e-8 * np.linalg.norm(column)
+    assert h[unit, sample] > 0
+    sweeps.replace_samples(k, np.array([sample]), column)
+    sweeps.prove()
+    problem = judge_sweeps(sweeps).problem
+    assert "a defect of fastbp" in problem, (seed, k, unit, sample)
+    assert f"sample {sample} " in problem
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_corrupted_sensitivities_are_caught(mask):
+    for seed in range(60):
+        corrupted_is_caught(seed, mask)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mask", [False, True])
+def test_five_thousand_corrupted_sensitivities_are_caught(mask):
+    for seed in range(100, 5100):
+        corrupted_is_caught(seed, mask)
+
+
+def test_a_defect_makes_the_check_inconclusive(monkeypatch):
+    net, x, y = random_network(0)
+    whole = Sweeps.prove
+
+    def prove(self):
+        self.s[np.argmax(np.abs(self.s))] *= 1 + 1e-6
+        whole(self)
+
+    monkeypatch.setattr(Sweeps, "prove", prove)
+    report = fastbp.check_network(net, x, y, seed=3)
+    assert report.verdict == "inconclusive"
+    assert "seed 3" in report.arrays[0].reason
+    assert "no proof" in str(report)
+
+
+def test_a_corrupted_tile_is_caught():
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([40, 30, 20], seed=0)
+    x, y = rng.standard_normal((40, 9)), rng.standard_normal((20, 9))
+    own = given_gradients(net, x, y, None)
+    for seed in range(50):
+        sweeps, tiles = swept(net, x, y, seed)
+        run, corrupt = tiles._run, np.random.default_rng(seed)
+
+        def in_two_calls(
+            schedule,
+            table,
+            packed,
+            *others,
+            run=run,
+            corrupt=corrupt,
+            pitch=sweeps.pitch,
+            **options,
+        ):
+            run(schedule[:2], table, packed, *others, **options)
+            left = packed[0]
+            place = corrupt.integers(30) * pitch + corrupt.integers(9)
+            left[place] += 1e-8 * (1 + np.abs(left[place]))
+            run([(*phase[:4], 0) for phase in schedule[2:]], table, packed, *others, **options)
+
+        tiles._run = in_two_calls
+        found = tiles.compare([0, 1], own.flat, list(net.shapes.weight_offsets), [1.0, 1.0])
+        assert found.findings[0][:, PROOF].max() > 1, seed
+        assert found.findings[1][:, PROOF].max() == 0
+
+
+# ---- the same whatever the threads; every layout; what a report collects ----
+
+
+def test_the_bits_do_not_depend_on_the_threads():
+    rng = np.random.default_rng(0)
+    before = fastbp.get_num_threads()
+    for sizes, batch in (([300, 400, 300, 5], 80), ([60, 64, 64, 64, 3], 200)):
+        net = fastbp.Network.random(sizes, seed=1)
+        x, y = rng.standard_normal((sizes[0], batch)), rng.standard_normal((sizes[-1], batch))
+        found = []
+        for threads in (1, 2, 3):
+            fastbp.set_num_threads(threads)
+            sweeps, tiles = swept(net, x, y)
+            parts = [tiles.expand(k, slice(0, sizes[k + 1]))[0] for k in range(len(sizes) - 1)]
+            found.append([sweeps.arrived, sweeps.z_sizes, sweeps.x_sizes, *parts])
+        fastbp.set_num_threads(before)
+        for other in found[1:]:
+            for one, two in zip(found[0], other, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("by_panels", [False, True])
+def test_panels_that_go_through_alone_give_the_same_bits(by_panels):
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([20, 30, 25, 5], seed=1)
+    x, y = rng.standard_normal((20, 100)), rng.standard_normal((5, 100))
+    expected, _ = swept(net, x, y)
+    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
+    sweeps.by_panels = by_panels
+    sweeps.everything()
+    for name in ("h", "s", "arrived", "expected", "x_sizes", "z_sizes", "dots"):
+        np.testing.assert_array_equal(getattr(sweeps, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("layout", ["torch", "keras"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_layouts_maps_and_samples(layout, separate):
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([300, 200, 7], seed=0, layout=layout, weight_decay=0.1)
+    x, y = rng.standard_normal((33, 300)), rng.standard_normal((33, 7))
+    _, own = net.loss_and_gradients(x, y)
+    own.weights[0][17, 150] += 1e-3
+    given = (own.weights, own.biases) if separate else own
+    report = fastbp.check_network(net, x, y, given, seed=0)
+    assert [failure.where for failure in report.failures] == ["weights[0][17, 150]"]
+    row = report.arrays[0]
+    assert row.worst.index == (17, 150)
+    assert (row.wrong, row.factor) == (1, pytest.approx(1, abs=1e-6))
+    cells = report.maps["weights[0]"]
+    assert max(cells.shape) <= 128
+    high = np.unravel_index(cells.argmax(), cells.shape)
+    rows, columns = np.ceil(np.array(row.shape) / cells.shape)
+    assert (17 // rows, 150 // columns) == pytest.approx(high, abs=1)
+    assert np.count_nonzero(cells > 1) == 1
+    samples = np.concatenate(list(report.samples.values()))
+    assert 500 < len(samples) < 2000
+    for place, value, numerical, bar, radius in report.samples["weights[1]"]:
+        assert value == own.weights[1].reshape(-1)[int(place)]
+        assert abs(value - numerical) <= bar
+        assert radius == 0
+
+
+def test_little_memory_gives_the_same_findings():
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([50, 60, 40, 3], seed=0)
+    x, y = rng.standard_normal((50, 20)), rng.standard_normal((3, 20))
+    own = given_gradients(net, x, y, None)
+    _, roomy = swept(net, x, y)
+    _, tight = swept(net, x, y)
+    tight._together = False
+    offsets = list(net.shapes.weight_offsets)
+    one, two = (t.compare([0, 1, 2], own.flat, offsets, [1.0] * 3) for t in (roomy, tight))
+    for k in range(3):
+        np.testing.assert_array_equal(one.findings[k], two.findings[k])
+        assert one.findings[k][:, WRONG].sum() == 0
+
+
+# ---- numbers that leave their range ----
+
+
+def huge_weights(net, _y):
+    net.weights[0][...] *= 1e200
+
+
+def denormal_weights(net, _y):
+    net.weights[1][...] *= 1e-300
+
+
+def huge_targets(_net, y):
+    y *= 1e300
+
+
+def tiny_activations(net, _y):
+    net.weights[0][...] = 0
+    net.biases[0][...] = 1e-300
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (huge_weights, "overflow"),
+        (denormal_weights, "underflow: the sensitivities of layer 0"),
+        (huge_targets, "overflow"),
+        (tiny_activations, "underflow: the activations of layer 0"),
+    ],
+)
+def test_out_of_range_is_inconclusive_with_its_layer(change, reason):
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([4, 5, 6, 2], seed=0)
+    x, y = rng.standard_normal((4, 3)), rng.standard_normal((2, 3))
+    change(net, y)
+    report = fastbp.check_network(net, x, y)
+    assert report.verdict == "inconclusive", str(report)
+    assert reason in report.arrays[0].reason
+
+
+def test_a_saturated_softmax_is_judged():
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([4, 5, 3], seed=0, loss="softmax_cross_entropy")
+    net.weights[1][...] *= 1e3
+    x = rng.standard_normal((4, 6))
+    y = net.forward(x).output.argmin(axis=0)
+    _, own = net.loss_and_gradients(x, y)
+    assert fastbp.check_network(net, x, y, own).verdict == "passed"
+    assert fastbp.check_network(net, x, y, 1.001 * own.flat).verdict == "failed"
