@@ -15,8 +15,8 @@ import numpy.typing as npt
 from fastbp.exact import Sensitivities, outer_product
 from fastbp.hull import hull_of
 from fastbp.network import Network
-from fastbp.sweeps import MARGIN, Sweeps
-from fastbp.tiles import DECAY_ROUNDINGS
+from fastbp.sweeps import MARGIN, Sweeps, smallest_of
+from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS, norms
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,13 +82,10 @@ def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any], *, max_memor
         hidden = range(1, len(network.layers))
         masks = [sweeps.level(sweeps.doubt, level)[:, hull.samples] != 0 for level in hidden]
         doubts = Doubts(hull.samples, masks, hull.radii)
-    with np.errstate(over="ignore", invalid="ignore"):
-        s = np.sqrt(sweeps.z_squares.sum(axis=0))
-        h = np.sqrt(sweeps.x_squares.sum(axis=0))
     sizes = network.sizes
     return Noise(
-        np.split(s, np.cumsum(sizes[1:-1])),
-        np.split(h, np.cumsum(sizes[:-1]))[:-1],
+        np.split(norms(sweeps.z_sizes), np.cumsum(sizes[1:-1])),
+        np.split(norms(sweeps.x_sizes), np.cumsum(sizes[:-1]))[:-1],
         doubts,
         sweeps.batch,
     )
@@ -149,6 +146,7 @@ class ExactQuality:
             bars *= MARGIN * ROUNDOFF
             if self._decay != 0.0:  # rounding of decay W, which is at most |value| + |s| |h|
                 bars += DECAY_ROUNDINGS * (ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
+            bars += UNDERFLOWS * smallest_of(ROUNDOFF)
         return bars
 
     def kinks(self) -> npt.NDArray[np.bool_] | None:

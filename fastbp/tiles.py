@@ -105,9 +105,9 @@ class Tiles:
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
         self.bars = Bars(
             np.zeros(units - first),
-            _norms(sweeps.z_sizes),
+            norms(sweeps.z_sizes),
             np.zeros(units),
-            _norms(sweeps.x_sizes),
+            norms(sweeps.x_sizes),
             np.zeros(units - first),
         )
         self._together = 8 * 2 * units * sweeps.pitch <= max_memory // 2
@@ -355,7 +355,7 @@ def _blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def _norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Norms of columns, whatever their size."""
     largest = parts.max(axis=0)
     with np.errstate(invalid="ignore"):

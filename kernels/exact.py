@@ -310,9 +310,9 @@ def exact(
     size, a multiple of NR: columns of a block; largest: the most active units of a hidden layer
     in any sample; activations (units of all levels * pitch,) in panels of ``width`` samples, an
     inactive unit -0.0, one with f exactly 0 +0.0; at_zero (2,): the weights of up and down
-    there; sensitivities likewise, without the inputs,
-    zero but for the slopes of the loss by the outputs.  About L^2 a^3 operations for each sample
-    with a active units in each of L hidden layers.
+    there; sensitivities like activations, without the inputs, zero but for the slopes of the
+    loss by the outputs.  About L^2 a^3 operations for each sample with a active units in each of
+    L hidden layers.
     """
     lanes = panel_width(activations)
     units = 0
