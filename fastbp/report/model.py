@@ -46,7 +46,7 @@ class Failure:
     @property
     def where(self) -> str:
         """The entry as one writes it in Python: ``weights[1][3, 17]``."""
-        return f"{self.array}[{', '.join(map(str, self.index))}]"
+        return f"{self.array}[{', '.join(map(str, self.index))}]" if self.index else self.array
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,12 @@ class Report:
         The number of losses that were evaluated.
     seconds : float
         The time that the check took.
+    function : str
+        What was checked, as "f(params)", where it is no network; `sizes` is then empty.
+    at_least : bool
+        Whether there may be more wrong entries than are listed and counted.
+    notes : tuple of str
+        What there is to know about the check, in sentences.
 
     Examples
     --------
@@ -144,6 +150,9 @@ class Report:
     atol: float | None
     evaluations: int
     seconds: float
+    function: str = ""
+    at_least: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:
