@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastbp.check import check_network
     from fastbp.check_function import check_gradient
+    from fastbp.check_jvp import check_jvp
+    from fastbp.check_vjp import check_vjp
     from fastbp.containers import by_reference
     from fastbp.differences import Differences, finite_differences
     from fastbp.errors import (
@@ -37,6 +39,8 @@ __version__ = "0.1.0"
 _ROOMS = {
     "check": ("check_network",),
     "check_function": ("check_gradient",),
+    "check_jvp": ("check_jvp",),
+    "check_vjp": ("check_vjp",),
     "containers": ("by_reference",),
     "differences": ("Differences", "finite_differences"),
     "errors": (
@@ -76,7 +80,9 @@ __all__ = [
     "ShapeError",
     "by_reference",
     "check_gradient",
+    "check_jvp",
     "check_network",
+    "check_vjp",
     "finite_differences",
     "get_num_threads",
     "load_problem",

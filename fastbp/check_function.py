@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.backends import make_function
+from fastbp.backends import check_workers, make_function
 from fastbp.evaluation import argument_name, make_point
 from fastbp.given_function import GivenLeaves, given_leaves
 from fastbp.locate import locate_wrong_entries
@@ -17,7 +17,7 @@ from fastbp.progress import check_progress_option, progress_bar
 from fastbp.report import ArrayReport, Failure, Report
 from fastbp.rows import Numerical, judged_row, unusable_reason, worst_of_all
 from fastbp.slopes import cheap_slopes, measure_again, survey_leaf
-from fastbp.validate import require_choice, require_integer, require_number
+from fastbp.validate import require_bool, require_choice, require_integer, require_number
 from fastbp.verdict import (
     Tolerance,
     allowed_difference,
@@ -195,9 +195,6 @@ def checked_options(
     progress: bool | None,
 ) -> Options:
     """Validate the keyword arguments that all checks of functions share."""
-    from fastbp.backends import check_workers
-    from fastbp.validate import require_bool
-
     require_choice(method, "method", METHODS)
     expected = "None or a finite number of at least 0"
     for value, name in ((rtol, "rtol"), (atol, "atol")):
@@ -235,7 +232,7 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
         failures=tuple(failures),
         method=method,
         evaluations=function.evaluations,
-        notes=(*notes, *more),
+        notes=(*notes, *more, *function.notes),
         at_least=at_least,
     )
 
@@ -286,8 +283,7 @@ def _every(
     rows, failures, corners = [], [], []
     for leaf, lines in enumerate(measure_everything(function, options.progress)):
         array = given.arrays[leaf]
-        container = function.point.container
-        name, shape = container.names[leaf], container.shapes[leaf]
+        name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
         if array is None or unusable_reason(array, shape):
             reason = unusable_reason(array, shape) if array is not None else "is not given"
             rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
@@ -407,8 +403,7 @@ def _probed_row(
     rng: np.random.Generator,
 ) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
     """Return the row of one array, its wrong entries, and whether these are all."""
-    container = function.point.container
-    name, shape = container.names[leaf], container.shapes[leaf]
+    name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
     size = function.point.base[leaf].size
     reason = "is not given" if array is None else unusable_reason(array, shape)
     if array is None or reason:
@@ -439,13 +434,13 @@ def _probed_row(
 
 def _allowance(
     given: Vector, tolerance: Tolerance, *, systematic: bool
-) -> Callable[[Vector, slice], float]:
+) -> Callable[[NDArray[np.floating], slice], float]:
     """Return by how much the sum along a direction may be off, if each entry may.
 
     Rounding errors add like noise; what the user allows may have one sign everywhere.
     """
 
-    def allowance(direction: Vector, part: slice) -> float:
+    def allowance(direction: NDArray[np.floating], part: slice) -> float:
         single = np.abs(direction[part]) * (tolerance.atol + tolerance.rtol * np.abs(given[part]))
         if systematic:
             return float(np.sum(single))

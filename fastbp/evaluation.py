@@ -72,7 +72,7 @@ class Point:
         self.at, self.name, self.double = at, name, double
         self.container: Container = take_apart(at, name)
         self._leaves = [_working_copy(leaf, double) for leaf in self.container.leaves]
-        self.flat = [_real_numbers(leaf) for leaf in self._leaves]
+        self.flat = [real_numbers(leaf) for leaf in self._leaves]
         self.base = [numbers.copy() for numbers in self.flat]
         self._scalars = [not isinstance(leaf, np.ndarray) for leaf in self.container.leaves]
         self._fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
@@ -95,9 +95,35 @@ class Point:
         return self.container.rebuilt(leaves)
 
     @property
+    def dtypes(self) -> list[np.dtype[Any]]:
+        """The dtype of each leaf of the working copy."""
+        return [leaf.dtype for leaf in self._leaves]
+
+    @property
+    def row_names(self) -> list[str]:
+        """What the report calls each leaf: complex ones are pairs of real numbers there."""
+        return [
+            f"{name} (real, imag)" if dtype.kind == "c" else name
+            for name, dtype in zip(self.container.names, self.dtypes, strict=True)
+        ]
+
+    @property
+    def row_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each leaf in the report: complex ones have one more axis, of two."""
+        return [
+            (*shape, 2) if dtype.kind == "c" else shape
+            for shape, dtype in zip(self.container.shapes, self.dtypes, strict=True)
+        ]
+
+    @property
     def single(self) -> bool:
         """Tell whether there is float32 in the working copy."""
         return any(numbers.dtype == np.float32 for numbers in self.flat)
+
+    @property
+    def is_one_array(self) -> bool:
+        """Tell whether the argument is an array, and no nesting."""
+        return self._fixed is not None and self._fixed is self._leaves[0]
 
     def restore(self) -> None:
         """Put the working copy back to the point."""
@@ -134,7 +160,8 @@ def _working_copy(leaf: Any, double: bool) -> NDArray[Any]:
     return np.array(array, dtype=dtype, order="C")
 
 
-def _real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:
+def real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:
+    """Return a flat view of the real numbers of a contiguous array: a complex one has two."""
     flat = leaf.reshape(-1)
     return flat.view(flat.real.dtype) if leaf.dtype.kind == "c" else flat
 
@@ -189,22 +216,25 @@ class Function:
         Half the distance from 1 to the next number, of the precision that it computes in.
     value : float
         At the point.
-    findings : list of str
-        What it does that it should not.
+    hands : int
+        How many evaluations go on at the same time.
+    findings, notes : list of str
+        What it does that it should not, and what else there is to know.
     """
 
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
         self.function, self.point, self.name = function, point, name
         self.evaluations = 0
-        self.hands = 1  # how many evaluations go on at the same time
+        self.hands = 1
         self.findings: list[str] = []
+        self.notes: list[str] = []
         self._restore_always = False
         self._begin()
 
     def _begin(self) -> None:
         """Evaluate twice at the point, and see whether argument and value stay what they are."""
         result = self._call("at the point")
-        changed = self.point.changed()
+        changed = self._changed()
         if changed:
             self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
             self._restore_always = True
@@ -219,6 +249,10 @@ class Function:
                 f"{self.name}, called twice at the same point, gave two different results: "
                 f"{self.value:.9g} and {second:.9g}"
             )
+
+    def _changed(self) -> list[str]:
+        """Return which leaves the last call changed."""
+        return self.point.changed()
 
     def _call(self, where: str) -> Any:
         self.evaluations += 1
@@ -359,6 +393,17 @@ def _reproduced(first: float, second: float, unit: float) -> bool:
     if first == second or (np.isnan(first) and np.isnan(second)):
         return True
     return abs(first - second) <= REPRODUCIBLE * unit * max(abs(first), abs(second))
+
+
+def call_at(function: Callable[[Any], Any], point: Point, name: str) -> Any:
+    """Call a function with the working copy; what it raises is the cause of an error of ours."""
+    try:
+        with np.errstate(all="ignore"):
+            return function(point.argument)
+    except FastbpError:
+        raise
+    except Exception as error:
+        raise EvaluationError(_raised(name, error, "at or beside the point")) from error
 
 
 def make_point(function: Callable[[Any], Any], at: Any, name: str, **options: bool) -> Point:

@@ -43,7 +43,7 @@ class GivenLeaves:
     arrays: list[NDArray[Any] | None]
     findings: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
-    dtype: np.dtype[Any] = np.dtype(np.float64)
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
 
 
 def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any) -> GivenLeaves:
@@ -115,13 +115,13 @@ def _called_twice(
     function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
 ) -> GivenLeaves:
     """Call a gradient function on fresh copies, twice, and see whether it behaves."""
-    double, result, changed = _called(function, point, name, rest)
+    result, changed = _called(function, point, name, rest)
     given = leaves_of(result, point, name)
     # Copied before the second call: it may go on adding to the same buffer.
     given.arrays = [None if array is None else array.copy() for array in given.arrays]
-    _, again, _ = _called(function, point, name, rest, double=double)
+    again, _ = _called(function, point, name, rest)
     second = leaves_of(again, point, name)
-    given.dtype = np.dtype(np.float64 if double else np.float32)
+    given.dtype = _coarsest(point.container.leaves)
     if changed:
         given.findings.append(f"{name} changed its argument: {', '.join(changed)}")
     pairs = [
@@ -137,25 +137,18 @@ def _called_twice(
 
 
 def _called(
-    function: Callable[..., Any],
-    point: Point,
-    name: str,
-    rest: tuple[Any, ...],
-    double: bool | None = None,
-) -> tuple[bool, Any, list[str]]:
-    """Call it with a copy of the point: in float64 where it takes that, and f did.
+    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
+) -> tuple[Any, list[str]]:
+    """Call it with a copy of the point as the user has it; return also what it changed.
 
-    Returns whether that was in float64, the result, and what it changed.
+    A float32 point stays that, although f may be differenced in float64: it is the gradient that
+    the user computes which is in question, and it may use constants in float32.
     """
-    own = Point(point.at, point.name, double=False)
-    wide = point.double or not own.single if double is None else double
-    copy = Point(point.at, point.name) if wide else own
+    copy = Point(point.at, point.name, double=False)
     try:
         with np.errstate(all="ignore"):
-            return wide, function(copy.argument, *rest), copy.changed()
+            return function(copy.argument, *rest), copy.changed()
     except Exception as error:
-        if wide and own.single and double is None:
-            return _called(function, point, name, rest, double=False)
         raise EvaluationError(
             f"{name} raised {type(error).__name__} at the point: {error}"
         ) from error

@@ -24,6 +24,9 @@ Vector: TypeAlias = NDArray[np.float64]
 # (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
 Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
 
+# Displacements as realised, and the values of f there.
+Side: TypeAlias = tuple[Vector, Vector]
+
 RATIO = 4.0  # of one step to the one before
 TABLE = 4  # the difference table has so many points on either side
 # The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
@@ -69,7 +72,7 @@ class Lines:
         """Half the distance between left and right slope; 0 where there is no corner."""
         return np.where(self.corner, np.abs(self.right - self.left) / 2, 0.0)
 
-    def only(self, where: NDArray[np.bool_]) -> Lines:
+    def only(self, where: NDArray[np.bool_] | slice) -> Lines:
         """Return some of these lines."""
         return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
 
@@ -124,6 +127,8 @@ def measure_lines(
     last_step: Vector,
     unit: float,
     shared_noise: float = 0.0,
+    *,
+    alike: bool = True,
 ) -> Lines:
     """Measure the slope along n lines.
 
@@ -140,6 +145,8 @@ def measure_lines(
         Half the distance of 1 to the next number of the precision f computes in.
     shared_noise : float
         At least so much noise is in each value.
+    alike : bool
+        Whether the values of all lines are equally noisy, as those of one function are.
 
     Returns
     -------
@@ -150,7 +157,7 @@ def measure_lines(
     8 evaluations for the table of each line and 2 for each further step, of which there are at
     most log4(last_step / first_step), and far fewer where f bends early.
     """
-    climb = _Climb(evaluate, centre, first_step, unit, shared_noise)
+    climb = _Climb(evaluate, centre, first_step, unit, shared_noise, alike)
     active = np.flatnonzero(np.isfinite(centre))
     while active.size:
         climb.step(active)
@@ -168,6 +175,7 @@ class _Climb:
         first_step: Vector,
         unit: float,
         shared_noise: float,
+        alike: bool,
     ) -> None:
         self.evaluate, self.centre, self.unit = evaluate, centre, unit
         self.next_step = first_step.copy()
@@ -175,35 +183,38 @@ class _Climb:
         self.below: list[Vector] = []
         self.step_up: list[Vector] = []
         self.step_down: list[Vector] = []
-        self._begin_with_table(first_step, shared_noise)
+        self._begin_with_table(first_step, shared_noise, alike)
 
-    def _begin_with_table(self, first_step: Vector, shared_noise: float) -> None:
+    def _begin_with_table(self, first_step: Vector, shared_noise: float, alike: bool) -> None:
         """Evaluate the table; its points 1 and 4 are the first two steps."""
         everyone = np.flatnonzero(np.isfinite(self.centre))
         table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
         table[TABLE] = self.centre
-        for place in range(1, TABLE + 1):
-            up, down = self._both_sides(everyone, place * first_step[everyone])
+        places = np.arange(1.0, TABLE + 1)
+        sides = self._both_sides(everyone, places[:, np.newaxis] * first_step[everyone])
+        for place, (up, down) in enumerate(sides, start=1):
             table[TABLE + place], table[TABLE - place] = up[1], down[1]
             if place in (1, TABLE):
                 self._keep(up, down)
         self.next_step = TABLE * RATIO * first_step
         own = evaluation_noise(table, self.unit)
-        usual = float(np.nanmedian(own)) if np.isfinite(own).any() else 0.0
-        floor = max(usual, shared_noise)
+        # One table says little; what all lines share is known better.
+        usual = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
+        floor = max(usual, shared_noise) if alike else shared_noise
         self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
 
-    def _both_sides(
-        self, which: NDArray[np.int64], steps: Vector
-    ) -> tuple[tuple[Vector, Vector], tuple[Vector, Vector]]:
-        sides = []
-        for sign in (1.0, -1.0):
-            realised, values = np.full((2, self.centre.size), np.nan)
-            realised[which], values[which] = self.evaluate(which, sign * steps)
-            sides.append((realised, values))
-        return sides[0], sides[1]
+    def _both_sides(self, which: NDArray[np.int64], steps: Vector) -> list[tuple[Side, Side]]:
+        """Evaluate f above and below, for steps of shape (steps, lines), in one call."""
+        signed = np.concatenate([steps, -steps])
+        lines = np.broadcast_to(which, signed.shape)
+        realised, values = np.full((2, len(signed), self.centre.size), np.nan)
+        found = self.evaluate(lines.reshape(-1), signed.reshape(-1))
+        realised[:, which] = found[0].reshape(signed.shape)
+        values[:, which] = found[1].reshape(signed.shape)
+        sides = list(zip(realised, values, strict=True))
+        return list(zip(sides[: len(steps)], sides[len(steps) :], strict=True))
 
-    def _keep(self, up: tuple[Vector, Vector], down: tuple[Vector, Vector]) -> None:
+    def _keep(self, up: Side, down: Side) -> None:
         self.step_up.append(up[0])
         self.above.append(up[1])
         self.step_down.append(-down[0])
@@ -211,7 +222,8 @@ class _Climb:
 
     def step(self, active: NDArray[np.int64]) -> None:
         """Go one step further along the active lines."""
-        self._keep(*self._both_sides(active, self.next_step[active]))
+        [(up, down)] = self._both_sides(active, self.next_step[np.newaxis, active])
+        self._keep(up, down)
         self.next_step = self.next_step * RATIO
 
     def may_go_on(self, active: NDArray[np.int64], last_step: Vector) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ each of one central difference.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -80,7 +81,7 @@ def locate_wrong_entries(
     leaf: int,
     given: Vector,
     tolerance: Tolerance,
-    allowance: Callable[[Vector, slice], float],
+    allowance: Callable[[NDArray[np.floating], slice], float],
     rng: np.random.Generator,
     directions: int,
     most: int,
@@ -151,7 +152,7 @@ class _Search:
         leaf: int,
         given: Vector,
         tolerance: Tolerance,
-        allowance: Callable[[Vector, slice], float],
+        allowance: Callable[[NDArray[np.floating], slice], float],
         most: int,
     ) -> None:
         self.function, self.leaf, self.given = function, leaf, given
@@ -189,7 +190,7 @@ class _Search:
 
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
-        return sum(
+        return math.fsum(
             float(direction[index]) * (self.given[index] - float(line.slope[0]))
             for index, line in zip(self.located.indices, self.located.lines, strict=True)
         )
@@ -281,9 +282,9 @@ class _Search:
     def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
         function = self.function
 
-        def evaluate(which: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
+        def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
             values = [function.moved(self.leaf, direction, step, part) for step in steps.tolist()]
-            return steps, np.array(values)[: which.size]
+            return steps, np.array(values)
 
         return measure_lines(
             evaluate,

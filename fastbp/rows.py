@@ -195,7 +195,7 @@ def _entries(
         errors = np.abs(given[flat].astype(np.float64) - values)
     errors[np.isnan(errors)] = np.inf
     columns = (
-        zip(*(axis.tolist() for axis in np.unravel_index(flat, numerical.shape)), strict=True),
+        _multi_indices(flat, numerical.shape),
         given[flat].tolist(),
         values.tolist(),
         errors.tolist(),
@@ -203,3 +203,9 @@ def _entries(
         allowed_difference(values, error_bars, tolerance, hull).tolist(),
     )
     return tuple(Failure(numerical.name, *entry) for entry in zip(*columns, strict=True))
+
+
+def _multi_indices(flat: NDArray[np.int64], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    if not shape:
+        return [()] * flat.size
+    return list(zip(*(axis.tolist() for axis in np.unravel_index(flat, shape)), strict=True))

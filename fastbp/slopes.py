@@ -51,7 +51,8 @@ CHEAP_STEPS, CHEAP_STEPS_SINGLE = (2.0**-22, 2.0**-16), (2.0**-9, 2.0**-4)
 INDEPENDENT = 2.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
-BATCH = 1024  # entries between two looks at the progress
+# Entries between two looks at the progress: a twentieth of a second, within limits.
+BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 64, 1 << 14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,17 +132,23 @@ def measure_leaf(
     sampled = _samples(function.point.base[leaf], count)
     lines = measure_entries(function, leaf, sampled)
     advance(sampled.size)
-    rest = np.setdiff1d(np.arange(size), sampled)
+    rest = np.flatnonzero(~_mask(size, sampled))
     if rest.size == 0:
         return lines
     survey = survey_leaf(function, leaf, sampled, lines)
     everything = _empty_lines(size)
     everything = everything.replaced(_mask(size, sampled), lines)
-    for start in range(0, rest.size, BATCH):
-        some = rest[start : start + BATCH]
+    batch = _batch_size(function)
+    for start in range(0, rest.size, batch):
+        some = rest[start : start + batch]
         everything = _put(everything, some, _cheap_then_thorough(function, leaf, some, survey))
         advance(some.size)
     return everything
+
+
+def _batch_size(function: Function) -> int:
+    entries = function.hands * BATCH_SECONDS / max(function.seconds, 1e-9)
+    return int(np.clip(entries, SMALLEST_BATCH * function.hands, LARGEST_BATCH))
 
 
 def _samples(base: NDArray[np.floating], count: int) -> Indices:
