@@ -57,8 +57,8 @@ def agreement_of_products(
             continue
         left, right = cotangent * outputs, array.reshape(-1) * tangent
         apart = abs(float(np.sum(left)) - float(np.sum(right)))
-        share = AGREEMENT_SINGLE if function.unit == SINGLE_UNIT else AGREEMENT
-        if _any_single(array, forward):
+        share = AGREEMENT
+        if function.unit == SINGLE_UNIT or function.single_argument or _any_single(array, forward):
             share = AGREEMENT_SINGLE
         size = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
         good = apart <= share * size

@@ -31,7 +31,9 @@ from fastbp.vector_function import (
     VectorFunction,
     call_with,
     measure_outputs,
+    output_name,
     random_components,
+    real_leaf,
 )
 from fastbp.verdict import wrong_entries
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["check_jvp"]
 
 ENTRIES_NAMED = 3
+ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
 
 
 def check_jvp(
@@ -160,6 +163,7 @@ def _check_tangents(
             notes += more
         rows += merged
         failures += wrong
+    others += [bare_row("f", (), 0, "failed", finding) for finding in function.findings]
     finding = _jvp_findings(function, jvp)
     if finding:
         others.append(bare_row("jvp", (), 0, "failed", finding))
@@ -221,7 +225,9 @@ def _judged_outputs(
     shape: tuple[int, ...],
     array: NDArray[Any],
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
-    single = np.dtype(np.float32 if function.unit == SINGLE_UNIT else np.float64)
+    single = np.dtype(
+        np.float32 if function.unit == SINGLE_UNIT or function.single_argument else np.float64
+    )
     mine = lines.only(part)
     tolerance = function_tolerance(options, array, single, mine.slope)
     if array.dtype.kind == "f":
@@ -311,26 +317,53 @@ def _probed(
     """Compare along a random tangent of one leaf, and find the entries that are wrong."""
     found = _tangent_rows(function, jvp, options, leaf, tangent)
     notes = [f"one random tangent of {function.point.container.names[leaf]}, seed {options.seed}"]
-    if any(wrong for _, wrong in found):
-        notes += _wrong_inputs(function, jvp, options, leaf, tangent)
+    place = _worst_output(function, found)
+    if place is not None:
+        notes += _wrong_inputs(function, jvp, leaf, tangent, place)
     return [row for row, _ in found], [wrong for _, wrong in found], notes
 
 
+def _worst_output(
+    function: VectorFunction, found: list[tuple[ArrayReport, tuple[Failure, ...]]]
+) -> int | None:
+    """Return which real number of the output is most wrong; None if all shapes are not right."""
+    wrong = [
+        (failure.error, part.start + int(np.ravel_multi_index(failure.index, row.shape)))
+        for (row, failures), part in zip(found, function.output_parts(), strict=True)
+        for failure in failures[:1]
+    ]
+    # Only with every output in its place does the place in the vector mean anything.
+    complete = all(row.worst is not None for row, _ in found)
+    return max(wrong)[1] if wrong and complete else None
+
+
 def _wrong_inputs(
-    function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, tangent: Vector
+    function: VectorFunction,
+    jvp: Callable[..., Any],
+    leaf: int,
+    tangent: Vector,
+    place: int,
 ) -> list[str]:
+    """Bisect the tangent to the entries by which one output, a real number of it, is wrong."""
     named: list[str] = []
+    output = slice(place, place + 1)
 
     def follow(start: int, stop: int) -> None:
         if len(named) >= ENTRIES_NAMED:
             return
         part = np.zeros_like(tangent)
         part[start:stop] = tangent[start:stop]
-        rows = _tangent_rows(function, jvp, options, leaf, part)
-        if not any(wrong for _, wrong in rows):
+        line = measure_outputs(function, leaf, part, only=output)
+        outputs = [array for array in jvp_outputs(function, jvp, leaf, part) if array is not None]
+        given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
+        numerical = float(line.slope[0])
+        rounding = SINGLE_ROUNDING if function.single_argument else ROUNDING
+        allowed = float(line.error_bar[0] + line.hull[0]) + rounding * abs(numerical)
+        if abs(given - numerical) <= allowed:
             return
         if stop - start == 1:
-            named.append(f"wrong by {function.point.entry_name(leaf, start)}")
+            name = output_name(function, place)
+            named.append(f"{name} is wrong by {function.point.entry_name(leaf, start)}")
             return
         middle = (start + stop) // 2
         follow(start, middle)

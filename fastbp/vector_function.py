@@ -16,6 +16,7 @@ from fastbp.errors import EvaluationError, ShapeError
 from fastbp.evaluation import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
+    Point,
     argument_name,
     call_at,
     make_point,
@@ -57,11 +58,40 @@ class VectorFunction:
         self.point = make_point(f, at, self.name, complex_too=True)
         self.rng = np.random.default_rng(seed)
         self.evaluations = 0
-        result = call_at(f, self.point, "f")
+        self.findings: list[str] = []
+        result = self._called_twice()
         self.output: Container = take_apart(result, "output")
         require_leaves(self.output, "output", complex_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
         self.value = self.real_output(result)
+        own = Point(at, self.name, double=False)
+        self.single_argument = own.single
+        # What the user's own vjp gets is of the precision that f returns at the user's point.
+        self.given_dtypes = self.dtypes
+        if own.single and not self.point.single:
+            leaves = take_apart(call_at(f, own, "f"), "output").leaves
+            self.given_dtypes = [np.asarray(leaf).dtype for leaf in leaves]
+
+    def _called_twice(self) -> Any:
+        """Evaluate at the point, and see whether f changes its argument or its mind."""
+        result = call_at(self.f, self.point, "f")
+        first = [np.array(leaf) for leaf in take_apart(result, "output").leaves]
+        if self.point.changed():
+            self.findings.append(f"f changed its argument: {', '.join(self.point.changed())}")
+            self.point.restore()
+        again = [np.asarray(leaf) for leaf in take_apart(self._fresh(), "output").leaves]
+        same = len(first) == len(again) and all(
+            one.shape == two.shape and np.allclose(one, two, rtol=1e-13, atol=0, equal_nan=True)
+            for one, two in zip(first, again, strict=True)
+        )
+        if not same:
+            self.findings.append("f, called twice at the same point, gave two different results")
+        return result
+
+    def _fresh(self) -> Any:
+        result = call_at(self.f, self.point, "f")
+        self.point.restore()
+        return result
 
     @property
     def complex_output(self) -> list[bool]:
@@ -114,7 +144,7 @@ class VectorFunction:
 
     def nested_output(self, weights: Vector) -> Any:
         """Return the cotangent, in the structure of the output, that has these real weights."""
-        return self._nested(self.output, self.output_parts(), self.dtypes, weights, dual=True)
+        return self._nested(self.output, self.output_parts(), self.given_dtypes, weights, dual=True)
 
     def nested_tangent(self, leaf: int, tangent: Vector) -> Any:
         """Return a tangent in the structure of the argument, zero but in one leaf."""
@@ -124,7 +154,7 @@ class VectorFunction:
         parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
         vector = np.zeros(ends[-1])
         vector[parts[leaf]] = tangent
-        dtypes = self.point.dtypes
+        dtypes = [np.asarray(leaf).dtype for leaf in container.leaves]
         return self._nested(container, parts, dtypes, vector, dual=False)
 
     def _nested(
@@ -187,9 +217,13 @@ def output_name(function: VectorFunction, place: int) -> str:
 
 
 def measure_outputs(
-    function: VectorFunction, leaf: int, tangent: Vector, shift: float = 1.0
+    function: VectorFunction,
+    leaf: int,
+    tangent: Vector,
+    shift: float = 1.0,
+    only: slice = slice(None),
 ) -> Lines:
-    """Difference all outputs along a tangent of one leaf."""
+    """Difference all outputs, or some, along a tangent of one leaf."""
     point = function.point
     numbers, base = point.flat[leaf], point.base[leaf]
     single = function.unit == SINGLE_UNIT
@@ -204,20 +238,20 @@ def measure_outputs(
             if step not in cache:
                 numbers[:] = base + numbers.dtype.type(step) * direction
                 try:
-                    cache[step] = function.evaluated()
+                    cache[step] = function.evaluated()[only]
                 finally:
                     numbers[:] = base
             same = steps == step
             values[same] = cache[step][which[same]]
         return steps, values
 
-    outputs = function.value.size
+    values = function.value[only]
     first = FIRST_STEP_SINGLE if single else FIRST_STEP
     return measure_lines(
         evaluate,
-        function.value,
-        np.full(outputs, shift * first * scale),
-        np.full(outputs, LAST_STEP * max(scale, typical(base))),
+        values,
+        np.full(values.size, shift * first * scale),
+        np.full(values.size, LAST_STEP * max(scale, typical(base))),
         function.unit,
         alike=False,
     )

@@ -265,7 +265,7 @@ def test_another_structure_is_a_failed_row_by_name(method: str) -> None:
 def test_zero_against_zero_is_vacuous(method: str) -> None:
     at = [np.ones(3), np.ones(2)]
     constant = fastbp.check_gradient(
-        lambda x: 5.0,
+        lambda _: 5.0,
         [np.zeros(3), np.zeros(2)],
         at,
         method=method,
@@ -378,7 +378,7 @@ def test_bad_gradients(gradient: Any, error: type[Exception], message: str) -> N
 
 def test_a_gradient_function_that_raises() -> None:
     with pytest.raises(EvaluationError, match="gradient raised KeyError at the point"):
-        fastbp.check_gradient(square, lambda x: {}["k"], np.ones(3))  # noqa: ARG005
+        fastbp.check_gradient(square, lambda _: {}["k"], np.ones(3))
 
 
 def test_a_direction_that_raises_is_named() -> None:
@@ -387,7 +387,7 @@ def test_a_direction_that_raises_is_named() -> None:
             raise RuntimeError("diverged")
         return 1.0
 
-    with pytest.raises(EvaluationError, match="with x moved by .* at random: diverged"):
+    with pytest.raises(EvaluationError, match=r"with x moved by .* at random: diverged"):
         fastbp.check_gradient(f, np.ones(3), np.ones(3), method="probe")
 
 
