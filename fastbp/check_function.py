@@ -522,6 +522,10 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
             f"along a random direction the derivative is {slopes[worst]:.6g} and not "
             f"{said[worst]:.6g}; no single entry stands out"
         )
+    if located.undecided:
+        return "inconclusive", (
+            "entries are on corners: along a random direction what lies between is not known"
+        )
     if not np.isfinite(allowed).all():
         return "inconclusive", "f is not finite beside the point, or its noise is not"
     if not given.any() and np.all(np.abs(slopes) <= allowed):

@@ -43,6 +43,9 @@ __all__ = ["Located", "locate_wrong_entries"]
 # Components are between a half and one: two equal errors would cancel along every other
 # direction of +1 and -1.
 COMPONENT_BITS = 256
+# Slices of one array that are looked at before the search is given up: where very many entries
+# are on corners, each of them is a trail.
+MOST_TRAILS = 600
 EVERYTHING = slice(None)
 
 
@@ -61,6 +64,8 @@ class Located:
         differ.
     complete : bool
         Whether what was found explains every difference along the directions.
+    undecided : bool
+        Whether there is a difference that may come from corners, which were not all found.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -69,6 +74,7 @@ class Located:
     given: list[float] = field(default_factory=list)
     allowed: list[float] = field(default_factory=list)
     complete: bool = True
+    undecided: bool = False
 
     @property
     def detectable(self) -> float:
@@ -131,12 +137,16 @@ def _random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> N
 
 @dataclass(frozen=True, slots=True)
 class _Trail:
-    """A slice along which gradient and differences disagree: by how much, and how certainly."""
+    """A slice along which gradient and differences disagree: by how much, and how certainly.
+
+    `hull` is the part of `error_bar` that is owed to a corner at the point.
+    """
 
     start: int
     stop: int
     difference: float
     error_bar: float
+    hull: float
 
     @property
     def significant(self) -> bool:
@@ -160,33 +170,43 @@ class _Search:
         self.located = Located()
         self.size = typical(function.point.base[leaf])
         self.step = self.noise = self.curvature = self.third = 0.0
+        self.corners = 0.0
+        self.trails_left = MOST_TRAILS
 
     def along(self, direction: NDArray[np.floating]) -> None:
         """Test one direction, and follow what disagrees."""
-        slope, error_bar = self._slope(direction, EVERYTHING)
+        slope, error_bar, hull = self._slope(direction, EVERYTHING)
         said = self._said(direction, EVERYTHING)
         found = self.located
         found.slopes.append(slope)
         found.given.append(said)
-        found.allowed.append(error_bar + self.allowance(direction, EVERYTHING))
-        whole = _Trail(0, self.given.size, said - slope, found.allowed[-1])
+        found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
+        whole = _Trail(0, self.given.size, said - slope, found.allowed[-1], hull)
         explained = self._explained(direction)
         if not abs(whole.difference - explained) > whole.error_bar:
             return
+        self.corners = 0.0
         self._follow(direction, whole)
         left = whole.difference - self._explained(direction)
         if abs(left) > whole.error_bar and len(found.indices) < self.most:
             self._confirm(direction, said)
 
     def _confirm(self, direction: NDArray[np.floating], said: float) -> None:
-        """Measure a direction again, with other steps, before its difference counts as wrong."""
+        """Measure a direction again, with other steps, before its difference counts as wrong.
+
+        Corners of opposite signs hide from each other in a sum, but not from the search: what
+        they let each entry be counts too.
+        """
         found = self.located
         line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
         left = said - float(line.slope[0]) - self._explained(direction)
-        if abs(left) > found.allowed[-1] + float(line.error_bar[0] + line.hull[0]):
-            found.complete = False
-        else:
+        allowed = found.allowed[-1] + float(line.error_bar[0] + line.hull[0]) + self.corners
+        if abs(left) <= allowed:
             found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
+        elif self.corners > 0:  # no mistake was found, and not every corner either
+            found.undecided = True
+        else:
+            found.complete = False
 
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
@@ -202,10 +222,11 @@ class _Search:
 
     def _follow(self, direction: NDArray[np.floating], trail: _Trail) -> None:
         """Halve, and go on where the difference is; the clearer half first."""
-        if len(self.located.indices) >= self.most:
+        self.trails_left -= 1
+        if len(self.located.indices) >= self.most or self.trails_left <= 0:
             return
         if trail.stop - trail.start == 1:
-            self._examine(trail.start)
+            self._examine(trail.start, abs(float(direction[trail.start])))
             return
         middle = (trail.start + trail.stop) // 2
         left = self._trail(direction, trail.start, middle)
@@ -214,21 +235,25 @@ class _Search:
             trail.stop,
             trail.difference - left.difference,
             trail.error_bar + left.error_bar,
+            0.0,
         )
-        if abs(right.difference) < 8 * right.error_bar and not left.significant:
+        unclear = abs(right.difference) < 8 * right.error_bar and not left.significant
+        if unclear or left.hull or trail.hull:
             right = self._trail(direction, middle, trail.stop)
         halves = sorted((left, right), key=lambda half: -abs(half.difference) / half.error_bar)
         for half in halves:
             if half.significant:
                 self._follow(direction, half)
+            else:
+                self.corners += half.hull
 
     def _trail(self, direction: NDArray[np.floating], start: int, stop: int) -> _Trail:
         part = slice(start, stop)
-        slope, error_bar = self._slope(direction, part)
-        allowed = error_bar + self.allowance(direction, part)
-        return _Trail(start, stop, self._said(direction, part) - slope, allowed)
+        slope, error_bar, hull = self._slope(direction, part)
+        allowed = error_bar + hull + self.allowance(direction, part)
+        return _Trail(start, stop, self._said(direction, part) - slope, allowed, hull)
 
-    def _examine(self, index: int) -> None:
+    def _examine(self, index: int, component: float) -> None:
         """Measure a single entry thoroughly, and again before it is called wrong."""
         if index in self.located.indices:
             return
@@ -239,22 +264,24 @@ class _Search:
             if self._is_wrong(index, line):
                 self.located.indices.append(index)
                 self.located.lines.append(line)
+                return
+        self.corners += component * float(line.hull[0])
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]
         wrong = wrong_entries(given, line.slope, line.error_bar, self.tolerance, hull=line.hull)
         return bool(wrong[0])
 
-    def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float]:
-        """Return the derivative along a slice of a direction, and its error bar."""
+    def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
+        """Return the derivative along a slice of a direction, its error bar and its hull."""
         if self.step:
             cheap = self._central(direction, part)
             if cheap is not None:
-                return cheap
+                return *cheap, 0.0
         line = self._thorough(direction, part)
         if not self.step:
             self._learn(line)
-        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0])
+        return float(line.slope[0]), float(line.error_bar[0]), float(line.hull[0])
 
     def _learn(self, line: Lines) -> None:
         """Choose the step of the cheap differences from the first thorough measurement."""

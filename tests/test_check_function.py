@@ -410,3 +410,26 @@ def test_a_direction_that_raises_is_named() -> None:
 def test_senseless_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         fastbp.check_gradient(square, np.ones(2), np.ones(2), **options)
+
+
+def test_corners_that_hide_each_other_along_a_direction_are_no_mistake() -> None:
+    signs = np.tile([1.0, -1.0], 8)
+    at = np.zeros(16)
+    at[:4] = 1.0
+    f = lambda x: float(signs @ np.abs(x))  # noqa: E731
+    for seed in range(10):
+        gradient = signs * np.random.default_rng(seed).uniform(-1, 1, 16)
+        gradient[:4] = signs[:4]
+        report = fastbp.check_gradient(f, gradient, at, method="probe", seed=seed)
+        assert report.verdict == "passed", report
+        gradient[2] += 0.01
+        report = fastbp.check_gradient(f, gradient, at, method="probe", seed=seed)
+        assert report.verdict != "passed" or report.detectable > 0.01
+    many = fastbp.check_gradient(
+        lambda x: float(np.tile(signs, 100) @ np.abs(x)),
+        np.ones(1600),
+        np.zeros(1600),
+        method="probe",
+        seed=0,
+    )
+    assert many.verdict in ("inconclusive", "passed")

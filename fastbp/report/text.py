@@ -47,6 +47,7 @@ def _header(report: Report) -> str:
         f"{report.kinks:,} on kinks; {_many(report.evaluations, 'loss', 'losses')} evaluated "
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
+        *report.notes,
     ]
     return "\n".join(map(_wrapped, lines))
 
