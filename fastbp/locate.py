@@ -170,7 +170,8 @@ class _Search:
         self.located = Located()
         self.size = typical(function.point.base[leaf])
         self.step = self.noise = self.curvature = self.third = 0.0
-        self.corners = 0.0
+        self.corners = 0.0  # what they let the sum along the present direction be
+        self.cornered = False
         self.trails_left = MOST_TRAILS
 
     def along(self, direction: NDArray[np.floating]) -> None:
@@ -201,9 +202,10 @@ class _Search:
         line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
         left = said - float(line.slope[0]) - self._explained(direction)
         allowed = found.allowed[-1] + float(line.error_bar[0] + line.hull[0]) + self.corners
+        self.cornered |= self.corners > 0
         if abs(left) <= allowed:
             found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
-        elif self.corners > 0:  # no mistake was found, and not every corner either
+        elif self.cornered:  # no mistake was found, and not every corner either
             found.undecided = True
         else:
             found.complete = False
