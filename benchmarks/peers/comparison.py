@@ -21,8 +21,7 @@ def pages(chosen: argparse.Namespace) -> Iterator[str]:
     yield _head(peers, before, chosen.quick)
     for name in chosen.only or ("products", "backprop", "memory", "replay", "functions"):
         if name == "functions":
-            entries = 100 if chosen.quick else functions.ENTRIES
-            for section in functions.compare_functions(chosen.rounds, entries):
+            for section in functions.compare_functions(chosen.rounds, quick=chosen.quick):
                 yield section.to_markdown()
         else:
             yield _section(name, chosen, peers, before).to_markdown()
