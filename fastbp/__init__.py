@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastbp.check import check_network
+    from fastbp.check_function import check_gradient
+    from fastbp.check_jvp import check_jvp
+    from fastbp.check_vjp import check_vjp
+    from fastbp.containers import by_reference
     from fastbp.differences import Differences, finite_differences
     from fastbp.errors import (
         DTypeError,
+        EvaluationError,
         FastbpError,
         GradientMismatchError,
         NonFiniteError,
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     )
     from fastbp.gradients import Gradients
     from fastbp.network import ForwardPass, Network
+    from fastbp.numeric import NumericalGradient, numerical_gradient
     from fastbp.problem import Problem, load_problem, save_problem
     from fastbp.report import Report
     from fastbp.threads import get_num_threads, set_num_threads
@@ -32,9 +38,14 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "check": ("check_network",),
+    "check_function": ("check_gradient",),
+    "check_jvp": ("check_jvp",),
+    "check_vjp": ("check_vjp",),
+    "containers": ("by_reference",),
     "differences": ("Differences", "finite_differences"),
     "errors": (
         "DTypeError",
+        "EvaluationError",
         "FastbpError",
         "GradientMismatchError",
         "NonFiniteError",
@@ -44,6 +55,7 @@ _ROOMS = {
     ),
     "gradients": ("Gradients",),
     "network": ("ForwardPass", "Network"),
+    "numeric": ("NumericalGradient", "numerical_gradient"),
     "problem": ("Problem", "load_problem", "save_problem"),
     "report": ("Report",),
     "threads": ("get_num_threads", "set_num_threads"),
@@ -53,21 +65,28 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "DTypeError",
     "Differences",
+    "EvaluationError",
     "FastbpError",
     "ForwardPass",
     "GradientMismatchError",
     "Gradients",
     "Network",
     "NonFiniteError",
+    "NumericalGradient",
     "OptionError",
     "Problem",
     "ProblemFileError",
     "Report",
     "ShapeError",
+    "by_reference",
+    "check_gradient",
+    "check_jvp",
     "check_network",
+    "check_vjp",
     "finite_differences",
     "get_num_threads",
     "load_problem",
+    "numerical_gradient",
     "save_problem",
     "set_num_threads",
 ]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTypeError",
+    "EvaluationError",
     "FastbpError",
     "GradientMismatchError",
     "NonFiniteError",
@@ -32,6 +33,10 @@ class DTypeError(FastbpError, TypeError):
 
 class NonFiniteError(FastbpError, ValueError):
     """An array that must be finite holds NaN or infinity."""
+
+
+class EvaluationError(FastbpError, RuntimeError):
+    """A function that is being differenced raised; what it raised is the ``__cause__``."""
 
 
 class OptionError(FastbpError, ValueError):

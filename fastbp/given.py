@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastbp.network import Network
 
-__all__ = ["GivenGradients", "given_gradients"]
+__all__ = ["GivenGradients", "differing_reason", "given_gradients"]
 
 FORMS = (
     "None, Gradients, a pair (dweights, dbiases) of lists, a flat vector, "
@@ -183,7 +183,7 @@ def _called_twice(
     first = [array.copy() for array in _arrays_of(net, result)]
     result, _ = _called_on_copies(net, x, y, function)
     second = _arrays_of(net, result)
-    found = [_changed_reason(changed), _differing_reason(net.parameter_names(), first, second)]
+    found = [_changed_reason(changed), differing_reason(net.parameter_names(), first, second)]
     return GivenGradients(first, "; ".join(filter(None, found)))
 
 
@@ -220,9 +220,10 @@ def _changed_reason(changed: list[str]) -> str:
     return f"the function changed its arguments: {', '.join(changed)}" if changed else ""
 
 
-def _differing_reason(
+def differing_reason(
     names: list[str], first: list[NDArray[Any]], second: list[NDArray[Any]]
 ) -> str:
+    """Say which arrays differ between two calls of one function; empty if none."""
     differing = [
         (name, one, two)
         for name, one, two in zip(names, first, second, strict=True)

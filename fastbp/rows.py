@@ -46,6 +46,8 @@ class Numerical:
         The entries that are not to be judged.
     sensitivity : Sensitivity, optional
         How both computations of the gradient answer to rounding.
+    hull : float or ndarray of float64, shape (n,)
+        Radius of what conventions at a corner can produce.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Numerical:
     error_bar: float | NDArray[np.float64]
     kinks: NDArray[np.bool_]
     sensitivity: Sensitivity | None = None
+    hull: float | NDArray[np.float64] = 0.0
 
     def for_dtype(self, dtype: np.dtype[Any]) -> Numerical:
         """Return the same with the error bar for a comparison with a gradient of that dtype."""
@@ -137,6 +140,7 @@ def _compared_row(
         numerical.values,
         numerical.error_bar,
         tolerance,
+        hull=numerical.hull,
         kinks=numerical.kinks,
         keep=FAILURES_IN_ALL,
     )
@@ -173,7 +177,7 @@ def _unusable_row(numerical: Numerical, tolerance: Tolerance, reason: str) -> Ar
         worst=None,
         factor=None,
         residual=None,
-        detectable=detectable_error(values, error_bar, tolerance, judged),
+        detectable=detectable_error(values, error_bar, tolerance, judged, numerical.hull),
         verdict="failed",
         reason=reason,
     )
@@ -185,16 +189,23 @@ def _entries(
     """Return what there is to say of these entries, in plain Python numbers."""
     values = numerical.values[flat]
     error_bars = np.broadcast_to(numerical.error_bar, numerical.values.shape)[flat]
+    hull = np.broadcast_to(numerical.hull, numerical.values.shape)[flat]
     # A given NaN, or the difference of huge numbers, is an infinite error: a finding, no accident.
     with np.errstate(invalid="ignore", over="ignore"):
         errors = np.abs(given[flat].astype(np.float64) - values)
     errors[np.isnan(errors)] = np.inf
     columns = (
-        zip(*(axis.tolist() for axis in np.unravel_index(flat, numerical.shape)), strict=True),
+        _multi_indices(flat, numerical.shape),
         given[flat].tolist(),
         values.tolist(),
         errors.tolist(),
         error_bars.tolist(),
-        allowed_difference(values, error_bars, tolerance).tolist(),
+        allowed_difference(values, error_bars, tolerance, hull).tolist(),
     )
     return tuple(Failure(numerical.name, *entry) for entry in zip(*columns, strict=True))
+
+
+def _multi_indices(flat: NDArray[np.int64], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    if not shape:
+        return [()] * flat.size
+    return list(zip(*(axis.tolist() for axis in np.unravel_index(flat, shape)), strict=True))

@@ -102,3 +102,10 @@ def flat_view(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
     if array.flags.c_contiguous:
         return array.reshape(-1), array.shape[1], 1
     return array.T.reshape(-1), 1, array.shape[0]
+
+
+def require_bool(value: object, name: str) -> bool:
+    """Return ``value`` if it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name} must be True or False, not {value!r}.")
+    return bool(value)

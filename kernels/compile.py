@@ -72,6 +72,7 @@ def kernel(
     entry: bool = False,
     inline: bool = False,
     reassociate: bool = False,
+    on_disk: bool = True,
 ) -> Any:
     """Compile a function on first use, without the GIL, and cache it on disk.
 
@@ -86,6 +87,9 @@ def kernel(
     reassociate : bool
         Let the compiler reorder the sums of this one function.  Only for reductions: the
         order is fixed at compile time, so equal inputs still give equal bits.
+    on_disk : bool
+        Keep the machine code.  Not for a kernel that takes functions: what is compiled for one
+        is never found again, and its file stays.
 
     Returns
     -------
@@ -93,7 +97,9 @@ def kernel(
         The dispatcher; under ``NUMBA_DISABLE_JIT=1`` the function itself.
     """
     if function is None:
-        return lambda f: kernel(f, entry=entry, inline=inline, reassociate=reassociate)
+        return lambda f: kernel(
+            f, entry=entry, inline=inline, reassociate=reassociate, on_disk=on_disk
+        )
     options: dict[str, Any] = {"fastmath": set(REASSOCIATE)} if reassociate else {}
     if inline:
         options["inline"] = "always"
@@ -103,7 +109,7 @@ def kernel(
     if compiled is function:
         return function
     _ignore_literals(compiled)
-    cache = None if inline else _salted_cache(function)
+    cache = None if inline or not on_disk else _salted_cache(function)
     if cache is not None and hasattr(compiled, "_cache"):
         compiled._cache = cache
     return compiled

@@ -1,8 +1,9 @@
 """dL/dW[k] = s[k] h[k]^T (or its transpose), tile by tile, compared as it is made.
 
 A tile is up to BLOCK_ROWS rows and TILE_PANELS panels of columns of one array as it lies in
-memory.  It is made strip by strip, MR rows and whole pages of the given gradient at a time, proved,
-(s h^T) v = s (h^T v) for a random v, and compared with the given gradient: an entry is wrong when ::
+memory.  It is made strip by strip, MR rows and whole pages of the given gradient at a time,
+proved, (s h^T) v = s (h^T v) for a random v, and compared with the given gradient: an entry is
+wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
     bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
@@ -213,9 +214,12 @@ def compare_row(
     that might overlap (so one that is written), and no maximum of floats (so their bits): 2.2 ns
     an entry without, 1.1 with.
     """
-    wrong, zero, kinks, above, broken, not_finite, not_zero = 0, 0, 0, 0, 0, 0, 0
+    none = np.int64(0)
+    wrong, zero, kinks, above, broken, not_finite, not_zero = (
+        none, none, none, none, none, none, none,
+    )  # fmt: skip
     product, square = 0.0, 0.0
-    widest = np.int64(0)
+    widest = none
     for c in range(ratios.size):
         number = np.float64(given[c])
         numerical = value[c]
@@ -233,7 +237,7 @@ def compare_row(
         kinks += np.int64(radius[c] > bar)
         above += np.int64(judged & ((abs(number) > bar) | (size > bar)))
         bits = np.float64(allowed).view(np.int64)
-        widest = max(widest, bits if judged else np.int64(0))
+        widest = max(widest, bits if judged else none)
         ratio = error / allowed
         ratio = ratio if finite else np.inf
         ratios[c] = ratio if judged else -1.0
@@ -320,7 +324,7 @@ def compare_strip(
     index, row, rows, first, count, column, columns, row_length, layer, place, tolerance, kept,
     key, parameters, given, strip, affected, radii, bars, scratch, collected,
 ):  # fmt: skip
-    """Compare ``count`` rows of a tile, from its row ``first``, and collect what there is to know."""
+    """Compare ``count`` rows of a tile from row ``first`` on; collect what there is to know."""
     rtol, atol, decay_bar, smallest = tolerance
     row_noise, row_size, column_size, column_noise = bars[0], bars[1], bars[2], bars[3]
     decay_bars, ratios, maxima = scratch[0], scratch[1], scratch[2]

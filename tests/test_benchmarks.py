@@ -157,3 +157,11 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
             assert f"not installed, so not measured: {package}" in page
         else:
             assert f"{name} " in page.splitlines()[2]
+
+
+def test_functions_beside_their_peers():
+    functions = importlib.import_module("benchmarks.peers.functions")
+    times, network, one = functions.compare_functions(1, quick=True)
+    assert [row[0] for row in times.rows][:2] == ["fastbp every", "fastbp probe"]
+    assert network.rows[0][1] == "0.0 %"
+    assert one.rows[0][1:3] == ["failed", "at[12345]"]

@@ -33,11 +33,16 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 PIECE = re.compile(
-    r"(?P<effort>[\d,]+ losses evaluated in [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)"
+    r"(?P<effort>[\d,]+ (?:losses|values) evaluated in [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)"
     rf"|(?P<rule>-{{3,}})|(?P<number>{NUMBER.pattern})"
 )
 ROUNDING = 1e-3  # Errors and error bars below it come from rounding: no two machines share them.
 MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
+
+
+# What is imported only by who asks for it.
+NEEDS = {"fastbp.jax": "jax", "fastbp.torch": "torch"}
+NEEDS |= {name: "torch" for name in MODULES if name.startswith("fastbp.torch_")}
 
 
 class LenientChecker(doctest.OutputChecker):
@@ -66,7 +71,7 @@ class LenientChecker(doctest.OutputChecker):
         """Turn a wanted text into a regular expression with a group for each number."""
         parts, end = [], 0
         kinds = {
-            "effort": r"[\d,]+ losses evaluated in [\d.e-]+ s",
+            "effort": r"[\d,]+ (?:losses|values) evaluated in [\d.e-]+ s",
             "any": ".*?",
             "space": r"\s+",
             "rule": "-+",
@@ -140,6 +145,7 @@ def test_the_examples_of_a_module_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    pytest.importorskip(NEEDS.get(name, "fastbp"))
     for test in doctest.DocTestFinder().find(importlib.import_module(name)):
         run_examples(test)
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SECTIONS = ("products", "backprop", "memory", "replay", "growth")
+SECTIONS = ("products", "backprop", "memory", "replay", "growth", "functions")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

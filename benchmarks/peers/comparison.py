@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 
-from . import backprop, growth, machine, problem, products, replay
+from . import backprop, functions, growth, machine, problem, products, replay
 from .available import Peers, find_peers
 from .problem import Problem
 from .report import Section
@@ -19,8 +19,12 @@ def pages(chosen: argparse.Namespace) -> Iterator[str]:
     sizes = machine.QUICK if chosen.quick else machine.FULL
     before = machine.measure(chosen.threads, sizes)
     yield _head(peers, before, chosen.quick)
-    for name in chosen.only or ("products", "backprop", "memory", "replay", "growth"):
-        yield _section(name, chosen, peers, before).to_markdown()
+    for name in chosen.only or ("products", "backprop", "memory", "replay", "growth", "functions"):
+        if name == "functions":
+            for section in functions.compare_functions(chosen.rounds, quick=chosen.quick):
+                yield section.to_markdown()
+        else:
+            yield _section(name, chosen, peers, before).to_markdown()
     after = machine.measure(chosen.threads, sizes)
     yield _bullets("The machine, measured again at the end:", after.describe())
 

@@ -50,7 +50,7 @@ class Failure:
     @property
     def where(self) -> str:
         """The entry as one writes it in Python: ``weights[1][3, 17]``."""
-        return f"{self.array}[{', '.join(map(str, self.index))}]"
+        return f"{self.array}[{', '.join(map(str, self.index))}]" if self.index else self.array
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,12 @@ class Report:
     samples : dict of str to ndarray, shape (some, 5)
         Of each weight array, random entries: flat place, given, numerical, error bar, hull; about
         a thousand in all. Not in `to_dict`.
+    function : str
+        What was checked, as "f(params)", where it is no network; `sizes` is then empty.
+    at_least : bool
+        Whether there may be more wrong entries than are listed and counted.
+    notes : tuple of str
+        What there is to know about the check, in sentences.
 
     Examples
     --------
@@ -171,6 +177,9 @@ class Report:
     convention: str = ""
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
+    function: str = ""
+    at_least: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:

@@ -30,7 +30,8 @@ HEADER_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True
 
 def render(report: Report) -> str:
     """Return the report as text, at most 100 columns wide, without a newline at the end."""
-    parts = [_header(report), _arrays_table(report.arrays)]
+    header = _function_header(report) if report.function else _header(report)
+    parts = [header, _arrays_table(report.arrays)]
     parts += [_reasons(report.arrays), _factors(report.arrays), _failures(report.failures)]
     return "\n\n".join(part for part in parts if part)
 
@@ -46,6 +47,21 @@ def _header(report: Report) -> str:
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
         _doubt(report),
+        *report.notes,
+    ]
+    return "\n".join(_wrapped(line) for line in lines if line)
+
+
+def _function_header(report: Report) -> str:
+    at_least = "at least " if report.at_least else ""
+    lines = [
+        f"{report.verdict.upper()}: {report.function}, {report.dtype}",
+        f"method {report.method}, {_tolerance(report)}",
+        f"{_many(report.entries, 'entry', 'entries')}, {at_least}{report.wrong:,} wrong, "
+        f"{report.kinks:,} on corners; {_many(report.evaluations, 'value', 'values')} evaluated "
+        f"in {report.seconds:.3g} s",
+        _detectable(report.arrays),
+        *report.notes,
     ]
     return "\n".join(_wrapped(line) for line in lines if line)
 
@@ -131,6 +147,8 @@ def _factors(arrays: Iterable[ArrayReport]) -> str:
 def _factor_line(row: ArrayReport) -> str:
     """Return the line for a failed array that is a multiple of the numerical gradient."""
     if row.verdict != "failed" or row.factor is None or row.residual is None:
+        return ""
+    if abs(row.factor - 1) < 1e-3:
         return ""
     # One entry is a multiple of any other: nothing learned, unless the factor is a simple number.
     single = row.entries - row.zero - row.kinks < 2

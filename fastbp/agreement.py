@@ -1,0 +1,114 @@
+"""A vector-Jacobian and a Jacobian-vector product against each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fastbp.check_function import FunctionCheck, bare_row, report_of
+from fastbp.containers import take_apart
+from fastbp.evaluation import SINGLE_UNIT, Point
+from fastbp.given_function import leaves_of
+from fastbp.vector_function import (
+    VectorFunction,
+    call_with,
+    random_components,
+    real_given,
+    real_leaf,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.check_function import Options
+    from fastbp.report import Report
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["agreement_of_products", "finished_report", "jvp_outputs"]
+
+# Both products are sums of rounded terms: relative to the sum of their sizes.
+AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
+
+
+def agreement_of_products(
+    function: VectorFunction, vjp: Callable[..., Any], jvp: Callable[..., Any], cotangent: Vector
+) -> FunctionCheck:
+    """Compare <cotangent, jvp(tangent)> with <vjp(cotangent), tangent> for each leaf."""
+    copy = Point(function.point.at, function.name, double=False)
+    result = call_with(vjp, "vjp", copy.argument, function.nested_output(cotangent))
+    backward = real_given(leaves_of(result, function.point, "vjp"), function).arrays
+    rows = []
+    for leaf, numbers in enumerate(function.point.base):
+        name = f"jvp against vjp, {function.point.container.names[leaf]}"
+        array = backward[leaf]
+        tangent = random_components(function.rng, numbers.size)
+        forward = jvp_outputs(function, jvp, leaf, tangent)
+        if array is None or array.size != tangent.size or any(part is None for part in forward):
+            rows.append(bare_row(name, (), 0, "failed", "the structures do not fit"))
+            continue
+        outputs = np.concatenate([real_leaf(part) for part in forward])
+        if outputs.size != cotangent.size:
+            rows.append(bare_row(name, (), 0, "failed", "the shapes do not fit"))
+            continue
+        left, right = cotangent * outputs, array.reshape(-1) * tangent
+        apart = abs(float(np.sum(left)) - float(np.sum(right)))
+        share = AGREEMENT
+        if function.unit == SINGLE_UNIT or function.single_argument or _any_single(array, forward):
+            share = AGREEMENT_SINGLE
+        size = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
+        good = apart <= share * size
+        reason = (
+            ""
+            if good
+            else (
+                f"<cotangent, jvp> is {np.sum(left):.9g}, but <vjp, tangent> is {np.sum(right):.9g}"
+            )
+        )
+        verdict = "failed" if not good else "passed" if size > 0 else "untested"
+        rows.append(bare_row(name, (), 0, verdict, reason))
+    return FunctionCheck((), tuple(rows), (), "", 0, (), False)
+
+
+def _any_single(array: NDArray[Any], outputs: list[NDArray[Any] | None]) -> bool:
+    """Tell whether one of the arrays is in single precision."""
+    dtypes = [array.dtype, *(part.dtype for part in outputs if part is not None)]
+    return any(dtype in (np.float32, np.complex64) for dtype in dtypes)
+
+
+def jvp_outputs(
+    function: VectorFunction, jvp: Callable[..., Any], leaf: int, tangent: Vector
+) -> list[NDArray[Any] | None]:
+    """Call a jvp, and return an array for each output; None where there is none."""
+    copy = Point(function.point.at, function.name, double=False)
+    result = call_with(jvp, "jvp", copy.argument, function.nested_tangent(leaf, tangent))
+    parts = take_apart(result, "output")
+    by_name = dict(zip(parts.names, parts.leaves, strict=True))
+    return [
+        np.asarray(by_name[name]) if name in by_name else None for name in function.output.names
+    ]
+
+
+def finished_report(
+    function: VectorFunction,
+    checks: list[FunctionCheck],
+    what: str,
+    options: Options,
+    started: float,
+) -> Report:
+    """Put the checks of a product together, and say which convention was in force."""
+    f = function.f
+    title = f"{what} of {getattr(f, '__name__', type(f).__name__)}({function.name})"
+    report = report_of(checks, title, function.point.base, options, started)
+    complex_somewhere = any(function.complex_output) or any(
+        dtype.kind == "c" for dtype in function.point.dtypes
+    )
+    notes = list(report.notes)
+    if complex_somewhere:
+        pairing = "Re(w z)" if function.convention == "jax" else "Re(conj(w) z)"
+        notes.insert(0, f"complex by the convention of {function.convention}: {pairing}")
+    return replace(report, notes=tuple(notes), evaluations=function.evaluations)

@@ -1,0 +1,395 @@
+"""Checking the Jacobian-vector product of a function with array results.
+
+It is a directional derivative: along each tangent every output is compared on its own, so that no
+tolerance grows with the number of outputs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fastbp.agreement import agreement_of_products, finished_report, jvp_outputs
+from fastbp.check_function import (
+    FunctionCheck,
+    Options,
+    bare_row,
+    checked_options,
+    function_tolerance,
+)
+from fastbp.containers import take_apart
+from fastbp.evaluation import SINGLE_UNIT, Point
+from fastbp.rows import Numerical, judged_row
+from fastbp.slopes import INDEPENDENT
+from fastbp.validate import require_choice
+from fastbp.vector_function import (
+    CONVENTIONS,
+    VectorFunction,
+    call_with,
+    measure_outputs,
+    output_name,
+    random_components,
+    real_leaf,
+)
+from fastbp.verdict import wrong_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.lines import Lines
+    from fastbp.report import ArrayReport, Failure, Report
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["check_jvp"]
+
+ENTRIES_NAMED = 3
+ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
+
+
+def check_jvp(
+    f: Callable[[Any], Any],
+    jvp: Callable[[Any, Any], Any],
+    at: Any,
+    *,
+    vjp: Callable[[Any, Any], Any] | None = None,
+    convention: str = "jax",
+    method: str = "auto",
+    rtol: float | None = None,
+    atol: float | None = None,
+    budget: float = 10.0,
+    most: int = 10,
+    seed: int | None = None,
+    progress: bool | None = None,
+) -> Report:
+    """Check a Jacobian-vector product (forward mode) of a function with array results.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(at)`` returns an array, a number, or any nesting of these, real or complex.
+    jvp : callable
+        ``jvp(at, tangent)``, the tangent in the structure of `at`, returns something in the
+        structure of ``f(at)``.
+    at : array, number, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
+        Where; real or complex, in single or double precision.
+    vjp : callable, optional
+        As in `check_vjp`: the two are then checked against each other too.
+    convention : {"jax", "torch"}
+        Of `vjp`. A jvp means the same to both.
+    method : {"auto", "every", "probe"}
+        "every": along every entry of `at`. "probe": along one random tangent for each array of
+        `at`, with bisection to the entries of a wrong one. "auto": every, if that takes no longer
+        than the budget.
+    rtol, atol, budget, most, seed, progress
+        As in `check_gradient`.
+
+    Returns
+    -------
+    Report
+        A row for each array of the result by each array of `at`, as ``output by x``. With "probe"
+        it has the shape of the output; a note says by which entries of `at` it is wrong. With
+        "every" it has that of the Jacobian.
+
+    Raises
+    ------
+    DTypeError, ShapeError, EvaluationError, OptionError
+        As in `check_gradient`.
+
+    Notes
+    -----
+    Some 25 evaluations of `f` and one of `jvp` for each tangent; no Jacobian is stored.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> at = np.array([1.0, 2.0])
+    >>> fastbp.check_jvp(np.sin, lambda x, v: np.cos(x) * v, at).verdict
+    'passed'
+    >>> report = fastbp.check_jvp(np.sin, lambda x, v: -np.cos(x) * v, at, method="every")
+    >>> report.verdict, report.failures[0].where
+    ('failed', 'output by x[0, 0]')
+    """
+    started = time.perf_counter()
+    require_choice(convention, "convention", CONVENTIONS)
+    options = checked_options(method, rtol, atol, budget, most, seed, False, None, progress)
+    function = VectorFunction(f, at, convention, options.seed)
+    checks = [_check_tangents(function, jvp, options)]
+    if vjp is not None:
+        cotangent = function.random_cotangent()
+        checks.append(agreement_of_products(function, vjp, jvp, cotangent))
+    return finished_report(function, checks, "jvp", options, started)
+
+
+def _check_tangents(
+    function: VectorFunction, jvp: Callable[..., Any], options: Options
+) -> FunctionCheck:
+    """Compare a jvp along tangents: of every entry, or one at random for each leaf."""
+    began = time.perf_counter()
+    function.evaluated()
+    entries = sum(numbers.size for numbers in function.point.base)
+    seconds = 30 * entries * (time.perf_counter() - began)
+    method = options.method
+    notes: list[str] = []
+    if method == "auto":
+        method = "every" if seconds <= options.budget else "probe"
+        if method == "probe":
+            notes.append(
+                f"auto chose probe: every entry would take about {seconds:.0f} s, "
+                f"the budget is {options.budget:g} s"
+            )
+    rows: list[ArrayReport] = []
+    failures: list[tuple[Failure, ...]] = []
+    others: list[ArrayReport] = []
+    for leaf, numbers in enumerate(function.point.base):
+        if numbers.size == 0:
+            continue
+        if method == "every":
+            found = [
+                _tangent_rows(function, jvp, options, leaf, unit_tangent)
+                for unit_tangent in _unit_tangents(numbers.size)
+            ]
+            merged, wrong = _merged_columns(function, leaf, found)
+        else:
+            tangent = random_components(function.rng, numbers.size)
+            merged, wrong, more = _probed(function, jvp, options, leaf, tangent)
+            notes += more
+        rows += merged
+        failures += wrong
+    others += [bare_row("f", (), 0, "failed", finding) for finding in function.findings]
+    finding = _jvp_findings(function, jvp)
+    if finding:
+        others.append(bare_row("jvp", (), 0, "failed", finding))
+    return FunctionCheck(
+        rows=tuple(rows),
+        others=tuple(others),
+        failures=tuple(failures),
+        method=method,
+        evaluations=function.evaluations,
+        notes=tuple(notes),
+        at_least=False,
+    )
+
+
+def _unit_tangents(size: int) -> Any:
+    for entry in range(size):
+        tangent = np.zeros(size)
+        tangent[entry] = 1.0
+        yield tangent
+
+
+def _tangent_rows(
+    function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, tangent: Vector
+) -> list[tuple[ArrayReport, tuple[Failure, ...]]]:
+    """Compare one call of a jvp, a row for each output."""
+    lines = measure_outputs(function, leaf, tangent)
+    given = jvp_outputs(function, jvp, leaf, tangent)
+    rows: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
+    by = function.point.container.names[leaf]
+    for place, part in enumerate(function.output_parts()):
+        name = f"{function.output.names[place]} by {by}"
+        shape = function.output.shapes[place]
+        array = given[place]
+        if array is None or array.shape != shape:
+            reason = (
+                "is not given" if array is None else (f"must have shape {shape}, not {array.shape}")
+            )
+            size = part.stop - part.start
+            rows.append((bare_row(name, shape, size, "failed", reason), ()))
+            continue
+        if function.complex_output[place]:
+            if array.dtype.kind != "c":
+                array = array.astype(np.complex128)
+            array, shape = np.stack([array.real, array.imag], axis=-1), (*shape, 2)
+        rows.append(
+            _judged_outputs(function, options, leaf, tangent, lines, part, name, shape, array)
+        )
+    return rows
+
+
+def _judged_outputs(
+    function: VectorFunction,
+    options: Options,
+    leaf: int,
+    tangent: Vector,
+    lines: Lines,
+    part: slice,
+    name: str,
+    shape: tuple[int, ...],
+    array: NDArray[Any],
+) -> tuple[ArrayReport, tuple[Failure, ...]]:
+    single = np.dtype(
+        np.float32 if function.unit == SINGLE_UNIT or function.single_argument else np.float64
+    )
+    mine = lines.only(part)
+    tolerance = function_tolerance(options, array, single, mine.slope)
+    if array.dtype.kind == "f":
+        flat = array.reshape(-1)
+        wrong = wrong_entries(flat, mine.slope, mine.error_bar, tolerance, hull=mine.hull)
+        if (wrong & np.isfinite(flat)).any():
+            again = measure_outputs(function, leaf, tangent, INDEPENDENT)
+            mine = _corrected(mine, again.only(part))
+    nowhere = np.zeros(mine.slope.size, dtype=bool)
+    numerical = Numerical(name, shape, mine.slope, mine.error_bar, nowhere, hull=mine.hull)
+    row, failures = judged_row(array, numerical, single, tolerance)
+    return replace(row, kinks=int(np.count_nonzero(mine.corner))), failures
+
+
+def _corrected(first: Lines, second: Lines) -> Lines:
+    """Widen the bars where two measurements contradict each other."""
+    apart = np.abs(first.slope - second.slope)
+    allowed = first.error_bar + first.hull + second.error_bar + second.hull
+    first.error_bar[:] += np.where(apart > allowed, apart, 0.0)
+    return first
+
+
+def _merged_columns(
+    function: VectorFunction,
+    leaf: int,
+    columns: list[list[tuple[ArrayReport, tuple[Failure, ...]]]],
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]]]:
+    """Put the columns of a Jacobian together: a row for each output, its indices lengthened."""
+    rows, failures = [], []
+    shape = function.point.row_shapes[leaf]
+    for place in range(len(function.output.names)):
+        own = [column[place] for column in columns]
+        lengthened = [
+            [_lengthened(failure, entry, shape) for failure in wrong]
+            for entry, (_, wrong) in enumerate(own)
+        ]
+        worst = max(
+            (
+                _lengthened(row.worst, entry, shape)
+                for entry, (row, _) in enumerate(own)
+                if row.worst is not None
+            ),
+            key=lambda failure: failure.error,
+            default=None,
+        )
+        rows.append(_summed([row for row, _ in own], shape, worst))
+        ordered = sorted(chain.from_iterable(lengthened), key=lambda failure: -failure.error)
+        failures.append(tuple(ordered[:1000]))
+    return rows, failures
+
+
+def _lengthened(failure: Failure, entry: int, shape: tuple[int, ...]) -> Failure:
+    index = tuple(int(i) for i in np.unravel_index(entry, shape))
+    return replace(failure, index=(*failure.index, *index))
+
+
+def _summed(
+    columns: list[ArrayReport], shape: tuple[int, ...], worst: Failure | None
+) -> ArrayReport:
+    verdicts = {row.verdict for row in columns}
+    order = ("failed", "inconclusive", "passed", "untested")
+    verdict = next(known for known in order if known in verdicts)
+    entries = sum(row.entries for row in columns)
+    wrong = sum(row.wrong for row in columns)
+    reason = next((row.reason for row in columns if row.verdict == verdict), "")
+    if wrong and worst is not None:
+        reason = f"{wrong} of {entries} entries of the Jacobian are wrong"
+    return replace(
+        columns[0],
+        shape=(*columns[0].shape, *shape),
+        entries=entries,
+        wrong=wrong,
+        zero=sum(row.zero for row in columns),
+        kinks=sum(row.kinks for row in columns),
+        worst=worst,
+        factor=None,
+        residual=None,
+        detectable=max(row.detectable for row in columns),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _probed(
+    function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, tangent: Vector
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str]]:
+    """Compare along a random tangent of one leaf, and find the entries that are wrong."""
+    found = _tangent_rows(function, jvp, options, leaf, tangent)
+    notes = [f"one random tangent of {function.point.container.names[leaf]}, seed {options.seed}"]
+    place = _worst_output(function, found)
+    if place is not None:
+        notes += _wrong_inputs(function, jvp, leaf, tangent, place)
+    return [row for row, _ in found], [wrong for _, wrong in found], notes
+
+
+def _worst_output(
+    function: VectorFunction, found: list[tuple[ArrayReport, tuple[Failure, ...]]]
+) -> int | None:
+    """Return which real number of the output is most wrong; None if all shapes are not right."""
+    wrong = [
+        (failure.error, part.start + int(np.ravel_multi_index(failure.index, row.shape)))
+        for (row, failures), part in zip(found, function.output_parts(), strict=True)
+        for failure in failures[:1]
+    ]
+    # Only with every output in its place does the place in the vector mean anything.
+    complete = all(row.worst is not None for row, _ in found)
+    return max(wrong)[1] if wrong and complete else None
+
+
+def _wrong_inputs(
+    function: VectorFunction,
+    jvp: Callable[..., Any],
+    leaf: int,
+    tangent: Vector,
+    place: int,
+) -> list[str]:
+    """Bisect the tangent to the entries by which one output, a real number of it, is wrong."""
+    named: list[str] = []
+    output = slice(place, place + 1)
+
+    def follow(start: int, stop: int) -> None:
+        if len(named) >= ENTRIES_NAMED:
+            return
+        part = np.zeros_like(tangent)
+        part[start:stop] = tangent[start:stop]
+        line = measure_outputs(function, leaf, part, only=output)
+        outputs = [array for array in jvp_outputs(function, jvp, leaf, part) if array is not None]
+        given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
+        numerical = float(line.slope[0])
+        rounding = SINGLE_ROUNDING if function.single_argument else ROUNDING
+        allowed = float(line.error_bar[0] + line.hull[0]) + rounding * abs(numerical)
+        if abs(given - numerical) <= allowed:
+            return
+        if stop - start == 1:
+            name = output_name(function, place)
+            named.append(f"{name} is wrong by {function.point.entry_name(leaf, start)}")
+            return
+        middle = (start + stop) // 2
+        follow(start, middle)
+        follow(middle, stop)
+
+    follow(0, tangent.size)
+    return named
+
+
+def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any]) -> str:
+    """Call a jvp twice, on copies, and say what it does that it should not."""
+    leaf = next(i for i, numbers in enumerate(function.point.base) if numbers.size)
+    tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
+    copy = Point(function.point.at, function.name, double=False)
+    nested = function.nested_tangent(leaf, tangent)
+    first = take_apart(call_with(jvp, "jvp", copy.argument, nested), "output").leaves
+    first = [np.array(part) for part in first]
+    if copy.changed():
+        return f"jvp changed its argument: {', '.join(copy.changed())}"
+    copy.restore()
+    second = take_apart(
+        call_with(jvp, "jvp", copy.argument, function.nested_tangent(leaf, tangent)), "output"
+    ).leaves
+    same = len(first) == len(second) and all(
+        np.shape(one) == np.shape(two)
+        and np.allclose(one, two, rtol=256 * function.unit, atol=0, equal_nan=True)
+        for one, two in zip(first, second, strict=True)
+    )
+    return "" if same else "jvp, called twice, gave two different results"

@@ -1,0 +1,422 @@
+"""A user's function at a point and beside it: evaluated, counted, and watched.
+
+The function sees one working copy of its argument, in which entries are changed and put back. It
+is in float64, also where the user's arrays are float32, if the function takes that.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fastbp.containers import Container, require_leaves, take_apart
+from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["Function", "Point", "argument_name", "scalar_value"]
+
+DOUBLE_UNIT = float(np.finfo(np.float64).eps) / 2
+SINGLE_UNIT = float(np.finfo(np.float32).eps) / 2
+# Two values of one function may differ by the order of its sums, where threads share them.
+REPRODUCIBLE = 64
+
+
+def argument_name(function: Callable[..., Any], otherwise: str = "at") -> str:
+    """Return what a function calls its first argument: that is how the report names the arrays.
+
+    Examples
+    --------
+    >>> argument_name(lambda params: 0.0)
+    'params'
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return otherwise
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return parameters[0].name if parameters and parameters[0].kind in named else otherwise
+
+
+class Point:
+    """A working copy of a nested argument, every real number of it within reach.
+
+    Parameters
+    ----------
+    at : nesting of arrays and scalars
+        Validated; never changed.
+    name : str
+        What the whole is called.
+    double : bool
+        Whether float32 leaves become float64.
+
+    Attributes
+    ----------
+    container : Container
+        The names, leaves and structure of `at`.
+    base : list of ndarray, each of shape (n,)
+        The real numbers of each leaf, in its precision here; a complex number is two.
+    flat : list of ndarray, each of shape (n,)
+        The same, in the working copy.
+    """
+
+    def __init__(self, at: Any, name: str, *, double: bool = True) -> None:
+        self.at, self.name, self.double = at, name, double
+        self.container: Container = take_apart(at, name)
+        self._leaves = [_working_copy(leaf, double) for leaf in self.container.leaves]
+        self.flat = [real_numbers(leaf) for leaf in self._leaves]
+        self.base = [numbers.copy() for numbers in self.flat]
+        self._scalars = [not isinstance(leaf, np.ndarray) for leaf in self.container.leaves]
+        self._fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the argument itself: optree must meet the dataclasses where it arrives."""
+        return _point_of, (self.at, self.name, self.double)
+
+    @property
+    def argument(self) -> Any:
+        """What the function gets: the working copy, scalars as scalars."""
+        if self._fixed is not None:
+            return self._fixed
+        leaves = [
+            _scalar_like(leaf, array) if scalar else array
+            for leaf, array, scalar in zip(
+                self.container.leaves, self._leaves, self._scalars, strict=True
+            )
+        ]
+        return self.container.rebuilt(leaves)
+
+    @property
+    def dtypes(self) -> list[np.dtype[Any]]:
+        """The dtype of each leaf of the working copy."""
+        return [leaf.dtype for leaf in self._leaves]
+
+    @property
+    def row_names(self) -> list[str]:
+        """What the report calls each leaf: complex ones are pairs of real numbers there."""
+        return [
+            f"{name} (real, imag)" if dtype.kind == "c" else name
+            for name, dtype in zip(self.container.names, self.dtypes, strict=True)
+        ]
+
+    @property
+    def row_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each leaf in the report: complex ones have one more axis, of two."""
+        return [
+            (*shape, 2) if dtype.kind == "c" else shape
+            for shape, dtype in zip(self.container.shapes, self.dtypes, strict=True)
+        ]
+
+    @property
+    def single(self) -> bool:
+        """Tell whether there is float32 in the working copy."""
+        return any(numbers.dtype == np.float32 for numbers in self.flat)
+
+    @property
+    def is_one_array(self) -> bool:
+        """Tell whether the argument is an array, and no nesting."""
+        return self._fixed is not None and self._fixed is self._leaves[0]
+
+    def restore(self) -> None:
+        """Put the working copy back to the point."""
+        for numbers, base in zip(self.flat, self.base, strict=True):
+            numbers[:] = base
+
+    def changed(self) -> list[str]:
+        """Return the names of leaves whose working copy is not as it should be."""
+        return [
+            name
+            for name, numbers, base in zip(self.container.names, self.flat, self.base, strict=True)
+            if not np.array_equal(numbers, base, equal_nan=True)
+        ]
+
+    def entry_name(self, leaf: int, entry: int) -> str:
+        """Return an entry as one writes it in Python."""
+        shape = self.container.shapes[leaf]
+        name, part = self.container.names[leaf], ""
+        if self._leaves[leaf].dtype.kind == "c":
+            entry, imaginary = divmod(entry, 2)
+            part = ".imag" if imaginary else ".real"
+        index = ", ".join(str(int(i)) for i in np.unravel_index(entry, shape))
+        return f"{name}[{index}]{part}" if index else f"{name}{part}"
+
+
+def _point_of(at: Any, name: str, double: bool) -> Point:
+    return Point(at, name, double=double)
+
+
+def _working_copy(leaf: Any, double: bool) -> NDArray[Any]:
+    array = np.asarray(leaf)
+    dtype = np.result_type(array.dtype, np.float64) if double else array.dtype
+    # order="C" also for Fortran arrays: the flat view must see the same memory.
+    return np.array(array, dtype=dtype, order="C")
+
+
+def real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:
+    """Return a flat view of the real numbers of a contiguous array: a complex one has two."""
+    flat = leaf.reshape(-1)
+    return flat.view(flat.real.dtype) if leaf.dtype.kind == "c" else flat
+
+
+def _scalar_like(leaf: Any, array: NDArray[Any]) -> Any:
+    return array[()] if isinstance(leaf, np.generic) else array.item()
+
+
+def scalar_value(value: Any, name: str) -> float:
+    """Return what a function gave as a float; raise where it is no single real number.
+
+    An array of one entry counts, whatever its shape.
+    """
+    if isinstance(value, float | np.floating):
+        return float(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DTypeError(f"{name} must return a real number, not {type(value).__name__}.") from (
+            error
+        )
+    if array.dtype.kind not in "fiu":
+        came = type(value).__name__ if array.dtype.kind == "O" else f"dtype {array.dtype}"
+        raise DTypeError(f"{name} must return a real number, not {came}.")
+    if array.size != 1:
+        raise ShapeError(
+            f"{name} must return one number, not an array of shape {array.shape}: check_vjp and "
+            f"check_jvp are for functions with array results."
+        )
+    return float(array.reshape(-1)[0])
+
+
+class Function:
+    """A scalar function at a point.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the argument, returns a number.
+    point : Point
+        Where.
+    name : str
+        What the function is called in messages.
+
+    Attributes
+    ----------
+    evaluations : int
+        How often the function was called.
+    seconds : float
+        The time that one evaluation takes, from the first ones.
+    unit : float
+        Half the distance from 1 to the next number, of the precision that it computes in.
+    value : float
+        At the point.
+    hands : int
+        How many evaluations go on at the same time.
+    findings, notes : list of str
+        What it does that it should not, and what else there is to know.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
+        self.function, self.point, self.name = function, point, name
+        self.evaluations = 0
+        self.hands = 1
+        self.findings: list[str] = []
+        self.notes: list[str] = []
+        self._restore_always = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Evaluate twice at the point, and see whether argument and value stay what they are."""
+        result = self._call("at the point")
+        changed = self._changed()
+        if changed:
+            self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
+            self._restore_always = True
+        self.value = scalar_value(result, self.name)
+        single = np.asarray(result).dtype == np.float32
+        self.unit = SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
+        started = time.perf_counter()
+        second = scalar_value(self._call("at the point"), self.name)
+        self.seconds = time.perf_counter() - started
+        if not _reproduced(self.value, second, self.unit):
+            self.findings.append(
+                f"{self.name}, called twice at the same point, gave two different results: "
+                f"{self.value:.9g} and {second:.9g}"
+            )
+
+    def _changed(self) -> list[str]:
+        """Return which leaves the last call changed."""
+        return self.point.changed()
+
+    def _call(self, where: str) -> Any:
+        self.evaluations += 1
+        if self._restore_always:
+            self.point.restore()
+        try:
+            with np.errstate(all="ignore"):
+                return self.function(self.point.argument)
+        except FastbpError:
+            raise
+        except Exception as error:
+            raise EvaluationError(_raised(self.name, error, where)) from error
+
+    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
+        """Evaluate with single entries of a leaf replaced, one at a time.
+
+        Parameters
+        ----------
+        leaf : int
+            Which leaf.
+        indices : ndarray of int64, shape (n,)
+            Which of its real numbers.
+        entries : ndarray, shape (n,)
+            What stands there instead.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        """
+        self.evaluations += len(indices)
+        if self._restore_always:
+            return self._perturbed_with_care(leaf, indices, entries)
+        return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+
+    def _perturbed_with_care(
+        self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
+    ) -> Vector:
+        """Restore the whole argument before each call, since the function changes it."""
+        values = np.empty(len(indices))
+        for place in range(len(indices)):
+            self.point.restore()
+            values[place] = perturbed_values(
+                self.function, self.point, self.name, leaf,
+                indices[place : place + 1], entries[place : place + 1],
+            )[0]  # fmt: skip
+        self.point.restore()
+        return values
+
+    def moved(self, leaf: int, direction: NDArray[Any], step: float, part: slice) -> float:
+        """Evaluate with a slice of a leaf moved by ``step * direction``."""
+        numbers, base = self.point.flat[leaf], self.point.base[leaf]
+        if self._restore_always:
+            self.point.restore()
+        numbers[part] = base[part] + numbers.dtype.type(step) * direction[part]
+        self.evaluations += 1
+        try:
+            with np.errstate(all="ignore"):
+                value = scalar_value(self.function(self.point.argument), self.name)
+        except FastbpError:
+            raise
+        except Exception as error:
+            where = f"with {self.point.container.names[leaf]} moved by {step:g} at random"
+            raise EvaluationError(_raised(self.name, error, where)) from error
+        finally:
+            numbers[part] = base[part]
+        return value
+
+    def __enter__(self) -> Function:
+        """Begin: a context, so that helpers are sent home whatever happens."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.close()
+
+    def close(self) -> None:
+        """Look at the end whether the working copy is still what it was."""
+        changed = self.point.changed()
+        if changed and not self.findings:
+            self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
+
+
+def perturbed_values(
+    function: Callable[[Any], Any],
+    point: Point,
+    name: str,
+    leaf: int,
+    indices: NDArray[np.int64],
+    entries: NDArray[Any],
+) -> Vector:
+    """Evaluate with single entries replaced: the loop that every method spends its time in."""
+    numbers = point.flat[leaf]
+    base = point.base[leaf][indices].tolist()
+    fixed = point._fixed
+    values: list[Any] = []
+    keep = values.append
+    index = 0
+    try:
+        with np.errstate(all="ignore"):
+            if fixed is not None:
+                for index, entry, former in zip(
+                    indices.tolist(), entries.tolist(), base, strict=True
+                ):
+                    numbers[index] = entry
+                    keep(function(fixed))
+                    numbers[index] = former
+            else:
+                for index, entry, former in zip(
+                    indices.tolist(), entries.tolist(), base, strict=True
+                ):
+                    numbers[index] = entry
+                    keep(function(point.argument))
+                    numbers[index] = former
+    except FastbpError:
+        raise
+    except Exception as error:
+        former = float(point.base[leaf][index])
+        where = (
+            f"when {point.entry_name(leaf, index)} was {numbers[index]!s} ({former!r} at the point)"
+        )
+        raise EvaluationError(_raised(name, error, where)) from error
+    finally:
+        numbers[index] = point.base[leaf][index]
+    return _as_floats(values, name)
+
+
+def _as_floats(values: Sequence[Any], name: str) -> Vector:
+    if all(type(value) in (float, np.float64) for value in values):
+        return np.array(values, dtype=np.float64)
+    return np.array([scalar_value(value, name) for value in values], dtype=np.float64)
+
+
+def _raised(name: str, error: Exception, where: str) -> str:
+    return f"{name} raised {type(error).__name__} {where}: {error}"
+
+
+def _reproduced(first: float, second: float, unit: float) -> bool:
+    if first == second or (np.isnan(first) and np.isnan(second)):
+        return True
+    return abs(first - second) <= REPRODUCIBLE * unit * max(abs(first), abs(second))
+
+
+def call_at(function: Callable[[Any], Any], point: Point, name: str) -> Any:
+    """Call a function with the working copy; what it raises is the cause of an error of ours."""
+    try:
+        with np.errstate(all="ignore"):
+            return function(point.argument)
+    except FastbpError:
+        raise
+    except Exception as error:
+        raise EvaluationError(_raised(name, error, "at or beside the point")) from error
+
+
+def make_point(function: Callable[[Any], Any], at: Any, name: str, **options: bool) -> Point:
+    """Return the point in float64, or in its own precision where the function refuses float64."""
+    require_leaves(take_apart(at, name), name, **options)
+    point = Point(at, name)
+    own = Point(at, name, double=False)
+    if not own.single:
+        return point
+    try:
+        with np.errstate(all="ignore"):
+            function(point.argument)
+    except Exception:  # whatever it does not like about float64
+        return own
+    point.restore()
+    return point

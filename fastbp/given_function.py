@@ -1,0 +1,154 @@
+"""The gradient argument of a check of any function: from what a user gives to one array per leaf.
+
+A value of another structure than the argument is bad input and raises. What a gradient function
+returns is a finding, whatever it is: another structure, shape or dtype becomes a failed row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.containers import take_apart
+from fastbp.errors import DTypeError, EvaluationError, ShapeError
+from fastbp.evaluation import Point
+from fastbp.given import differing_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["GivenLeaves", "given_leaves", "leaves_of"]
+
+
+@dataclass(slots=True, eq=False)
+class GivenLeaves:
+    """The given gradient, a leaf for each leaf of the argument.
+
+    Attributes
+    ----------
+    arrays : list of ndarray or None
+        As given, of any shape and dtype; None where there is none.
+    findings : list of str
+        What a gradient function does that it should not.
+    extra : list of str
+        The names of arrays that it gives and that the argument does not have.
+    dtype : dtype
+        The precision in which it was computed, as far as its argument tells.
+    """
+
+    arrays: list[NDArray[Any] | None]
+    findings: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
+
+
+def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any) -> GivenLeaves:
+    """Return what the `gradient` argument of a check stands for.
+
+    Parameters
+    ----------
+    gradient : callable or nesting
+        The gradient, or a function that returns it: called twice, on fresh copies of the point.
+    point : Point
+        Where.
+    name : str
+        What it is called in messages.
+    *rest
+        Further arguments for the function.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        If it is neither callable nor of the structure of the argument.
+    EvaluationError
+        If the function raises.
+    """
+    if callable(gradient):
+        return _called_twice(gradient, point, name, rest)
+    given = leaves_of(gradient, point, name)
+    missing = [
+        leaf_name
+        for leaf_name, array in zip(point.container.names, given.arrays, strict=True)
+        if array is None
+    ]
+    if missing or given.extra:
+        raise ShapeError(
+            f"{name} must be a function or have the structure of {point.name}"
+            + (f"; there is none for {', '.join(missing)}" if missing else "")
+            + (f"; there is no parameter for {', '.join(given.extra)}" if given.extra else "")
+            + "."
+        )
+    given.dtype = _coarsest(point.container.leaves)
+    return given
+
+
+def leaves_of(value: Any, point: Point, name: str) -> GivenLeaves:
+    """Take a gradient apart and put its leaves into the order of the argument's."""
+    parts = take_apart(value, name)
+    by_name = dict(zip(parts.names, parts.leaves, strict=True))
+    wanted = [name + own.removeprefix(point.name) for own in point.container.names]
+    arrays = [_as_array(by_name.pop(leaf), leaf) if leaf in by_name else None for leaf in wanted]
+    return GivenLeaves(arrays, extra=list(by_name))
+
+
+def _as_array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{name} must be an array of floats: {error}") from error
+    if array.dtype.kind not in "fiucb":
+        came = type(value).__name__
+        raise DTypeError(f"{name} must be an array of floats, not {came}.")
+    return array
+
+
+def _coarsest(leaves: Sequence[Any]) -> np.dtype[Any]:
+    single = any(np.asarray(leaf).dtype in (np.float32, np.complex64) for leaf in leaves)
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def _called_twice(
+    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
+) -> GivenLeaves:
+    """Call a gradient function on fresh copies, twice, and see whether it behaves."""
+    result, changed = _called(function, point, name, rest)
+    given = leaves_of(result, point, name)
+    # Copied before the second call: it may go on adding to the same buffer.
+    given.arrays = [None if array is None else array.copy() for array in given.arrays]
+    again, _ = _called(function, point, name, rest)
+    second = leaves_of(again, point, name)
+    given.dtype = _coarsest(point.container.leaves)
+    if changed:
+        given.findings.append(f"{name} changed its argument: {', '.join(changed)}")
+    pairs = [
+        (leaf, one, two)
+        for leaf, one, two in zip(point.container.names, given.arrays, second.arrays, strict=True)
+        if one is not None and two is not None
+    ]
+    if pairs:
+        names, firsts, seconds = map(list, zip(*pairs, strict=True))
+        differing = differing_reason(names, firsts, seconds)
+        given.findings += [f"{name}, {differing}"] if differing else []
+    return given
+
+
+def _called(
+    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
+) -> tuple[Any, list[str]]:
+    """Call it with a copy of the point as the user has it; return also what it changed.
+
+    A float32 point stays that, although f may be differenced in float64: it is the gradient that
+    the user computes which is in question, and it may use constants in float32.
+    """
+    copy = Point(point.at, point.name, double=False)
+    try:
+        with np.errstate(all="ignore"):
+            return function(copy.argument, *rest), copy.changed()
+    except Exception as error:
+        raise EvaluationError(
+            f"{name} raised {type(error).__name__} at the point: {error}"
+        ) from error

@@ -1,0 +1,422 @@
+"""Slopes of a black-box function along many lines, each with an error bar.
+
+Every line is climbed with steps that grow by 4, from far below any corner until what the
+differences cut off shows. A table of differences (Moré & Wild, "Estimating computational noise",
+SIAM J. Sci. Comput. 33, 2011) gives the noise of the function, and with it what rounding does to
+the difference of each step; of all steps, and their extrapolations, the one with the smallest
+error bar is taken that contradicts no smaller step (Lepski's rule). At a corner the second
+difference shrinks with the step only, not with its square, and left and right slopes are told
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Lines", "evaluation_noise", "measure_lines"]
+
+Vector: TypeAlias = NDArray[np.float64]
+# (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
+Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
+
+# Displacements as realised, and the values of f there.
+Side: TypeAlias = tuple[Vector, Vector]
+
+RATIO = 4.0  # of one step to the one before
+TABLE = 4  # the difference table has so many points on either side
+# The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
+THIRD_DIFFERENCE = np.sqrt(20.0)
+# Noise of one evaluation -> error of a central difference times the step: 1/sqrt(2) of it is the
+# standard deviation, so this is over five, and covers what a table of nine points cannot know.
+SIGMAS = 4.0
+# The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
+BEND_SIGMAS = 12.0
+# Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
+ROUNDING = 0.6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The slope along each of n lines, at the point where they start; arrays of shape (n,).
+
+    Attributes
+    ----------
+    slope, error_bar : ndarray of float64
+        The derivative, and how far off it may be. NaN and infinity where there is none.
+    left, right : ndarray of float64
+        The slopes on both sides of a corner at the point; the slope where there is none.
+    noise : ndarray of float64
+        The standard deviation of the noise in the values of f.
+    curvature, third : ndarray of float64
+        How large the second and the third derivative may be; NaN at a corner.
+    corner : ndarray of bool
+        Where left and right slope differ: `slope` is their mean, and `error_bar` that of each.
+    """
+
+    slope: Vector
+    error_bar: Vector
+    left: Vector
+    right: Vector
+    noise: Vector
+    curvature: Vector
+    third: Vector
+    corner: NDArray[np.bool_]
+
+    @property
+    def hull(self) -> Vector:
+        """Half the distance between left and right slope; 0 where there is no corner."""
+        return np.where(self.corner, np.abs(self.right - self.left) / 2, 0.0)
+
+    def only(self, where: NDArray[np.bool_] | slice) -> Lines:
+        """Return some of these lines."""
+        return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
+
+    def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
+        """Return these lines, those of `other` (one for each True) in the given places."""
+        arrays = [getattr(self, field.name).copy() for field in fields(self)]
+        for array, field in zip(arrays, fields(self), strict=True):
+            array[where] = getattr(other, field.name)
+        return Lines(*arrays)
+
+
+def evaluation_noise(table: Vector, unit: float) -> Vector:
+    """Estimate the noise in the values of f from values at equal distances.
+
+    Parameters
+    ----------
+    table : ndarray of float64, shape (points, n)
+        Values along n lines, so close together that only noise has a third difference.
+    unit : float
+        Half the distance of 1 to the next number of the precision f computes in.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        An estimate of the standard deviation; at least what rounding the value makes.
+
+    Notes
+    -----
+    The median of the third differences, since a corner at the point spoils only two of the six.
+    Moré & Wild (2011), section 4, use root mean squares.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        estimate = _upper_median(np.abs(np.diff(table, 3, axis=0)) / THIRD_DIFFERENCE)
+        floor = ROUNDING * unit * np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
+    found: Vector = np.fmax(estimate, floor)
+    return found
+
+
+def _upper_median(values: Vector) -> Vector:
+    """Median of the finite values, the upper one of two; NaN where there are none."""
+    finite = np.isfinite(values)
+    ordered = np.sort(np.where(finite, values, np.inf), axis=0)
+    middle = finite.sum(axis=0) // 2
+    found: Vector = ordered[np.minimum(middle, len(values) - 1), np.arange(values.shape[1])]
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def measure_lines(
+    evaluate: Evaluate,
+    centre: Vector,
+    first_step: Vector,
+    last_step: Vector,
+    unit: float,
+    shared_noise: float = 0.0,
+    *,
+    alike: bool = True,
+) -> Lines:
+    """Measure the slope along n lines.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Takes indices of lines and a displacement for each (powers of two), and returns what the
+        displacements became in floating point, and the values of f there.
+    centre : ndarray of float64, shape (n,)
+        f at the point itself.
+    first_step, last_step : ndarray of float64, shape (n,)
+        Powers of two between which the steps are.
+    unit : float
+        Half the distance of 1 to the next number of the precision f computes in.
+    shared_noise : float
+        At least so much noise is in each value.
+    alike : bool
+        Whether the values of all lines are equally noisy, as those of one function are.
+
+    Returns
+    -------
+    Lines
+
+    Notes
+    -----
+    8 evaluations for the table of each line and 2 for each further step, of which there are at
+    most log4(last_step / first_step), and far fewer where f bends early.
+    """
+    climb = _Climb(evaluate, centre, first_step, unit, shared_noise, alike)
+    active = np.flatnonzero(np.isfinite(centre))
+    while active.size:
+        climb.step(active)
+        active = active[climb.may_go_on(active, last_step)]
+    return climb.result()
+
+
+class _Climb:
+    """The values on both sides for growing steps, and what follows from them."""
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        centre: Vector,
+        first_step: Vector,
+        unit: float,
+        shared_noise: float,
+        alike: bool,
+    ) -> None:
+        self.evaluate, self.centre, self.unit = evaluate, centre, unit
+        self.next_step = first_step.copy()
+        self.above: list[Vector] = []
+        self.below: list[Vector] = []
+        self.step_up: list[Vector] = []
+        self.step_down: list[Vector] = []
+        self._begin_with_table(first_step, shared_noise, alike)
+
+    def _begin_with_table(self, first_step: Vector, shared_noise: float, alike: bool) -> None:
+        """Evaluate the table; its points 1 and 4 are the first two steps."""
+        everyone = np.flatnonzero(np.isfinite(self.centre))
+        table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
+        table[TABLE] = self.centre
+        places = np.arange(1.0, TABLE + 1)
+        sides = self._both_sides(everyone, places[:, np.newaxis] * first_step[everyone])
+        for place, (up, down) in enumerate(sides, start=1):
+            table[TABLE + place], table[TABLE - place] = up[1], down[1]
+            if place in (1, TABLE):
+                self._keep(up, down)
+        self.next_step = TABLE * RATIO * first_step
+        own = evaluation_noise(table, self.unit)
+        # One table says little; what all lines share is known better.
+        usual = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
+        floor = max(usual, shared_noise) if alike else shared_noise
+        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
+
+    def _both_sides(self, which: NDArray[np.int64], steps: Vector) -> list[tuple[Side, Side]]:
+        """Evaluate f above and below, for steps of shape (steps, lines), in one call."""
+        signed = np.concatenate([steps, -steps])
+        lines = np.broadcast_to(which, signed.shape)
+        realised, values = np.full((2, len(signed), self.centre.size), np.nan)
+        found = self.evaluate(lines.reshape(-1), signed.reshape(-1))
+        realised[:, which] = found[0].reshape(signed.shape)
+        values[:, which] = found[1].reshape(signed.shape)
+        sides = list(zip(realised, values, strict=True))
+        return list(zip(sides[: len(steps)], sides[len(steps) :], strict=True))
+
+    def _keep(self, up: Side, down: Side) -> None:
+        self.step_up.append(up[0])
+        self.above.append(up[1])
+        self.step_down.append(-down[0])
+        self.below.append(down[1])
+
+    def step(self, active: NDArray[np.int64]) -> None:
+        """Go one step further along the active lines."""
+        [(up, down)] = self._both_sides(active, self.next_step[np.newaxis, active])
+        self._keep(up, down)
+        self.next_step = self.next_step * RATIO
+
+    def may_go_on(self, active: NDArray[np.int64], last_step: Vector) -> NDArray[np.bool_]:
+        """Tell where a longer step may be better: finite so far, and not yet bending."""
+        with np.errstate(all="ignore"):
+            slopes, steps = self._central()
+            change = np.abs(np.diff(slopes[-3:], axis=0))
+            bending = change > 64 * SIGMAS * self.noise / steps[-2:]
+            going_on = np.isfinite(self.above[-1]) | np.isfinite(self.below[-1])
+            going_on &= ~bending.all(axis=0) & (self.next_step <= last_step)
+        return going_on[active]
+
+    def _central(self) -> tuple[Vector, Vector]:
+        up, down = np.array(self.step_up), np.array(self.step_down)
+        return (np.array(self.above) - np.array(self.below)) / (up + down), (up + down) / 2
+
+    def _one_sided(self) -> tuple[Vector, Vector]:
+        """Return the quotients of the side that is finite longer, and their steps."""
+        right = (np.array(self.above) - self.centre) / np.array(self.step_up)
+        left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        to_the_right = np.isfinite(right).sum(axis=0) >= np.isfinite(left).sum(axis=0)
+        steps = np.where(to_the_right, np.array(self.step_up), np.array(self.step_down))
+        return np.where(to_the_right, right, left), steps
+
+    def result(self) -> Lines:
+        """Choose the best candidate of each line."""
+        with np.errstate(all="ignore"):
+            slopes, steps = self._central()
+            bends = self._bends()
+            best = _best(self._central_candidates(slopes, steps, bends), slopes, self.noise, steps)
+            lines = self._assembled(best, slopes, steps, bends)
+            edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
+            if edge.any():
+                lines = lines.replaced(edge, self._at_an_edge(edge))
+        return lines
+
+    def _bends(self) -> Vector:
+        """Second differences divided by the step: right slope less left slope."""
+        right = (np.array(self.above) - self.centre) / np.array(self.step_up)
+        left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        return right - left
+
+    def _central_candidates(self, slopes: Vector, steps: Vector, bends: Vector) -> _Candidates:
+        noise = SIGMAS * self.noise / steps
+        jumps = self._jumps(bends, steps)
+        plain = _Candidates.of(slopes, noise, jumps)
+        better = _extrapolated(slopes, steps, 2)
+        noise_better = np.full_like(noise, np.inf)
+        noise_better[1:] = noise[:-1] * 16 / 15 + noise[1:] / 15
+        return plain.joined(_Candidates.of(better, noise_better, jumps))
+
+    def _jumps(self, bends: Vector, steps: Vector) -> Vector:
+        """Change of the slope at the point itself, as seen from each step; 0 if within noise."""
+        jumps = np.zeros_like(bends)
+        found = _extrapolated(bends, steps, 1)[1:]
+        resolution = BEND_SIGMAS * self.noise / steps[:-1]
+        # Where f is smooth the bend of the smaller step is curvature, and its jump is nothing.
+        real = (np.abs(found) > resolution) & (found * np.sign(bends[:-1]) > np.abs(bends[:-1]) / 2)
+        jumps[1:] = np.where(real, found, 0.0)
+        # The very first step has no other to compare with: what it sees counts in full.
+        jumps[0] = np.where(np.abs(bends[0]) > BEND_SIGMAS * self.noise / steps[0], bends[0], 0.0)
+        return jumps
+
+    def _assembled(self, best: _Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
+        jump = best.jump
+        corner = jump != 0
+        return Lines(
+            slope=best.value,
+            error_bar=best.error_bar,
+            left=best.value - jump / 2,
+            right=best.value + jump / 2,
+            noise=self.noise,
+            curvature=np.where(corner, np.nan, self._curvature(bends, steps)),
+            third=np.where(corner, np.nan, self._third(slopes, steps)),
+            corner=corner,
+        )
+
+    def _curvature(self, bends: Vector, steps: Vector) -> Vector:
+        """|f''| from the smallest step that resolves it, else the bound from the largest."""
+        resolution = BEND_SIGMAS * self.noise / steps
+        return _first_resolved(np.abs(bends), resolution, steps)
+
+    def _third(self, slopes: Vector, steps: Vector) -> Vector:
+        """|f'''| in the same way, from how much the slope changes with the step."""
+        change = np.abs(np.diff(slopes, axis=0))
+        resolution = SIGMAS * self.noise / steps[:-1]
+        return 6 * _first_resolved(change, resolution, steps[1:] ** 2 - steps[:-1] ** 2)
+
+    def _at_an_edge(self, edge: NDArray[np.bool_]) -> Lines:
+        """Measure from one side, where f is not finite on the other."""
+        slopes, steps = (array[:, edge] for array in self._one_sided())
+        noise = 2 * SIGMAS * self.noise[edge] / steps
+        nothing = np.zeros_like(slopes)
+        once = _extrapolated(slopes, steps, 1)
+        noise_once = np.full_like(noise, np.inf)
+        noise_once[1:] = (4 * noise[:-1] + noise[1:]) / 3
+        twice = _extrapolated(once, steps, 2)
+        noise_twice = np.full_like(noise, np.inf)
+        noise_twice[2:] = (16 * noise_once[1:-1] + noise_once[2:]) / 15
+        candidates = _Candidates.of(slopes, noise, nothing)
+        candidates = candidates.joined(_Candidates.of(once, noise_once, nothing))
+        candidates = candidates.joined(_Candidates.of(twice, noise_twice, nothing))
+        best = _best(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
+        unknown = np.full(slopes.shape[1], np.nan)
+        return Lines(
+            best.value, best.error_bar, best.value, best.value, self.noise[edge],
+            unknown, unknown, np.zeros(slopes.shape[1], dtype=bool),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """Slopes to choose from, shape (steps, n), each with its error bar."""
+
+    value: Vector
+    error_bar: Vector
+    jump: Vector
+
+    @classmethod
+    def of(cls, values: Vector, noise: Vector, jumps: Vector) -> _Candidates:
+        """Build the error bars of one sequence: noise, and twice how much the last step changed.
+
+        The change itself may hide behind noise, so that half of that of the step before comes
+        on top; and two steps may agree by accident, so that the change before them counts too.
+        """
+        changes = np.full_like(values, np.inf)
+        changes[1:] = np.abs(np.diff(values, axis=0))
+        before = np.zeros_like(values)
+        before[2:] = np.where(np.isfinite(changes[1:-1]), changes[1:-1], 0.0) / 16
+        error_bar = noise + 2 * np.fmax(changes, before)
+        error_bar[1:] += np.where(np.isfinite(noise[:-1]), noise[:-1], 0.0) / 2
+        # The first step has only the next one to be compared with.
+        if len(values) > 1:
+            error_bar[0] = noise[0] + 2 * changes[1]
+        return cls(values, np.where(np.isfinite(values), error_bar, np.inf), jumps)
+
+    def joined(self, other: _Candidates) -> _Candidates:
+        return _Candidates(
+            np.concatenate([self.value, other.value]),
+            np.concatenate([self.error_bar, other.error_bar]),
+            np.concatenate([self.jump, other.jump]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Best:
+    """The chosen candidate of each line."""
+
+    value: Vector
+    error_bar: Vector
+    jump: Vector
+
+
+def _best(candidates: _Candidates, slopes: Vector, noise: Vector, steps: Vector) -> _Best:
+    """Take the smallest error bar, corner included, among those that no smaller step refutes."""
+    score = candidates.error_bar + np.abs(candidates.jump) / 2
+    levels = len(slopes)
+    for level in range(levels):
+        lower_and_upper = SIGMAS * noise / steps[level]
+        for place in range(len(score)):
+            if place % levels > level:
+                allowed = score[place] + 1.5 * lower_and_upper
+                refuted = np.abs(candidates.value[place] - slopes[level]) > allowed
+                score[place] = np.where(refuted, np.inf, score[place])
+    score = np.where(np.isfinite(score), score, np.inf)
+    chosen = np.argmin(score, axis=0)
+    columns = np.arange(score.shape[1])
+    found = np.isfinite(score[chosen, columns])
+    nothing = np.where(found, 0.0, np.nan)
+    return _Best(
+        candidates.value[chosen, columns] + nothing,
+        np.where(found, candidates.error_bar[chosen, columns], np.inf),
+        np.where(found, candidates.jump[chosen, columns], 0.0),
+    )
+
+
+def _extrapolated(values: Vector, steps: Vector, power: int) -> Vector:
+    """Remove the term that grows with that power of the step; infinite at the first step."""
+    better = np.full_like(values, np.inf)
+    weight = (steps[1:] / steps[:-1]) ** power - 1
+    better[1:] = values[:-1] + (values[:-1] - values[1:]) / weight
+    return better
+
+
+def _first_resolved(sizes: Vector, resolution: Vector, divisors: Vector) -> Vector:
+    """sizes / divisors of the first step where the size is above its resolution.
+
+    Where that happens nowhere: the smallest bound that the steps give.
+    """
+    resolved = np.isfinite(sizes) & (sizes > resolution)
+    first = np.argmax(resolved, axis=0)
+    columns = np.arange(sizes.shape[1])
+    bounds = np.where(np.isfinite(sizes), (sizes + resolution) / divisors, np.inf)
+    seen = sizes[first, columns] / divisors[first, columns]
+    found: Vector = np.where(resolved.any(axis=0), seen, np.min(bounds, axis=0))
+    return found

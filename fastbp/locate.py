@@ -1,0 +1,325 @@
+"""Finding wrong entries of a gradient without measuring all: random directions and bisection.
+
+A derivative along a random direction tests all entries of an array at once: a single wrong entry
+shows in it, whatever the others do. Halving the direction leads to that entry in log2(n) steps,
+each of one central difference.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from fastbp.lines import BEND_SIGMAS, SIGMAS, measure_lines
+from fastbp.slopes import (
+    BEND_MARGIN,
+    INDEPENDENT,
+    LAST_STEP,
+    THIRD_MARGIN,
+    first_step,
+    measure_again,
+    measure_entries,
+    power_of_two,
+    typical,
+)
+from fastbp.verdict import wrong_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.evaluation import Function
+    from fastbp.lines import Lines
+    from fastbp.verdict import Tolerance
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["Located", "locate_wrong_entries"]
+
+# Components are between a half and one: two equal errors would cancel along every other
+# direction of +1 and -1.
+COMPONENT_BITS = 256
+# Slices of one array that are looked at before the search is given up: where very many entries
+# are on corners, each of them is a trail.
+MOST_TRAILS = 600
+EVERYTHING = slice(None)
+
+
+@dataclass(slots=True, eq=False)
+class Located:
+    """What the directions tell about one array.
+
+    Attributes
+    ----------
+    indices : list of int
+        The wrong entries that were found.
+    lines : list of Lines
+        Their measurements, of one line each.
+    slopes, given, allowed : list of float
+        Along each direction: the derivative, what the gradient says, and by how much the two may
+        differ.
+    complete : bool
+        Whether what was found explains every difference along the directions.
+    undecided : bool
+        Whether there is a difference that may come from corners, which were not all found.
+    """
+
+    indices: list[int] = field(default_factory=list)
+    lines: list[Lines] = field(default_factory=list)
+    slopes: list[float] = field(default_factory=list)
+    given: list[float] = field(default_factory=list)
+    allowed: list[float] = field(default_factory=list)
+    complete: bool = True
+    undecided: bool = False
+
+    @property
+    def detectable(self) -> float:
+        """A single error above this shows along every direction: half of it does at least."""
+        return 4 * max(self.allowed)
+
+
+def locate_wrong_entries(
+    function: Function,
+    leaf: int,
+    given: Vector,
+    tolerance: Tolerance,
+    allowance: Callable[[NDArray[np.floating], slice], float],
+    rng: np.random.Generator,
+    directions: int,
+    most: int,
+) -> Located:
+    """Compare a gradient along random directions of one leaf, and find its wrong entries.
+
+    Parameters
+    ----------
+    function : Function
+        What is differenced.
+    leaf : int
+        Which leaf of its argument.
+    given : ndarray of float64, shape (n,)
+        The gradient in question, finite.
+    tolerance : Tolerance
+        What single entries may be off by.
+    allowance : callable
+        ``(direction, part)`` -> by how much the sum of the given entries of a slice along the
+        direction may be off.
+    rng : Generator
+        Where the directions come from.
+    directions : int
+        How many.
+    most : int
+        Stop after so many wrong entries.
+
+    Returns
+    -------
+    Located
+
+    Notes
+    -----
+    Some 25 evaluations for the first direction, 2 for each further one, and for each wrong entry
+    2 log2(n) and some 50 to measure it twice.
+    """
+    search = _Search(function, leaf, given, tolerance, allowance, most)
+    for _ in range(directions):
+        search.along(_random_direction(rng, function.point.base[leaf]))
+    return search.located
+
+
+def _random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> NDArray[np.floating]:
+    sizes = rng.integers(COMPONENT_BITS // 2, COMPONENT_BITS, base.size, endpoint=True)
+    signs = rng.integers(0, 1, base.size, endpoint=True) * 2 - 1
+    return (signs * sizes / COMPONENT_BITS).astype(base.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """A slice along which gradient and differences disagree: by how much, and how certainly.
+
+    `hull` is the part of `error_bar` that is owed to a corner at the point.
+    """
+
+    start: int
+    stop: int
+    difference: float
+    error_bar: float
+    hull: float
+
+    @property
+    def significant(self) -> bool:
+        return abs(self.difference) > self.error_bar
+
+
+class _Search:
+    """The search through one leaf; the first direction sets the step for all others."""
+
+    def __init__(
+        self,
+        function: Function,
+        leaf: int,
+        given: Vector,
+        tolerance: Tolerance,
+        allowance: Callable[[NDArray[np.floating], slice], float],
+        most: int,
+    ) -> None:
+        self.function, self.leaf, self.given = function, leaf, given
+        self.tolerance, self.allowance, self.most = tolerance, allowance, most
+        self.located = Located()
+        self.size = typical(function.point.base[leaf])
+        self.step = self.noise = self.curvature = self.third = 0.0
+        self.corners = 0.0  # what they let the sum along the present direction be
+        self.cornered = False
+        self.trails_left = MOST_TRAILS
+
+    def along(self, direction: NDArray[np.floating]) -> None:
+        """Test one direction, and follow what disagrees."""
+        slope, error_bar, hull = self._slope(direction, EVERYTHING)
+        said = self._said(direction, EVERYTHING)
+        found = self.located
+        found.slopes.append(slope)
+        found.given.append(said)
+        found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
+        whole = _Trail(0, self.given.size, said - slope, found.allowed[-1], hull)
+        explained = self._explained(direction)
+        if not abs(whole.difference - explained) > whole.error_bar:
+            return
+        self.corners = 0.0
+        self._follow(direction, whole)
+        left = whole.difference - self._explained(direction)
+        if abs(left) > whole.error_bar and len(found.indices) < self.most:
+            self._confirm(direction, said)
+
+    def _confirm(self, direction: NDArray[np.floating], said: float) -> None:
+        """Measure a direction again, with other steps, before its difference counts as wrong.
+
+        Corners of opposite signs hide from each other in a sum, but not from the search: what
+        they let each entry be counts too.
+        """
+        found = self.located
+        line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
+        left = said - float(line.slope[0]) - self._explained(direction)
+        allowed = found.allowed[-1] + float(line.error_bar[0] + line.hull[0]) + self.corners
+        self.cornered |= self.corners > 0
+        if abs(left) <= allowed:
+            found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
+        elif self.cornered:  # no mistake was found, and not every corner either
+            found.undecided = True
+        else:
+            found.complete = False
+
+    def _explained(self, direction: NDArray[np.floating]) -> float:
+        """Return how much of a difference comes from the entries that were found."""
+        return math.fsum(
+            float(direction[index]) * (self.given[index] - float(line.slope[0]))
+            for index, line in zip(self.located.indices, self.located.lines, strict=True)
+        )
+
+    def _said(self, direction: NDArray[np.floating], part: slice) -> float:
+        # A long double sum: its rounding must not hide a single entry of millions.
+        products = self.given[part] * direction[part]
+        return float(np.sum(products, dtype=np.longdouble))
+
+    def _follow(self, direction: NDArray[np.floating], trail: _Trail) -> None:
+        """Halve, and go on where the difference is; the clearer half first."""
+        self.trails_left -= 1
+        if len(self.located.indices) >= self.most or self.trails_left <= 0:
+            return
+        if trail.stop - trail.start == 1:
+            self._examine(trail.start, abs(float(direction[trail.start])))
+            return
+        middle = (trail.start + trail.stop) // 2
+        left = self._trail(direction, trail.start, middle)
+        right = _Trail(
+            middle,
+            trail.stop,
+            trail.difference - left.difference,
+            trail.error_bar + left.error_bar,
+            0.0,
+        )
+        unclear = abs(right.difference) < 8 * right.error_bar and not left.significant
+        if unclear or left.hull or trail.hull:
+            right = self._trail(direction, middle, trail.stop)
+        halves = sorted((left, right), key=lambda half: -abs(half.difference) / half.error_bar)
+        for half in halves:
+            if half.significant:
+                self._follow(direction, half)
+            else:
+                self.corners += half.hull
+
+    def _trail(self, direction: NDArray[np.floating], start: int, stop: int) -> _Trail:
+        part = slice(start, stop)
+        slope, error_bar, hull = self._slope(direction, part)
+        allowed = error_bar + hull + self.allowance(direction, part)
+        return _Trail(start, stop, self._said(direction, part) - slope, allowed, hull)
+
+    def _examine(self, index: int, component: float) -> None:
+        """Measure a single entry thoroughly, and again before it is called wrong."""
+        if index in self.located.indices:
+            return
+        place = np.array([index])
+        line = measure_entries(self.function, self.leaf, place, self.noise)
+        if self._is_wrong(index, line):
+            line = measure_again(self.function, self.leaf, place, line)
+            if self._is_wrong(index, line):
+                self.located.indices.append(index)
+                self.located.lines.append(line)
+                return
+        self.corners += component * float(line.hull[0])
+
+    def _is_wrong(self, index: int, line: Lines) -> bool:
+        given = self.given[index : index + 1]
+        wrong = wrong_entries(given, line.slope, line.error_bar, self.tolerance, hull=line.hull)
+        return bool(wrong[0])
+
+    def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
+        """Return the derivative along a slice of a direction, its error bar and its hull."""
+        if self.step:
+            cheap = self._central(direction, part)
+            if cheap is not None:
+                return *cheap, 0.0
+        line = self._thorough(direction, part)
+        if not self.step:
+            self._learn(line)
+        return float(line.slope[0]), float(line.error_bar[0]), float(line.hull[0])
+
+    def _learn(self, line: Lines) -> None:
+        """Choose the step of the cheap differences from the first thorough measurement."""
+        noise, third = float(line.noise[0]), float(line.third[0])
+        if not (np.isfinite(noise) and np.isfinite(third)):
+            return
+        longest = 2.0**-9 * self.size
+        best = 0.5 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else longest
+        shortest = 4 * first_step(self.function) * self.size
+        self.step = float(power_of_two(np.array([np.clip(best, shortest, longest)]))[0])
+        self.noise, self.third, self.curvature = noise, third, float(line.curvature[0])
+
+    def _central(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float] | None:
+        """Take one central difference; None if the values are not as smooth as was learned."""
+        up = self.function.moved(self.leaf, direction, self.step, part)
+        down = self.function.moved(self.leaf, direction, -self.step, part)
+        second = abs((up - self.function.value) - (self.function.value - down))
+        usual = BEND_SIGMAS * self.noise + BEND_MARGIN * self.curvature * self.step**2
+        if not second <= usual:
+            return None
+        rounding = SIGMAS * self.noise / self.step
+        cut_off = THIRD_MARGIN * self.third / 6 * self.step**2
+        return (up - down) / (2 * self.step), rounding + cut_off
+
+    def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
+        function = self.function
+
+        def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
+            values = [function.moved(self.leaf, direction, step, part) for step in steps.tolist()]
+            return steps, np.array(values)
+
+        return measure_lines(
+            evaluate,
+            np.array([function.value]),
+            np.array([shift * first_step(function) * self.size]),
+            np.array([LAST_STEP * self.size]),
+            function.unit,
+            self.noise,
+        )

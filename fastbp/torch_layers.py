@@ -1,0 +1,443 @@
+"""Each layer of a torch module on its own, with the inputs and cotangents that really reach it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+from fastbp.check_function import FunctionCheck, bare_row, check_scalar
+from fastbp.evaluation import DOUBLE_UNIT, Function, Point
+from fastbp.given_function import GivenLeaves
+from fastbp.lines import SIGMAS, measure_lines
+from fastbp.progress import progress_bar
+from fastbp.slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
+from fastbp.verdict import check_verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from fastbp.check_function import Options
+    from fastbp.report import ArrayReport, Failure
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["check_layers"]
+
+STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor
+# Rounding of one forward pass, relative to the root of the sum of squares of what is added up:
+# products in a layer make it larger than that of a single addition.
+NOISE = 16 * DOUBLE_UNIT
+# What the sum of a correct gradient along a direction may be off by, in the same way.
+ALLOWANCE = 2.0**-38
+
+
+@dataclass(slots=True, eq=False)
+class LayerCall:
+    """One call of a layer in the forward pass of the whole.
+
+    Attributes
+    ----------
+    name : str
+        Where the layer is, and of what type: ``layers.17: Linear``.
+    layer : torch.nn.Module
+    arguments, keywords
+        What it was called with, copied.
+    cotangents : list of Tensor or None
+        What came back to its outputs.
+    """
+
+    name: str
+    layer: torch.nn.Module
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    cotangents: list[torch.Tensor | None] = field(default_factory=list)
+
+
+def check_layers(
+    module: torch.nn.Module,
+    inputs: list[Any],
+    loss: Callable[[Any], torch.Tensor],
+    options: Options,
+) -> FunctionCheck:
+    """Check each layer, and the whole; look closely at what disagrees.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A copy, in float64, that may be changed.
+    inputs : list
+        Its inputs.
+    loss : callable
+        From its output to a number.
+    options : Options
+        The validated options of the check.
+    """
+    for part in module.modules():
+        if getattr(part, "inplace", False) is True:
+            # Else a layer's output overwrites the input that it is judged by.
+            part.inplace = False  # type: ignore[assignment]
+    for parameter in module.parameters():
+        parameter.requires_grad_()
+    counted = _Counter()
+    calls = _recorded_calls(module, inputs, loss, counted, options.seed)
+    checks = []
+    with progress_bar(options.progress, len(calls) + 1, "layers") as advance:
+        for call in calls:
+            checks.append(_checked_call(call, counted, options))
+            advance(1)
+        found = any(row.verdict == "failed" for check in checks for row in check.rows)
+        checks.append(_checked_whole(module, inputs, loss, counted, options, found))
+        advance(1)
+    return FunctionCheck(
+        rows=tuple(row for check in checks for row in check.rows),
+        others=tuple(row for check in checks for row in check.others),
+        failures=tuple(some for check in checks for some in check.failures),
+        method="layers",
+        evaluations=counted.forward,
+        notes=(
+            f"{len(calls)} calls of layers, each on its own; {counted.forward} forward passes of "
+            f"layers and {counted.backward} backward; seed {options.seed}",
+            *(note for check in checks for note in check.notes),
+        ),
+        at_least=any(check.at_least for check in checks),
+    )
+
+
+@dataclass(slots=True)
+class _Counter:
+    """How many calls of layers there were; those of the whole count for each of its layers."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+def _recorded_calls(
+    module: torch.nn.Module,
+    inputs: list[Any],
+    loss: Callable[[Any], torch.Tensor],
+    counted: _Counter,
+    seed: int,
+) -> list[LayerCall]:
+    """Run the whole once, forward and backward, and keep what reaches each layer."""
+    calls: list[LayerCall] = []
+    handles = []
+
+    def before(name: str) -> Callable[..., None]:
+        def hook(layer: torch.nn.Module, arguments: Any, keywords: Any) -> None:
+            kept = _mapped(_detached, (arguments, keywords))
+            calls.append(LayerCall(f"{name}: {type(layer).__name__}", layer, *kept))
+
+        return hook
+
+    def after(layer: torch.nn.Module, _arguments: Any, output: Any) -> None:
+        call = next(call for call in reversed(calls) if call.layer is layer)
+        for place, tensor in enumerate(_floats(output)):
+            call.cotangents.append(None)
+            if tensor.requires_grad:
+                tensor.register_hook(_keeper(call, place))  # type: ignore[no-untyped-call]
+
+    for name, layer in module.named_modules():
+        if name and not list(layer.children()):
+            handles.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))
+            handles.append(layer.register_forward_hook(after))
+    try:
+        with _same_random_numbers(seed), torch.enable_grad():
+            leaves = [_requiring_grad(value) for value in inputs]
+            torch.autograd.backward(loss(module(*leaves)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    counted.forward += len(calls)
+    counted.backward += len(calls)
+    return calls
+
+
+def _keeper(call: LayerCall, place: int) -> Callable[[torch.Tensor], None]:
+    def keep(gradient: torch.Tensor) -> None:
+        call.cotangents[place] = gradient.detach().clone()
+
+    return keep
+
+
+def _checked_call(call: LayerCall, counted: _Counter, options: Options) -> FunctionCheck:
+    """Check one layer along one direction of everything that it depends on."""
+    alone = _Alone(call, counted, options.seed)
+    if not alone.tensors or not alone.reached:
+        reason = "nothing comes back to it" if alone.tensors else "has no inputs of floats"
+        return _single_row(bare_row(call.name, (), 0, "untested", reason))
+    counted.backward += 1
+    difference = _Difference(alone.value, alone.tensors, alone.gradients(), alone.noise, options)
+    return _judged(call.name, difference, options)
+
+
+class _Alone:
+    """A layer with fixed cotangents, as a scalar function of its float inputs and parameters."""
+
+    def __init__(self, call: LayerCall, counted: _Counter, seed: int) -> None:
+        self.call, self.counted, self.seed = call, counted, seed
+        self.arguments = _mapped(_requiring_grad, (call.arguments, call.keywords))
+        self.tensors: dict[str, torch.Tensor] = {}
+        for place, tensor in enumerate(_floats(self.arguments)):
+            self.tensors[f"input[{place}]"] = tensor
+        for name, parameter in call.layer.named_parameters():
+            self.tensors[name] = parameter
+        self.reached = any(cotangent is not None for cotangent in call.cotangents)
+        self.noise = 0.0
+
+    def value(self) -> torch.Tensor:
+        """Return <cotangent, output>."""
+        self.counted.forward += 1
+        with _same_random_numbers(self.seed):
+            # A layer that works in place must not spoil the input that all calls share.
+            arguments, keywords = _mapped(torch.clone, self.arguments)
+            output = self.call.layer(*arguments, **keywords)
+        products = [
+            (tensor * cotangent).reshape(-1)
+            for tensor, cotangent in zip(_floats(output), self.call.cotangents, strict=True)
+            if cotangent is not None
+        ]
+        self.noise = NOISE * float(sum(torch.linalg.norm(part.detach()) for part in products))
+        return torch.stack([part.sum() for part in products]).sum()
+
+    def gradients(self) -> dict[str, Vector]:
+        """Return what torch's backward pass of this layer gives."""
+        with torch.enable_grad():
+            return _gradients_of(self.value(), self.tensors)
+
+
+def _gradients_of(value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Vector]:
+    found: Any = [None] * len(tensors)
+    if value.requires_grad:
+        found = torch.autograd.grad(value, list(tensors.values()), allow_unused=True)
+    return {
+        name: _array(torch.zeros_like(tensor) if gradient is None else gradient)
+        for (name, tensor), gradient in zip(tensors.items(), found, strict=True)
+    }
+
+
+class _Difference:
+    """The derivative of a scalar along a random direction of tensors, and what a gradient says."""
+
+    def __init__(
+        self,
+        value: Callable[[], torch.Tensor],
+        tensors: dict[str, torch.Tensor],
+        gradients: dict[str, Vector],
+        noise: float,
+        options: Options,
+    ) -> None:
+        self.value, self.tensors, self.gradients = value, tensors, gradients
+        self.noise = noise
+        generator = torch.Generator().manual_seed(options.seed)
+        self.base = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        self.direction = {
+            name: _random_direction(tensor, generator) for name, tensor in self.base.items()
+        }
+        terms = [
+            (gradients[name] * _array(direction)).reshape(-1)
+            for name, direction in self.direction.items()
+        ]
+        self.said = float(sum(np.sum(part, dtype=np.longdouble) for part in terms))
+        self.allowance = ALLOWANCE * float(np.sqrt(sum(np.sum(part**2) for part in terms)))
+        if options.tolerance is not None:
+            sizes = [np.sum(np.abs(part)) for part in terms]
+            moved = [np.sum(np.abs(_array(part))) for part in self.direction.values()]
+            self.allowance += options.tolerance.rtol * float(sum(sizes))
+            self.allowance += options.tolerance.atol * float(sum(moved))
+
+    def at(self, step: float) -> float:
+        """Evaluate with everything moved by a step."""
+        with torch.no_grad():
+            try:
+                for name, tensor in self.tensors.items():
+                    tensor.copy_(self.base[name] + step * self.direction[name])
+                return float(self.value())
+            finally:
+                for name, tensor in self.tensors.items():
+                    tensor.copy_(self.base[name])
+
+    def cheap(self) -> tuple[float, float]:
+        """Return one central difference, and by how much it may differ from the gradient."""
+        slope = (self.at(STEP) - self.at(-STEP)) / (2 * STEP)
+        return slope, SIGMAS * self.noise / STEP + self.allowance
+
+    def thorough(self, shift: float) -> tuple[float, float]:
+        """Return the same from all steps."""
+
+        def evaluate(_: Any, steps: Vector) -> tuple[Vector, Vector]:
+            return steps, np.array([self.at(step) for step in steps.tolist()])
+
+        line = measure_lines(
+            evaluate,
+            np.array([self.at(0.0)]),
+            np.array([shift * FIRST_STEP]),
+            np.array([LAST_STEP]),
+            DOUBLE_UNIT,
+        )
+        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) + self.allowance
+
+    def disagreement(self) -> tuple[str, float]:
+        """Return why the gradient is wrong (empty if it is not), and what would be seen."""
+        slope, allowed = self.cheap()
+        for shift in (1.0, INDEPENDENT):
+            if abs(self.said - slope) <= allowed:
+                return "", 4 * allowed
+            slope, allowed = self.thorough(shift)
+        if abs(self.said - slope) <= allowed:
+            return "", 4 * allowed
+        reason = (
+            f"along a random direction the derivative is {slope:.9g}, its backward pass says "
+            f"{self.said:.9g}"
+        )
+        return reason, 4 * allowed
+
+
+def _random_direction(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return components between a half and one of the tensor's typical size, of either sign."""
+    size = float(torch.sqrt(torch.mean(tensor**2))) if tensor.numel() else 0.0
+    scale = 2.0 ** round(np.log2(size)) if 0 < size < np.inf else 1.0
+    random = torch.randint(-128, 128, tensor.shape, generator=generator)
+    components = torch.where(random >= 0, random + 128, random - 127) / 256
+    return (scale * components).to(tensor)
+
+
+def _judged(name: str, difference: _Difference, options: Options) -> FunctionCheck:
+    """Return a row for a layer, and rows for its tensors where it is wrong."""
+    entries = sum(gradient.size for gradient in difference.gradients.values())
+    reason, detectable = difference.disagreement()
+    if not np.isfinite(detectable):
+        reason = "its values are not finite"
+        return _single_row(bare_row(name, (), entries, "inconclusive", reason))
+    if not reason:
+        flat = not any(gradient.any() for gradient in difference.gradients.values())
+        verdict = "untested" if flat else "passed"
+        row = bare_row(name, (), entries, verdict, "zero on both sides" if flat else "")
+        return _single_row(replace(row, detectable=detectable))
+    closer = _closer_look(difference, options)
+    verdict = check_verdict([row.verdict for row in closer.rows])
+    if verdict != "failed":  # its inputs are on corners, where a direction alone does not decide
+        row = bare_row(name, (), entries, verdict, "on corners: each tensor was looked at")
+        return _single_row(replace(row, detectable=detectable))
+    renamed = [replace(part, name=f"{name}, {part.name}") for part in closer.rows]
+    failures = [
+        tuple(replace(wrong, array=f"{name}, {wrong.array}") for wrong in some)
+        for some in closer.failures
+    ]
+    row = bare_row(name, (), 0, "failed", reason)
+    return replace(closer, rows=(row, *renamed), failures=tuple(failures), notes=())
+
+
+def _closer_look(difference: _Difference, options: Options) -> FunctionCheck:
+    """Find the wrong tensors and entries of one layer, by directions of each and bisection."""
+    names = list(difference.tensors)
+
+    def value(at: dict[str, Any]) -> float:
+        with torch.no_grad():
+            for name, tensor in difference.tensors.items():
+                tensor.copy_(torch.as_tensor(at[name]))
+            return float(difference.value())
+
+    at = {name: _array(difference.base[name]) for name in names}
+    function = Function(value, Point(at, ""), "layer")
+    order = [name[2:-2] for name in function.point.container.names]
+    given = GivenLeaves([difference.gradients[name] for name in order])
+    check = check_scalar(function, given, options)
+    for name, tensor in difference.tensors.items():
+        with torch.no_grad():
+            tensor.copy_(difference.base[name])
+    rows = [replace(row, name=name) for row, name in zip(check.rows, order, strict=True)]
+    failures = [
+        tuple(replace(wrong, array=wrong.array[2:-2]) for wrong in some) for some in check.failures
+    ]
+    return replace(check, rows=tuple(rows), failures=tuple(failures))
+
+
+def _checked_whole(
+    module: torch.nn.Module,
+    inputs: list[Any],
+    loss: Callable[[Any], torch.Tensor],
+    counted: _Counter,
+    options: Options,
+    found: bool,
+) -> FunctionCheck:
+    """Check the whole: what is wrong between the layers shows only there."""
+    name = "the whole module"
+    if found:
+        return _single_row(bare_row(name, (), 0, "untested", "since a layer of it is wrong"))
+    layers = sum(1 for part in module.modules() if not list(part.children()))
+    leaves = [_requiring_grad(value) for value in inputs]
+    tensors = {f"input[{place}]": value for place, value in enumerate(leaves) if _is_float(value)}
+    tensors |= dict(module.named_parameters())
+    if not tensors:
+        return _single_row(bare_row(name, (), 0, "untested", "has no inputs or parameters"))
+
+    def value() -> torch.Tensor:
+        counted.forward += layers
+        with _same_random_numbers(options.seed):
+            return loss(module(*leaves))
+
+    with torch.enable_grad():
+        result = value()
+        gradients = _gradients_of(result, tensors)
+    counted.backward += layers
+    noise = NOISE * (
+        abs(float(result.detach()))
+        + float(
+            np.sqrt(
+                sum(
+                    np.sum((gradient * _array(tensors[key])) ** 2)
+                    for key, gradient in gradients.items()
+                )
+            )
+        )
+    )
+    return _judged(name, _Difference(value, tensors, gradients, noise, options), options)
+
+
+@contextmanager
+def _same_random_numbers(seed: int) -> Iterator[None]:
+    """Let dropout and the like draw the same numbers each time, and nobody else notice."""
+    devices = list(range(torch.cuda.device_count()))
+    # torch.manual_seed takes a stack trace for CUDA each time, which costs as much as a layer.
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            torch.cuda.default_generators[device].manual_seed(seed)
+        yield
+
+
+def _single_row(row: ArrayReport) -> FunctionCheck:
+    failures: tuple[tuple[Failure, ...], ...] = ()
+    return FunctionCheck((row,), (), failures, "layers", 0, (), False)
+
+
+def _mapped(function: Callable[[torch.Tensor], torch.Tensor], nested: Any) -> Any:
+    return torch.utils._pytree.tree_map(
+        lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, nested
+    )
+
+
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().clone()
+
+
+def _requiring_grad(value: Any) -> Any:
+    return value.detach().clone().requires_grad_() if _is_float(value) else value
+
+
+def _floats(nested: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(nested) if _is_float(leaf)]
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,61 @@
+"""fastbp.jax: JAX's own derivatives, custom ones above all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax")
+
+import fastbp.jax  # noqa: E402
+
+AT = np.array([0.3, -1.2, 2.0], dtype=np.float32)
+
+
+@jax.custom_vjp
+def wrong_sine(x: Any) -> Any:
+    return jax.numpy.sin(x)
+
+
+wrong_sine.defvjp(
+    lambda x: (jax.numpy.sin(x), x),
+    lambda x, w: (w * jax.numpy.cos(x) * jax.numpy.where(x > 1, 1.001, 1),),
+)
+
+
+def test_scalar_functions() -> None:
+    assert fastbp.jax.check(lambda x: jax.numpy.sum(jax.numpy.tanh(x) ** 2), AT)
+    assert fastbp.jax.check(lambda p, y: p["w"] @ p["w"] * y, {"w": AT}, 2.0)
+    report = fastbp.jax.check(lambda x: jax.numpy.sum(wrong_sine(x)), AT.astype(np.float64))
+    assert [failure.index for failure in report.failures] == [(2,)]
+
+
+def test_array_functions_are_checked_both_ways() -> None:
+    report = fastbp.jax.check(lambda x: (jax.numpy.sin(x), x[0] * x), AT)
+    assert report.verdict == "passed"
+    assert report.arrays[-1].name.startswith("jvp against vjp")
+
+
+def test_a_custom_vjp_is_checked_without_a_jvp() -> None:
+    report = fastbp.jax.check(wrong_sine, AT.astype(np.float64))
+    assert report.verdict == "failed"
+    assert any("output[2] is wrong" in note for note in report.notes)
+    assert not any(row.name.startswith("jvp") for row in report.arrays)
+
+
+def test_complex_by_the_convention_of_jax() -> None:
+    report = fastbp.jax.check(lambda z: z * jax.numpy.conj(z[0]), np.array([1 + 2j, 0.5 - 1j]))
+    assert report.verdict == "passed"
+    assert "convention of jax" in report.notes[0]
+
+
+def test_compiled_functions_and_float32() -> None:
+    assert fastbp.jax.check(jax.jit(lambda x: jax.numpy.sum(jax.numpy.exp(-(x**2)))), AT)
+
+
+def test_the_mode_of_the_caller_is_left_alone() -> None:
+    before = jax.numpy.ones(1).dtype
+    fastbp.jax.check(lambda x: jax.numpy.sum(x**2), AT)
+    assert jax.numpy.ones(1).dtype == before

@@ -1,0 +1,278 @@
+"""numerical_gradient: values, and error bars that hold, on functions smooth and with corners."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from random_functions import Case, cornered_case, only_single, rounded, single, smooth_case
+
+import fastbp
+from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
+
+pytestmark = pytest.mark.small
+
+EVERYDAY, LONG = range(100), range(100, 1100)
+FAMILIES = {"smooth": smooth_case, "cornered": cornered_case}
+
+
+def errors_and_bars(
+    case: Case, *, thorough: bool, exact: Case | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """True errors, and bars (corners and the rounding of the reference included)."""
+    found = fastbp.numerical_gradient(case.f, case.at, thorough=thorough)
+    expected = (exact or case).gradient(case.at.astype(np.float64))
+    rounding = 2.0**-46 * np.max(np.abs(expected))
+    hull = np.abs(found.right - found.left) / 2
+    return np.abs(found.value - expected), found.error_bar + hull + rounding
+
+
+def require_bars_that_hold(make: Any, seeds: range) -> None:
+    first = [errors_and_bars(make(seed), thorough=False) for seed in seeds]
+    errors, bars = map(np.concatenate, zip(*first, strict=True))
+    assert np.isfinite(bars).all()
+    assert np.mean(errors <= bars) >= 0.995
+    # A dead ReLU gives exactly 0 on both sides; for others the bar must not be far too wide.
+    told = errors > 0
+    assert np.mean(bars[told] <= 1000 * errors[told]) >= 0.9
+    second = [errors_and_bars(make(seed), thorough=True) for seed in seeds]
+    errors, bars = map(np.concatenate, zip(*second, strict=True))
+    assert np.all(errors <= bars)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_error_bars_hold(family: str) -> None:
+    require_bars_that_hold(FAMILIES[family], EVERYDAY)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", FAMILIES)
+def test_error_bars_hold_for_a_thousand_functions(family: str) -> None:
+    require_bars_that_hold(FAMILIES[family], LONG)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_error_bars_hold_in_float32(family: str) -> None:
+    for seed in range(30):
+        case, exact = FAMILIES[family](seed, single), FAMILIES[family](seed, rounded)
+        for variant in (case, only_single(case)):
+            errors, bars = errors_and_bars(variant, thorough=True, exact=exact)
+            assert np.all(errors <= bars), variant.name
+
+
+def test_a_relu_network_is_differentiated_to_ten_digits() -> None:
+    rng = np.random.default_rng(7)
+    first, second = rng.normal(size=(16, 6)) / 3, rng.normal(size=(1, 16)) / 4
+    x, y = rng.normal(size=(6, 64)), rng.normal(size=(1, 64))
+
+    def loss(weights: list[np.ndarray]) -> float:
+        return float(np.sum((weights[1] @ np.maximum(weights[0] @ x, 0) - y) ** 2))
+
+    hidden = np.maximum(first @ x, 0)
+    sensitivity = 2 * (second @ hidden - y)
+    exact = [((second.T @ sensitivity) * (first @ x > 0)) @ x.T, sensitivity @ hidden.T]
+    found = fastbp.numerical_gradient(loss, [first, second])
+    for value, bar, expected in zip(found.value, found.error_bar, exact, strict=True):
+        error = np.abs(value - expected)
+        assert np.all(error <= bar + 1e-12)
+        assert np.mean(error <= 1e-8 * np.max(np.abs(expected))) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("f", "at", "left", "right"),
+    [
+        (abs, 0.0, -1.0, 1.0),
+        (lambda x: max(x, 0.0), 0.0, 0.0, 1.0),
+        (lambda x: max(x, 0.0) + max(-3 * x, 0.0) + x**2, 0.0, -3.0, 1.0),
+        (lambda x: abs(np.sin(x)), 0.0, -1.0, 1.0),
+    ],
+)
+def test_a_corner_at_the_point_has_two_slopes(f: Any, at: float, left: float, right: float) -> None:
+    found = fastbp.numerical_gradient(f, at)
+    assert len(found.corners) == 1
+    assert found.left == pytest.approx(left, abs=1e-6)
+    assert found.right == pytest.approx(right, abs=1e-6)
+    assert found.value == pytest.approx((left + right) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-7, 1e-9, -1e-4, -1e-8])
+def test_a_corner_beside_the_point_is_left_out(distance: float) -> None:
+    found = fastbp.numerical_gradient(lambda x: abs(x - distance) + 3 * x, 0.5e-12)
+    assert found.corners == []
+    assert abs(found.value - (3 - np.sign(distance))) <= found.error_bar < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("f", "at", "slope"),
+    [
+        (np.log, 1e-9, 1e9),
+        (np.log, 3e-12, 1 / 3e-12),
+        (lambda x: x**1.5, 0.0, 0.0),
+        (lambda x: np.sqrt(x) ** 3 + 2 * x, 0.0, 2.0),
+        (lambda x: np.arcsin(x) * np.sqrt(1 - x), 1 - 1e-10, None),
+    ],
+)
+def test_domain_edges_are_differenced_from_inside(f: Any, at: float, slope: float | None) -> None:
+    found = fastbp.numerical_gradient(f, np.array([at]))
+    assert np.isfinite(found.value[0])
+    if slope is not None:
+        assert abs(found.value[0] - slope) <= found.error_bar[0] <= 1e-3 * max(1, abs(slope))
+
+
+def test_noise_is_estimated_and_not_assumed() -> None:
+    def noisy(x: np.ndarray) -> float:
+        return float(np.sum(x**3)) + 1e-8 * np.sin(1e13 * float(np.sum(x)))
+
+    at = np.linspace(0.5, 1.5, 30)
+    found = fastbp.numerical_gradient(noisy, at)
+    assert np.all(np.abs(found.value - 3 * at**2) <= found.error_bar)
+    assert np.all(found.error_bar < 0.1)
+
+
+def test_extreme_scales() -> None:
+    at = np.array([1e-12, 1.0, 1e12])
+    found = fastbp.numerical_gradient(lambda x: float(np.sum(x / [1e-12, 1, 1e12])), at)
+    assert np.all(np.abs(found.value - 1 / at) <= found.error_bar + 1e-12 / at)
+    assert np.all(found.error_bar[1:] <= 1e-2 / at[1:])
+
+
+def test_nan_at_the_point_gives_no_derivative() -> None:
+    found = fastbp.numerical_gradient(lambda x: float(np.log(-np.sum(x))), np.ones(3))
+    assert np.isnan(found.value).all()
+    assert np.isinf(found.error_bar).all()
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+@dataclass
+class Layer:
+    weight: Any
+    bias: Any = 0.5
+
+
+def test_every_container_comes_back_in_its_own_structure() -> None:
+    at = {
+        "layer": Layer(np.arange(6.0).reshape(2, 3)),
+        "pair": Pair(np.float32(2.0), [np.ones(2), 3.0]),
+        "nothing": None,
+    }
+
+    def f(params: Any) -> float:
+        assert isinstance(params["layer"], Layer)
+        assert isinstance(params["pair"], Pair)
+        total = np.sum(params["layer"].weight ** 2) + 3 * params["layer"].bias
+        return total + params["pair"].left * params["pair"].right[1] + params["pair"].right[0].sum()
+
+    found = fastbp.numerical_gradient(f, at)
+    value = found.value
+    assert isinstance(value["layer"], Layer)
+    assert value["nothing"] is None
+    np.testing.assert_allclose(value["layer"].weight, 2 * at["layer"].weight, atol=1e-7)
+    assert value["layer"].bias == pytest.approx(3)
+    assert value["pair"].left == pytest.approx(3)
+    assert value["pair"].right[1] == pytest.approx(2)
+    assert found.error_bar["pair"].right[0].shape == (2,)
+
+
+def test_the_argument_of_the_caller_never_changes() -> None:
+    at = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    before = at.copy()
+    fastbp.numerical_gradient(lambda x: float(np.sum(x * x[::-1])), at)
+    assert np.array_equal(at, before)
+
+
+def test_the_same_input_gives_the_same_bits() -> None:
+    case = cornered_case(4)
+    first, second = (fastbp.numerical_gradient(case.f, case.at) for _ in range(2))
+    assert first.value.tobytes() == second.value.tobytes()
+    assert first.error_bar.tobytes() == second.error_bar.tobytes()
+
+
+def test_few_evaluations_for_many_entries() -> None:
+    at = np.random.default_rng(0).normal(size=3000)
+    found = fastbp.numerical_gradient(lambda x: float(np.sum(np.sin(x))), at)
+    assert found.evaluations < 2.2 * at.size
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "message"),
+    [
+        (np.arange(3), DTypeError, "x must be float64 or float32, not int64."),
+        ({"n": 3, "w": 1.0}, DTypeError, r"x\['n'\] must be float64 or float32, not int."),
+        ([np.array([True])], DTypeError, r"x\[0\] must be float64 or float32, not bool."),
+        ("text", DTypeError, "x must be an array or a float, not str."),
+        (np.ones(2, complex), DTypeError, "Complex arguments are for check_vjp"),
+        ({}, ShapeError, "x must hold at least one float, but it is empty."),
+        ([np.ones((0, 3)), None], ShapeError, "x must hold at least one float"),
+        (np.ones(2, np.float16), DTypeError, "x must be float64 or float32, not float16."),
+        (np.ones(2, ">f8"), DTypeError, "x must be float64 or float32, not >f8."),
+    ],
+)
+def test_bad_arguments_are_named(at: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        fastbp.numerical_gradient(lambda x: 0.0, at)  # noqa: ARG005
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "message"),
+    [
+        (lambda x: x, ShapeError, r"one number, not an array of shape \(3,\): check_vjp and"),
+        (lambda x: None, DTypeError, "f must return a real number, not NoneType."),  # noqa: ARG005
+        (lambda x: 1j * x[0], DTypeError, "f must return a real number, not dtype complex128."),
+        (lambda x: bool(x[0] > 0), DTypeError, "f must return a real number, not dtype bool."),
+        (lambda x: [[1], [1, 2]], DTypeError, "real number, not list"),  # noqa: ARG005
+    ],
+)
+def test_what_f_must_return(f: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        fastbp.numerical_gradient(f, np.ones(3))
+
+
+def test_an_array_of_one_entry_is_a_number() -> None:
+    found = fastbp.numerical_gradient(lambda x: np.array([[x.sum()]]), np.ones(2))
+    np.testing.assert_allclose(found.value, 1, atol=1e-9)
+
+
+def test_what_f_raises_is_kept_and_the_entry_named() -> None:
+    def picky(params: Any) -> float:
+        if params["w"][1, 2] != 1:
+            raise RuntimeError("solver diverged")
+        return float(params["w"].sum())
+
+    with pytest.raises(EvaluationError, match=r"when params\['w'\]\[1, 2\] was .*diverged") as info:
+        fastbp.numerical_gradient(picky, {"w": np.ones((2, 3))})
+    assert isinstance(info.value.__cause__, RuntimeError)
+    with pytest.raises(EvaluationError, match="f raised ZeroDivisionError at the point"):
+        fastbp.numerical_gradient(lambda x: 1 / 0, np.ones(2))  # noqa: ARG005
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"progress": "yes"}, "progress must be None, True or False, not 'yes'."),
+        ({"thorough": 1}, "thorough must be True or False, not 1."),
+    ],
+)
+def test_senseless_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        fastbp.numerical_gradient(lambda x: float(x.sum()), np.ones(2), **options)
+
+
+def test_by_reference_puts_the_values_back() -> None:
+    weights = np.array([1.0, 2.0])
+    loss = fastbp.by_reference(lambda: float(np.sum(weights**2)), weights)
+    assert loss(np.array([3.0, 4.0])) == 25
+    assert weights.tolist() == [1, 2]
+
+    def failing() -> float:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fastbp.by_reference(failing, weights)(np.zeros(2))
+    assert weights.tolist() == [1, 2]
+    with pytest.raises(DTypeError, match=r"parameters\[0\] must be a writable array"):
+        fastbp.by_reference(lambda: 0.0, [1.0])
