@@ -100,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--rtol", type=float, metavar="R", help="allowed relative difference")
     check.add_argument("--atol", type=float, metavar="A", help="allowed absolute difference")
+    check.add_argument("--seed", type=int, metavar="N", help="of the random numbers")
     check.add_argument("--json", metavar="FILE", help="also write the report to FILE, as JSON")
     check.set_defaults(run=run_check)
     return parser
@@ -157,6 +158,7 @@ def check_problem(options: argparse.Namespace) -> Report:
         method=options.method,
         rtol=options.rtol,
         atol=options.atol,
+        seed=options.seed,
     )
     if problem.gradients is None:
         print(f"{options.problem} holds no gradient: fastbp's own backward pass is checked.\n")
