@@ -100,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--rtol", type=float, metavar="R", help="allowed relative difference")
     check.add_argument("--atol", type=float, metavar="A", help="allowed absolute difference")
+    check.add_argument("--seed", type=int, metavar="N", help="of the random numbers")
     check.add_argument("--json", metavar="FILE", help="also write the report to FILE, as JSON")
     check.set_defaults(run=run_check)
     return parser
@@ -120,7 +121,7 @@ def run_demo(options: argparse.Namespace) -> int:
     output = net.forward(x).output.item()
     print("The network of the notebook: 5 hidden layers of 6 units, one input, one output.")
     print(f"Output {output:.3f}, loss {net.loss(x, y):.3f}.\n")
-    report = check_network(net, x, y)
+    report = check_network(net, x, y, seed=notebook.SEED)
     for title, row in notebook.rows_in_order(report):
         print(f"{title}: {notebook.verdict_line(row)}")
     print(f"\n{report}")
@@ -157,6 +158,7 @@ def check_problem(options: argparse.Namespace) -> Report:
         method=options.method,
         rtol=options.rtol,
         atol=options.atol,
+        seed=options.seed,
     )
     if problem.gradients is None:
         print(f"{options.problem} holds no gradient: fastbp's own backward pass is checked.\n")

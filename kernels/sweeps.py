@@ -392,7 +392,8 @@ def loss_step(
             z[z_start + q * apart : z_start + q * apart + outputs * width],
         )  # fmt: skip
         difference_at_output(
-            loss, outputs, batch, q, o_start + place, s_start + place, h, s, xi, xi_start + q * apart,
+            loss, outputs, batch, q, o_start + place, s_start + place, h, s,
+            xi, xi_start + q * apart,
             targets, t_row, t_column, labels, keys[OUTPUT_DIRECTION], moved, facts,
         )  # fmt: skip
     at = (last + 1) % 2 * (pairs.size // 2)
@@ -524,7 +525,8 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
                     )  # fmt: skip
                 else:
                     add_projection(
-                        outputs, factors[first : first + outputs], z, k % 2 * half + own_panel * apart + lane,
+                        outputs, factors[first : first + outputs],
+                        z, k % 2 * half + own_panel * apart + lane,
                         width // 2, width, total,
                     )  # fmt: skip
 

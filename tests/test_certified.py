@@ -232,21 +232,12 @@ def test_a_corrupted_tile_is_caught():
     own = given_gradients(net, x, y, None)
     for seed in range(50):
         sweeps, tiles = swept(net, x, y, seed)
-        run, corrupt = tiles._run, np.random.default_rng(seed)
+        run = tiles._run
+        wrong = np.random.default_rng(seed).integers([30, 9]) @ [sweeps.pitch, 1]
 
-        def in_two_calls(
-            schedule,
-            table,
-            packed,
-            *others,
-            run=run,
-            corrupt=corrupt,
-            pitch=sweeps.pitch,
-            **options,
-        ):
+        def in_two_calls(schedule, table, packed, *others, run=run, place=wrong, **options):
             run(schedule[:2], table, packed, *others, **options)
             left = packed[0]
-            place = corrupt.integers(30) * pitch + corrupt.integers(9)
             left[place] += 1e-8 * (1 + np.abs(left[place]))
             run([(*phase[:4], 0) for phase in schedule[2:]], table, packed, *others, **options)
 
