@@ -44,6 +44,8 @@ DIRECTIONS = 3
 # What a correct gradient in float64 may be off by: of the entry, and, where terms cancel, of the
 # largest entry of its array. Some thousand roundings.
 RTOL, CANCELLATION = 2.0**-40, 2.0**-44
+# One in float32 may also lose digits of its own by cancellation, up to this part of the largest.
+MOST_NOISE = 2.0**-7
 # Errors of single entries have random signs, so that along a direction they add like noise.
 DIRECTION_SIGMAS = 4.0
 CORNERS_NOTED = 5
@@ -265,15 +267,24 @@ def bare_row(
 
 
 def function_tolerance(
-    options: Options, given: NDArray[Any], dtype: np.dtype[Any], numerical: Vector
+    options: Options,
+    given: NDArray[Any],
+    dtype: np.dtype[Any],
+    numerical: Vector,
+    noise: float = 0.0,
 ) -> Tolerance:
-    """Return what a correct gradient of that precision may be off by."""
+    """Return what a correct gradient of that precision may be off by.
+
+    `noise` is how far the given one, in float32, is from the same function's in float64.
+    """
     if options.tolerance is not None:
         return options.tolerance
-    if given.dtype.itemsize == 4 or dtype.itemsize == 4:
-        return default_tolerance(np.dtype(np.float32), numerical)
     finite = np.abs(numerical[np.isfinite(numerical)])
-    return Tolerance(RTOL, CANCELLATION * float(np.max(finite, initial=0.0)))
+    largest = float(np.max(finite, initial=0.0))
+    if given.dtype.itemsize == 4 or dtype.itemsize == 4:
+        usual = default_tolerance(np.dtype(np.float32), numerical)
+        return Tolerance(usual.rtol, usual.atol + min(2 * noise, MOST_NOISE * largest))
+    return Tolerance(RTOL, CANCELLATION * largest)
 
 
 def _every(
@@ -289,7 +300,9 @@ def _every(
             rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
             continue
         flat = array.reshape(-1)
-        tolerance = function_tolerance(options, array, given.dtype, lines.slope)
+        tolerance = function_tolerance(
+            options, array, given.dtype, lines.slope, given.noise.get(leaf, 0.0)
+        )
         lines = _measured_again(function, leaf, flat, lines, tolerance)
         row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
         rows.append(_explained_row(row, function, lines))
@@ -380,8 +393,8 @@ def _probe(
     at_least = False
     rng = np.random.default_rng(options.seed)
     with progress_bar(options.progress, len(given.arrays), "directions") as advance:
-        for leaf, array in enumerate(given.arrays):
-            row, wrong, complete = _probed_row(function, leaf, array, given.dtype, options, rng)
+        for leaf in range(len(given.arrays)):
+            row, wrong, complete = _probed_row(function, leaf, given, options, rng)
             rows.append(row)
             failures.append(wrong)
             at_least |= not complete
@@ -397,14 +410,13 @@ def _probe(
 def _probed_row(
     function: Function,
     leaf: int,
-    array: NDArray[Any] | None,
-    dtype: np.dtype[Any],
+    given: GivenLeaves,
     options: Options,
     rng: np.random.Generator,
 ) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
     """Return the row of one array, its wrong entries, and whether these are all."""
     name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
-    size = function.point.base[leaf].size
+    size, array = function.point.base[leaf].size, given.arrays[leaf]
     reason = "is not given" if array is None else unusable_reason(array, shape)
     if array is None or reason:
         return bare_row(name, shape, size, "failed", reason), (), True
@@ -416,7 +428,7 @@ def _probed_row(
     flat = array.reshape(-1).astype(np.float64)
     if not np.isfinite(flat).all():
         return _not_finite_row(name, shape, flat)
-    tolerance = function_tolerance(options, array, dtype, flat)
+    tolerance = function_tolerance(options, array, given.dtype, flat, given.noise.get(leaf, 0.0))
     located = locate_wrong_entries(
         function,
         leaf,

@@ -38,12 +38,15 @@ class GivenLeaves:
         The names of arrays that it gives and that the argument does not have.
     dtype : dtype
         The precision in which it was computed, as far as its argument tells.
+    noise : dict of int to float
+        How far leaves in float32 are from what the same function gives in float64.
     """
 
     arrays: list[NDArray[Any] | None]
     findings: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
+    noise: dict[int, float] = field(default_factory=dict)
 
 
 def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any) -> GivenLeaves:
@@ -122,6 +125,8 @@ def _called_twice(
     again, _ = _called(function, point, name, rest)
     second = leaves_of(again, point, name)
     given.dtype = _coarsest(point.container.leaves)
+    if given.dtype.itemsize == 4 and not point.single:
+        given.noise = _single_precision_noise(function, point, name, rest, given.arrays)
     if changed:
         given.findings.append(f"{name} changed its argument: {', '.join(changed)}")
     pairs = [
@@ -152,3 +157,26 @@ def _called(
         raise EvaluationError(
             f"{name} raised {type(error).__name__} at the point: {error}"
         ) from error
+
+
+def _single_precision_noise(
+    function: Callable[..., Any],
+    point: Point,
+    name: str,
+    rest: tuple[Any, ...],
+    arrays: list[NDArray[Any] | None],
+) -> dict[int, float]:
+    """Ask for the gradient in float64 too: what differs is the rounding of the one in float32."""
+    try:
+        with np.errstate(all="ignore"):
+            result = function(Point(point.at, point.name).argument, *rest)
+            wide = leaves_of(result, point, name).arrays
+    except Exception:  # it may refuse float64
+        return {}
+    noise = {}
+    for leaf, (one, two) in enumerate(zip(arrays, wide, strict=True)):
+        if one is not None and two is not None and one.shape == two.shape and one.size:
+            with np.errstate(invalid="ignore", over="ignore"):
+                apart = float(np.max(np.abs(one.astype(np.float64) - two)))
+            noise[leaf] = apart if np.isfinite(apart) else 0.0
+    return noise

@@ -32,10 +32,11 @@ TABLE = 4  # the difference table has so many points on either side
 # The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
 THIRD_DIFFERENCE = np.sqrt(20.0)
 # Noise of one evaluation -> error of a central difference times the step: 1/sqrt(2) of it is the
-# standard deviation, so this is over five, and covers what a table of nine points cannot know.
-SIGMAS = 4.0
+# standard deviation, so this is over eight, and covers what a table of nine points cannot know
+# (with 4 one of a thousand random functions had an entry outside its bar).
+SIGMAS = 6.0
 # The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
-BEND_SIGMAS = 12.0
+BEND_SIGMAS = 15.0
 # Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
 ROUNDING = 0.6
 

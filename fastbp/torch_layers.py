@@ -81,7 +81,7 @@ def check_layers(
     for part in module.modules():
         if getattr(part, "inplace", False) is True:
             # Else a layer's output overwrites the input that it is judged by.
-            part.inplace = False  # type: ignore[assignment]
+            vars(part)["inplace"] = False
     for parameter in module.parameters():
         parameter.requires_grad_()
     counted = _Counter()
@@ -140,7 +140,8 @@ def _recorded_calls(
         for place, tensor in enumerate(_floats(output)):
             call.cotangents.append(None)
             if tensor.requires_grad:
-                tensor.register_hook(_keeper(call, place))  # type: ignore[no-untyped-call]
+                register: Any = tensor.register_hook
+                register(_keeper(call, place))
 
     for name, layer in module.named_modules():
         if name and not list(layer.children()):

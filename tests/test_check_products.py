@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
 
 import numpy as np
@@ -249,3 +250,9 @@ def test_bad_input() -> None:
     changing = iter(range(10**6))
     with pytest.raises(ShapeError, match="f must always return the same structure"):
         fastbp.check_jvp(lambda x: x[: 4 - (next(changing) > 3)], vjp_of_sine, AT)
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """A module that is imported becomes an attribute of the package."""
+    modules = {module.name for module in pkgutil.iter_modules(fastbp.__path__)}
+    assert modules.isdisjoint(fastbp.__all__)
