@@ -157,15 +157,25 @@ def _cost_of_slow(torch: GradCheck, entries: int, full: float) -> Cost:
 def _sampled(
     run: Callable[[int], object], entries: int, most: int, full: float, base: float = 0.0
 ) -> Cost:
-    """Time as many entries as fill a sample, then all if that takes no longer than ``full``."""
-    few = min(FIRST_SAMPLE, most)
-    each = max(seconds_of(lambda: run(few)) - base, 1e-9) / few
-    count = min(most, max(few, int(SAMPLE_SECONDS / each)))
-    if each * entries <= full and most == entries:
-        return Cost(Timing.of([seconds_of(lambda: run(entries))]))
-    seconds = [max(seconds_of(lambda: run(count)) - base, 1e-9) for _ in range(3)]
-    scaled = [base + one / count * entries for one in seconds]
-    return Cost(Timing.of(scaled), count)
+    """Time as many entries as fill a sample, or all if that takes no longer than ``full``.
+
+    The sample is so large that ``base``, what a call takes besides, is the least of it.
+    """
+
+    def timed(count: int) -> float:
+        return seconds_of(lambda: run(count))
+
+    count = min(FIRST_SAMPLE, most)
+    elapsed = timed(count)
+    while elapsed < max(SAMPLE_SECONDS, 4 * base) and count < most:
+        count = min(most, 2 * count)
+        elapsed = timed(count)
+    if (elapsed - base) / count * entries <= full and most == entries:
+        return Cost(Timing.of([timed(entries)]))
+    seconds = [elapsed, timed(count), timed(count)]
+    # Where a disturbed base is above the sample, the base is counted in: never less than nothing.
+    each = [(one - base if one > base else one) / count for one in seconds]
+    return Cost(Timing.of([base + one * entries for one in each]), count)
 
 
 def _add_row(section: Section, case: str, problem: Problem, costs: dict[str, Cost]) -> None:
