@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Certificate", "judge_sweeps", "out_of_range"]
 
 UNIT = float(np.finfo(np.float64).eps) / 2
-# The largest discrepancy of 3000 correct networks was 0.6 times the sum without it.
+# The largest discrepancy of 1800 correct networks was 0.81 times the sum without it.
 PROOF_MARGIN = 16.0
 # A literal difference of two losses is a guard against gross mistakes that both sides share.
 GROSS = 1e-3
