@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network"]
 
-METHODS = ("certified", "replay")
+METHODS = ("certified", "exact", "replay")
 
 
 def check_network(
@@ -57,11 +57,13 @@ def check_network(
         ``(dweights, dbiases)`` of lists of arrays, dbiases None where the network has none; a
         flat vector in the order of ``net.parameters``; or a function ``(weights, biases, x, y)``
         that returns one of these. A function gets fresh copies and is called twice.
-    method : {"certified", "replay"}
+    method : {"certified", "exact", "replay"}
         How the numerical gradient is made. "certified": sensitivities of every unit and sample,
         proved by random tangents and by differences of real losses; all entries at the price of
-        about two training steps. "replay": the loss of the perturbed network is evaluated on
-        both sides of every single parameter, in float64.
+        about two training steps. "exact": the same sensitivities by differences that are carried
+        forward through the network's own rule, one for each unit and sample, which share no line
+        with the backward pass (see `finite_differences`). "replay": the loss of the perturbed
+        network is evaluated on both sides of every single parameter, in float64.
     rtol, atol : float, optional
         An entry passes when its error, |given - numerical|, is at most
         ``error_bar + hull + atol + rtol * |numerical|``. If one is given, the other is 0.
@@ -135,10 +137,11 @@ def check_network(
     check_progress_option(progress)
     x, y = net.validated(x, y)
     given = given_gradients(net, x, y, gradients)
-    if method == "certified":
+    if method in ("certified", "exact"):
         found = check_certified(
-            net, x, y, given, tolerance, directions=directions, seed=own_seed, max_memory=memory
-        )
+            net, x, y, given, tolerance, directions=directions, seed=own_seed, max_memory=memory,
+            exact=method == "exact", progress=progress,
+        )  # fmt: skip
     else:
         found = check_by_replay(net, x, y, given, tolerance, max_memory=memory, progress=progress)
     others = [_misbehaviour_row(given.misbehaviour)] if given.misbehaviour else []

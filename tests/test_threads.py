@@ -343,7 +343,7 @@ class Meeting:
 def assert_helper_comes() -> None:
     meeting = Meeting()
     run_team(meeting, (), TEAM_OF_ANY)
-    assert len(meeting.threads) == 2
+    assert len(meeting.threads) >= 2  # a second helper may look in
 
 
 @COMPILED
