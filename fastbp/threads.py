@@ -310,11 +310,12 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
         control = new_control()
         with np.errstate(all="ignore"):
             kernel(control, *arguments)
-    elif operations < SERIAL_OPERATIONS or _POOL.threads == 1:
-        control = new_control()
-        kernel(control, *arguments)
     elif operations < INTERRUPTIBLE_OPERATIONS:
-        control = _POOL.team().run(kernel, arguments)
+        if operations < SERIAL_OPERATIONS or _POOL.threads == 1:
+            control = new_control()
+            kernel(control, *arguments)
+        else:
+            control = _POOL.team().run(kernel, arguments)
     else:
         kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
         control = new_control()

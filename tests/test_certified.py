@@ -77,12 +77,22 @@ def reference_gradient(net, x, y, relu_at_zero=0.0) -> np.ndarray:
     return reference.loss_and_gradients(other, x, y)[1].flat
 
 
-def assert_right_and_wrong_are_told_apart(seed: int) -> None:
+def too_rough(report: fastbp.Report) -> bool:
+    """Some array has few derivatives, and all of them are below their own rounding."""
+    reasons = {row.reason for row in report.arrays if row.verdict == "inconclusive"}
+    return reasons == {"the rounding of the computation is larger than every derivative"}
+
+
+def assert_right_and_wrong_are_told_apart(seed: int) -> bool:
+    """Check both; tell whether an array was too rough to be judged as a whole."""
     net, x, y = random_network(seed)
+    rough = False
     for given in (reference_gradient(net, x, y, (0.0, 0.5, 1.0)[seed % 3]), None):
         report = fastbp.check_network(net, x, y, given, seed=seed)
-        assert report.verdict in ("passed", "vacuous"), (seed, str(report))
-        assert report.wrong == 0
+        assert report.wrong == 0, (seed, str(report))
+        rough |= too_rough(report)
+        if not rough:
+            assert report.verdict in ("passed", "vacuous"), (seed, str(report))
     own = net.loss_and_gradients(x, y)[1].flat
     rng = np.random.default_rng(seed)
     place = int(rng.integers(own.size))
@@ -94,6 +104,7 @@ def assert_right_and_wrong_are_told_apart(seed: int) -> None:
     assert report.verdict == "failed", (seed, place)
     assert report.wrong == 1
     assert report.failures[0].array == names[row]
+    return rough
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -104,8 +115,8 @@ def test_random_networks(block):
 
 @pytest.mark.long
 def test_a_thousand_random_networks():
-    for seed in range(100, 1100):
-        assert_right_and_wrong_are_told_apart(seed)
+    rough = [seed for seed in range(100, 1100) if assert_right_and_wrong_are_told_apart(seed)]
+    assert len(rough) <= 20, rough
 
 
 # ---- error bars against exact arithmetic ----
