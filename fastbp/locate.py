@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from fastbp.evaluation import SINGLE_UNIT
 from fastbp.lines import BEND_SIGMAS, SIGMAS, measure_lines
 from fastbp.slopes import (
     BEND_MARGIN,
@@ -306,7 +307,8 @@ class _Search:
             return None
         rounding = SIGMAS * self.noise / self.step
         cut_off = THIRD_MARGIN * self.third / 6 * self.step**2
-        return (up - down) / (2 * self.step), rounding + cut_off
+        hidden = second / (2 * self.step) if self.function.unit == SINGLE_UNIT else 0.0
+        return (up - down) / (2 * self.step), rounding + cut_off + hidden
 
     def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
         function = self.function

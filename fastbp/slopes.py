@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fastbp.evaluation import SINGLE_UNIT
-from fastbp.lines import BEND_SIGMAS, SIGMAS, Lines, measure_lines
+from fastbp.lines import BEND_SIGMAS, SIGMAS, Lines, hidden_corners, measure_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,6 +221,8 @@ def cheap_slopes(
         cut_off = THIRD_MARGIN * survey.third / survey.typical**3 / 6 * half**2
         error_bar = rounding + cut_off
         second = np.abs((up - function.value) - (function.value - down))
+        if function.unit == SINGLE_UNIT:
+            error_bar += hidden_corners(second / half)
         usual = BEND_MARGIN * survey.curvature / survey.typical**2 * half**2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding

@@ -573,7 +573,10 @@ def test_a_loss_gradient_that_is_always_float32_is_judged_as_such():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "exactly"}, "method must be one of 'certified', 'exact', 'replay', not 'exactly'."),
+        (
+            {"method": "exactly"},
+            "method must be one of 'certified', 'exact', 'replay', not 'exactly'.",
+        ),
         ({"method": None}, "method must be one of 'certified', 'exact', 'replay', not None."),
         ({"rtol": -1.0}, "rtol must be None or a finite number of at least 0, not -1.0."),
         ({"rtol": math.nan}, "rtol must be None or a finite number of at least 0, not nan."),

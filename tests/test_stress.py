@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,6 +92,10 @@ def test_10_000_classes():
     assert_checked([64, 256, 10_000], 48, "softmax_cross_entropy")
 
 
+@pytest.mark.skipif(
+    "FASTBP_TEST_LARGEST" not in os.environ,
+    reason="five minutes: FASTBP_TEST_LARGEST=1 asks for it",
+)
 def test_the_largest_network_in_16_gigabytes():
     require_memory(LARGEST)
     width = math.isqrt(int((LARGEST - FOR_THE_WORK) / 16 / 4))
