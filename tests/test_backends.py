@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
+from sent_functions import gradient, plain, slowly
 
 import fastbp
 from fastbp.errors import EvaluationError, OptionError, ShapeError
@@ -25,16 +25,6 @@ def compiled(x: np.ndarray) -> float:
     for i in range(x.size):
         total += math.sin(x[i]) * x[0]
     return total
-
-
-def plain(x: np.ndarray) -> float:
-    return float(np.sum(np.sin(x)) * x[0])
-
-
-def gradient(x: np.ndarray) -> np.ndarray:
-    result = np.cos(x) * x[0]
-    result[0] += np.sum(np.sin(x))
-    return result
 
 
 def vectorized(x: np.ndarray) -> np.ndarray:
@@ -229,8 +219,3 @@ def test_a_dask_cluster_survives_the_death_of_a_worker() -> None:
         killer.join()
         assert pids[0] not in client.run(os.getpid).values()
     assert same(found, reference)
-
-
-def slowly(x: np.ndarray) -> float:
-    time.sleep(0.01)
-    return float(np.sum(np.sin(x)))
