@@ -34,7 +34,6 @@ def _host_vector_bytes() -> int:
 
 
 VECTOR_BYTES = _host_vector_bytes()
-LINE_BYTES = 64  # of a cache
 VECTORS = 2  # of each row of a tile
 # Rows of a tile: as many accumulators as fit the registers (32 of 64 bytes, 16 of 32 bytes,
 # 32 of 16 bytes) beside two vectors of B and one broadcast.
@@ -399,28 +398,3 @@ def _stream_vector(factor, source, source_at, target, target_at):
     return lambda factor, source, source_at, target, target_at: _stream(
         factor, source, source_at, target, target_at
     )
-
-
-@intrinsic
-def _prefetch(typingctx, count, source, source_at):
-    n = types.intp
-
-    def codegen(context, builder, signature, arguments):
-        count, source, source_at = arguments
-        data = context.make_array(signature.args[1])(context, builder, source).data
-        line = LINE_BYTES * 8 // signature.args[1].dtype.bitwidth
-        zero, step = (ir.Constant(ir.IntType(64), value) for value in (0, line))
-        with cgutils.for_range_slice(builder, zero, count, step, inc=True) as (k, _):
-            _emit_prefetch(builder, builder.gep(data, [builder.add(source_at, k)]))
-        return context.get_dummy_value()
-
-    return types.void(n, source, n), codegen
-
-
-def prefetch_run(count, source, source_at):
-    """Ask for ``count`` neighbours that are wanted soon; nothing else happens."""
-
-
-@overload(prefetch_run)
-def _prefetch_run(count, source, source_at):
-    return lambda count, source, source_at: _prefetch(count, source, source_at)

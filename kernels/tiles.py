@@ -25,7 +25,7 @@ from .matmul import BLOCK_ROWS, long_dot, multiply_into_matrix, panels_of, strip
 from .noise import panel_norms, row_norms
 from .normal import SAMPLES, SHIFT, TILE_PROOF, fill_normals, hashed
 from .phases import PACK_ROWS
-from .simd import MR, copy_run, panel_width, prefetch_run
+from .simd import MR, copy_run, panel_width
 from .team import draw_ticket, report_done, wait_until_done
 from .vector import add_multiple
 
@@ -340,9 +340,6 @@ def compare_strip(
             line = parameters[layer[WEIGHTS] + at : layer[WEIGHTS] + at + columns]
             for c in range(columns):
                 decay[c] = decay_bar * abs(line[c]) + smallest
-        # The next row of the given gradient is pages away: no hardware prefetcher follows.
-        if r + 1 < rows:
-            prefetch_run(columns, given, place[GIVEN_AT] + at + row_length)
         value = strip[inside * columns : (inside + 1) * columns]
         radius = radii[inside * reach : inside * reach + columns]
         counts = compare_row(

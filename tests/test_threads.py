@@ -343,7 +343,8 @@ class Meeting:
 def assert_helper_comes() -> None:
     meeting = Meeting()
     run_team(meeting, (), TEAM_OF_ANY)
-    assert len(meeting.threads) >= 2  # a second helper may look in
+    # A second helper may look in, where there is one.
+    assert 2 <= len(meeting.threads) <= fastbp.get_num_threads()
 
 
 @COMPILED
