@@ -3,7 +3,7 @@
 Random networks of depth 1-8, width and batch 1-64, every third confident or nearly fitted; their
 gradients in NumPy, in extended precision and in float32, against the bars of the certified check.
 Prints the largest error over the bar *without its margin*: ``MARGIN`` of ``fastbp/sweeps.py`` must
-stay well above it. And the largest discrepancy of a tangent over its allowance without margin.
+stay well above it. And the largest gap of a proved product over its allowance without margin.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def weight_gradients(net: fastbp.Network, x: Any, y: Any, dtype: Any) -> list[An
 
 def calibrate(count: int, dtype: Any, other: Any) -> None:
     rng, unit = np.random.default_rng(0), float(np.finfo(dtype).eps) / 2
-    largest, ratios, tangents = [], [], []
+    largest, ratios, gaps = [], [], []
     for case in range(count):
         net, x, y = random_problem(rng, case, dtype)
         sweeps = Sweeps(net, x, y, roundoff=unit, directions=2, seed=case, max_memory=2**30)
@@ -84,7 +84,7 @@ def calibrate(count: int, dtype: Any, other: Any) -> None:
         if proof.problem:
             print(f"case {case}: {proof.problem}")
             continue
-        tangents.append(PROOF_MARGIN * proof.largest / proof.resolution)
+        gaps.append(PROOF_MARGIN * proof.closest)
         tolerance = Tolerance(0.0, 0.0)
         tiles = Tiles(sweeps, hull_of(sweeps), roundoff=unit, tolerance=tolerance, max_memory=2**30)
         worst = 0.0
@@ -102,8 +102,8 @@ def calibrate(count: int, dtype: Any, other: Any) -> None:
         f"{np.dtype(dtype)}, {count} networks: error over bar without margin: median "
         f"{np.median(largest):.2f}, 99 % {np.percentile(largest, 99):.2f}, largest "
         f"{max(largest):.2f} (margin {MARGIN:g}); bar over error: median {np.median(ratios):.0f}, "
-        f"90 % {np.percentile(ratios, 90):.0f}; tangents over allowance without margin: "
-        f"{max(tangents):.2f} (margin {PROOF_MARGIN:g})"
+        f"90 % {np.percentile(ratios, 90):.0f}; gaps over allowance without margin: "
+        f"{max(gaps):.2f} (margin {PROOF_MARGIN:g})"
     )
 
 

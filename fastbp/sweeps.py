@@ -1,18 +1,22 @@
-"""One batch through all layers three times: memory, plan and calls of ``kernels/sweeps.py``."""
+"""One batch through all layers and back: memory, plan and calls of ``kernels/sweeps.py``."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import OptionError
+from fastbp.kernels import sweep_back
 from fastbp.kernels import sweeps as kernels
-from fastbp.kernels.layers import INPUTS, OUTPUTS, UNITS_OUT
+from fastbp.kernels.layers import BIASES, OUTPUTS, UNITS_OUT, WEIGHTS
 from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
-from fastbp.kernels.normal import TANGENT_DIRECTION
+from fastbp.kernels.normal import STREAMS
+from fastbp.kernels.pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.kernels.simd import MR, VECTORS, panel_width
+from fastbp.kernels.sweep_forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.losses import kernel_targets
 from fastbp.network import custom_gradient, custom_value
 from fastbp.threads import run_team
@@ -33,7 +37,7 @@ BLOCK_ENTRIES = 1 << 16
 # Few enough weights that a panel of samples goes through all layers sooner than threads meet.
 SMALL_LAYER = 256 * 256
 PANELS_TOGETHER = 2  # of a thread that takes its samples through all layers
-# One of so many half panels of samples is differenced literally.
+# One of so many groups of samples is differenced literally.
 SAMPLING = 8
 # Relative step of the pair of real networks: their product of K layers is linear to 1e-12.
 PAIR_STEP = 1e-6
@@ -51,7 +55,7 @@ class Sweeps:
     roundoff : float
         u of the coarser computation: what is within its noise of 0 is in doubt.
     directions : int
-        Tangents that prove the sensitivities; 0: none, and no pairs of networks.
+        Random vectors that prove each product of the way back; 0: none, and no pairs of networks.
     seed : int
         Of every random number.
     max_memory : int
@@ -92,9 +96,8 @@ class Sweeps:
         self._check_memory(max_memory)
         self._allocate()
         self._choose_pairs()
-        self.keys = np.random.SeedSequence(seed).generate_state(
-            TANGENT_DIRECTION + max(directions, 1), np.uint64
-        )
+        self._choose_directions()
+        self.keys = np.random.SeedSequence(seed).generate_state(STREAMS, np.uint64)
         largest = max(i * o for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True))
         self.by_panels = self.panels >= 2 * PANELS_TOGETHER and largest <= SMALL_LAYER
 
@@ -109,91 +112,108 @@ class Sweeps:
     def _allocate(self) -> None:
         sizes, pitch, count = self.network.sizes, self.pitch, self.count
         units, largest = sum(sizes), max(sizes)
-        directions = self.directions
         # Zero, since the lanes of a panel that no sample fills may never be written.
         self.h = np.zeros(units * pitch)
         self.s = np.zeros((units - sizes[0]) * pitch)
+        # What proves nothing need not keep it: U is masked where it stands.
+        self.before = np.zeros(self.s.shape) if self.directions else self.s
         self.doubt = np.zeros(units * pitch, np.uint8)
         self.live = (np.arange(pitch) < self.batch).astype(np.float64)
         self.xi = np.zeros(2 * largest * pitch)
         self.z = np.zeros(2 * largest * pitch)
-        self.tangents = np.zeros(2 * largest * directions * pitch)
         self.h_norms, self.x_norms = np.zeros((2, count + 1, pitch))
-        self.s_norms, self.z_norms, self.sigmas = np.zeros((3, count, pitch))
-        self.t_norms, self.taus = np.zeros((2, count, directions, pitch))
+        self.s_norms, self.z_norms, self.sigmas, self.before_norms = np.zeros((4, count, pitch))
         self.weight_norms = np.zeros(units - sizes[0])
         self.column_norms = np.zeros(units - sizes[-1])
         self.x_sizes = np.zeros((self.panels, units))
         self.z_sizes = np.zeros((self.panels, units - sizes[0]))
         self.losses = np.zeros(self.batch + 1)
-        self.facts = np.zeros((kernels.SAMPLE_FACTS, self.batch))
-        self.blocks = np.empty((count, 3), np.int64)
-        before = 0
-        for k in range(count):
-            forward, reverse = (_rows_of_block(sizes[k]), _rows_of_block(sizes[k + 1]))
-            self.blocks[k] = forward, reverse, before
-            before += -(-sizes[k + 1] // forward)
-        self.taken_up = np.zeros(before * directions * pitch)
-        self.arrived, self.expected = np.zeros((2, directions, pitch))
+        self.facts = np.zeros((sweep_back.SAMPLE_FACTS, self.batch))
+        self.blocks = np.array(
+            [
+                [_rows_of_block(inputs), _rows_of_block(outputs)]
+                for inputs, outputs in pairwise(sizes)
+            ],
+            np.int64,
+        )
+
+    def _choose_directions(self) -> None:
+        """Draw what each layer's product is proved with."""
+        sizes, count, directions = self.network.sizes, self.count, self.directions
+        hidden = sum(sizes[1:])
+        self.factors = self._generator.standard_normal((directions, hidden))
+        self.projected = np.zeros((directions, hidden))
+        self.gaps = np.zeros((count, directions, self.pitch))
+        self.flipped = np.zeros((count, self.pitch), np.int64)
 
     def _choose_pairs(self) -> None:
-        """Choose the half panels of samples that are differenced, and the direction in theta."""
-        net, half = self.network, self.width // VECTORS
-        halves = -(-self.batch // half)
-        wanted = -(-halves // SAMPLING) if self.directions else 0
-        chosen = self._generator.permutation(halves)[:wanted]
+        """Choose groups of neighbouring samples that are differenced, and the direction in theta.
+
+        Both networks of a pair fill one panel, or one vector where few samples are wanted.
+        """
+        net = self.network
+        vectors = VECTORS if self.batch > SAMPLING * self.width // (2 * VECTORS) else 1
+        self.pair_samples = half = vectors * self.width // (2 * VECTORS)
+        groups = -(-self.batch // half)
+        wanted = -(-groups // SAMPLING) if self.directions else 0
+        chosen = self._generator.permutation(groups)[:wanted]
         self.chosen = np.sort(chosen).astype(np.int64)
         units, pairs = sum(net.sizes), self.chosen.size
         self.along = np.zeros(units - net.sizes[0])
         self.along_in = np.zeros(units - net.sizes[-1])
         self.offsets = np.zeros(units - net.sizes[0])
         self.pairs = np.zeros(2 * max(net.sizes) * pairs * self.width)
-        self.dots = np.zeros((self.count, kernels.PAIR_DOTS, pairs, self.width))
+        self.dots = np.zeros((self.count, PAIR_DOTS, pairs, self.width))
         self.crossed = np.zeros(pairs * half, np.uint8)
         self.pair_losses = np.zeros((pairs, self.width))
         if not pairs:
             return
         signs = self._generator.integers(0, 2, (3, units)) * 2.0 - 1.0
         self.along_in[:] = signs[0, : units - net.sizes[-1]]
-        biases = net.biases
-        step = PAIR_STEP / self.count
-        for k, weight in enumerate(net.weights):
-            first = int(self.layers[k, UNITS_OUT]) - net.sizes[0]
-            part = slice(first, first + int(self.layers[k, OUTPUTS]))
-            size = step * _typical(weight)
-            self.along[part] = size * signs[1, part]
-            if biases is not None:
-                self.offsets[part] = (size + step * _typical(biases[k])) * signs[2, part]
+        outputs = self.layers[:, OUTPUTS]
+        sizes = np.empty((2, self.count))
+        counts = [rows * columns for rows, columns in net.shapes.weights]
+        places = np.stack([self.layers[:, WEIGHTS], counts, self.layers[:, BIASES], outputs])
+        typical_sizes(places, net.kernel_parameters, sizes)
+        sizes *= PAIR_STEP / self.count
+        self.along[:] = np.repeat(sizes[0], outputs) * signs[1, : self.along.size]
+        if net.biases is not None:
+            self.offsets[:] = np.repeat(sizes.sum(axis=0), outputs) * signs[2, : self.along.size]
 
     def forward(self) -> None:
-        """Compute h, its noise and doubt, and the pairs of networks."""
-        steps = [(kernels.PACK, 0, -(-self.network.sizes[0] // PACK_ROWS)), (kernels.LEVEL, 0, 1)]
-        for k in range(self.count):
-            steps.append((kernels.FORWARD, k, self._forward_blocks(k)))
-            steps.append((kernels.LEVEL, k + 1, 1))
+        """Compute h, its noise and doubt, the pairs of networks, and W v."""
+        panels = self._panels_of_group()
+        steps = [
+            (kernels.PACK, 0, -(-self.network.sizes[0] // PACK_ROWS)),
+            (kernels.LEVEL, 0, panels),
+        ]
+        for k, rows in enumerate(self.blocks[:, FORWARD_ROWS].tolist()):
+            steps.append((kernels.FORWARD, k, -(-self.network.sizes[k + 1] // rows)))
+            steps.append((kernels.LEVEL, k + 1, panels))
         self._run(steps)
 
     def reverse(self) -> None:
         """Compute losses, s and its noise."""
-        steps = [(kernels.LOSS, self.count - 1, 1)]
+        last, panels = self.count - 1, self._panels_of_group()
+        steps = [(kernels.LOSS, last, 1)]
         if self.network.objective.custom is not None:
             self._custom_loss()
             steps = []
-        steps.append((kernels.OUTPUT_NOISE, self.count - 1, 1))
-        for k in range(self.count - 1, 0, -1):
-            steps.append((kernels.SENSITIVITY, k, 1))
-            steps.append((kernels.REVERSE, k, -(-int(self.layers[k, INPUTS]) // self.blocks[k, 1])))
-        steps.append((kernels.SENSITIVITY, 0, 1))
+        steps.append((kernels.OUTPUT_NOISE, last, 1))
+        for k in range(last, 0, -1):
+            rows = int(self.blocks[k, REVERSE_ROWS])
+            steps.append((kernels.SENSITIVITY, k, panels))
+            steps.append((kernels.REVERSE, k, -(-self.network.sizes[k] // rows)))
+        steps.append((kernels.SENSITIVITY, 0, panels))
         self._run(steps)
 
     def prove(self) -> None:
-        """Carry tangents through all layers; they arrive at the outputs."""
-        steps = []
-        for k in range(self.count):
-            steps.append((kernels.TANGENT, k, self._forward_blocks(k)))
-            if k + 1 < self.count:
-                steps.append((kernels.TANGENT_LEVEL, k + 1, 1))
-        self._run([*steps, (kernels.CLOSE, self.count - 1, 1)])
+        """Compare every product of the way back with one forward, and s with its masks."""
+        if self.count > 1:
+            self._run([(kernels.PROOF, 0, self.count - 1)])
+
+    def _panels_of_group(self) -> int:
+        return min(self.panels, PANELS_TOGETHER if self.by_panels else GROUP)
 
     def everything(self) -> None:
         """Run all sweeps, one after the other."""
@@ -201,9 +221,6 @@ class Sweeps:
         self.reverse()
         if self.directions:
             self.prove()
-
-    def _forward_blocks(self, k: int) -> int:
-        return -(-int(self.layers[k, OUTPUTS]) // int(self.blocks[k, 0]))
 
     def _run(self, steps: list[tuple[int, int, int]]) -> None:
         net = self.network
@@ -218,21 +235,21 @@ class Sweeps:
         arguments = (
             np.array(steps, np.int64), self.by_panels, PANELS_TOGETHER if self.by_panels else GROUP,
             (net.layout == "keras", self.batch, self.pitch, vectors, self.directions,
-             MARGIN * self.roundoff, self.smallest / self.roundoff),
+             MARGIN * self.roundoff, self.smallest / self.roundoff, self.pair_samples),
             (self.layers, self.blocks, net.kernel_parameters),
             (flat, x_row, x_column, targets, t_row, t_column, labels, net.objective.code,
              self.factor),
-            (self.h, self.s, self.doubt, self.live),
-            (self.xi, self.z, self.tangents, self.pairs),
+            (self.h, self.s, self.doubt, self.live, self.before),
+            (self.xi, self.z, self.pairs),
             (self.h_norms.reshape(-1), self.x_norms.reshape(-1), self.s_norms.reshape(-1),
-             self.z_norms.reshape(-1), self.sigmas.reshape(-1), self.t_norms.reshape(-1),
-             self.taus.reshape(-1)),
+             self.z_norms.reshape(-1), self.sigmas.reshape(-1), self.before_norms.reshape(-1)),
             (self.weight_norms, self.column_norms, self.x_sizes.reshape(-1),
              self.z_sizes.reshape(-1)),
             (self.chosen, self.along, self.along_in, self.offsets, self.dots.reshape(-1),
              self.crossed),
-            (self.losses, self.pair_losses.reshape(-1), self.facts, self.taken_up,
-             self.arrived.reshape(-1), self.expected.reshape(-1)),
+            (self.factors.reshape(-1), self.projected.reshape(-1), self.gaps.reshape(-1),
+             self.flipped.reshape(-1)),
+            (self.losses, self.pair_losses.reshape(-1), self.facts),
             self.keys,
         )  # fmt: skip
         columns = 2 * max(self.batch, 8)
@@ -262,11 +279,11 @@ class Sweeps:
         self._panels(self.s, first, net.sizes[-1])[...] = self._in_panels(by_unit)
         z = np.copysign(np.abs(z) + np.abs(by_unit) + self.smallest / self.roundoff, z)
         self._riding(self.z, self.count - 1, net.sizes[-1])[...] = self._in_panels(z)
-        self.facts[kernels.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
-        self.facts[kernels.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
-        for pair, first in enumerate(self.chosen * (self.width // VECTORS)):
-            for lane in range(self.width):
-                sample = first + lane % (self.width // VECTORS)
+        self.facts[sweep_back.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
+        self.facts[sweep_back.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
+        for pair, first in enumerate(self.chosen * self.pair_samples):
+            for lane in range(2 * self.pair_samples):
+                sample = first + lane % self.pair_samples
                 if sample < self.batch:
                     own = self._as_user(self._pair_outputs()[pair, :, lane : lane + 1])
                     part = (slice(None), slice(sample, sample + 1))
@@ -331,9 +348,10 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     """Bytes of what rides along with h and s, and of the packed operands of a layer."""
     width = int(panel_width(np.empty(0)))
     pitch = -(-batch // width) * width
-    largest, columns = max(sizes), 4 + 2 * directions + 2
+    largest = max(sizes)
     panel = -(-largest // width) * width * batch
-    return 8 * (columns * largest * pitch + panel) + sum(sizes) * (pitch + 32)
+    kept = sum(sizes) * (9 * pitch + 32) if directions else sum(sizes) * (pitch + 32)
+    return 8 * (6 * largest * pitch + panel) + kept
 
 
 def smallest_of(roundoff: float) -> float:
@@ -344,13 +362,3 @@ def smallest_of(roundoff: float) -> float:
 
 def _rows_of_block(depth: int) -> int:
     return int(min(BLOCK_ROWS, max(MR, BLOCK_ENTRIES // depth // MR * MR)))
-
-
-def _typical(array: NDArray[Any]) -> float:
-    """Root mean square of up to about 4096 entries; 1 / their number where all are 0."""
-    flat = array.reshape(-1)
-    some = flat[:: max(1, flat.size // 4096)]
-    largest = float(np.max(np.abs(some)))
-    if not 0.0 < largest < np.inf:
-        return 1.0 / array.size
-    return largest * float(np.sqrt(np.mean(np.square(some / largest))))

@@ -15,7 +15,8 @@ import numpy as np
 from .compile import kernel
 
 # Streams of a call: each has a key of its own.
-FORWARD_NOISE, REVERSE_NOISE, OUTPUT_DIRECTION, TILE_PROOF, SAMPLES, TANGENT_DIRECTION = range(6)
+FORWARD_NOISE, REVERSE_NOISE, OUTPUT_DIRECTION, TILE_PROOF, SAMPLES = range(5)
+STREAMS = 5
 
 INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
@@ -47,3 +48,10 @@ def fill_normals(key, start, out):
         total = (bits & PART) + ((bits >> SHIFTS[3]) & PART) + ((bits >> SHIFTS[4]) & PART)
         total += bits >> SHIFTS[5]
         out[k] = (np.float64(np.int32(total)) - MEAN) * SCALE
+
+
+@kernel
+def fill_signs(key, start, out):
+    """Write 64 random bits for each of the numbers ``start``, ``start + 1``, ...; out int64."""
+    for k in range(out.size):
+        out[k] = np.int64(hashed(key, start + k))
