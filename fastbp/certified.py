@@ -12,7 +12,7 @@ from fastbp.conventions import fitting_convention
 from fastbp.exact import replace_sensitivities
 from fastbp.findings import entry_ratios, findings_of_vectors, merged_findings, verdict_of
 from fastbp.hull import Hull, hull_of
-from fastbp.kernels.tiles import (
+from fastbp.kernels.compare import (
     KINKS,
     LARGEST_ALLOWED,
     PRODUCT,

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.kernels import compare
 from fastbp.kernels import tiles as kernels
 from fastbp.kernels.matmul import BLOCK_ROWS
 from fastbp.kernels.phases import PACK_ROWS
+from fastbp.kernels.simd import MR
 from fastbp.sweeps import MARGIN, smallest_of
 from fastbp.threads import run_team
 
@@ -59,7 +61,7 @@ class Compared:
     Attributes
     ----------
     findings : dict of int to float64, shape (tiles, FINDINGS)
-        Of each layer (``kernels/tiles.py`` names the columns).
+        Of each layer (``kernels/compare.py`` names the columns).
     maps : dict of int to float64, shape (rows, columns)
         Largest error over what is allowed, by cells of at most MAP_CELLS a side.
     samples : dict of int to float64, shape (some, 5)
@@ -152,7 +154,7 @@ class Tiles:
             (kernels.EXPAND, k, column * height + first, count, packing)
             for column in range(_blocks(shape[1], kernels.TILE_PANELS * self.sweeps.width))
         ]
-        nothing = (np.zeros((0, kernels.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
+        nothing = (np.zeros((0, compare.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
         self._run(
             schedule, table, (left, right), EMPTY, nothing, (values.reshape(-1), radii.reshape(-1)),
             first_row=rows.start, layers=[k],
@@ -212,7 +214,7 @@ class Tiles:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Place the packed operands of some layers: side by side, or all in the same memory."""
         sweeps = self.sweeps
-        table = np.zeros((sweeps.count, kernels.PLACES), np.int64)
+        table = np.zeros((sweeps.count, compare.PLACES), np.int64)
         ends = [0, 0]
         largest = [0, 0]
         for k in layers:
@@ -222,7 +224,7 @@ class Tiles:
                 _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch,
             )
             for side, size in enumerate(needed):
-                table[k, kernels.LEFT_AT + side] = ends[side]
+                table[k, compare.LEFT_AT + side] = ends[side]
                 largest[side] = max(largest[side], ends[side] + size)
                 ends[side] += size if self._together else 0
         return table, np.empty(largest[0]), np.empty(largest[1])
@@ -244,7 +246,7 @@ class Tiles:
             padded[: len(columns)] = columns
             lefts.append(rows.reshape(-1))
             rights.append(padded.reshape(-1, width, affected).transpose(0, 2, 1).reshape(-1))
-            table[k, kernels.RADIUS_LEFT_AT], table[k, kernels.RADIUS_RIGHT_AT] = ends
+            table[k, compare.RADIUS_LEFT_AT], table[k, compare.RADIUS_RIGHT_AT] = ends
             ends = [ends[0] + lefts[-1].size, ends[1] + rights[-1].size]
         return np.concatenate(lefts), np.concatenate(rights), affected
 
@@ -299,22 +301,22 @@ class _Comparison:
         for k, offset in zip(layers, offsets, strict=True):
             rows, columns = self.shapes[k]
             self.counts[k] = _blocks(rows, BLOCK_ROWS) * _blocks(columns, width)
-            height, cell = _cell_size(rows, BLOCK_ROWS), _cell_size(columns, width)
+            height, cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, width, 1)
             self.map_shapes[k] = (_blocks(rows, height), _blocks(columns, cell))
             place = self.table[k]
-            place[kernels.GIVEN_AT], place[kernels.TILES_AT] = offset, end
-            place[kernels.MAP_AT], place[kernels.MAP_COLUMNS] = map_end, self.map_shapes[k][1]
-            place[kernels.CELL_ROWS], place[kernels.CELL_COLUMNS] = height, cell
+            place[compare.GIVEN_AT], place[compare.TILES_AT] = offset, end
+            place[compare.MAP_AT], place[compare.MAP_COLUMNS] = map_end, self.map_shapes[k][1]
+            place[compare.CELL_ROWS], place[compare.CELL_COLUMNS] = height, cell
             end += self.counts[k]
             map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
         self.kept = max(1, SAMPLED_PAIRS // end)
-        findings = np.zeros((end, kernels.FINDINGS))
-        findings[:, kernels.WORST_RATIO] = -1.0  # of no entry yet
+        findings = np.zeros((end, compare.FINDINGS))
+        findings[:, compare.WORST_RATIO] = -1.0  # of no entry yet
         tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
         self.collected = (
             findings,
             np.zeros(map_end),
-            np.zeros((end * self.kept, kernels.SAMPLE_COLUMNS)),
+            np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
             tile_scales,
         )
 
@@ -341,13 +343,14 @@ class _Comparison:
         findings, cells, samples, _ = self.collected
         result = Compared({}, {}, {})
         for k in self.layers:
-            first, last = self.table[k, kernels.TILES_AT], self.table[k, kernels.TILES_AT]
+            first, last = self.table[k, compare.TILES_AT], self.table[k, compare.TILES_AT]
             last = last + self.counts[k]
             result.findings[k] = findings[first:last]
             result.samples[k] = samples[first * self.kept : last * self.kept]
             rows, columns = self.map_shapes[k]
-            start = self.table[k, kernels.MAP_AT]
-            result.maps[k] = cells[start : start + rows * columns].reshape(rows, columns)
+            start = self.table[k, compare.MAP_AT]
+            own = cells[start : start + rows * columns].reshape(rows, columns)
+            result.maps[k] = _few_cells(own)
         return result
 
 
@@ -363,9 +366,23 @@ def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(largest * np.sqrt(np.square(scaled).sum(axis=0)))
 
 
-def _cell_size(entries: int, tile: int) -> int:
-    """Entries of one side of a cell: the least divisor of a tile's that gives few enough cells."""
-    for size in range(1, tile):
+def _cell_size(entries: int, tile: int, least: int) -> int:
+    """Entries of one side of a cell: few enough cells, and a divisor of a tile's.
+
+    Either one, or a multiple of ``least``.
+    """
+    if entries <= MAP_CELLS:
+        return 1
+    for size in range(least, tile, least):
         if tile % size == 0 and _blocks(entries, size) <= MAP_CELLS:
             return size
     return tile
+
+
+def _few_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Merge rows and columns of a map that has more than MAP_CELLS of them."""
+    for axis in (0, 1):
+        step = _blocks(cells.shape[axis], MAP_CELLS)
+        if step > 1:
+            cells = np.maximum.reduceat(cells, range(0, cells.shape[axis], step), axis=axis)
+    return cells

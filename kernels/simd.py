@@ -63,7 +63,7 @@ def _emit_prefetch(builder: Any, address: Any) -> None:
     builder.call(fetch, [builder.bitcast(address, byte), flag(0), flag(3), flag(1)])
 
 
-def _broadcast(builder: Any, value: Any, vector: Any) -> Any:
+def broadcast(builder: Any, value: Any, vector: Any) -> Any:
     """Put one number in all lanes of a vector."""
     undefined = ir.Constant(vector, ir.Undefined)
     single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
@@ -124,7 +124,7 @@ def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape
         _emit_prefetch(builder, builder.gep(a_rows[-1], [below]))
     new = []
     for r in range(rows):
-        factor = _broadcast(builder, builder.load(builder.gep(a_rows[r], [offset])), vector)
+        factor = broadcast(builder, builder.load(builder.gep(a_rows[r], [offset])), vector)
         new.append([builder.call(fma, [factor, b_vectors[v], sums[r][v]]) for v in range(vectors)])
     following = builder.add(p, constant(1))
     p.add_incoming(following, loop)
@@ -374,7 +374,7 @@ def _stream(typingctx, factor, source, source_at, target, target_at):
         goal = context.make_array(signature.args[3])(context, builder, target).data
         where = builder.bitcast(builder.gep(start, [source_at]), vector.as_pointer())
         value = builder.load(where, align=element.bitwidth // 8)
-        product = builder.fmul(_broadcast(builder, factor, vector), value)
+        product = builder.fmul(broadcast(builder, factor, vector), value)
         place = builder.bitcast(builder.gep(goal, [target_at]), vector.as_pointer())
         store = builder.store(product, place, align=VECTOR_BYTES)
         once = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
