@@ -73,7 +73,7 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     """Judge finished sweeps; where a sample fails, say in which layer."""
     thresholds, gaps = _thresholds(sweeps), sweeps.gaps[1:, :, : sweeps.batch]
     faint = _faint_by_layer(sweeps)
-    proved = ~faint.any(axis=0)
+    proved: NDArray[np.bool_] = np.logical_not(faint.any(axis=0))
     differenced, wrong_pairs = _judge_pairs(sweeps, proved)
     problem = out_of_range(sweeps, faint)
     if not problem and not np.isfinite(thresholds[:, proved]).all():

@@ -213,7 +213,7 @@ class Sweeps:
             self._run([(kernels.PROOF, 0, self.count - 1)])
 
     def _panels_of_group(self) -> int:
-        return min(self.panels, PANELS_TOGETHER if self.by_panels else GROUP)
+        return int(min(self.panels, PANELS_TOGETHER if self.by_panels else GROUP))
 
     def everything(self) -> None:
         """Run all sweeps, one after the other."""

@@ -133,9 +133,12 @@ def note_cells(maxima, row, column, place, cells):
     """Put the largest ratios of some rows of a cell, by column, into the map; start anew."""
     width = place[CELL_COLUMNS]
     line = place[MAP_AT] + row // place[CELL_ROWS] * place[MAP_COLUMNS] + column // width
-    for c in range(maxima.size):
-        cell = line + (column % width + c) // width
-        cells[cell] = maxima[c] if maxima[c] > cells[cell] else cells[cell]
+    start = 0
+    while start < maxima.size:
+        end = min(maxima.size, start + width - (column + start) % width)
+        cell = line + (column % width + start) // width
+        cells[cell] = max(cells[cell], largest_of(maxima[start:end]))
+        start = end
     maxima[:] = 0.0
 
 
@@ -249,7 +252,7 @@ def sum_of_lanes(lanes, row):
 def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
     """Look the entry with the largest ratio of a chunk up, where it is the worst of its tile."""
     atol, smallest = tolerance[1], tolerance[3]
-    top, column = -1.0, 0
+    top, column = -1.0, np.int64(0)
     for lane in range(LANES):
         if lanes[vectors.TOP * LANES + lane] > top:
             top = lanes[vectors.TOP * LANES + lane]

@@ -18,7 +18,10 @@ import math
 import numpy as np
 
 from .compile import kernel
+from .lanes import squares_of_lanes, sums_along_lanes
 from .simd import panel_width
+
+ONE = np.ones(1)
 
 
 @kernel(inline=True)
@@ -112,19 +115,12 @@ def mask_block(
     lane_norms(width, z, norms)
 
 
-@kernel(reassociate=True)
-def _sum_of_lanes(values, at, width):
-    total = 0.0
-    for lane in range(width):
-        total += values[at + lane] * values[at + lane]
-    return total
-
-
 @kernel
 def lane_norms(width, values, norms):
     """Norms of rows of one panel's lanes: values (rows, lanes), norms (rows,)."""
+    sums_along_lanes(norms.size, values, 0, values, 0, width, 0, norms)
     for r in range(norms.size):
-        total = _sum_of_lanes(values, r * width, width)
+        total = norms[r]
         if 1e-250 < total < 1e250:
             norms[r] = math.sqrt(total)
         else:
@@ -135,57 +131,40 @@ def lane_norms(width, values, norms):
 
 
 @kernel
-def _scaled_norms(units, values, at, norms):
+def _scaled_norms(units, weights, step, values, at, norms):
     """Norms of columns whose squares leave the range of numbers."""
     width = panel_width(values)
     for lane in range(width):
         largest = 0.0
         for r in range(units):
-            largest = max(largest, abs(values[at + r * width + lane]))
+            largest = max(largest, abs(weights[r * step] * values[at + r * width + lane]))
         total = 0.0
         if largest > 0:
             for r in range(units):
-                part = values[at + r * width + lane] / largest
+                part = weights[r * step] * values[at + r * width + lane] / largest
                 total += part * part
         norms[lane] = largest * math.sqrt(total)
 
 
 @kernel
-def panel_norms(units, values, at, norms):
-    """Norms of the columns of one panel."""
-    width = panel_width(values)
-    norms[:] = 0.0
-    panel = values[at : at + units * width]
-    for r in range(units):
-        for lane in range(width):
-            norms[lane] += panel[r * width + lane] * panel[r * width + lane]
+def weighted_norms(units, weights, step, values, at, norms):
+    """Norms of the columns of one panel, its rows times ``weights``, ``step`` apart."""
+    squares_of_lanes(units, weights, step, values, at, norms)
     safe = True
-    for lane in range(width):
+    for lane in range(norms.size):
         if not 1e-250 < norms[lane] < 1e250:
             safe = False
     if safe:
-        for lane in range(width):
+        for lane in range(norms.size):
             norms[lane] = math.sqrt(norms[lane])
     else:
-        _scaled_norms(units, values, at, norms)
+        _scaled_norms(units, weights, step, values, at, norms)
 
 
 @kernel
-def weighted_norms(units, weights, values, at, norms, result):
-    """Norms of the columns of one panel, rows times ``weights``; ``norms`` without weights."""
-    width = panel_width(values)
-    scale = np.empty(width)
-    for lane in range(width):
-        scale[lane] = 1.0 / norms[lane] if norms[lane] > 0 else 0.0
-    result[:] = 0.0
-    panel = values[at : at + units * width]
-    for r in range(units):
-        factor = weights[r]
-        for lane in range(width):
-            part = factor * (panel[r * width + lane] * scale[lane])
-            result[lane] += part * part
-    for lane in range(width):
-        result[lane] = math.sqrt(result[lane]) * norms[lane]
+def panel_norms(units, values, at, norms):
+    """Norms of the columns of one panel."""
+    weighted_norms(units, ONE, 0, values, at, norms)
 
 
 @kernel(reassociate=True)

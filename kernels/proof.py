@@ -15,7 +15,7 @@ from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from .matmul import long_dot
 from .noise import panel_norms
-from .simd import panel_width
+from .simd import VECTORS, multiply_rows, panel_width
 
 
 @kernel
@@ -33,18 +33,6 @@ def project_rows(rows, depth, a, a_at, a_row, a_column, factors, results):
             factor = factors[p]
             for r in range(rows):
                 total[r] += line[r] * factor
-
-
-@kernel
-def panel_projection(units, factors, values, at, totals):
-    """totals[lane] = sum over units of factors[unit] values[at + unit * NR + lane]."""
-    width = panel_width(values)
-    totals[:] = 0.0
-    panel = values[at : at + units * width]
-    for r in range(units):
-        factor = factors[r]
-        for lane in range(width):
-            totals[lane] += factor * panel[r * width + lane]
 
 
 @kernel
@@ -85,9 +73,8 @@ def proof_step(k, panel, panels, shape, network, levels, norms, proof, scratch):
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
     inputs_of_net = layers[0, INPUTS]
     below, above = layer[UNITS_IN] - inputs_of_net, layer[UNITS_OUT] - inputs_of_net
-    hidden_units = factors.size // directions
-    units = projected.size // directions
-    left, right = scratch[:width], scratch[width:]
+    units = factors.size // directions
+    left, right = scratch[: 2 * width], scratch[2 * width :]
     for q in range(panel, panel + panels):
         own, from_above = below * pitch + q * inputs * width, above * pitch + q * outputs * width
         level = layer[UNITS_IN] * pitch + q * inputs * width
@@ -98,11 +85,19 @@ def proof_step(k, panel, panels, shape, network, levels, norms, proof, scratch):
         panel_norms(inputs, before, own, u_norms[at : at + width])
         if wrong_masks(active, unmasked, masked) > 0:
             note_wrong_masks(inputs, active, unmasked, masked, flipped[at : at + width])
-        for d in range(directions):
-            first = d * hidden_units + below
-            panel_projection(inputs, factors[first : first + inputs], before, own, left)
-            first = d * units + above
-            panel_projection(outputs, projected[first : first + outputs], s, from_above, right)
-            there = (k * directions + d) * pitch + q * width
-            for lane in range(width):
-                gaps[there + lane] = abs(left[lane] - right[lane])
+        first = 0
+        while first < directions:
+            rows = min(2, directions - first)
+            multiply_rows(
+                rows, VECTORS, inputs, factors, first * units + below, units, 1,
+                before, own, width, left, 0, width, 0,
+            )  # fmt: skip
+            multiply_rows(
+                rows, VECTORS, outputs, projected, first * units + above, units, 1,
+                s, from_above, width, right, 0, width, 0,
+            )  # fmt: skip
+            for d in range(rows):
+                there = (k * directions + first + d) * pitch + q * width
+                for lane in range(width):
+                    gaps[there + lane] = abs(left[d * width + lane] - right[d * width + lane])
+            first += rows

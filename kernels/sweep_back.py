@@ -271,11 +271,10 @@ def sensitivity_step(k, panel, panels, shape, network, levels, riding, norms, un
     for q in range(panel, panel + panels):
         at = k * pitch + q * width
         place = q * outputs * width
-        own = s_norms[at : at + width]
-        panel_norms(outputs, s, first * pitch + place, own)
+        panel_norms(outputs, s, first * pitch + place, s_norms[at : at + width])
         panel_norms(outputs, z, k % 2 * half + q * apart, z_norms[at : at + width])
         weighted_norms(
-            outputs, weight_norms[first : first + outputs], s, first * pitch + place, own,
+            outputs, weight_norms[first : first + outputs], 1, s, first * pitch + place,
             sigmas[at : at + width],
         )  # fmt: skip
     for pair in range(chosen.size):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .borrow import borrowed, keep
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS
 from .matmul import BLOCK_ROWS, pack_panels, panels_of, strips_size
@@ -92,11 +93,17 @@ def sweeps(
     largest = 0
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
-    scratch = (
+    owned = (
         np.empty(strips_size(largest, largest), parameters.dtype),
-        np.empty(BLOCK_ROWS, np.int64), np.empty(2 * BLOCK_ROWS), np.empty(2 * width),
+        np.empty(BLOCK_ROWS, np.int64), np.empty(2 * BLOCK_ROWS), np.empty(4 * width),
     )  # fmt: skip
-    moved = np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS])
+    owned_moved = np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS])
+    scratch, moved, network, data, levels, riding = borrowed(
+        (owned, owned_moved, network, data, levels, riding)
+    )
+    norms, units, steps, proof, results, keys = borrowed(
+        (norms, units, steps, proof, results, keys)
+    )
     groups = panels_of(panels, group)
     start = 0
     ticket = draw_ticket(control)
@@ -123,3 +130,4 @@ def sweeps(
             ticket = draw_ticket(control)
         start = end
     wait_until_done(control, start)
+    keep((owned, owned_moved))

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from .backprop import pack_rows, pack_transposed
+from .borrow import borrowed, keep
 from .compare import (
     CELL_ROWS,
     COLUMNS,
@@ -40,12 +41,13 @@ from .compare import (
 )
 from .compare_vectors import LANE_ROWS, LANES
 from .compile import kernel
+from .lanes import sums_along_lanes
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .matmul import BLOCK_ROWS, long_dot, multiply_block, panels_of, strips_size
 from .noise import panel_norms, row_norms
 from .normal import SAMPLES, TILE_PROOF, fill_normals
 from .phases import PACK_ROWS
-from .simd import MR, VECTORS, copy_run, panel_width
+from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
 from .team import draw_ticket, report_done, wait_until_done
 from .vector import add_multiple
 
@@ -53,7 +55,7 @@ from .vector import add_multiple
 PACK, COMPARE, EXPAND = range(3)
 
 TILE_PANELS = 32  # of a tile: a random v is drawn, and h^T v made, for each
-CHUNK_PANELS = 8  # of a chunk: MR x 128 numbers stay in the nearest cache beside the panels
+CHUNK_PANELS = 16  # of a chunk: MR x 256 numbers stay in the nearest cache beside the panels
 PROOF_MARGIN = 64.0
 
 
@@ -123,36 +125,19 @@ def projected(units, first, count, pitch, values, at, factors, result):
     """result[sample] = sum over units first.. of factors times their values, from the panels."""
     width = panel_width(values)
     for panel in range(pitch // width):
-        total = result[panel * width : (panel + 1) * width]
-        total[:] = 0.0
         start = at + (panel * units + first) * width
-        block = values[start : start + count * width]
-        for u in range(count):
-            factor = factors[u]
-            for lane in range(width):
-                total[lane] += factor * block[u * width + lane]
-
-
-@kernel(reassociate=True)
-def dot_lanes(width, block, at, factors):
-    """Sum of one unit's lanes times ``factors``, reordered into vectors."""
-    total = 0.0
-    for lane in range(width):
-        total += block[at * width + lane] * factors[lane]
-    return total
+        multiply_rows(
+            1, VECTORS, count, factors, 0, 0, 1, values, start, width, result, panel * width, 0, 0
+        )
 
 
 @kernel
 def along_samples(units, first, count, pitch, values, at, factors, result):
     """For some units the sum over samples of values times ``factors``, from the panels."""
     width = panel_width(values)
-    result[:count] = 0.0
     for panel in range(pitch // width):
         start = at + (panel * units + first) * width
-        block = values[start : start + count * width]
-        own = factors[panel * width : (panel + 1) * width]
-        for u in range(count):
-            result[u] += dot_lanes(width, block, u, own)
+        sums_along_lanes(count, values, start, factors, panel * width, 0, panel, result)
 
 
 @kernel
@@ -360,11 +345,15 @@ def tiles(
         np.empty(chunk), np.empty(chunk), np.zeros(columns), np.zeros(chunk),
         np.empty(LANE_ROWS * LANES), np.empty(4, np.int64), np.empty(3), np.empty(8, np.int64),
     )  # fmt: skip
-    scratch = (
+    owned = (
         np.empty(strips_size(MR, max(batch, affected)), parameters.dtype),
         np.empty(MR * chunk), np.empty(MR * chunk), bars, np.empty(columns),
         (np.empty(BLOCK_ROWS), np.empty(MR), np.empty(FINDINGS), np.empty(pitch)), comparing,
     )  # fmt: skip
+    scratch, layers, places, keys, parameters, levels, packed, sizes, radius = borrowed(
+        (owned, layers, places, keys, parameters, levels, packed, sizes, radius)
+    )
+    given, collected, expanded = borrowed((given, collected, expanded))
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
@@ -384,3 +373,4 @@ def tiles(
             ticket = draw_ticket(control)
         start = end
     wait_until_done(control, start)
+    keep(owned)
