@@ -86,7 +86,7 @@ def calibrate(count: int, dtype: Any, other: Any) -> None:
             continue
         gaps.append(PROOF_MARGIN * proof.closest)
         tolerance = Tolerance(0.0, 0.0)
-        tiles = Tiles(sweeps, hull_of(sweeps), roundoff=unit, tolerance=tolerance, max_memory=2**30)
+        tiles = Tiles(sweeps, hull_of(sweeps), roundoff=unit, tolerance=tolerance)
         worst = 0.0
         with np.errstate(over="ignore"):
             gradients = weight_gradients(net, x, y, other)

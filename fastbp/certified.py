@@ -109,7 +109,6 @@ def check_certified(
         hull,
         roundoff=coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2,
         tolerance=tolerance or Tolerance(0.0, 0.0),
-        max_memory=max_memory,
     )
     outcome = _Check(net, given, sweeps, hull, tiles, certificate).outcome()
     return replace(outcome, certificate=None) if exact else outcome

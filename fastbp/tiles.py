@@ -28,6 +28,7 @@ __all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
 
 MAP_CELLS = 128  # of each side of a map, at most
 SAMPLED_PAIRS = 1000
+GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
 # Roundings of decay * W and of its sum with the rest.
 DECAY_ROUNDINGS = 8.0
 EMPTY = np.empty(0)
@@ -86,8 +87,6 @@ class Tiles:
         u of the coarser of the two computations that are compared.
     tolerance : Tolerance
         What the user allows beyond the bars.
-    max_memory : int
-        Bytes for packed operands.
     """
 
     def __init__(
@@ -97,7 +96,6 @@ class Tiles:
         *,
         roundoff: float,
         tolerance: Tolerance,
-        max_memory: int,
     ) -> None:
         self.sweeps, self.hull, self.tolerance = sweeps, hull, tolerance
         self.roundoff = roundoff
@@ -112,7 +110,6 @@ class Tiles:
             norms(sweeps.x_sizes),
             np.zeros(units - first),
         )
-        self._together = 8 * 2 * units * sweeps.pitch <= max_memory // 2
         if hull.affected:
             for k, centre in enumerate(hull.centres):
                 sweeps.replace_samples(k, hull.samples, centre)
@@ -145,7 +142,7 @@ class Tiles:
         shape = self._net.shapes.weights[k]
         values = np.empty((rows.stop - rows.start, shape[1]))
         radii = np.zeros(values.shape)
-        table, left, right = self._places([k])
+        table, left, right = self._places([[k]])
         first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
         height = _blocks(shape[0], BLOCK_ROWS)
         packing = self._packing_blocks(k)
@@ -209,25 +206,39 @@ class Tiles:
         sizes = self._net.sizes
         return _blocks(sizes[k], PACK_ROWS) + _blocks(sizes[k + 1], PACK_ROWS)
 
-    def _places(
-        self, layers: list[int]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Place the packed operands of some layers: side by side, or all in the same memory."""
-        sweeps = self.sweeps
-        table = np.zeros((sweeps.count, compare.PLACES), np.int64)
-        ends = [0, 0]
-        largest = [0, 0]
+    def _groups(self, layers: list[int]) -> list[list[int]]:
+        """Join neighbouring layers whose packed operands stay in a cache together."""
+        groups: list[list[int]] = []
+        size = 0
         for k in layers:
-            rows, columns = self._net.shapes.weights[k]
-            needed = (
-                rows * sweeps.pitch,
-                _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch,
-            )
-            for side, size in enumerate(needed):
-                table[k, compare.LEFT_AT + side] = ends[side]
-                largest[side] = max(largest[side], ends[side] + size)
-                ends[side] += size if self._together else 0
-        return table, np.empty(largest[0]), np.empty(largest[1])
+            own = sum(self._operand_sizes(k))
+            if not groups or size + own > GROUPED_NUMBERS:
+                groups.append([])
+                size = 0
+            groups[-1].append(k)
+            size += own
+        return groups
+
+    def _operand_sizes(self, k: int) -> tuple[int, int]:
+        rows, columns = self._net.shapes.weights[k]
+        sweeps = self.sweeps
+        return rows * sweeps.pitch, _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch
+
+    def _places(
+        self, groups: list[list[int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Place packed operands: two groups of layers in turn, while one is packed one is read."""
+        table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
+        ends = np.zeros((len(groups), 2), np.int64)
+        for group, end in zip(groups, ends, strict=True):
+            for k in group:
+                table[k, [compare.LEFT_AT, compare.RIGHT_AT]] = end
+                end += self._operand_sizes(k)
+        first, second = ends[::2].max(axis=0), ends[1::2].max(axis=0, initial=0)
+        for group in groups[1::2]:
+            table[np.ix_(group, [compare.LEFT_AT, compare.RIGHT_AT])] += first
+        left, right = (first + second).tolist()
+        return table, np.empty(left), np.empty(right)
 
     def _radius_operands(
         self, layers: list[int], table: NDArray[np.int64]
@@ -293,7 +304,8 @@ class _Comparison:
         scales: list[float],
     ) -> None:
         self.tiles, self.layers, self.flat = tiles, layers, flat
-        self.table, self.left, self.right = tiles._places(layers)
+        self.groups = tiles._groups(layers)
+        self.table, self.left, self.right = tiles._places(self.groups)
         self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
         self.counts, self.map_shapes = {}, {}
         width = kernels.TILE_PANELS * tiles.sweeps.width
@@ -321,16 +333,17 @@ class _Comparison:
         )
 
     def run(self) -> Compared:
-        """Pack and compare; all layers together, or one after the other in the same memory."""
+        """Pack and compare, group by group: a group is packed while the one before is compared."""
         tiles = self.tiles
         schedule: list[tuple[int, int, int, int, int]] = []
-        groups = [self.layers] if tiles._together else [[k] for k in self.layers]
-        done = 0
-        for group in groups:
-            ready = done
+        done = packed = 0
+        for group in self.groups:
+            # What the group before the last has used is free when the last is packed, whole: a
+            # number of blocks says which are done only where all wait for it.
+            free = packed
             for k in group:
                 blocks = tiles._packing_blocks(k)
-                schedule.append((kernels.PACK, k, 0, blocks, ready))
+                schedule.append((kernels.PACK, k, 0, blocks, free))
                 done += blocks
             packed = done
             for k in group:

@@ -173,9 +173,7 @@ def swept(net, x, y, seed=0):
     sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
     sweeps.everything()
     assert judge_sweeps(sweeps).problem == ""
-    tiles = Tiles(
-        sweeps, hull_of(sweeps), roundoff=UNIT, tolerance=Tolerance(0.0, 0.0), max_memory=2**30
-    )
+    tiles = Tiles(sweeps, hull_of(sweeps), roundoff=UNIT, tolerance=Tolerance(0.0, 0.0))
     return sweeps, tiles
 
 
