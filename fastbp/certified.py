@@ -10,7 +10,13 @@ import numpy as np
 from fastbp.certificate import Certificate, judge_sweeps
 from fastbp.conventions import fitting_convention
 from fastbp.exact import replace_sensitivities
-from fastbp.findings import entry_ratios, findings_of_vectors, merged_findings, verdict_of
+from fastbp.findings import (
+    entry_ratios,
+    findings_of_vectors,
+    merged_findings,
+    verdict_of,
+    verdict_of_rough,
+)
 from fastbp.hull import Hull, hull_of
 from fastbp.kernels.tiles import (
     KINKS,
@@ -30,21 +36,19 @@ from fastbp.kernels.tiles import (
 from fastbp.outcome import Outcome
 from fastbp.report import ArrayReport, Failure
 from fastbp.rows import FAILURES_IN_ALL, unusable_reason
-from fastbp.sweeps import Sweeps
+from fastbp.sweeps import MARGIN, Sweeps
 from fastbp.tiles import Tiles
 from fastbp.unperturbed import float64_copy
-from fastbp.verdict import Tolerance
+from fastbp.verdict import TOO_ROUGH, Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from fastbp.findings import Vectors
     from fastbp.given import GivenGradients
     from fastbp.network import Network
-
-    # Given, numerical, bar and radius of some entries.
-    Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 __all__ = ["check_certified", "coarser_dtype"]
 
@@ -205,6 +209,9 @@ class _Check:
                 worst, residual = self._failures(i, row)
                 row = replace(row, residual=residual, worst=worst[0])
                 failures.append(worst)
+            elif row.reason == TOO_ROUGH:
+                verdict, reason = verdict_of_rough(*self._parts(i), MARGIN)
+                row = replace(row, verdict=verdict, reason=reason)
             rows.append(row)
         convention = ""
         if self.hull.affected:
@@ -296,16 +303,8 @@ class _Check:
 
     def _failures(self, i: int, row: ArrayReport) -> tuple[tuple[Failure, ...], float | None]:
         """Go through a failed array again: its worst entries, and what no factor explains."""
-        k = i // 2 if self.biases else i
         ratio = row.factor or 0.0
-        if self.biases and i % 2:
-            units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
-            given, value, bar, radius = self._bias_vectors()
-            parts: Iterable[Vectors] = [(given[units], value[units], bar[units], radius[units])]
-            scale = float(self.bias_scales[units.start])
-        else:
-            parts = self._weight_parts(k)
-            scale = self.scales[k]
+        parts, scale = self._parts(i)
         kept = np.empty((0, 6))
         place, left, square = 0, 0.0, 0.0
         for given, value, bar, radius in parts:
@@ -346,6 +345,16 @@ class _Check:
             for _, at, given_at, value_at, bar_at, radius_at in kept.tolist()
         )
         return entries, residual
+
+    def _parts(self, i: int) -> tuple[Iterable[Vectors], float]:
+        """All entries of an array, and what makes products of two of them fit a number."""
+        k = i // 2 if self.biases else i
+        if self.biases and i % 2:
+            units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
+            given, value, bar, radius = self._bias_vectors()
+            own = (given[units], value[units], bar[units], radius[units])
+            return [own], float(self.bias_scales[units.start])
+        return self._weight_parts(k), self.scales[k]
 
     def _weight_parts(self, k: int) -> Iterator[Vectors]:
         for rows in self.tiles.row_chunks(k, CHUNK):

@@ -26,14 +26,26 @@ from fastbp.kernels.tiles import (
     WRONG,
     ZERO,
 )
-from fastbp.verdict import failed_reason
+from fastbp.verdict import TOO_ROUGH, failed_reason, verdict_as_a_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from fastbp.verdict import ArrayVerdict, Tolerance
 
-__all__ = ["entry_ratios", "findings_of_vectors", "merged_findings", "verdict_of"]
+    # Given, numerical, bar and radius of some entries.
+    Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+__all__ = [
+    "Vectors",
+    "entry_ratios",
+    "findings_of_vectors",
+    "merged_findings",
+    "verdict_of",
+    "verdict_of_rough",
+]
 
 COUNTS = [WRONG, ZERO, KINKS, ABOVE_NOISE, BROKEN, NOT_FINITE, NOT_ZERO, PRODUCT, SQUARE]
 OF_WORST = [WORST_RATIO, WORST_PLACE, WORST_GIVEN, WORST_VALUE, WORST_BAR, WORST_RADIUS]
@@ -141,6 +153,30 @@ def verdict_of(found: list[float], entries: int) -> tuple[ArrayVerdict, str]:
         )
     if found[ZERO] == entries:
         return "untested", "zero on both sides in every entry"
-    if not found[ABOVE_NOISE]:
-        return "inconclusive", "the rounding of the computation is larger than every derivative"
+    # On a kink some convention's derivative is above the bar.
+    if not found[ABOVE_NOISE] and not found[KINKS]:
+        return "inconclusive", TOO_ROUGH
     return "passed", ""
+
+
+def verdict_of_rough(
+    parts: Iterable[Vectors], scale: float, margin: float
+) -> tuple[ArrayVerdict, str]:
+    """Look again, at the whole of an array whose derivatives are all below their bars.
+
+    Parameters
+    ----------
+    parts : iterable of (given, numerical, bar, radius)
+        All of its entries, some at a time.
+    scale : float
+        What makes squares of entries fit a number.
+    margin : float
+        How many times the noise the bars are.
+    """
+    squares = np.zeros(4)
+    for given, value, bar, radius in parts:
+        number = given.astype(np.float64)
+        apart = np.maximum(np.abs(number - value) - radius, 0.0)
+        for n, side in enumerate((apart, value, number, bar / margin)):
+            squares[n] += np.sum(np.square(side * scale))
+    return verdict_as_a_whole(*np.sqrt(squares).tolist())

@@ -24,18 +24,17 @@ KINDS = ("plain", "zero biases", "zero inputs", "integers", "duplicates", "zero 
 
 
 def random_network(seed: int, largest: int = 64) -> tuple[fastbp.Network, np.ndarray, np.ndarray]:
-    """A network of issue 4: depth, width, batch, loss, targets, kind and dtype by its seed."""
+    """A network of issue 4: everything is drawn by itself, so that every pair of traits occurs."""
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(1, largest + 1, int(rng.integers(2, 10)))]
-    batch, kind = int(rng.integers(1, largest + 1)), KINDS[seed % len(KINDS)]
-    dtype = np.float32 if seed % 5 == 4 else np.float64
+    batch, kind = int(rng.integers(1, largest + 1)), str(rng.choice(KINDS))
+    dtype = (np.float64, np.float32)[int(rng.integers(3)) == 2]
     weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
     biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
     x = rng.standard_normal((sizes[0], batch))
     if kind == "zero biases":
         biases = [0 * b for b in biases]
-        x[:, ::2] = 0
-    elif kind == "zero inputs":
+    if kind in ("zero biases", "zero inputs"):
         x[:, ::2] = 0
     elif kind == "integers":
         weights, biases = [np.round(w) for w in weights], [np.round(b) for b in biases]
@@ -45,26 +44,22 @@ def random_network(seed: int, largest: int = 64) -> tuple[fastbp.Network, np.nda
     elif kind == "zero rows":
         weights[0][::2] = 0
         biases[0][::2] = 0
-    loss = LOSSES[seed // 2 % len(LOSSES)]
-    if loss != "least_squares" and seed % 7 == 0:
-        weights[-1] *= 20  # confident
+    loss, confident = str(rng.choice(LOSSES)), bool(rng.integers(2))
+    if loss != "least_squares" and confident:
+        weights[-1] *= 20
     net = fastbp.Network(
         [w.astype(dtype) for w in weights], [b.astype(dtype) for b in biases], loss=loss,
-        reduction=("sum", "mean")[seed % 2], weight_decay=0.01 * (seed % 3 == 0),
+        reduction=str(rng.choice(["sum", "mean"])),
+        weight_decay=0.01 * (int(rng.integers(3)) == 0),
     )  # fmt: skip
     x = x.astype(dtype)
     output = net.forward(x).output
     if loss == "softmax_cross_entropy":
-        return net, x, output.argmax(axis=0) if seed % 7 == 0 else rng.integers(0, sizes[-1], batch)
+        return net, x, output.argmax(axis=0) if confident else rng.integers(0, sizes[-1], batch)
     if loss == "sigmoid_cross_entropy":
-        return (
-            net,
-            x,
-            (output > 0).astype(dtype)
-            if seed % 7 == 0
-            else (rng.integers(0, 9, output.shape) / 8).astype(dtype),
-        )
-    distance = (1.0, 1e-4, 1e-8)[seed % 3] * rng.standard_normal(output.shape)
+        targets = output > 0 if confident else rng.integers(0, 9, output.shape) / 8
+        return net, x, targets.astype(dtype)
+    distance = float(rng.choice([1.0, 1e-4, 1e-8])) * rng.standard_normal(output.shape)
     return net, x, (output + distance * (1 + np.abs(output))).astype(dtype)
 
 
