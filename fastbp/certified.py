@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.certificate import Certificate, judge_sweeps
-from fastbp.conventions import fitting_convention
+from fastbp.conventions import Seen, fitting_convention, most_moved, worst_corner
 from fastbp.exact import replace_sensitivities
 from fastbp.findings import (
     entry_ratios,
@@ -17,7 +17,7 @@ from fastbp.findings import (
     verdict_of,
     verdict_of_rough,
 )
-from fastbp.hull import Hull, hull_of
+from fastbp.hull import Hull, book_weight, hull_of
 from fastbp.kernels.tiles import (
     KINKS,
     LARGEST_ALLOWED,
@@ -213,16 +213,40 @@ class _Check:
                 verdict, reason = verdict_of_rough(*self._parts(i), MARGIN)
                 row = replace(row, verdict=verdict, reason=reason)
             rows.append(row)
-        convention = ""
+        convention, corner = "", None
         if self.hull.affected:
-            biases = np.concatenate([b.reshape(-1) for b in self.biases]) if self.biases else None
-            convention = fitting_convention(
-                self.sweeps, self.hull, self.tiles, self.weights, biases
-            )
+            looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
+            convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
         return Outcome(
             rows, failures, self._evaluations(), certificate=self.certificate,
-            doubtful=self.hull.doubtful, convention=convention, maps=maps, samples=samples,
+            doubtful=self.hull.doubtful, convention=convention, corner=corner,
+            maps=maps, samples=samples,
         )  # fmt: skip
+
+    def _seen(self) -> list[Seen]:
+        """Write out the entries that masks in doubt move most, of all arrays that are usable."""
+        net, sweeps, tiles = self.sweeps.network, self.sweeps, self.tiles
+        seen = []
+        for k, given in enumerate(self.weights):
+            i = 2 * k if self.biases else k
+            units, inputs = most_moved(self.hull, k)
+            if not self.reasons[i]:
+                value = sweeps.sensitivity(k)[units] @ sweeps.level(sweeps.h, k)[inputs].T
+                value += net.objective.weight_decay * book_weight(net, k)[np.ix_(units, inputs)]
+                own = given.T if net.layout == "keras" else given
+                radius = self.hull.radii[k][units] @ np.abs(self.hull.inputs[k][inputs]).T
+                bars = tiles.bar_entries(k, units, inputs)
+                seen.append(Seen(
+                    self.names[i], self.shapes[i], k, units, inputs, own[np.ix_(units, inputs)],
+                    value, bars, radius,
+                ))  # fmt: skip
+            if self.biases and not self.reasons[i + 1]:
+                part = slice(self.starts[k], self.starts[k] + net.sizes[k + 1])
+                seen.append(Seen(
+                    self.names[i + 1], self.shapes[i + 1], k, np.arange(net.sizes[k + 1]), None,
+                    *(vector[part].reshape(-1, 1) for vector in self._bias_vectors()),
+                ))  # fmt: skip
+        return seen
 
     def _evaluations(self) -> int:
         """Two losses for every sample at the outputs, and two for each that is differenced."""

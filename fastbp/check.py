@@ -169,6 +169,7 @@ def check_network(
         certificate=found.certificate,
         doubtful=found.doubtful,
         convention=found.convention,
+        corner=found.corner,
         maps=found.maps,
         samples=found.samples,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from fastbp.verdict import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fastbp.rounding import Sensitivity
 
 __all__ = ["Numerical", "judged_row", "unusable_reason", "worst_of_all"]
 
@@ -41,13 +39,13 @@ class Numerical:
     values : ndarray of float64, shape (n,)
         The numerical derivatives, flat in C order.
     error_bar : float or ndarray of float64, shape (n,)
-        Their error bars, as far as `sensitivity` does not tell.
+        Their error bars.
     kinks : ndarray of bool, shape (n,)
         The entries that are not to be judged.
-    sensitivity : Sensitivity, optional
-        How both computations of the gradient answer to rounding.
     hull : float or ndarray of float64, shape (n,)
         Radius of what conventions at a corner can produce.
+    margin : float, optional
+        How many times the noise the error bars are, where that is known.
     """
 
     name: str
@@ -55,15 +53,8 @@ class Numerical:
     values: NDArray[np.float64]
     error_bar: float | NDArray[np.float64]
     kinks: NDArray[np.bool_]
-    sensitivity: Sensitivity | None = None
     hull: float | NDArray[np.float64] = 0.0
-
-    def for_dtype(self, dtype: np.dtype[Any]) -> Numerical:
-        """Return the same with the error bar for a comparison with a gradient of that dtype."""
-        if self.sensitivity is None:
-            return self
-        error_bar = self.error_bar + self.sensitivity.error_bar(dtype, self.kinks)
-        return replace(self, error_bar=error_bar, sensitivity=None)
+    margin: float | None = None
 
 
 def judged_row(
@@ -89,10 +80,7 @@ def judged_row(
     reason = unusable_reason(given, numerical.shape)
     if tolerance is None:
         coarser = np.dtype(np.float32) if not reason and given.itemsize == 4 else dtype
-        numerical = numerical.for_dtype(coarser)
         tolerance = default_tolerance(coarser, numerical.values)
-    else:
-        numerical = numerical.for_dtype(np.dtype(np.float64))
     if reason:
         return _unusable_row(numerical, tolerance, reason), ()
     return _compared_row(given.reshape(-1), numerical, tolerance)
@@ -143,6 +131,7 @@ def _compared_row(
         hull=numerical.hull,
         kinks=numerical.kinks,
         keep=FAILURES_IN_ALL,
+        margin=numerical.margin,
     )
     failures = _entries(found.failures, given, numerical, tolerance)
     worst = _entries(found.worst, given, numerical, tolerance)

@@ -217,11 +217,14 @@ def test_five_thousand_corrupted_sensitivities_are_caught(mask):
 
 
 def test_a_defect_makes_the_check_inconclusive(monkeypatch):
-    net, x, y = random_network(0)
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([6, 8, 5, 2], seed=0)
+    x, y = rng.standard_normal((6, 9)), rng.standard_normal((2, 9))
     whole = Sweeps.prove
 
     def prove(self):
-        self.s[np.argmax(np.abs(self.s))] *= 1 + 1e-6
+        hidden = self.s[: 8 * self.pitch]
+        hidden[np.argmax(np.abs(hidden))] *= 1 + 1e-6
         whole(self)
 
     monkeypatch.setattr(Sweeps, "prove", prove)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastbp.certificate import Certificate
     from fastbp.verdict import ArrayVerdict, CheckVerdict
 
-__all__ = ["ArrayReport", "Failure", "Report"]
+__all__ = ["ArrayReport", "Corner", "Failure", "Report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,45 @@ class Failure:
     @property
     def where(self) -> str:
         """The entry as one writes it in Python: ``weights[1][3, 17]``."""
-        return f"{self.array}[{', '.join(map(str, self.index))}]" if self.index else self.array
+        return _where(self.array, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """One entry on a kink, beside the slopes of the loss on its two sides.
+
+    Attributes
+    ----------
+    array : str
+        The name of its array.
+    index : tuple of int
+        Its place in that array, in the shape and layout of the user.
+    given : float
+        The derivative that was given.
+    left, right : float
+        The slopes of the loss for a step of this parameter alone, down and up.
+    error_bar : float
+        Of the slopes and the given derivative.
+    remark : str
+        How the given derivative stands to the slopes, as "which is the slope to the left".
+    """
+
+    array: str
+    index: tuple[int, ...]
+    given: float
+    left: float
+    right: float
+    error_bar: float
+    remark: str
+
+    @property
+    def where(self) -> str:
+        """The entry as one writes it in Python: ``biases[0][3]``."""
+        return _where(self.array, self.index)
+
+
+def _where(array: str, index: tuple[int, ...]) -> str:
+    return f"{array}[{', '.join(map(str, index))}]" if index else array
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +115,9 @@ class ArrayReport:
     detectable : float
         A single error above this is seen at whichever judged entry; infinite if none was judged.
     verdict : str
-        "passed", "failed", "untested" (zero on both sides) or "inconclusive".
+        "passed", "failed", "untested" (zero on both sides, or within rounding) or "inconclusive".
     reason : str
-        Why, in words; empty for "passed".
+        Why, in words; empty where "passed" needs no more words.
     """
 
     name: str
@@ -135,6 +173,9 @@ class Report:
     convention : str
         Which derivative of the ReLU at 0 fits as a whole: "0", "1/2", "1", "none", or several
         ("0 and 1/2"); empty where it makes no difference.
+    corner : Corner or None
+        Of the entries on kinks the one furthest from the middle of what conventions give, with
+        the slopes on its two sides; None where there are no kinks.
     maps : dict of str to ndarray
         Of each weight array, the largest error over what is allowed, in at most 128 x 128 cells.
         Not in `to_dict`.
@@ -175,6 +216,7 @@ class Report:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
+    corner: Corner | None = None
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     function: str = ""

@@ -47,6 +47,7 @@ def _header(report: Report) -> str:
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
         _doubt(report),
+        _corner(report),
         *report.notes,
     ]
     return "\n".join(_wrapped(line) for line in lines if line)
@@ -93,6 +94,16 @@ def _doubt(report: Report) -> str:
     if report.convention:
         text += f"; the gradient has the derivative {report.convention} there"
     return text
+
+
+def _corner(report: Report) -> str:
+    corner = report.corner
+    if corner is None:
+        return ""
+    return (
+        f"{corner.where} is on a kink: slopes {corner.left:.6g} to the left, {corner.right:.6g} to "
+        f"the right; the gradient has {corner.given:.6g} there, {corner.remark}"
+    )
 
 
 def _wrapped(line: str) -> str:
