@@ -25,7 +25,7 @@ import numpy as np
 from .backprop import weight_strides
 from .compile import kernel
 from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import LEAST_SQUARES, SIGMOID, SOFTMAX, sample_loss
+from .loss import LEAST_SQUARES, SOFTMAX, sample_loss
 from .matmul import BLOCK_ROWS, multiply_block, pack_panels, panels_of, strips_size
 from .noise import (
     activate_block,
@@ -66,6 +66,8 @@ PAIR_DOTS = 6
     LOSSES_BESIDE,
 ) = range(7)  # fmt: skip
 SAMPLE_FACTS = 7
+
+MOST_LIKELY = math.log(0.5)  # and above: of a probability
 
 
 @kernel(inline=True)
@@ -269,6 +271,56 @@ def target_of(targets, labels, i, sample, t_row, t_column):
     return targets[i * t_row + sample * t_column]
 
 
+@kernel(inline=True)
+def moved_share(logarithm, reach):
+    """How far a probability can move whose logit moves by ``reach``: p expm1(reach), at most 1.
+
+    From log p, since p itself may be 0 where exp(reach) is infinite.
+    """
+    if reach < 1.0:
+        return math.exp(logarithm) * math.expm1(reach)
+    return math.exp(min(0.0, logarithm + reach))
+
+
+@kernel
+def softmax_noise(
+    lane, factor, margin, least, outputs, sample, targets, t_row, t_column, labels, o_at, h,
+    xi_at, xi, z,
+):  # fmt: skip
+    """Noise of p - y of one sample.
+
+    Logits move by their noise and by the rounding of exp and log, u of the largest. What is
+    likelier than all others together moves by as much as these do, and by the rounding of 1 - p.
+    """
+    width = panel_width(h)
+    top, largest = h[o_at + lane], 0.0
+    for i in range(outputs):
+        top = max(top, h[o_at + i * width + lane])
+        largest = max(largest, abs(h[o_at + i * width + lane]))
+    total, mean = 0.0, 0.0
+    for i in range(outputs):
+        share = math.exp(h[o_at + i * width + lane] - top)
+        total += share
+        mean += share * abs(xi[xi_at + i * width + lane])
+    everywhere, shift = mean / total + 1.0 + largest, top + math.log(total)
+    rest, rest_moved = 0.0, 0.0
+    for i in range(outputs):
+        logarithm = h[o_at + i * width + lane] - shift
+        if logarithm < MOST_LIKELY:
+            rest += math.exp(logarithm)
+            reach = margin * (abs(xi[xi_at + i * width + lane]) + everywhere)
+            rest_moved += moved_share(logarithm, reach)
+    for i in range(outputs):
+        moved = xi[xi_at + i * width + lane]
+        logarithm = h[o_at + i * width + lane] - shift
+        step = rest_moved + min(rest, margin * largest)
+        if logarithm < MOST_LIKELY:
+            step = moved_share(logarithm, margin * (abs(moved) + everywhere))
+        own = math.exp(logarithm) + target_of(targets, labels, i, sample, t_row, t_column)
+        size = abs(factor) * (min(1.0, step) / margin + own) + least
+        z[i * width + lane] = math.copysign(size, moved)
+
+
 @kernel
 def output_noise(
     loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch,
@@ -276,22 +328,19 @@ def output_noise(
 ):  # fmt: skip
     """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
 
-    A probability p whose logit moves by d moves by at most p expm1(d), and by no more than 1;
-    for small d that is the second derivative of the loss. The usual formulas lose what p - y does,
-    and numbers below ``least`` lose their digits.
+    The usual formulas lose what p - y does, and numbers below ``least`` lose their digits.
     """
     width = panel_width(h)
     for lane in range(width):
         sample = panel * width + lane
         if sample >= batch:
             continue
-        mean, largest = 0.0, 0.0
         if loss == SOFTMAX and factor != 0:
-            for i in range(outputs):
-                target = target_of(targets, labels, i, sample, t_row, t_column)
-                share = s[at + i * width + lane] / factor + target
-                mean += abs(share * xi[xi_at + i * width + lane])
-                largest = max(largest, abs(h[o_at + i * width + lane]))
+            softmax_noise(
+                lane, factor, margin, least, outputs, sample, targets, t_row, t_column, labels,
+                o_at, h, xi_at, xi, z,
+            )  # fmt: skip
+            continue
         for i in range(outputs):
             r = s[at + i * width + lane]
             moved = xi[xi_at + i * width + lane]
@@ -301,13 +350,10 @@ def output_noise(
                 size = 0.0
             else:
                 target = target_of(targets, labels, i, sample, t_row, t_column)
-                share = abs(r / factor + target)
-                if loss == SIGMOID:
-                    step = share * abs(1.0 - share) * math.expm1(margin * abs(moved))
-                    own = share + target
-                else:
-                    step = share * math.expm1(margin * (abs(moved) + mean))
-                    own = share * (1.0 + largest) + target
+                # The less likely of the two outcomes moves as much as the other.
+                away = abs(h[o_at + i * width + lane])
+                step = moved_share(-away - math.log1p(math.exp(-away)), margin * abs(moved))
+                own = abs(r / factor + target) + target
                 size = abs(factor) * (min(1.0, step) / margin + own) + least
             z[i * width + lane] = math.copysign(size, moved)
 
