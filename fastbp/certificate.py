@@ -133,7 +133,8 @@ def _faint(sweeps: Sweeps, k: int) -> NDArray[np.bool_]:
     if k + 1 < sweeps.count:
         first = sum(sweeps.network.sizes[: k + 1])
         widest = np.max(sweeps.column_norms[first : first + sweeps.network.sizes[k + 1]])
-        above = widest * sweeps.s_norms[k + 1, : sweeps.batch]
+        with np.errstate(over="ignore"):  # what is infinite is not faint
+            above = widest * sweeps.s_norms[k + 1, : sweeps.batch]
         found |= (above > 0) & (above < SMALLEST)
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.certificate import Certificate, judge_sweeps
+from fastbp.certificate import LARGEST, Certificate, judge_sweeps
 from fastbp.conventions import Seen, fitting_convention, most_moved, worst_corner
 from fastbp.exact import replace_sensitivities
 from fastbp.findings import (
@@ -35,7 +35,7 @@ from fastbp.kernels.tiles import (
 )
 from fastbp.outcome import Outcome
 from fastbp.report import ArrayReport, Failure
-from fastbp.rows import FAILURES_IN_ALL, unusable_reason
+from fastbp.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
 from fastbp.sweeps import MARGIN, Sweeps
 from fastbp.tiles import Tiles
 from fastbp.unperturbed import float64_copy
@@ -104,7 +104,8 @@ def check_certified(
     sweeps.everything()
     certificate = judge_sweeps(sweeps)
     if certificate.problem:
-        return _no_proof(net, given, certificate)
+        rows = unjudged_rows(net, given.arrays, certificate.problem)
+        return Outcome(rows, [], 0, certificate=certificate)
     hull = hull_of(sweeps)
     if exact:
         replace_sensitivities(sweeps, max_memory=max_memory, progress=progress)
@@ -119,35 +120,6 @@ def check_certified(
     return replace(outcome, certificate=None) if exact else outcome
 
 
-def _no_proof(net: Network, given: GivenGradients, certificate: Certificate) -> Outcome:
-    """Return inconclusive rows; what cannot be compared at all still fails."""
-    rows = []
-    for name, array, view in zip(net.parameter_names(), given.arrays, net.arrays(), strict=True):
-        reason = unusable_reason(array, view.shape)
-        row = _empty_row(name, view.shape, "inconclusive", certificate.problem)
-        if reason:
-            row = replace(row, verdict="failed", wrong=view.size, reason=reason)
-        rows.append(row)
-    return Outcome(rows, [], 0, certificate=certificate)
-
-
-def _empty_row(name: str, shape: tuple[int, ...], verdict: Any, reason: str) -> ArrayReport:
-    return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=int(np.prod(shape)),
-        wrong=0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=float("inf"),
-        verdict=verdict,
-        reason=reason,
-    )
-
-
 class _Check:
     """The comparison of all arrays, once the sensitivities are proved."""
 
@@ -160,7 +132,8 @@ class _Check:
         tiles: Tiles,
         certificate: Certificate,
     ) -> None:
-        self.net, self.sweeps, self.hull, self.tiles = net, sweeps, hull, tiles
+        self.net, self.given, self.sweeps = net, given, sweeps
+        self.hull, self.tiles = hull, tiles
         self.certificate = certificate
         self.names, self.shapes = net.parameter_names(), [a.shape for a in net.arrays()]
         self.reasons = [
@@ -178,7 +151,8 @@ class _Check:
         sizes = sweeps.network.sizes
         with np.errstate(over="ignore"):
             largest = (sweeps.s_norms * sweeps.h_norms[:-1]).sum(axis=1)
-        self.scales = [_power_below(value) for value in largest.tolist()]
+        self.largest = largest.tolist()
+        self.scales = [_power_below(value) for value in self.largest]
         self.starts = np.cumsum([0, *sizes[1:-1]])
         self.bias_scales = np.repeat(
             [_power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
@@ -191,10 +165,11 @@ class _Check:
             problem = (
                 f"the product of layer {layer} fails its proof (seed {self.sweeps.seed}): "
                 "a defect of fastbp"
+                if self.largest[layer] <= LARGEST
+                else f"overflow: the derivatives of layer {layer} leave the range of numbers"
             )
-            pairs = zip(self.names, self.shapes, strict=True)
             return Outcome(
-                [_empty_row(name, shape, "inconclusive", problem) for name, shape in pairs],
+                unjudged_rows(self.net, self.given.arrays, problem),
                 [], self._evaluations(), certificate=replace(self.certificate, problem=problem),
             )  # fmt: skip
         if self.biases:

@@ -126,7 +126,7 @@ def findings_of_vectors(
         single[:, WRONG] = judged & ~(np.abs(given.astype(np.float64) - value) <= allowed)
         single[:, ZERO] = (given == 0) & (size + radius <= bar)
         single[:, KINKS] = radius > bar
-        single[:, ABOVE_NOISE] = judged & (np.maximum(np.abs(number), size) > bar)
+        single[:, ABOVE_NOISE] = judged & (size > bar)
         single[:, BROKEN] = ~judged
         single[:, NOT_FINITE] = ~finite
         single[:, NOT_ZERO] = given != 0
@@ -173,10 +173,12 @@ def verdict_of_rough(
     margin : float
         How many times the noise the bars are.
     """
-    squares = np.zeros(4)
+    squares = np.zeros(5)
     for given, value, bar, radius in parts:
         number = given.astype(np.float64)
-        apart = np.maximum(np.abs(number - value) - radius, 0.0)
-        for n, side in enumerate((apart, value, number, bar / margin)):
-            squares[n] += np.sum(np.square(side * scale))
+        with np.errstate(over="ignore"):  # infinite, and so no agreement
+            apart = np.abs(number - value)
+            outside = np.maximum(apart - radius, 0.0)
+            for n, side in enumerate((apart, outside, value, number, bar / margin)):
+                squares[n] += np.sum(np.square(side * scale))
     return verdict_as_a_whole(*np.sqrt(squares).tolist())

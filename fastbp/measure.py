@@ -1,26 +1,26 @@
 """The numerical gradient that a check by replay compares with: its steps shrink before kinks.
 
-What still crosses a kink with the smallest step that rounding leaves is judged by the hull, where
-every mask that such a step can change is in doubt (``hull.py``).
+What still crosses a kink with the smallest step that rounding leaves is judged by the hull
+(``hull.py``), and its quotient must be one that masks in doubt along the step explain.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from fastbp.certified import coarser_dtype
 from fastbp.conventions import Seen, fitting_convention, worst_corner
-from fastbp.differences import quotient_noise, replay_entries
+from fastbp.differences import replay_entries
 from fastbp.exact import outer_product
 from fastbp.hull import Hull, book_weight, hull_of_levels
 from fastbp.outcome import Outcome
-from fastbp.report import ArrayReport
 from fastbp.rounding import Rounding, rounding_of
-from fastbp.rows import Numerical, judged_row, unusable_reason
+from fastbp.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 from fastbp.sweeps import MARGIN
 from fastbp.unperturbed import evaluate
 from fastbp.verdict import Tolerance
@@ -34,16 +34,18 @@ if TYPE_CHECKING:
     from fastbp.network import Network
 
     Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
     Replayed: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 
 __all__ = ["Measured", "check_by_replay", "measure_by_replay"]
 
 SCHEME: Literal["central"] = "central"
 DELTA = 1e-6
-# Where the masks differ along a step it is divided by this, and so many times at most: after that
-# the rounding of the losses is as large as any quotient.
+# Where the masks differ along a step it is divided by this.
 SHRINKING = 16.0
-SHRINKINGS = 8
+# A step is too long for a cross-entropy if its sum moves by more than FAR; once it is known to be,
+# it shrinks to NEAR. All steps to NEAR would cost ordinary networks digits that they need not lose.
+FAR, NEAR, CURVED = 1e-3, 1e-5, ("softmax_cross_entropy", "sigmoid_cross_entropy")
 # Twice as many entries of each array are differenced with half the step as well.
 SAMPLE = 16
 # From the largest change in that sample to the largest error of the array.
@@ -65,8 +67,6 @@ class Measured:
         The entries whose masks differ along the smallest step too.
     steps : ndarray of float64, shape (P,)
         The last step of each entry.
-    delta : float
-        The step that every entry began with.
     evaluations : int
         How many losses were evaluated.
     """
@@ -75,7 +75,6 @@ class Measured:
     noise: Floats
     crossing: NDArray[np.bool_]
     steps: Floats
-    delta: float
     evaluations: int
 
 
@@ -101,37 +100,53 @@ def measure_by_replay(
     A step is made smaller at least once, and then as long as its masks differ, it still moves the
     parameter, and the rounding of the losses stays below the quotient.
     """
+    base = evaluate(net, x, y)
+    curved = net.objective.loss in CURVED
+    moved = np.empty(net.parameters.size)
 
-    def replay(entries: NDArray[np.int64] | None, step: float) -> Replayed:
-        # Some entries once more: a bar only if it takes long after all.
-        shown = None if entries is not None and progress else progress
-        return replay_entries(
-            net, x, y, entries, scheme=SCHEME, delta=step, max_memory=max_memory, progress=shown
-        )
+    def replay(entries: NDArray[np.int64], own_steps: Floats, far: float) -> Replayed:
+        """Difference some entries, all those of one step together."""
+        quotients, crossing = np.empty(entries.size), np.empty(entries.size, np.bool_)
+        for step in np.unique(own_steps).tolist():
+            part = np.flatnonzero(own_steps == step)
+            everything = part.size == net.parameters.size
+            # Some entries once more: a bar only if it takes long after all.
+            shown = None if progress and not everything else progress
+            quotients[part], crossing[part] = replay_entries(
+                net, x, y, None if everything else entries[part], scheme=SCHEME, delta=step,
+                max_memory=max_memory, progress=shown, moved=moved,
+            )  # fmt: skip
+        if curved:
+            crossing |= moved[entries] > far
+        return quotients, crossing
 
-    delta = max(DELTA, smallest_step(net.parameters))
-    quotients, crossing = replay(None, delta)
-    noise = np.full(quotients.shape, quotient_noise(net, x, y, scheme=SCHEME, delta=delta))
-    steps = np.full(quotients.shape, delta)
-    measured = Measured(quotients, noise, crossing, steps, delta, 2 * quotients.size)
-    _add_wobble(measured, _array_slices(net), lambda entries: replay(entries, delta / 2)[0])
+    shortest = smallest_steps(net.parameters)
+    steps = first_steps(shortest)
+    quotients, crossing = replay(np.arange(steps.size), steps, FAR)
+    noise = base.quotient_noise(SCHEME, DELTA) * (DELTA / steps)
+    first_moved = moved.copy()
+    measured = Measured(quotients, noise, crossing, steps.copy(), 2 * quotients.size)
+    _add_wobble(
+        measured, _array_slices(net), lambda entries: replay(entries, steps[entries] / 2, FAR)[0]
+    )
+    moved[:] = first_moved
     bend = np.zeros(quotients.shape)
-    for n in range(1, SHRINKINGS + 1):
-        step = delta / SHRINKING**n
+    for n in count(1):
         with np.errstate(invalid="ignore", over="ignore"):
-            heard = (SHRINKING * noise <= np.abs(quotients)) | (n == 1)
-        again = np.flatnonzero(crossing & heard)
-        again = again[step >= 4 * np.spacing(np.abs(net.parameters[again].astype(np.float64)))]
+            heard = (SHRINKING * noise < np.abs(quotients)) | (n == 1)
+        smaller = steps * SHRINKING**-n
+        again = np.flatnonzero(crossing & heard & (smaller >= shortest))
         if again.size == 0:
             break
         before = quotients[again]
-        quotients[again], crossing[again] = replay(again, step)
+        quotients[again], crossing[again] = replay(again, smaller[again], NEAR)
         with np.errstate(invalid="ignore", over="ignore"):
             bend[again] = np.where(crossing[again], np.abs(quotients[again] - before), 0.0)
         noise[again] *= SHRINKING
-        steps[again] = step
+        measured.steps[again] = smaller[again]
         measured.evaluations += 2 * again.size
     noise += np.where(np.isfinite(bend), bend, 0.0)
+    noise += base.noise_of_long_steps(moved, measured.steps)
     return measured
 
 
@@ -150,16 +165,15 @@ def check_by_replay(
     rounding = rounding_of(evaluate(net, x, y), coarser)
     names, shapes = net.parameter_names(), [array.shape for array in net.arrays()]
     if rounding.problem:
-        rows = [
-            _unmeasured_row(*known, rounding.problem)
-            for known in zip(names, shapes, given.arrays, strict=True)
-        ]
+        rows = unjudged_rows(net, given.arrays, rounding.problem)
         return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
     measured = measure_by_replay(net, x, y, max_memory=max_memory, progress=progress)
     own = coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2
     own_bars = rounding.error_bars(own)
-    hull = _hull_of_steps(net, rounding, measured)
-    values, radii, bars = _judged_by_hull(rounding, hull, measured, own_bars)
+    hull = hull_of_levels(
+        rounding.network, rounding.levels, rounding.sensitivities[-1], rounding.doubts
+    )
+    values, radii, bars = _judged_by_hull(net, rounding, hull, measured, own_bars)
     kinks = radii > bars
     allowed = tolerance or Tolerance(0.0, 0.0)
     judged, seen = [], []
@@ -179,43 +193,19 @@ def check_by_replay(
         convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
     return Outcome(
         [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
-        scheme=SCHEME, delta=measured.delta,
-        doubtful=tuple(int(np.count_nonzero(doubt)) for doubt in rounding.doubts),
+        scheme=SCHEME, delta=DELTA,
+        doubtful=hull.doubtful,
         convention=convention, corner=corner,
     )  # fmt: skip
 
 
-def _unmeasured_row(
-    name: str, shape: tuple[int, ...], array: NDArray[Any], problem: str
-) -> ArrayReport:
-    """Return an inconclusive row; what cannot be compared at all still fails."""
-    reason, entries = unusable_reason(array, shape), math.prod(shape)
-    return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=entries,
-        wrong=entries if reason else 0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=math.inf,
-        verdict="failed" if reason else "inconclusive",
-        reason=reason or problem,
-    )
-
-
-def _hull_of_steps(net: Network, rounding: Rounding, measured: Measured) -> Hull:
-    """Carry back masks that are in doubt by rounding, or that a step which crosses can change."""
-    doubts = rounding.doubts
-    if measured.crossing.any():
-        reaches = _reaches(net, rounding, np.where(measured.crossing, measured.steps, 0.0))
-        doubts = [
-            doubt | (distance <= reach)
-            for doubt, distance, reach in zip(doubts, rounding.distances, reaches, strict=True)
-        ]
-    return hull_of_levels(rounding.network, rounding.levels, rounding.sensitivities[-1], doubts)
+def _doubts_of_steps(net: Network, rounding: Rounding, measured: Measured) -> list[Flags]:
+    """Which masks are in doubt by rounding, or can be changed by a step that crosses one."""
+    reaches = _reaches(net, rounding, np.where(measured.crossing, measured.steps, 0.0))
+    return [
+        doubt | ~(distance > reach)
+        for doubt, distance, reach in zip(rounding.doubts, rounding.distances, reaches, strict=True)
+    ]
 
 
 def _reaches(net: Network, rounding: Rounding, steps: Floats) -> Iterator[Floats]:
@@ -237,32 +227,51 @@ def _reaches(net: Network, rounding: Rounding, steps: Floats) -> Iterator[Floats
 
 
 def _judged_by_hull(
-    rounding: Rounding, hull: Hull, measured: Measured, own_bars: Floats
+    net: Network, rounding: Rounding, hull: Hull, measured: Measured, own_bars: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Put the middle of the hull in place of quotients that depend on masks in doubt.
 
-    Returns values, radii and bars. Quotients that lie outside of the hull by more than their
-    noise stay: two real losses are what is believed.
+    A step that crosses a kink measures a mean of slopes: its quotient must lie within what the
+    masks can make that it can change, and the entry is judged by those in doubt by rounding
+    alone. Quotients that do not lie where they must stay: two real losses are what is believed.
+
+    Returns values, radii and bars.
     """
-    quotients, bars = measured.quotients, measured.noise + own_bars
-    if not hull.affected:
+    quotients, crossing, bars = measured.quotients, measured.crossing, measured.noise + own_bars
+    if not hull.affected and not crossing.any():
         return quotients, np.zeros(quotients.shape), bars
+    values, radii = _products_of_hull(rounding, hull)
+    middles, widths = values, radii
+    if crossing.any():
+        doubts = _doubts_of_steps(net, rounding, measured)
+        middles, widths = _products_of_hull(
+            rounding,
+            hull_of_levels(rounding.network, rounding.levels, rounding.sensitivities[-1], doubts),
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.where(
+            crossing,
+            np.abs(quotients - middles) <= widths + bars,
+            (radii > 0) & (np.abs(quotients - values) <= radii + bars),
+        )
+    return (
+        np.where(inside, values, quotients), radii, np.where(inside & crossing, own_bars, bars),
+    )  # fmt: skip
+
+
+def _products_of_hull(rounding: Rounding, hull: Hull) -> tuple[Floats, Floats]:
+    """All derivatives with the middle of the hull, and their radii."""
     net = rounding.network
-    radii, values = np.empty(quotients.shape), np.empty(quotients.shape)
+    values, radii = np.empty(net.parameters.size), np.zeros(net.parameters.size)
     for k, s in enumerate(rounding.sensitivities):
-        own = s.copy()
-        own[:, hull.samples] = hull.centres[k]
-        _write_products(net, k, own, rounding.levels[k], values)
-        _write_products(net, k, hull.radii[k], np.abs(hull.inputs[k]), radii)
+        if hull.affected:
+            s = s.copy()
+            s[:, hull.samples] = hull.centres[k]
+            _write_products(net, k, hull.radii[k], np.abs(hull.inputs[k]), radii)
+        _write_products(net, k, s, rounding.levels[k], values)
     for part, weight in zip(net.shapes.weight_views(values), net.weights, strict=True):
         part += net.objective.weight_decay * weight
-    with np.errstate(invalid="ignore"):
-        inside = np.abs(quotients - values) <= radii + bars
-    inside &= (radii > 0) | measured.crossing
-    return (
-        np.where(inside, values, quotients), radii,
-        np.where(inside & measured.crossing, own_bars, bars),
-    )  # fmt: skip
+    return values, radii
 
 
 def _write_products(net: Network, k: int, s: Floats, h: Floats, flat: Floats) -> None:
@@ -289,17 +298,24 @@ def _seen(net: Network, name: str, given: NDArray[Any], numerical: Numerical) ->
     return Seen(name, numerical.shape, k, np.arange(units), columns, *tables)
 
 
-def smallest_step(parameters: NDArray[Any]) -> float:
-    """Return a step that still moves the largest of these parameters, in float64.
+def smallest_steps(parameters: NDArray[Any]) -> Floats:
+    """Return for each parameter a step that still moves it, in float64.
 
     Examples
     --------
     >>> theta = np.array([1e12, -3.0])
-    >>> bool(theta[0] + smallest_step(theta) > theta[0])
-    True
+    >>> (theta + smallest_steps(theta) > theta).tolist()
+    [True, True]
     """
-    largest = np.max(np.abs(parameters), initial=0.0)
-    return 4 * float(np.spacing(np.float64(largest)))
+    spacings: Floats = np.spacing(np.abs(parameters).astype(np.float64))
+    return 4.0 * spacings
+
+
+def first_steps(shortest: Floats) -> Floats:
+    """Return the usual step, made longer in powers where a parameter is too large for it."""
+    longer = np.maximum(0.0, np.ceil(np.log2(shortest / DELTA) / np.log2(SHRINKING)))
+    steps: Floats = DELTA * SHRINKING**longer
+    return steps
 
 
 def _add_wobble(

@@ -517,9 +517,9 @@ class Network:
         decay = self._objective.weight_decay
         if decay == 0.0:
             return 0.0
-        return (
-            0.5 * decay * sum(float(np.sum(np.square(w, dtype=np.float64))) for w in self.weights)
-        )
+        with np.errstate(over="ignore"):  # infinity, as the loss
+            squares = [float(np.sum(np.square(w, dtype=np.float64))) for w in self.weights]
+        return 0.5 * decay * sum(squares)
 
     def _custom_loss(self, output: FloatArray, y: npt.NDArray[Any]) -> float:
         custom = self._objective.custom

@@ -217,16 +217,32 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
         return np.zeros(s.shape)
     else:
         margin, targets = MARGIN * roundoff, _targets(base, s.shape)
-        share = np.abs(s / factor + targets)
+        output = base.output if base.network.samples_axis == 1 else base.output.T
         if objective.loss == "sigmoid_cross_entropy":
-            step = share * np.abs(1.0 - share) * np.expm1(margin * away)
-            own = share + targets
+            step = _moved_share(-np.logaddexp(0.0, np.abs(output)), margin * away)
+            own = np.abs(s / factor + targets)
         else:
-            largest = np.max(np.abs(base.output), axis=1 - base.network.samples_axis)
-            step = share * np.expm1(margin * (away + np.sum(share * away, axis=0)))
-            own = share * (1.0 + largest) + targets
-        size = abs(factor) * (np.fmin(1.0, step) / margin + own) + least
+            step, own = _moved_softmax(output, away, margin)
+        size = abs(factor) * (np.minimum(1.0, step) / margin + own + targets) + least
     return np.copysign(size, moved)
+
+
+def _moved_share(logarithm: Floats, reach: Floats) -> Floats:
+    """How far a probability can move whose logit moves by ``reach``: p expm1(reach), at most 1."""
+    small = np.exp(logarithm) * np.expm1(np.minimum(reach, 1.0))
+    return np.where(reach < 1.0, small, np.exp(np.minimum(0.0, logarithm + reach)))
+
+
+def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats, Floats]:
+    """How far probabilities can move whose logits do, and the probabilities."""
+    largest = np.max(np.abs(output), axis=0)
+    logarithm = output - np.max(output, axis=0)
+    logarithm -= np.log(np.sum(np.exp(logarithm), axis=0))
+    share = np.exp(logarithm)
+    reach = margin * (away + (np.sum(share * away, axis=0) + 1.0 + largest))
+    step, likeliest = _moved_share(logarithm, reach), share > 0.5
+    rest, rest_moved = (np.sum(np.where(likeliest, 0.0, a), axis=0) for a in (share, step))
+    return np.where(likeliest, rest_moved + np.minimum(rest, margin * largest), step), share
 
 
 def _targets(base: Unperturbed, shape: tuple[int, ...]) -> Floats:

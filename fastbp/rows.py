@@ -18,9 +18,12 @@ from fastbp.verdict import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["Numerical", "judged_row", "unusable_reason", "worst_of_all"]
+    from fastbp.network import Network
+__all__ = ["Numerical", "judged_row", "unjudged_rows", "unusable_reason", "worst_of_all"]
 
 FAILURES_IN_ALL = 1000
 FAILURES_PER_ARRAY = 10
@@ -99,6 +102,37 @@ def unusable_reason(given: NDArray[Any], shape: tuple[int, ...]) -> str:
     if given.shape != shape:
         return f"must have shape {shape}, not {given.shape}"
     return ""
+
+
+def unjudged_rows(net: Network, arrays: Sequence[NDArray[Any]], problem: str) -> list[ArrayReport]:
+    """Return inconclusive rows of a network's arrays; what cannot be compared at all still fails.
+
+    Parameters
+    ----------
+    net : Network
+    arrays : sequence of ndarray
+        The given gradients, in the order of the parameters.
+    problem : str
+        Why there is nothing to compare them with.
+    """
+    rows = []
+    for name, array, view in zip(net.parameter_names(), arrays, net.arrays(), strict=True):
+        reason = unusable_reason(array, view.shape)
+        rows.append(ArrayReport(
+            name=name,
+            shape=view.shape,
+            entries=view.size,
+            wrong=view.size if reason else 0,
+            zero=0,
+            kinks=0,
+            worst=None,
+            factor=None,
+            residual=None,
+            detectable=float("inf"),
+            verdict="failed" if reason else "inconclusive",
+            reason=reason or problem,
+        ))  # fmt: skip
+    return rows
 
 
 def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:

@@ -159,7 +159,7 @@ class Report:
     scheme : str or None
         The differences of a replay; None where there are none.
     delta : float or None
-        The step that every entry of a replay began with.
+        The step that the entries of a replay began with, but for those too large to be moved so.
     rtol, atol : float or None
         As they were given to the check; None for the defaults.
     evaluations : int
