@@ -384,6 +384,7 @@ def _entry(
         error=error if error == error else float("inf"),
         error_bar=bar,
         allowed=bar + radius + tolerance.atol + tolerance.rtol * abs(value),
+        hull=radius,
     )
 
 

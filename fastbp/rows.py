@@ -224,6 +224,7 @@ def _entries(
         errors.tolist(),
         error_bars.tolist(),
         allowed_difference(values, error_bars, tolerance, hull).tolist(),
+        hull.tolist(),
     )
     return tuple(Failure(numerical.name, *entry) for entry in zip(*columns, strict=True))
 

@@ -32,11 +32,14 @@ class Failure:
     given, numerical : float
         The two derivatives.
     error : float
-        |given - numerical|; infinite where the given one is not finite.
+        |given - numerical|, on a kink from the middle of what conventions give; infinite where
+        the given one is not finite.
     error_bar : float
         The error bar of the numerical derivative.
     allowed : float
         The difference that would just have passed.
+    hull : float
+        The part of it that conventions for the ReLU at 0 can make; 0 away from kinks.
     """
 
     array: str
@@ -46,6 +49,12 @@ class Failure:
     error: float
     error_bar: float
     allowed: float
+    hull: float = 0.0
+
+    @property
+    def beyond_hull(self) -> float:
+        """The part of the error that no convention explains."""
+        return max(0.0, self.error - self.hull)
 
     @property
     def where(self) -> str:

@@ -141,7 +141,7 @@ def _arrays_table(arrays: Iterable[ArrayReport]) -> str:
             f"{row.wrong}",
             f"{row.zero}",
             f"{row.kinks}",
-            "" if row.worst is None else f"{row.worst.error:.2e}",
+            "" if row.worst is None else f"{row.worst.beyond_hull:.2e}",
             row.verdict,
         )
     return _plain_text(table)
