@@ -150,6 +150,14 @@ def test_the_header_says_the_users_tolerance():
     assert "rtol 0, atol 1e-08" in str(report(row(), atol=1e-8))
 
 
+def test_a_reason_that_several_arrays_share_is_said_once():
+    shared, own = {"verdict": "untested", "reason": "zero"}, {"reason": "3 of 20 are wrong"}
+    several = report(row("a", **shared), row("b", **own), row("c", **shared))
+    assert lines_of(several)[-2:] == ["a, c: zero", "b: 3 of 20 are wrong"]
+    every = report(row("a", **shared), row("b", **shared), row("c", **shared))
+    assert lines_of(every)[-1] == "all arrays: zero"
+
+
 def test_a_corner_is_told_with_its_slopes():
     corner = Corner(
         "biases[0]", (3,), 0.0, -1.5, -1.5, 1e-12,

@@ -147,8 +147,17 @@ def _arrays_table(arrays: Iterable[ArrayReport]) -> str:
     return _plain_text(table)
 
 
-def _reasons(arrays: Iterable[ArrayReport]) -> str:
-    return "\n".join(_wrapped(f"{row.name}: {row.reason}") for row in arrays if row.reason)
+def _reasons(arrays: tuple[ArrayReport, ...]) -> str:
+    """Return a line for each reason, with the arrays that have it."""
+    named: dict[str, list[str]] = {}
+    for row in arrays:
+        if row.reason:
+            named.setdefault(row.reason, []).append(row.name)
+    lines = []
+    for reason, names in named.items():
+        everywhere = 2 < len(names) == len(arrays)
+        lines.append(f"{'all arrays' if everywhere else ', '.join(names)}: {reason}")
+    return "\n".join(map(_wrapped, lines))
 
 
 def _factors(arrays: Iterable[ArrayReport]) -> str:
