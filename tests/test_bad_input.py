@@ -32,24 +32,26 @@ def extreme_problem(seed: int) -> Problem | None:
     x, y = rng.standard_normal((sizes[0], batch)), rng.standard_normal((sizes[-1], batch))
     most = 300 if dtype == np.float64 else 37
     exponent, k = float(rng.integers(-most - 20, most)), int(rng.integers(len(weights)))
+    with np.errstate(over="ignore"):  # what is infinite is left out below
+        size, inverse = np.power(10.0, exponent), np.power(10.0, -exponent)
     if change == "a weight":
-        weights[k] *= 10.0**exponent
+        weights[k] *= size
     elif change == "all weights":
         weights = [weight * 10.0 ** (exponent / len(weights)) for weight in weights]
     elif change == "denormal":
         weights[k] *= 1e-310 if dtype == np.float64 else 1e-41
     elif change == "targets":
-        y *= 10.0**exponent
+        y *= size
     elif change == "inputs":
-        x *= 10.0**exponent
+        x *= size
     elif change == "a bias":
-        biases[k] *= 10.0**exponent
+        biases[k] *= size
     elif change == "an entry":
-        weights[k].flat[int(rng.integers(weights[k].size))] *= 10.0**exponent
+        weights[k].flat[int(rng.integers(weights[k].size))] *= size
     else:  # what one layer makes large another makes small again
-        weights[k] *= 10.0**exponent
-        with np.errstate(over="ignore"):
-            weights[-1] *= 10.0**-exponent
+        weights[k] *= size
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights[-1] *= inverse
     if loss == "softmax_cross_entropy":
         y = rng.integers(0, sizes[-1], batch)
     elif loss == "sigmoid_cross_entropy":
