@@ -1,9 +1,16 @@
 """How near correct gradients come to their error bars: ``python -m benchmarks.calibration [n]``.
 
-Random networks of depth 1-8, width and batch 1-64, every third confident or nearly fitted; their
-gradients in NumPy, in extended precision and in float32, against the bars of the certified check.
-Prints the largest error over the bar *without its margin*: ``MARGIN`` of ``fastbp/sweeps.py`` must
-stay well above it. And the largest gap of a proved product over its allowance without margin.
+Random networks of depth 1-8, width and batch 1-64, every third confident or nearly fitted, every
+fifth with numbers of one sign, whose sums grow. Their gradients by NumPy, by our backward pass, in
+extended precision and, in float32, by sums one term after the other, against the bars of the
+certified check. Prints the largest error over the bar *without its margin*: ``MARGIN`` of
+``fastbp/sweeps.py`` must stay well above it. And the largest gap of a proved product over
+its allowance without margin.
+
+Of 10 000 networks in each type the largest were 8.4 in float64 and 13.3 in float32; one of 1 000
+exceeded 2.6 (batches of a few samples, where the noise is a single random number, and numbers of
+one sign). A softmax whose rounding moves 1 - p by all of itself is exempt: its bar is that, which
+is no multiple of anything. The margin is therefore 32, and not less.
 """
 
 from __future__ import annotations
@@ -50,13 +57,18 @@ def random_problem(rng: np.random.Generator, case: int, dtype: Any) -> tuple[Any
     return net, x, y.astype(dtype).astype(np.float64)
 
 
-def weight_gradients(net: fastbp.Network, x: Any, y: Any, dtype: Any) -> list[Any]:
+def plain_product(a: Any, b: Any) -> Any:
+    """Sums one term after the other: what rounds most."""
+    return np.add.accumulate(a[:, :, None] * b[None], axis=1, dtype=a.dtype)[:, -1]
+
+
+def weight_gradients(net: fastbp.Network, x: Any, y: Any, dtype: Any, product: Any) -> list[Any]:
     """As anybody would write it, in any type."""
     assert net.biases is not None
     weights = [w.astype(dtype) for w in net.weights]
     h, f = [x.astype(dtype)], []
     for w, b in zip(weights, net.biases, strict=True):
-        f.append(w @ h[-1] + b.astype(dtype))
+        f.append(product(w, h[-1]) + b.astype(dtype))
         h.append(np.maximum(f[-1], 0))
     y = y.astype(dtype)
     if net.objective.loss == "least_squares":
@@ -68,14 +80,36 @@ def weight_gradients(net: fastbp.Network, x: Any, y: Any, dtype: Any) -> list[An
         s = 1 / (1 + np.exp(-f[-1])) - y
     result: list[Any] = []
     for k in range(len(weights) - 1, -1, -1):
-        result.insert(0, s @ h[k].T)
-        s = (weights[k].T @ s) * (f[k - 1] > 0) if k else s
+        result.insert(0, product(s, np.ascontiguousarray(h[k].T)))
+        s = product(np.ascontiguousarray(weights[k].T), s) * (f[k - 1] > 0) if k else s
     return result
 
 
-def calibrate(count: int, dtype: Any, other: Any) -> None:
+def gradients_of(net: fastbp.Network, x: Any, y: Any, dtype: Any) -> dict[str, list[Any]]:
+    """Weight gradients of one network by several programs."""
+    assert net.biases is not None
+    own = fastbp.Network(
+        [w.astype(dtype) for w in net.weights], [b.astype(dtype) for b in net.biases],
+        loss=net.objective.loss,
+    )  # fmt: skip
+    with np.errstate(over="ignore"):
+        found = {
+            "NumPy": weight_gradients(net, x, y, dtype, np.matmul),
+            "fastbp": list(own.loss_and_gradients(x.astype(dtype), y.astype(dtype))[1].weights),
+        }
+        if dtype == np.float64:
+            found["extended"] = weight_gradients(net, x, y, np.longdouble, np.matmul)
+        else:
+            found["plain sums"] = weight_gradients(net, x, y, dtype, plain_product)
+    return found
+
+
+def calibrate(count: int, dtype: Any) -> None:
+    """Print what is the largest, for one type."""
     rng, unit = np.random.default_rng(0), float(np.finfo(dtype).eps) / 2
-    largest, ratios, gaps = [], [], []
+    largest: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
+    gaps = []
     for case in range(count):
         net, x, y = random_problem(rng, case, dtype)
         sweeps = Sweeps(net, x, y, roundoff=unit, directions=2, seed=case, max_memory=2**30)
@@ -87,27 +121,31 @@ def calibrate(count: int, dtype: Any, other: Any) -> None:
         gaps.append(PROOF_MARGIN * proof.closest)
         tolerance = Tolerance(0.0, 0.0)
         tiles = Tiles(sweeps, hull_of(sweeps), roundoff=unit, tolerance=tolerance)
-        worst = 0.0
-        with np.errstate(over="ignore"):
-            gradients = weight_gradients(net, x, y, other)
-        for k, gradient in enumerate(gradients):
-            rows = slice(0, gradient.shape[0])
-            value, radius = tiles.expand(k, rows)
-            bar = tiles.bar_rows(k, rows)
-            error = np.maximum(np.abs(np.asarray(gradient - value, np.float64)) - radius, 0.0)
-            worst = max(worst, float((MARGIN * error / bar).max()))
-            ratios += list((bar[error > 0] / error[error > 0])[:20])
-        largest.append(worst)
-    print(
-        f"{np.dtype(dtype)}, {count} networks: error over bar without margin: median "
-        f"{np.median(largest):.2f}, 99 % {np.percentile(largest, 99):.2f}, largest "
-        f"{max(largest):.2f} (margin {MARGIN:g}); bar over error: median {np.median(ratios):.0f}, "
-        f"90 % {np.percentile(ratios, 90):.0f}; gaps over allowance without margin: "
-        f"{max(gaps):.2f} (margin {PROOF_MARGIN:g})"
-    )
+        for name, gradients in gradients_of(net, x, y, dtype).items():
+            worst = 0.0
+            for k, gradient in enumerate(gradients):
+                rows = slice(0, gradient.shape[0])
+                value, radius = tiles.expand(k, rows)
+                bar = tiles.bar_rows(k, rows)
+                error = np.maximum(np.abs(np.asarray(gradient - value, np.float64)) - radius, 0.0)
+                worst = max(worst, float((MARGIN * error / bar).max()))
+                seen = ratios.setdefault(f"{name}, {net.objective.loss}", [])
+                seen += list((bar[error > 0] / error[error > 0])[:20])
+            largest.setdefault(name, []).append(worst)
+    print(f"{np.dtype(dtype)}, {count} networks: error over bar without margin ({MARGIN:g})")
+    for name, found in largest.items():
+        high = np.percentile(found, [50, 99, 99.9, 100])
+        print(f"  {name}: median {high[0]:.2f}, 99 % {high[1]:.2f}, 99.9 % {high[2]:.2f}, "
+              f"largest {high[3]:.2f}")  # fmt: skip
+    print("bar over error:")
+    for name, found in sorted(ratios.items()):
+        if not found:  # the same sums in the same order
+            continue
+        print(f"  {name}: median {np.median(found):.0f}, 90 % {np.percentile(found, 90):.0f}")
+    print(f"gaps over allowance without margin ({PROOF_MARGIN:g}): {max(gaps):.2f}")
 
 
 if __name__ == "__main__":
     networks = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    calibrate(networks, np.float64, np.longdouble)
-    calibrate(networks, np.float32, np.float32)
+    calibrate(networks, np.float64)
+    calibrate(networks, np.float32)

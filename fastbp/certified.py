@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.certificate import Certificate, judge_sweeps
-from fastbp.conventions import fitting_convention
+from fastbp.certificate import LARGEST, Certificate, judge_sweeps
+from fastbp.conventions import Seen, fitting_convention, most_moved, worst_corner
 from fastbp.exact import replace_sensitivities
-from fastbp.findings import entry_ratios, findings_of_vectors, merged_findings, verdict_of
-from fastbp.hull import Hull, hull_of
+from fastbp.findings import (
+    entry_ratios,
+    findings_of_vectors,
+    merged_findings,
+    verdict_of,
+    verdict_of_rough,
+)
+from fastbp.hull import Hull, book_weight, hull_of
 from fastbp.kernels.compare import (
     KINKS,
     LARGEST_ALLOWED,
@@ -29,22 +36,20 @@ from fastbp.kernels.compare import (
 )
 from fastbp.outcome import Outcome
 from fastbp.report import ArrayReport, Failure
-from fastbp.rows import FAILURES_IN_ALL, unusable_reason
-from fastbp.sweeps import Sweeps
+from fastbp.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
+from fastbp.sweeps import MARGIN, Sweeps
 from fastbp.tiles import Tiles
 from fastbp.unperturbed import float64_copy
-from fastbp.verdict import Tolerance
+from fastbp.verdict import TOO_ROUGH, Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
+    from fastbp.findings import Vectors
     from fastbp.given import GivenGradients
     from fastbp.network import Network
-
-    # Given, numerical, bar and radius of some entries.
-    Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 __all__ = ["check_certified", "coarser_dtype"]
 
@@ -100,7 +105,8 @@ def check_certified(
     sweeps.everything()
     certificate = judge_sweeps(sweeps)
     if certificate.problem:
-        return _no_proof(net, given, certificate)
+        rows = unjudged_rows(net, given.arrays, certificate.problem)
+        return Outcome(rows, [], 0, certificate=certificate)
     hull = hull_of(sweeps)
     if exact:
         replace_sensitivities(sweeps, max_memory=max_memory, progress=progress)
@@ -112,35 +118,6 @@ def check_certified(
     )
     outcome = _Check(net, given, sweeps, hull, tiles, certificate).outcome()
     return replace(outcome, certificate=None) if exact else outcome
-
-
-def _no_proof(net: Network, given: GivenGradients, certificate: Certificate) -> Outcome:
-    """Return inconclusive rows; what cannot be compared at all still fails."""
-    rows = []
-    for name, array, view in zip(net.parameter_names(), given.arrays, net.arrays(), strict=True):
-        reason = unusable_reason(array, view.shape)
-        row = _empty_row(name, view.shape, "inconclusive", certificate.problem)
-        if reason:
-            row = replace(row, verdict="failed", wrong=view.size, reason=reason)
-        rows.append(row)
-    return Outcome(rows, [], 0, certificate=certificate)
-
-
-def _empty_row(name: str, shape: tuple[int, ...], verdict: Any, reason: str) -> ArrayReport:
-    return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=int(np.prod(shape)),
-        wrong=0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=float("inf"),
-        verdict=verdict,
-        reason=reason,
-    )
 
 
 class _Check:
@@ -155,7 +132,8 @@ class _Check:
         tiles: Tiles,
         certificate: Certificate,
     ) -> None:
-        self.net, self.sweeps, self.hull, self.tiles = net, sweeps, hull, tiles
+        self.net, self.given, self.sweeps = net, given, sweeps
+        self.hull, self.tiles = hull, tiles
         self.certificate = certificate
         self.names, self.shapes = net.parameter_names(), [a.shape for a in net.arrays()]
         self.reasons = [
@@ -173,7 +151,8 @@ class _Check:
         sizes = sweeps.network.sizes
         with np.errstate(over="ignore"):
             largest = (sweeps.s_norms * sweeps.h_norms[:-1]).sum(axis=1)
-        self.scales = [_power_below(value) for value in largest.tolist()]
+        self.largest = largest.tolist()
+        self.scales = [_power_below(value) for value in self.largest]
         self.starts = np.cumsum([0, *sizes[1:-1]])
         self.bias_scales = np.repeat(
             [_power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
@@ -186,10 +165,11 @@ class _Check:
             problem = (
                 f"the product of layer {layer} fails its proof (seed {self.sweeps.seed}): "
                 "a defect of fastbp"
+                if self.largest[layer] <= LARGEST
+                else f"overflow: the derivatives of layer {layer} leave the range of numbers"
             )
-            pairs = zip(self.names, self.shapes, strict=True)
             return Outcome(
-                [_empty_row(name, shape, "inconclusive", problem) for name, shape in pairs],
+                unjudged_rows(self.net, self.given.arrays, problem),
                 [], self._evaluations(), certificate=replace(self.certificate, problem=problem),
             )  # fmt: skip
         if self.biases:
@@ -204,17 +184,44 @@ class _Check:
                 worst, residual = self._failures(i, row)
                 row = replace(row, residual=residual, worst=worst[0])
                 failures.append(worst)
+            elif row.reason == TOO_ROUGH:
+                verdict, reason = verdict_of_rough(*self._parts(i), MARGIN)
+                row = replace(row, verdict=verdict, reason=reason)
             rows.append(row)
-        convention = ""
+        convention, corner = "", None
         if self.hull.affected:
-            biases = np.concatenate([b.reshape(-1) for b in self.biases]) if self.biases else None
-            convention = fitting_convention(
-                self.sweeps, self.hull, self.tiles, self.weights, biases
-            )
+            looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
+            convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
         return Outcome(
             rows, failures, self._evaluations(), certificate=self.certificate,
-            doubtful=self.hull.doubtful, convention=convention, maps=maps, samples=samples,
+            doubtful=self.hull.doubtful, convention=convention, corner=corner,
+            maps=maps, samples=samples,
         )  # fmt: skip
+
+    def _seen(self) -> list[Seen]:
+        """Write out the entries that masks in doubt move most, of all arrays that are usable."""
+        net, sweeps, tiles = self.sweeps.network, self.sweeps, self.tiles
+        seen = []
+        for k, given in enumerate(self.weights):
+            i = 2 * k if self.biases else k
+            units, inputs = most_moved(self.hull, k)
+            if not self.reasons[i]:
+                value = sweeps.sensitivity(k)[units] @ sweeps.level(sweeps.h, k)[inputs].T
+                value += net.objective.weight_decay * book_weight(net, k)[np.ix_(units, inputs)]
+                own = given.T if net.layout == "keras" else given
+                radius = self.hull.radii[k][units] @ np.abs(self.hull.inputs[k][inputs]).T
+                bars = tiles.bar_entries(k, units, inputs)
+                seen.append(Seen(
+                    self.names[i], self.shapes[i], k, units, inputs, own[np.ix_(units, inputs)],
+                    value, bars, radius,
+                ))  # fmt: skip
+            if self.biases and not self.reasons[i + 1]:
+                part = slice(self.starts[k], self.starts[k] + net.sizes[k + 1])
+                seen.append(Seen(
+                    self.names[i + 1], self.shapes[i + 1], k, np.arange(net.sizes[k + 1]), None,
+                    *(vector[part].reshape(-1, 1) for vector in self._bias_vectors()),
+                ))  # fmt: skip
+        return seen
 
     def _evaluations(self) -> int:
         """Two losses for every sample at the outputs, and two for each that is differenced."""
@@ -270,7 +277,7 @@ class _Check:
         verdict, reason = verdict_of(found, entries)
         unusable = self.reasons[i]
         factor = None
-        if found[SQUARE] > 0 and np.isfinite(found[PRODUCT]):
+        if found[SQUARE] > 0 and math.isfinite(found[PRODUCT]):
             factor = found[PRODUCT] / found[SQUARE]
         worst: Failure | None = _entry(
             self.names[i], shape, int(found[WORST_PLACE]), found[WORST_GIVEN],
@@ -295,16 +302,8 @@ class _Check:
 
     def _failures(self, i: int, row: ArrayReport) -> tuple[tuple[Failure, ...], float | None]:
         """Go through a failed array again: its worst entries, and what no factor explains."""
-        k = i // 2 if self.biases else i
         ratio = row.factor or 0.0
-        if self.biases and i % 2:
-            units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
-            given, value, bar, radius = self._bias_vectors()
-            parts: Iterable[Vectors] = [(given[units], value[units], bar[units], radius[units])]
-            scale = float(self.bias_scales[units.start])
-        else:
-            parts = self._weight_parts(k)
-            scale = self.scales[k]
+        parts, scale = self._parts(i)
         kept = np.empty((0, 6))
         place, left, square = 0, 0.0, 0.0
         for given, value, bar, radius in parts:
@@ -346,6 +345,16 @@ class _Check:
         )
         return entries, residual
 
+    def _parts(self, i: int) -> tuple[Iterable[Vectors], float]:
+        """All entries of an array, and what makes products of two of them fit a number."""
+        k = i // 2 if self.biases else i
+        if self.biases and i % 2:
+            units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
+            given, value, bar, radius = self._bias_vectors()
+            own = (given[units], value[units], bar[units], radius[units])
+            return [own], float(self.bias_scales[units.start])
+        return self._weight_parts(k), self.scales[k]
+
     def _weight_parts(self, k: int) -> Iterator[Vectors]:
         for rows in self.tiles.row_chunks(k, CHUNK):
             value, radius = self.tiles.expand(k, rows)
@@ -369,13 +378,23 @@ def _entry(
     error = abs(given - value)
     return Failure(
         array=name,
-        index=tuple(int(n) for n in np.unravel_index(place, shape)),
+        index=_index_of(place, shape),
         given=given,
         numerical=value,
         error=error if error == error else float("inf"),
         error_bar=bar,
         allowed=bar + radius + tolerance.atol + tolerance.rtol * abs(value),
+        hull=radius,
     )
+
+
+def _index_of(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Index of an entry by its place in C order; NumPy's own takes 3 us of a small check."""
+    index: list[int] = []
+    for length in reversed(shape):
+        place, inside = divmod(place, length)
+        index.insert(0, inside)
+    return tuple(index)
 
 
 def _power_below(value: float) -> float:

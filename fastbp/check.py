@@ -110,9 +110,13 @@ def check_network(
     are made.
 
     "replay" takes steps of 1e-6, or more where a parameter is too large to be moved by that.
-    Where the ReLU masks differ along a step, it is made 16 times smaller, up to three times;
-    entries whose masks still differ are judged by the hull. It costs
-    O(entries * batch * parameters of the layers above), divided by what the entries share.
+    Where the ReLU masks differ along a step, it is made 16 times smaller until they agree or the
+    rounding of the losses is as large as the quotient; what then still differs is judged by the
+    hull. It costs O(entries * batch * parameters of the layers above), divided by what the
+    entries share.
+
+    An array of which every derivative is below its own bar is judged as a whole: it passes if the
+    two sides agree far better than the bars ask, and is untested if both are zero within rounding.
 
     Examples
     --------
@@ -169,6 +173,7 @@ def check_network(
         certificate=found.certificate,
         doubtful=found.doubtful,
         convention=found.convention,
+        corner=found.corner,
         maps=found.maps,
         samples=found.samples,
     )

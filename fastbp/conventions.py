@@ -1,42 +1,80 @@
-"""Which derivative of the ReLU at exactly 0 a given gradient follows: 0, 1/2, 1, or none."""
+"""Which derivative of the ReLU at 0 a given gradient follows: 0, 1/2, 1, or none; and where.
+
+Looked at are the entries that conventions move most, of each array.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fastbp.kinks import slopes_beside, with_convention
+from fastbp.report import Corner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.hull import Hull
-    from fastbp.sweeps import Sweeps
-    from fastbp.tiles import Tiles
+    from fastbp.network import Network
+    from fastbp.verdict import Tolerance
 
-__all__ = ["fitting_convention"]
+    Floats = NDArray[np.float64]
+
+__all__ = ["Seen", "fitting_convention", "most_moved", "worst_corner"]
 
 CONVENTIONS = (("0", 0.0), ("1/2", 0.5), ("1", 1.0))
-# Rows and columns of each array that are looked at: those that the convention moves most.
-LOOKED_AT = 24
+LOOKED_AT = 24  # rows, and columns, of an array
 
 
-def fitting_convention(
-    sweeps: Sweeps,
-    hull: Hull,
-    tiles: Tiles,
-    weights: list[NDArray[Any]],
-    biases: NDArray[Any] | None,
-) -> str:
+@dataclass(slots=True, eq=False)
+class Seen:
+    """Some entries of one array, units by inputs; one column for biases.
+
+    Attributes
+    ----------
+    name, shape : str, tuple of int
+        Of the array, as the user has it.
+    k : int
+        The layer.
+    units : int64, shape (m,)
+    inputs : int64, shape (n,), or None
+        None for biases.
+    given, value, bar, radius : shape (m, n)
+        The given entries, the derivatives with the centre of the hull, their bars, and the radii.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    k: int
+    units: NDArray[np.int64]
+    inputs: NDArray[np.int64] | None
+    given: NDArray[Any]
+    value: Floats
+    bar: Floats
+    radius: Floats
+
+
+def most_moved(hull: Hull, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the units and the inputs of layer k that masks in doubt move most."""
+    sizes = np.sum(hull.radii[k], axis=1), np.sum(np.abs(hull.inputs[k]), axis=1)
+    units, inputs = (np.argsort(-size, kind="stable")[:LOOKED_AT] for size in sizes)
+    return units, inputs
+
+
+def fitting_convention(net: Network, hull: Hull, seen: list[Seen], tolerance: Tolerance) -> str:
     """Try the conventions as a whole.
 
     Parameters
     ----------
-    sweeps, hull, tiles : Sweeps, Hull, Tiles
-        Of the finished comparison.
-    weights : list of ndarray
-        The given weight gradients.
-    biases : ndarray or None
-        The given bias gradients, layer after layer.
+    net : Network
+        In float64.
+    hull : Hull
+        With affected samples.
+    seen : list of Seen
+    tolerance : Tolerance
+        What is allowed beyond the bars.
 
     Returns
     -------
@@ -44,69 +82,83 @@ def fitting_convention(
         "0", "1/2", "1", several of them ("0 and 1"), or "none"; empty where it makes no
         difference.
     """
-    fitting = [
-        name for name, share in CONVENTIONS if _fits(sweeps, hull, tiles, weights, biases, share)
-    ]
+    fitting = []
+    for name, share in CONVENTIONS:
+        moved = with_convention(net, hull, share)
+        changes = [own - centre for own, centre in zip(moved, hull.centres, strict=True)]
+        if all(_fits(part, hull, changes[part.k], tolerance) for part in seen):
+            fitting.append(name)
     if len(fitting) == len(CONVENTIONS):
         return ""
     return " and ".join(fitting) if fitting else "none"
 
 
-def _fits(
-    sweeps: Sweeps,
-    hull: Hull,
-    tiles: Tiles,
-    weights: list[NDArray[Any]],
-    biases: NDArray[Any] | None,
-    share: float,
-) -> bool:
-    net = sweeps.network
-    bars, end = tiles.bias_bars(), tiles.bars.bias_sums.size
-    moved = hull.centres[-1]
-    for k in range(sweeps.count - 1, -1, -1):
-        if k + 1 < sweeps.count:
-            weight = net.weights[k + 1].T if net.layout == "keras" else net.weights[k + 1]
-            h = sweeps.level(sweeps.h, k + 1)[:, hull.samples]
-            doubt = sweeps.level(sweeps.doubt, k + 1)[:, hull.samples] != 0
-            mask = np.where(h > 0, 1.0, np.where(doubt, share, 0.0))
-            moved = mask * (weight.T @ moved)
-        start = end - net.sizes[k + 1]
-        if biases is not None:
-            change = (moved - hull.centres[k]).sum(axis=1)
-            value = tiles.bars.bias_sums[start:end] + change
-            allowed = bars[start:end] + tiles.tolerance.atol
-            allowed += tiles.tolerance.rtol * np.abs(value)
-            if not np.all(np.abs(biases[start:end] - value) <= allowed):
-                return False
-        if not _array_fits(sweeps, hull, tiles, weights[k], k, moved):
-            return False
-        end = start
-    return True
+def _fits(seen: Seen, hull: Hull, change: Floats, tolerance: Tolerance) -> bool:
+    own = change[seen.units]
+    if seen.inputs is None:
+        value = seen.value + own.sum(axis=1, keepdims=True)
+    else:
+        value = seen.value + own @ hull.inputs[seen.k][seen.inputs].T
+    allowed = seen.bar + tolerance.atol + tolerance.rtol * np.abs(value)
+    return bool(np.all(np.abs(seen.given - value) <= allowed))
 
 
-def _array_fits(
-    sweeps: Sweeps,
-    hull: Hull,
-    tiles: Tiles,
-    given: NDArray[Any],
-    k: int,
-    moved: NDArray[np.float64],
-) -> bool:
-    """Compare the entries of one array that the conventions move most."""
-    net = sweeps.network
-    s, h = sweeps.sensitivity(k), sweeps.level(sweeps.h, k)
-    s[:, hull.samples] = moved
-    rows = _largest(np.sum(hull.radii[k], axis=1))
-    columns = _largest(np.sum(np.abs(h[:, hull.samples]), axis=1))
-    value = s[rows] @ h[columns].T
-    own = given.T if net.layout == "keras" else given
-    weight = net.weights[k].T if net.layout == "keras" else net.weights[k]
-    value += net.objective.weight_decay * weight[np.ix_(rows, columns)]
-    bars = tiles.bar_entries(k, rows, columns)
-    tolerance = tiles.tolerance
-    allowed = bars + tolerance.atol + tolerance.rtol * np.abs(value)
-    return bool(np.all(np.abs(own[np.ix_(rows, columns)] - value) <= allowed))
+def worst_corner(net: Network, hull: Hull, seen: list[Seen], tolerance: Tolerance) -> Corner | None:
+    """Return the entry on a kink that lies furthest from the middle of its hull, and its slopes.
+
+    Parameters
+    ----------
+    net, hull, seen, tolerance : Network, Hull, list of Seen, Tolerance
+        As of `fitting_convention`.
+
+    Returns
+    -------
+    Corner or None
+        None where none of the entries is on a kink.
+    """
+    chosen, furthest = None, -1.0
+    for part in seen:
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = np.abs(part.given.astype(np.float64) - part.value)
+        usable = (part.radius > part.bar) & np.isfinite(away)
+        if usable.any():
+            place = np.unravel_index(np.argmax(np.where(usable, away, -1.0)), away.shape)
+            if away[place] > furthest:
+                chosen, furthest = (part, place), float(away[place])
+    return None if chosen is None else _corner(net, hull, *chosen, tolerance)
 
 
-def _largest(sizes: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.argsort(-sizes, kind="stable")[:LOOKED_AT]
+def _corner(
+    net: Network, hull: Hull, seen: Seen, place: tuple[np.intp, ...], tolerance: Tolerance
+) -> Corner:
+    unit = int(seen.units[place[0]])
+    column = None if seen.inputs is None else int(seen.inputs[place[1]])
+    given, value, bar, radius = (
+        float(array[place]) for array in (seen.given, seen.value, seen.bar, seen.radius)
+    )
+    index = tuple(int(n) for n in np.unravel_index(unit, seen.shape))
+    if column is not None:
+        index = (column, unit) if net.layout == "keras" else (unit, column)
+    left, right = slopes_beside(net, hull, seen.k, unit, column, value)
+    allowed = bar + tolerance.atol + tolerance.rtol * abs(value)
+    return Corner(
+        seen.name, index, given, left, right, bar,
+        _remark(given, left, right, allowed, abs(given - value) <= allowed + radius),
+    )  # fmt: skip
+
+
+def _remark(given: float, left: float, right: float, allowed: float, inside: bool) -> str:
+    """Say in words how a given entry stands to the two slopes."""
+    at_left, at_right = abs(given - left) <= allowed, abs(given - right) <= allowed
+    if abs(left - right) <= allowed:
+        if at_left:
+            return "which is the derivative"
+        if inside:
+            return "which follows a convention, but is not the derivative here"
+        return "which no convention gives"
+    if at_left or at_right:
+        return f"which is the slope to the {'left' if at_left else 'right'}"
+    if not inside:
+        return "which no convention gives"
+    between = min(left, right) <= given <= max(left, right)
+    return "which lies between them" if between else "which some convention gives"

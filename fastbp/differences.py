@@ -261,8 +261,9 @@ def _decayed(
         return losses
     inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], group.counts)]
     is_weight = group.columns < inputs
-    change = 0.5 * decay * steps * (2.0 * values + steps)
-    return losses + (base.decay_term + np.where(is_weight, change, 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
+        change = 0.5 * decay * steps * (2.0 * values + steps)
+        return losses + (base.decay_term + np.where(is_weight, change, 0.0))
 
 
 def _replay(
@@ -273,8 +274,12 @@ def _replay(
     delta: float,
     max_memory: int,
     progress: bool | None,
+    moved: npt.NDArray[np.float64] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
-    """Return quotients, kinks, and the largest sum of losses that was seen."""
+    """Return quotients, kinks, and the largest sum of losses that was seen.
+
+    ``moved``, shape (P,), is filled with how far each step moves the sum of the losses.
+    """
     net = base.network
     costs = _operations_per_entry(net.sizes, base.batch, 2 if scheme == "central" else 1)
     panels = _chunk_panels(net.sizes, base.batch, get_num_threads(), max_memory)
@@ -298,6 +303,10 @@ def _replay(
             _check_steps(net, group.places, steps)
             totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
             largest = max(largest, float(totals.max()))
+            if moved is not None:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    change = totals - np.repeat(unmoved, group.counts)
+                moved[group.places] = np.abs(change).max(axis=0)
             losses = _decayed(base, group, values, steps, totals * base.factor)
             if scheme == "forward":
                 unmoved = unmoved * base.factor + base.decay_term
@@ -332,6 +341,7 @@ def replay_entries(
     delta: float,
     max_memory: int,
     progress: bool | None,
+    moved: npt.NDArray[np.float64] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Replay some entries of the parameter vector, or all.
 
@@ -347,11 +357,15 @@ def replay_entries(
     max_memory : int
         Bytes of scratch for all threads.
     progress : bool or None
+    moved : float64, shape (P,), optional
+        At the places of the entries it gets how far their steps move the sum of the losses,
+        before reduction and scale.
 
     Returns
     -------
     quotients : float64, shape (E,)
     kinks : bool, shape (E,)
+        Along whose step a mask changes.
     """
     return _replay(
         evaluate(network, x, y),
@@ -360,27 +374,8 @@ def replay_entries(
         delta=delta,
         max_memory=max_memory,
         progress=progress,
+        moved=moved,
     )[:2]
-
-
-def quotient_noise(
-    network: Network, x: FloatArray, y: npt.NDArray[Any], *, scheme: str, delta: float
-) -> float:
-    """Estimate the error that rounding makes in one quotient of two losses.
-
-    Parameters
-    ----------
-    network : Network
-    x, y : ndarray
-        Checked inputs and targets.
-    scheme : {"central", "forward"}
-    delta : float
-
-    Returns
-    -------
-    float
-    """
-    return evaluate(network, x, y).quotient_noise(scheme, delta)
 
 
 def finite_differences(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fastbp.exact import Sensitivities, outer_product
 from fastbp.hull import hull_of
 from fastbp.network import Network
+from fastbp.rounding import flat_bars
 from fastbp.sweeps import MARGIN, Sweeps, smallest_of
 from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS, norms
 
@@ -130,20 +131,13 @@ class ExactQuality:
             self._down = sensitivities.at_kinks(samples, masks, 0.0, 1.0, max_memory)
 
     def error_bar(self) -> Floats:
-        """MARGIN u ((ds_i + s_i) h_j + s_i dh_j), of norms over the batch; biases have h = 1."""
-        bars = np.empty(self._flat.size)
-        biases = self._shapes.bias_views(bars)
+        """Bars of all entries."""
         noise = self._noise
         with np.errstate(over="ignore", invalid="ignore"):
-            for k, weights in enumerate(self._shapes.weight_views(bars)):
-                s, h = self._s_sizes[k], self._h_sizes[k]
-                both = noise.s[k] + s
-                if biases is not None:
-                    biases[k].reshape(-1)[:] = np.sqrt(noise.batch) * both
-                by_unit = weights.T if self._keras else weights
-                np.multiply.outer(both, h, out=by_unit)
-                by_unit += np.multiply.outer(s, noise.h[k])
-            bars *= MARGIN * ROUNDOFF
+            bars = flat_bars(
+                self._shapes, self._keras, noise.batch, ROUNDOFF, self._s_sizes, noise.s,
+                self._h_sizes, noise.h,
+            )  # fmt: skip
             if self._decay != 0.0:  # rounding of decay W, which is at most |value| + |s| |h|
                 bars += DECAY_ROUNDINGS * (ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
             bars += UNDERFLOWS * smallest_of(ROUNDOFF)

@@ -17,11 +17,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastbp.network import Network
     from fastbp.sweeps import Sweeps
 
     Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
-__all__ = ["Hull", "hull_of"]
+__all__ = ["Hull", "book_weight", "hull_of", "hull_of_levels"]
 
 ABSOLUTE_ENTRIES = 1 << 20  # of |W| held at a time
 
@@ -37,18 +39,28 @@ class Hull:
     doubtful : tuple of int
         How many pre-activations are in doubt, for each hidden layer.
     centres, radii : list of float64, shape (units, A)
-        For each layer; empty lists where no sample is affected.
+        For each layer; empty lists where no sample is affected, as those that follow.
+    doubts : list of bool, shape (units, A)
+        Which masks are in doubt, for each hidden layer.
+    inputs : list of float64, shape (units, A)
+        What feeds each layer.
     """
 
     samples: NDArray[np.int64]
     doubtful: tuple[int, ...]
     centres: list[Floats]
     radii: list[Floats]
+    doubts: list[Flags]
+    inputs: list[Floats]
 
     @property
     def affected(self) -> int:
         """How many samples are affected."""
         return int(self.samples.size)
+
+    def active(self, k: int) -> Flags:
+        """Tell which units of hidden layer k are on beyond doubt."""
+        return (self.inputs[k + 1] > 0) & ~self.doubts[k]
 
 
 def hull_of(sweeps: Sweeps) -> Hull:
@@ -60,24 +72,69 @@ def hull_of(sweeps: Sweeps) -> Hull:
     hidden = range(1, sweeps.count)
     first, last = net.sizes[0], sum(net.sizes[:-1])
     if not sweeps.doubt[first * sweeps.pitch : last * sweeps.pitch].any():
-        return Hull(np.empty(0, np.int64), (0,) * len(hidden), [], [])
-    doubts = [sweeps.level(sweeps.doubt, level) for level in hidden]
+        return _untouched(len(hidden))
+    doubts = [sweeps.level(sweeps.doubt, level) != 0 for level in hidden]
+    samples = _touched(doubts)
+    inputs = [sweeps.level(sweeps.h, level)[:, samples] for level in range(sweeps.count)]
+    slopes = sweeps.sensitivity(sweeps.count - 1)[:, samples]
+    return _carried_back(net, samples, doubts, inputs, slopes)
+
+
+def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: list[Flags]) -> Hull:
+    """Carry back what masks in doubt can do, as `hull_of` does.
+
+    Parameters
+    ----------
+    net : Network
+        In float64.
+    levels : list of float64, shape (units, batch)
+        What feeds each layer.
+    slopes : float64, shape (outputs, batch)
+        dL/df of the last layer.
+    doubts : list of bool, shape (units, batch)
+        Masks in doubt of each hidden layer.
+    """
+    if not any(doubt.any() for doubt in doubts):
+        return _untouched(len(doubts))
+    samples = _touched(doubts)
+    inputs = [level[:, samples] for level in levels]
+    return _carried_back(net, samples, doubts, inputs, slopes[:, samples])
+
+
+def book_weight(net: Network, k: int) -> NDArray[np.float64]:
+    """View W[k] as (n_out, n_in), whatever the layout."""
+    weight: NDArray[np.float64] = net.weights[k].T if net.layout == "keras" else net.weights[k]
+    return weight
+
+
+def _untouched(hidden: int) -> Hull:
+    return Hull(np.empty(0, np.int64), (0,) * hidden, [], [], [], [])
+
+
+def _touched(doubts: list[Flags]) -> NDArray[np.int64]:
+    return np.flatnonzero(np.any([doubt.any(axis=0) for doubt in doubts], axis=0))
+
+
+def _carried_back(
+    net: Network,
+    samples: NDArray[np.int64],
+    doubts: list[Flags],
+    inputs: list[Floats],
+    slopes: Floats,
+) -> Hull:
+    """Run the recursion; all but ``doubts`` of the affected samples alone."""
     counts = tuple(int(np.count_nonzero(doubt)) for doubt in doubts)
-    touched = np.any([doubt.any(axis=0) for doubt in doubts], axis=0)
-    samples = np.flatnonzero(touched)
-    centre = sweeps.sensitivity(sweeps.count - 1)[:, samples]
-    radius = np.zeros_like(centre)
-    centres, radii = [centre], [radius]
-    for k in range(sweeps.count - 1, 0, -1):
-        weight = net.weights[k].T if net.layout == "keras" else net.weights[k]
-        doubt = doubts[k - 1][:, samples] != 0
-        active = (sweeps.level(sweeps.h, k)[:, samples] > 0) & ~doubt
+    own = [doubt[:, samples] for doubt in doubts]
+    hull = Hull(samples, counts, [slopes], [np.zeros_like(slopes)], own, inputs)
+    for k in range(len(doubts), 0, -1):
+        weight = book_weight(net, k)
         centre, radius = _masked(
-            weight.T @ centre, _absolute_product(weight, radius), active, doubt
-        )
-        centres.insert(0, centre)
-        radii.insert(0, radius)
-    return Hull(samples, counts, centres, radii)
+            weight.T @ hull.centres[0], _absolute_product(weight, hull.radii[0]),
+            hull.active(k - 1), own[k - 1],
+        )  # fmt: skip
+        hull.centres.insert(0, centre)
+        hull.radii.insert(0, radius)
+    return hull
 
 
 def _masked(

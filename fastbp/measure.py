@@ -1,17 +1,29 @@
-"""The numerical gradient that a check compares with, with steps that shrink before kinks."""
+"""The numerical gradient that a check by replay compares with: its steps shrink before kinks.
+
+What still crosses a kink with the smallest step that rounding leaves is judged by the hull
+(``hull.py``), and its quotient must be one that masks in doubt along the step explain.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from fastbp.differences import quotient_noise, replay_entries
+from fastbp.certified import coarser_dtype
+from fastbp.conventions import Seen, fitting_convention, worst_corner
+from fastbp.differences import replay_entries
+from fastbp.exact import outer_product
+from fastbp.hull import Hull, book_weight, hull_of_levels
 from fastbp.outcome import Outcome
-from fastbp.rounding import Sensitivity, gradient_sensitivity
-from fastbp.rows import Numerical, judged_row
+from fastbp.rounding import Rounding, rounding_of
+from fastbp.rows import Numerical, judged_row, unjudged_rows, unusable_reason
+from fastbp.sweeps import MARGIN
+from fastbp.unperturbed import evaluate
+from fastbp.verdict import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,17 +32,20 @@ if TYPE_CHECKING:
 
     from fastbp.given import GivenGradients
     from fastbp.network import Network
-    from fastbp.verdict import Tolerance
 
-    Replayed: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+    Replayed: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 
-__all__ = ["Measured", "check_by_replay", "measure_by_replay", "split_by_array"]
+__all__ = ["Measured", "check_by_replay", "measure_by_replay"]
 
 SCHEME: Literal["central"] = "central"
 DELTA = 1e-6
-# Where the masks differ along a step it is divided by this, and so many times.
+# Where the masks differ along a step it is divided by this.
 SHRINKING = 16.0
-SHRINKINGS = 3
+# A step is too long for a cross-entropy if its sum moves by more than FAR; once it is known to be,
+# it shrinks to NEAR. All steps to NEAR would cost ordinary networks digits that they need not lose.
+FAR, NEAR, CURVED = 1e-3, 1e-5, ("softmax_cross_entropy", "sigmoid_cross_entropy")
 # Twice as many entries of each array are differenced with half the step as well.
 SAMPLE = 16
 # From the largest change in that sample to the largest error of the array.
@@ -46,22 +61,20 @@ class Measured:
     quotients : ndarray of float64, shape (P,)
         Central differences.
     noise : ndarray of float64, shape (P,)
-        Error by the rounding of the losses and by the length of the steps.
-    sensitivity : Sensitivity
-        How the entries answer to the rounding of everything else.
-    kinks : ndarray of bool, shape (P,)
+        Error by the rounding of the losses and by the length of the steps; across a kink, where
+        the curvature of the two sides does not cancel, that is what the last shrinking changed.
+    crossing : ndarray of bool, shape (P,)
         The entries whose masks differ along the smallest step too.
-    delta : float
-        The step that every entry began with.
+    steps : ndarray of float64, shape (P,)
+        The last step of each entry.
     evaluations : int
         How many losses were evaluated.
     """
 
-    quotients: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    sensitivity: Sensitivity
-    kinks: NDArray[np.bool_]
-    delta: float
+    quotients: Floats
+    noise: Floats
+    crossing: NDArray[np.bool_]
+    steps: Floats
     evaluations: int
 
 
@@ -81,30 +94,59 @@ def measure_by_replay(
         The network and validated data.
     max_memory, progress : int, bool or None
         As in `check_network`.
+
+    Notes
+    -----
+    A step is made smaller at least once, and then as long as its masks differ, it still moves the
+    parameter, and the rounding of the losses stays below the quotient.
     """
+    base = evaluate(net, x, y)
+    curved = net.objective.loss in CURVED
+    moved = np.empty(net.parameters.size)
 
-    def replay(entries: NDArray[np.int64] | None, step: float) -> Replayed:
-        # Some entries once more: a bar only if it takes long after all.
-        shown = None if entries is not None and progress else progress
-        return replay_entries(
-            net, x, y, entries, scheme=SCHEME, delta=step, max_memory=max_memory, progress=shown
-        )
+    def replay(entries: NDArray[np.int64], own_steps: Floats, far: float) -> Replayed:
+        """Difference some entries, all those of one step together."""
+        quotients, crossing = np.empty(entries.size), np.empty(entries.size, np.bool_)
+        for step in np.unique(own_steps).tolist():
+            part = np.flatnonzero(own_steps == step)
+            everything = part.size == net.parameters.size
+            # Some entries once more: a bar only if it takes long after all.
+            shown = None if progress and not everything else progress
+            quotients[part], crossing[part] = replay_entries(
+                net, x, y, None if everything else entries[part], scheme=SCHEME, delta=step,
+                max_memory=max_memory, progress=shown, moved=moved,
+            )  # fmt: skip
+        if curved:
+            crossing |= moved[entries] > far
+        return quotients, crossing
 
-    delta = max(DELTA, smallest_step(net.parameters))
-    quotients, kinks = replay(None, delta)
-    noise = np.full(quotients.shape, quotient_noise(net, x, y, scheme=SCHEME, delta=delta))
-    sensitivity = gradient_sensitivity(net, x, y)
-    measured = Measured(quotients, noise, sensitivity, kinks, delta, 2 * quotients.size)
-    _add_wobble(measured, _array_slices(net), lambda entries: replay(entries, delta / 2)[0])
-    step = delta
-    for _ in range(SHRINKINGS):
-        step /= SHRINKING
-        crossing = np.flatnonzero(kinks)
-        if crossing.size == 0 or step < smallest_step(net.parameters[crossing]):
+    shortest = smallest_steps(net.parameters)
+    steps = first_steps(shortest)
+    quotients, crossing = replay(np.arange(steps.size), steps, FAR)
+    noise = base.quotient_noise(SCHEME, DELTA) * (DELTA / steps)
+    first_moved = moved.copy()
+    measured = Measured(quotients, noise, crossing, steps.copy(), 2 * quotients.size)
+    _add_wobble(
+        measured, _array_slices(net), lambda entries: replay(entries, steps[entries] / 2, FAR)[0]
+    )
+    moved[:] = first_moved
+    bend = np.zeros(quotients.shape)
+    for n in count(1):
+        with np.errstate(invalid="ignore", over="ignore"):
+            heard = (SHRINKING * noise < np.abs(quotients)) | (n == 1)
+        smaller = steps * SHRINKING**-n
+        again = np.flatnonzero(crossing & heard & (smaller >= shortest))
+        if again.size == 0:
             break
-        quotients[crossing], kinks[crossing] = replay(crossing, step)
-        noise[crossing] *= SHRINKING
-        measured.evaluations += 2 * crossing.size
+        before = quotients[again]
+        quotients[again], crossing[again] = replay(again, smaller[again], NEAR)
+        with np.errstate(invalid="ignore", over="ignore"):
+            bend[again] = np.where(crossing[again], np.abs(quotients[again] - before), 0.0)
+        noise[again] *= SHRINKING
+        measured.steps[again] = smaller[again]
+        measured.evaluations += 2 * again.size
+    noise += np.where(np.isfinite(bend), bend, 0.0)
+    noise += base.noise_of_long_steps(moved, measured.steps)
     return measured
 
 
@@ -119,43 +161,161 @@ def check_by_replay(
     progress: bool | None,
 ) -> Outcome:
     """Compare a given gradient with a replay, entry by entry; arguments as of `check_network`."""
+    coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
+    rounding = rounding_of(evaluate(net, x, y), coarser)
+    names, shapes = net.parameter_names(), [array.shape for array in net.arrays()]
+    if rounding.problem:
+        rows = unjudged_rows(net, given.arrays, rounding.problem)
+        return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
     measured = measure_by_replay(net, x, y, max_memory=max_memory, progress=progress)
-    judged = [
-        judged_row(array, numerical, net.dtype, tolerance)
-        for array, numerical in zip(given.arrays, split_by_array(net, measured), strict=True)
-    ]
+    own = coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2
+    own_bars = rounding.error_bars(own)
+    hull = hull_of_levels(
+        rounding.network, rounding.levels, rounding.sensitivities[-1], rounding.doubts
+    )
+    values, radii, bars = _judged_by_hull(net, rounding, hull, measured, own_bars)
+    kinks = radii > bars
+    allowed = tolerance or Tolerance(0.0, 0.0)
+    judged, seen = [], []
+    parts = zip(names, shapes, given.arrays, _array_slices(net), strict=True)
+    for name, shape, array, part in parts:
+        numerical = Numerical(
+            name, shape, values[part], bars[part], np.zeros(values[part].shape, np.bool_),
+            radii[part], MARGIN,
+        )  # fmt: skip
+        row, wrong = judged_row(array, numerical, net.dtype, allowed)
+        judged.append((replace(row, kinks=int(np.count_nonzero(kinks[part]))), wrong))
+        if kinks[part].any() and not unusable_reason(array, shape):
+            seen.append(_seen(net, name, array, numerical))
+    convention, corner = "", None
+    if seen:
+        looked_at = (rounding.network, hull, seen, allowed)
+        convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
     return Outcome(
         [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
-        scheme=SCHEME, delta=measured.delta,
+        scheme=SCHEME, delta=DELTA,
+        doubtful=hull.doubtful,
+        convention=convention, corner=corner,
     )  # fmt: skip
 
 
-def smallest_step(parameters: NDArray[Any]) -> float:
-    """Return a step that still moves the largest of these parameters, in float64.
+def _doubts_of_steps(net: Network, rounding: Rounding, measured: Measured) -> list[Flags]:
+    """Which masks are in doubt by rounding, or can be changed by a step that crosses one."""
+    reaches = _reaches(net, rounding, np.where(measured.crossing, measured.steps, 0.0))
+    return [
+        doubt | ~(distance > reach)
+        for doubt, distance, reach in zip(rounding.doubts, rounding.distances, reaches, strict=True)
+    ]
+
+
+def _reaches(net: Network, rounding: Rounding, steps: Floats) -> Iterator[Floats]:
+    """How far steps of single parameters can move the pre-activations of each hidden layer.
+
+    The ReLU moves nothing further than it is moved itself: |W| carries a bound upwards.
+    """
+    weights, biases = net.shapes.weight_views(steps), net.shapes.bias_views(steps)
+    reach = np.zeros(rounding.levels[0].shape)
+    for k in range(len(rounding.doubts)):
+        own = weights[k].T if net.layout == "keras" else weights[k]
+        size = np.abs(rounding.levels[k])
+        reach = np.abs(book_weight(rounding.network, k)) @ reach
+        for unit in np.flatnonzero(own.any(axis=1)):
+            reach[unit] += np.max(own[unit][:, None] * size, axis=0)
+        if biases is not None:
+            reach += biases[k].reshape(-1, 1)
+        yield reach
+
+
+def _judged_by_hull(
+    net: Network, rounding: Rounding, hull: Hull, measured: Measured, own_bars: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Put the middle of the hull in place of quotients that depend on masks in doubt.
+
+    A step that crosses a kink measures a mean of slopes: its quotient must lie within what the
+    masks can make that it can change, and the entry is judged by those in doubt by rounding
+    alone. Quotients that do not lie where they must stay: two real losses are what is believed.
+
+    Returns values, radii and bars.
+    """
+    quotients, crossing, bars = measured.quotients, measured.crossing, measured.noise + own_bars
+    if not hull.affected and not crossing.any():
+        return quotients, np.zeros(quotients.shape), bars
+    values, radii = _products_of_hull(rounding, hull)
+    middles, widths = values, radii
+    if crossing.any():
+        doubts = _doubts_of_steps(net, rounding, measured)
+        middles, widths = _products_of_hull(
+            rounding,
+            hull_of_levels(rounding.network, rounding.levels, rounding.sensitivities[-1], doubts),
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.where(
+            crossing,
+            np.abs(quotients - middles) <= widths + bars,
+            (radii > 0) & (np.abs(quotients - values) <= radii + bars),
+        )
+    return (
+        np.where(inside, values, quotients), radii, np.where(inside & crossing, own_bars, bars),
+    )  # fmt: skip
+
+
+def _products_of_hull(rounding: Rounding, hull: Hull) -> tuple[Floats, Floats]:
+    """All derivatives with the middle of the hull, and their radii."""
+    net = rounding.network
+    values, radii = np.empty(net.parameters.size), np.zeros(net.parameters.size)
+    for k, s in enumerate(rounding.sensitivities):
+        if hull.affected:
+            s = s.copy()
+            s[:, hull.samples] = hull.centres[k]
+            _write_products(net, k, hull.radii[k], np.abs(hull.inputs[k]), radii)
+        _write_products(net, k, s, rounding.levels[k], values)
+    for part, weight in zip(net.shapes.weight_views(values), net.weights, strict=True):
+        part += net.objective.weight_decay * weight
+    return values, radii
+
+
+def _write_products(net: Network, k: int, s: Floats, h: Floats, flat: Floats) -> None:
+    """Write s h^T into the weights of layer k, and the sums of s into its biases."""
+    left, right = (h, s) if net.layout == "keras" else (s, h)
+    outer_product(left, right, net.shapes.weight_views(flat)[k].reshape(-1))
+    biases = net.shapes.bias_views(flat)
+    if biases is not None:
+        biases[k].reshape(-1)[:] = s.sum(axis=1)
+
+
+def _seen(net: Network, name: str, given: NDArray[Any], numerical: Numerical) -> Seen:
+    """All entries of an array, units by inputs."""
+    k = int(name.split("[")[1][:-1])
+    parts = (given, numerical.values, numerical.error_bar, numerical.hull)
+    units, inputs = net.sizes[k + 1], net.sizes[k]
+    if name.startswith("biases"):
+        columns, tables = None, [np.reshape(part, (units, 1)) for part in parts]
+    else:
+        columns = np.arange(inputs)
+        tables = [np.reshape(part, numerical.shape) for part in parts]
+        if net.layout == "keras":
+            tables = [table.T for table in tables]
+    return Seen(name, numerical.shape, k, np.arange(units), columns, *tables)
+
+
+def smallest_steps(parameters: NDArray[Any]) -> Floats:
+    """Return for each parameter a step that still moves it, in float64.
 
     Examples
     --------
     >>> theta = np.array([1e12, -3.0])
-    >>> bool(theta[0] + smallest_step(theta) > theta[0])
-    True
+    >>> (theta + smallest_steps(theta) > theta).tolist()
+    [True, True]
     """
-    largest = np.max(np.abs(parameters), initial=0.0)
-    return 4 * float(np.spacing(np.float64(largest)))
+    spacings: Floats = np.spacing(np.abs(parameters).astype(np.float64))
+    return 4.0 * spacings
 
 
-def split_by_array(net: Network, measured: Measured) -> Iterator[Numerical]:
-    """Cut the flat gradient into those of the arrays, in the order of the parameters."""
-    for name, shape, part in zip(
-        net.parameter_names(), _shapes(net), _array_slices(net), strict=True
-    ):
-        yield Numerical(
-            name,
-            shape,
-            measured.quotients[part],
-            measured.noise[part],
-            measured.kinks[part],
-            measured.sensitivity[part],
-        )
+def first_steps(shortest: Floats) -> Floats:
+    """Return the usual step, made longer in powers where a parameter is too large for it."""
+    longer = np.maximum(0.0, np.ceil(np.log2(shortest / DELTA) / np.log2(SHRINKING)))
+    steps: Floats = DELTA * SHRINKING**longer
+    return steps
 
 
 def _add_wobble(
@@ -184,7 +344,7 @@ def _add_wobble(
 
 def _sample(measured: Measured, part: slice) -> NDArray[np.int64]:
     """Choose entries of one array: those of the largest quotients, and some spread over it."""
-    usable: NDArray[np.int64] = part.start + np.flatnonzero(~measured.kinks[part])
+    usable: NDArray[np.int64] = part.start + np.flatnonzero(~measured.crossing[part])
     if usable.size <= 2 * SAMPLE:
         return usable
     largest = np.argpartition(np.abs(measured.quotients[usable]), -SAMPLE)[-SAMPLE:]

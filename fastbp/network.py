@@ -490,8 +490,9 @@ class Network:
 
     def explain_non_finite(self, x: FloatArray, y: npt.NDArray[Any] | None) -> None:
         """Raise if an argument holds NaN or infinity; otherwise the network itself overflows."""
-        for name, array in zip(self.parameter_names(), self.arrays(), strict=True):
-            require_finite(array, name)
+        if not np.isfinite(self._parameters).all():
+            for name, array in zip(self.parameter_names(), self.arrays(), strict=True):
+                require_finite(array, name)
         require_finite(x, "x")
         if y is not None:
             require_finite(y, "y")
@@ -517,9 +518,9 @@ class Network:
         decay = self._objective.weight_decay
         if decay == 0.0:
             return 0.0
-        return (
-            0.5 * decay * sum(float(np.sum(np.square(w, dtype=np.float64))) for w in self.weights)
-        )
+        with np.errstate(over="ignore"):  # infinity, as the loss
+            squares = [float(np.sum(np.square(w, dtype=np.float64))) for w in self.weights]
+        return 0.5 * decay * sum(squares)
 
     def _custom_loss(self, output: FloatArray, y: npt.NDArray[Any]) -> float:
         custom = self._objective.custom

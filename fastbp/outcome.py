@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.certificate import Certificate
-    from fastbp.report import ArrayReport, Failure
+    from fastbp.report import ArrayReport, Corner, Failure
 
 __all__ = ["Outcome"]
 
@@ -34,6 +34,8 @@ class Outcome:
         Pre-activations in doubt, of each hidden layer.
     convention : str
         Which derivative of the ReLU at 0 fits all arrays; empty where it makes no difference.
+    corner : Corner or None
+        An entry on a kink, with its slopes.
     maps : dict of str to ndarray
         Of each weight array, the largest error over what is allowed, by cells.
     samples : dict of str to ndarray, shape (some, 5)
@@ -48,5 +50,6 @@ class Outcome:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
+    corner: Corner | None = None
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict)

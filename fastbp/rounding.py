@@ -1,8 +1,8 @@
-"""How far rounding can move a correct gradient: the part of an error bar that is not the step's.
+"""What rounding makes of every derivative, for checks by literal differences.
 
-A backward pass rounds in every product, and what that does to an entry depends on the network:
-where outputs nearly equal targets, the residual is all rounding, and so is the gradient. The
-gradient of the network with every parameter moved by a rounding error, at random, shows it.
+The noise of ``kernels/noise.py`` in NumPy: random numbers of the size of the rounding, in units of
+u, go in at every layer, forward and in reverse, and travel on through the same weights as the
+values. Beside two losses for every parameter its cost is nothing, and nothing has to be compiled.
 """
 
 from __future__ import annotations
@@ -12,105 +12,309 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.unperturbed import float64_copy
+from fastbp.hull import book_weight
+from fastbp.loss_slopes import loss_slopes
+from fastbp.network import custom_gradient
+from fastbp.sweeps import MARGIN, smallest_of
+from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastbp.gradients import Shapes
     from fastbp.network import Network
+    from fastbp.unperturbed import Unperturbed
 
-__all__ = ["Sensitivity", "gradient_sensitivity"]
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
-DRAWS = 4
-# Between the spread of a few random draws and the error of one particular order of summation.
-MARGIN = 16.0
+__all__ = ["Rounding", "flat_bars", "rounding_of"]
+
+SEED = 0  # of the noise: the same call gives the same bars
+# Numbers beyond are near the ends of the range, where products lose digits or overflow.
+SMALLEST, LARGEST = 1e-290, 1e290
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sensitivity:
-    """How entries of the gradient answer to rounding, by unit of relative rounding error.
+@dataclass(slots=True, eq=False)
+class Rounding:
+    """Values of a network in float64, and the noise of each in units of u.
 
     Attributes
     ----------
-    most, least : ndarray of float64, shape (n,)
-        The largest and the smallest change over the draws, for each entry.
+    network : Network
+        In float64.
+    levels, level_noise : list of float64, shape (units, batch)
+        What feeds each layer, the inputs first.
+    sensitivities, sensitivity_noise : list of float64, shape (units, batch)
+        dL/df of each layer.
+    distances : list of float64, shape (units, batch)
+        How far the pre-activations of each hidden layer are from 0.
+    doubts : list of bool, shape (units, batch)
+        Where that is within their noise.
+    problem : str
+        Which numbers leave the range, and where; empty if none do.
     """
 
-    most: NDArray[np.float64]
-    least: NDArray[np.float64]
+    network: Network
+    levels: list[Floats]
+    level_noise: list[Floats]
+    sensitivities: list[Floats]
+    sensitivity_noise: list[Floats]
+    distances: list[Floats]
+    doubts: list[Flags]
+    problem: str
 
-    def __getitem__(self, part: slice) -> Sensitivity:
-        """Return that of some entries."""
-        return Sensitivity(self.most[part], self.least[part])
-
-    def error_bar(self, dtype: np.dtype[Any], kinks: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return how far off the entries of one array may be that was computed in a dtype.
-
-        Parameters
-        ----------
-        dtype : float64 or float32
-            Of the computation.
-        kinks : ndarray of bool, shape (n,)
-            Entries that say nothing about the others.
-
-        Returns
-        -------
-        ndarray of float64, shape (n,)
-            The entry's own change, and no less than what is typical of the array's largest: a
-            few draws can miss an entry. What every draw changes is typical; a mask that some of
-            them flip concerns its own entries only.
-        """
-        typical = np.max(self.least, initial=0.0, where=np.isfinite(self.least) & ~kinks)
-        bars: NDArray[np.float64] = np.maximum(self.most, typical)
-        bars *= MARGIN * float(np.finfo(dtype).eps)
+    def error_bars(self, roundoff: float) -> Floats:
+        """Bars of all parameters, flat, for computations with that u."""
+        net = self.network
+        with np.errstate(over="ignore", invalid="ignore"):
+            bars = flat_bars(
+                net.shapes, net.layout == "keras", self.levels[0].shape[1], roundoff,
+                [_norms(s) for s in self.sensitivities],
+                [_norms(z) for z in self.sensitivity_noise],
+                [_norms(h) for h in self.levels], [_norms(xi) for xi in self.level_noise],
+            )  # fmt: skip
+        decay = DECAY_ROUNDINGS * roundoff * net.objective.weight_decay
+        if decay:
+            pairs = zip(net.shapes.weight_views(bars), net.weights, strict=True)
+            for part, weight in pairs:
+                part += decay * np.abs(weight)
+        bars += UNDERFLOWS * smallest_of(roundoff)
         return bars
 
 
-def gradient_sensitivity(net: Network, x: NDArray[Any], y: NDArray[Any]) -> Sensitivity:
-    """Measure how the gradient answers to rounding errors of the network's dtype.
+def flat_bars(
+    shapes: Shapes,
+    keras: bool,
+    batch: int,
+    roundoff: float,
+    s_sizes: list[Floats],
+    s_noise: list[Floats],
+    h_sizes: list[Floats],
+    h_noise: list[Floats],
+) -> Floats:
+    """MARGIN u ((ds_i + s_i) h_j + s_i dh_j) for all parameters, of norms over the batch.
+
+    Biases have h = 1. The lists hold a vector over the units of each layer, or over its inputs.
+    """
+    bars = np.empty(shapes.size)
+    biases = shapes.bias_views(bars)
+    for k, weights in enumerate(shapes.weight_views(bars)):
+        both = s_noise[k] + s_sizes[k]
+        if biases is not None:
+            biases[k].reshape(-1)[:] = np.sqrt(batch) * both
+        by_unit = weights.T if keras else weights
+        np.multiply.outer(both, h_sizes[k], out=by_unit)
+        by_unit += np.multiply.outer(s_sizes[k], h_noise[k])
+    bars *= MARGIN * roundoff
+    return bars
+
+
+def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
+    """Let noise of the size of the rounding ride through the network, forward and back.
 
     Parameters
     ----------
-    net, x, y : Network, ndarray, ndarray
-        The network and validated data.
-
-    Returns
-    -------
-    Sensitivity
-        For all parameters, flat. An estimate by random draws, with a margin, not a bound.
-
-    Notes
-    -----
-    A sum of n products that are rounded one after the other is off by about sqrt(n) times as much
-    as its rounded factors alone would make it, so weights are moved by eps * sqrt(n) * normal,
-    biases and inputs by eps * normal. The gradients are those of the backward pass in float64;
-    the same draws are made every time. Five passes; memory for six vectors of parameters.
+    base : Unperturbed
+        The network's pre-activations.
+    roundoff : float
+        u of the coarser computation: what is within its noise of 0 is in doubt.
     """
-    eps = float(np.finfo(net.dtype).eps)
-    moved, exact_x = float64_copy(net), x.astype(np.float64)
-    targets = y.astype(np.float64) if y.dtype.kind == "f" else y
-    exact = moved.parameters.copy()
-    _, gradient = moved.loss_and_gradients(exact_x, targets, inputs=False)
-    centre = gradient.flat.copy()
-    most, least = np.zeros(exact.shape), np.full(exact.shape, np.inf)
-    generator = np.random.default_rng(0)
-    for _ in range(DRAWS):
-        moved.parameters[...] = exact
-        _round_at_random(moved, eps, generator)
-        near_x = exact_x * (1 + eps * generator.standard_normal(exact_x.shape))
-        moved.loss_and_gradients(near_x, targets, out=gradient, inputs=False)
-        # Where the loss overflows, so does the change; it is then infinite or NaN, as it should.
-        with np.errstate(invalid="ignore", over="ignore"):
-            change = np.abs(gradient.flat - centre) / eps
-        np.maximum(most, change, out=most)
-        np.minimum(least, change, out=least)
-    return Sensitivity(most, least)
+    random = np.random.default_rng(SEED)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # `problem` tells
+        levels, level_noise, distances, doubts = _forward(base, roundoff, random)
+        sensitivities, sensitivity_noise = _back(
+            base, roundoff, random, levels, level_noise, doubts
+        )
+        problem = _out_of_range(base.network, levels, level_noise, sensitivities, sensitivity_noise)
+    return Rounding(
+        base.network, levels[:-1], level_noise[:-1], sensitivities, sensitivity_noise,
+        distances, doubts, problem,
+    )  # fmt: skip
 
 
-def _round_at_random(net: Network, eps: float, generator: np.random.Generator) -> None:
-    """Move every parameter by a relative error of the size that rounding has."""
-    for weight in net.weights:
-        spread = eps * np.sqrt(max(weight.shape))
-        weight *= 1 + spread * generator.standard_normal(weight.shape)
-    for bias in net.biases or ():
-        bias *= 1 + eps * generator.standard_normal(bias.shape)
+def _forward(
+    base: Unperturbed, roundoff: float, random: np.random.Generator
+) -> tuple[list[Floats], list[Floats], list[Floats], list[Flags]]:
+    """Return h and its noise of every level, outputs included; |f| and the masks in doubt."""
+    net, hidden = base.network, len(base.network.weights) - 1
+    rows = np.split(base.levels.reshape(-1, base.batch), np.cumsum(net.sizes[:-1]))
+    levels, noise = [rows[0]], [np.zeros(rows[0].shape)]
+    distances: list[Floats] = []
+    doubts: list[Flags] = []
+    for k, f in enumerate(rows[1:]):
+        weight = book_weight(net, k)
+        bias = 0.0 if net.biases is None else np.abs(net.biases[k]).reshape(-1, 1)
+        sizes = _norms(weight)[:, None]
+        moved = _stirred(
+            weight @ noise[-1],
+            sizes * _norms(levels[-1].T) + bias + _growth(weight) * np.abs(f),
+            sizes * _norms(noise[-1].T) / np.sqrt(weight.shape[1]),
+            random,
+        )
+        if k < hidden:
+            distances.append(np.abs(f))
+            doubt = distances[-1] <= MARGIN * roundoff * np.abs(moved)
+            doubts.append(doubt)
+            moved = np.where((f > 0) | doubt, moved, 0.0)
+            f = np.maximum(f, 0.0)
+        levels.append(f)
+        noise.append(moved)
+    return levels, noise, distances, doubts
+
+
+def _back(
+    base: Unperturbed,
+    roundoff: float,
+    random: np.random.Generator,
+    levels: list[Floats],
+    level_noise: list[Floats],
+    doubts: list[Flags],
+) -> tuple[list[Floats], list[Floats]]:
+    """Return dL/df of every layer and its noise."""
+    net = base.network
+    axis = 1 - net.samples_axis
+    s = loss_slopes(net.objective, base.output, base.y, axis) * base.factor
+    z = _output_noise(base, roundoff, s, level_noise[-1])
+    sensitivities, noise = [s], [z]
+    for k in range(len(net.weights) - 1, 0, -1):
+        weight = book_weight(net, k)
+        s = weight.T @ sensitivities[0]
+        sizes = _norms(weight.T)[:, None]
+        z = _stirred(
+            weight.T @ noise[0],
+            sizes * _norms(sensitivities[0].T) + _growth(weight.T) * np.abs(s),
+            sizes * _norms(noise[0].T) / np.sqrt(weight.shape[0]),
+            random,
+        )
+        active = levels[k] > 0
+        sensitivities.insert(0, np.where(active, s, 0.0))
+        noise.insert(0, np.where(active | doubts[k - 1], z, 0.0))
+    return sensitivities, noise
+
+
+def _stirred(
+    carried: Floats, own: Floats, independent: Floats, random: np.random.Generator
+) -> Floats:
+    """Add a layer's own rounding to what came through it.
+
+    No less than half of what independent errors would make of either: a random number near 0 must
+    not pass for exactness.
+    """
+    moved: Floats = carried + own * random.standard_normal(own.shape)
+    return np.copysign(np.maximum(np.abs(moved), 0.5 * np.maximum(own, independent)), moved)
+
+
+def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) -> Floats:
+    """Noise of the derivative by the outputs, as ``output_noise`` of ``kernels/sweeps.py``."""
+    objective, factor = base.network.objective, base.factor
+    least, away = smallest_of(roundoff) / roundoff, np.abs(moved)
+    if objective.custom is not None:
+        size = np.abs(_carried_by_custom(base, moved)) + np.abs(s) + least
+    elif objective.loss == "least_squares":
+        size = 2.0 * abs(factor) * away + np.abs(s) + least
+    elif factor == 0.0:
+        return np.zeros(s.shape)
+    else:
+        margin, targets = MARGIN * roundoff, _targets(base, s.shape)
+        output = base.output if base.network.samples_axis == 1 else base.output.T
+        if objective.loss == "sigmoid_cross_entropy":
+            step = _moved_share(-np.logaddexp(0.0, np.abs(output)), margin * away)
+            own = np.abs(s / factor + targets)
+        else:
+            step, own = _moved_softmax(output, away, margin)
+        size = abs(factor) * (np.minimum(1.0, step) / margin + own + targets) + least
+    return np.copysign(size, moved)
+
+
+def _moved_share(logarithm: Floats, reach: Floats) -> Floats:
+    """How far a probability can move whose logit moves by ``reach``: p expm1(reach), at most 1."""
+    small = np.exp(logarithm) * np.expm1(np.minimum(reach, 1.0))
+    return np.where(reach < 1.0, small, np.exp(np.minimum(0.0, logarithm + reach)))
+
+
+def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats, Floats]:
+    """How far probabilities can move whose logits do, and the probabilities."""
+    largest = np.max(np.abs(output), axis=0)
+    logarithm = output - np.max(output, axis=0)
+    logarithm -= np.log(np.sum(np.exp(logarithm), axis=0))
+    share = np.exp(logarithm)
+    reach = margin * (away + (np.sum(share * away, axis=0) + 1.0 + largest))
+    step, likeliest = _moved_share(logarithm, reach), share > 0.5
+    rest, rest_moved = (np.sum(np.where(likeliest, 0.0, a), axis=0) for a in (share, step))
+    return np.where(likeliest, rest_moved + np.minimum(rest, margin * largest), step), share
+
+
+def _targets(base: Unperturbed, shape: tuple[int, ...]) -> Floats:
+    """Targets as (n_out, batch), a 1 for each class index."""
+    y = base.y
+    if y.ndim == 2:
+        return y if base.network.samples_axis == 1 else y.T
+    targets = np.zeros(shape)
+    targets[y, np.arange(y.size)] = 1.0
+    return targets
+
+
+def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
+    """What a user's gradient of the loss makes of noise of the outputs: a difference of two."""
+    net, output = base.network, base.output
+    assert net.objective.custom is not None
+    gradient = net.objective.custom[1]
+    largest = float(np.max(np.abs(moved), initial=0.0))
+    if not 0.0 < largest < np.inf:
+        return np.zeros(moved.shape)
+    step = 1e-8 * max(float(np.max(np.abs(output), initial=0.0)), 1e-8) / largest
+    near = output + step * (moved if net.samples_axis == 1 else moved.T)
+    change = custom_gradient(gradient, near, base.y) - custom_gradient(gradient, output, base.y)
+    carried: Floats = base.factor * (change if net.samples_axis == 1 else change.T) / step
+    return carried
+
+
+def _growth(weight: NDArray[Any]) -> float:
+    """sqrt(n) / 4: a plain sum of n numbers of one sign is off by so many u of itself."""
+    return 0.25 * float(np.sqrt(weight.shape[1]))
+
+
+def _norms(rows: NDArray[Any]) -> Floats:
+    """Norms of rows, whatever their size."""
+    largest = np.max(np.abs(rows), axis=1, initial=0.0)
+    scaled = rows / np.where(largest > 0, largest, 1.0)[:, None]
+    norms: Floats = largest * np.sqrt(np.square(scaled).sum(axis=1))
+    return norms
+
+
+def _out_of_range(
+    net: Network,
+    levels: list[Floats],
+    level_noise: list[Floats],
+    s: list[Floats],
+    z: list[Floats],
+) -> str:
+    """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
+
+    Samples whose numbers are smaller than that do not matter beside others that are not.
+    """
+    for level, (value, noise) in enumerate(zip(levels, level_noise, strict=True)):
+        where = "the inputs" if level == 0 else f"layer {level - 1}"
+        if _too_large(value) or _too_large(noise):
+            return f"overflow: the pre-activations of {where} leave the range of numbers"
+        sizes = _norms(value.T)
+        if np.all((sizes > 0) & (sizes < SMALLEST)):
+            return f"underflow: the activations of {where} are below 1e-290"
+    above = _norms(s[-1].T)
+    silent, faint = above == 0, np.zeros(above.shape, np.bool_)
+    for k in range(len(s) - 1, -1, -1):
+        if _too_large(s[k]) or _too_large(z[k]):
+            return f"overflow: the sensitivities of layer {k} leave the range of numbers"
+        if k + 1 < len(s):  # what comes through may have become 0 by underflow
+            above = above * np.max(_norms(book_weight(net, k + 1).T))
+        sizes = _norms(s[k].T)
+        faint |= ((sizes > 0) & (sizes < SMALLEST)) | ((above > 0) & (above < SMALLEST))
+        if faint.any() and np.all(faint | silent):
+            return f"underflow: the sensitivities of layer {k} are below 1e-290"
+        above = sizes
+    return ""
+
+
+def _too_large(values: Floats) -> bool:
+    return not bool(np.all(np.abs(values) <= LARGEST))

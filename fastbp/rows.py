@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +18,12 @@ from fastbp.verdict import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from fastbp.rounding import Sensitivity
-
-__all__ = ["Numerical", "judged_row", "unusable_reason", "worst_of_all"]
+    from fastbp.network import Network
+__all__ = ["Numerical", "judged_row", "unjudged_rows", "unusable_reason", "worst_of_all"]
 
 FAILURES_IN_ALL = 1000
 FAILURES_PER_ARRAY = 10
@@ -41,13 +42,13 @@ class Numerical:
     values : ndarray of float64, shape (n,)
         The numerical derivatives, flat in C order.
     error_bar : float or ndarray of float64, shape (n,)
-        Their error bars, as far as `sensitivity` does not tell.
+        Their error bars.
     kinks : ndarray of bool, shape (n,)
         The entries that are not to be judged.
-    sensitivity : Sensitivity, optional
-        How both computations of the gradient answer to rounding.
     hull : float or ndarray of float64, shape (n,)
         Radius of what conventions at a corner can produce.
+    margin : float, optional
+        How many times the noise the error bars are, where that is known.
     """
 
     name: str
@@ -55,15 +56,8 @@ class Numerical:
     values: NDArray[np.float64]
     error_bar: float | NDArray[np.float64]
     kinks: NDArray[np.bool_]
-    sensitivity: Sensitivity | None = None
     hull: float | NDArray[np.float64] = 0.0
-
-    def for_dtype(self, dtype: np.dtype[Any]) -> Numerical:
-        """Return the same with the error bar for a comparison with a gradient of that dtype."""
-        if self.sensitivity is None:
-            return self
-        error_bar = self.error_bar + self.sensitivity.error_bar(dtype, self.kinks)
-        return replace(self, error_bar=error_bar, sensitivity=None)
+    margin: float | None = None
 
 
 def judged_row(
@@ -89,10 +83,7 @@ def judged_row(
     reason = unusable_reason(given, numerical.shape)
     if tolerance is None:
         coarser = np.dtype(np.float32) if not reason and given.itemsize == 4 else dtype
-        numerical = numerical.for_dtype(coarser)
         tolerance = default_tolerance(coarser, numerical.values)
-    else:
-        numerical = numerical.for_dtype(np.dtype(np.float64))
     if reason:
         return _unusable_row(numerical, tolerance, reason), ()
     return _compared_row(given.reshape(-1), numerical, tolerance)
@@ -111,6 +102,37 @@ def unusable_reason(given: NDArray[Any], shape: tuple[int, ...]) -> str:
     if given.shape != shape:
         return f"must have shape {shape}, not {given.shape}"
     return ""
+
+
+def unjudged_rows(net: Network, arrays: Sequence[NDArray[Any]], problem: str) -> list[ArrayReport]:
+    """Return inconclusive rows of a network's arrays; what cannot be compared at all still fails.
+
+    Parameters
+    ----------
+    net : Network
+    arrays : sequence of ndarray
+        The given gradients, in the order of the parameters.
+    problem : str
+        Why there is nothing to compare them with.
+    """
+    rows = []
+    for name, array, view in zip(net.parameter_names(), arrays, net.arrays(), strict=True):
+        reason = unusable_reason(array, view.shape)
+        rows.append(ArrayReport(
+            name=name,
+            shape=view.shape,
+            entries=view.size,
+            wrong=view.size if reason else 0,
+            zero=0,
+            kinks=0,
+            worst=None,
+            factor=None,
+            residual=None,
+            detectable=float("inf"),
+            verdict="failed" if reason else "inconclusive",
+            reason=reason or problem,
+        ))  # fmt: skip
+    return rows
 
 
 def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:
@@ -143,6 +165,7 @@ def _compared_row(
         hull=numerical.hull,
         kinks=numerical.kinks,
         keep=FAILURES_IN_ALL,
+        margin=numerical.margin,
     )
     failures = _entries(found.failures, given, numerical, tolerance)
     worst = _entries(found.worst, given, numerical, tolerance)
@@ -201,6 +224,7 @@ def _entries(
         errors.tolist(),
         error_bars.tolist(),
         allowed_difference(values, error_bars, tolerance, hull).tolist(),
+        hull.tolist(),
     )
     return tuple(Failure(numerical.name, *entry) for entry in zip(*columns, strict=True))
 

@@ -310,17 +310,20 @@ class _Comparison:
         self.counts, self.map_shapes = {}, {}
         width = kernels.TILE_PANELS * tiles.sweeps.width
         end = map_end = 0
+        places: list[tuple[int, ...]] = []
         for k, offset in zip(layers, offsets, strict=True):
             rows, columns = self.shapes[k]
             self.counts[k] = _blocks(rows, BLOCK_ROWS) * _blocks(columns, width)
             height, cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, width, 1)
             self.map_shapes[k] = (_blocks(rows, height), _blocks(columns, cell))
-            place = self.table[k]
-            place[compare.GIVEN_AT], place[compare.TILES_AT] = offset, end
-            place[compare.MAP_AT], place[compare.MAP_COLUMNS] = map_end, self.map_shapes[k][1]
-            place[compare.CELL_ROWS], place[compare.CELL_COLUMNS] = height, cell
+            places.append((offset, end, map_end, self.map_shapes[k][1], height, cell))
             end += self.counts[k]
             map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
+        known = [
+            compare.GIVEN_AT, compare.TILES_AT, compare.MAP_AT, compare.MAP_COLUMNS,
+            compare.CELL_ROWS, compare.CELL_COLUMNS,
+        ]  # fmt: skip
+        self.table[np.ix_(layers, known)] = places
         self.kept = max(1, SAMPLED_PAIRS // end)
         findings = np.zeros((end, compare.FINDINGS))
         findings[:, compare.WORST_RATIO] = -1.0  # of no entry yet

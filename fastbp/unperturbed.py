@@ -80,6 +80,30 @@ class Unperturbed:
         span = 2.0 * delta if scheme == "central" else delta
         return NOISE_MARGIN * unit_roundoff * magnitude / span
 
+    def noise_of_long_steps(
+        self, moved: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Estimate what `quotient_noise` lacks where a step moves the losses far.
+
+        Parameters
+        ----------
+        moved, steps : float64, shape (n,)
+            How far single central steps move the sum of the losses, and how long they are.
+
+        Returns
+        -------
+        float64, shape (n,)
+            Losses that are larger by so much round by more, and residuals of least squares that
+            grow to the root of it pass on more of the outputs' rounding.
+        """
+        unit_roundoff = float(np.finfo(np.float64).eps) / 2
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
+            size = moved
+            if self.network.objective.loss == "least_squares":
+                size = moved + 2.0 * np.sqrt(moved * float(np.sum(self._output_variance())))
+            noise: npt.NDArray[np.float64] = size * (abs(self.factor) / (2.0 * steps))
+        return NOISE_MARGIN * unit_roundoff * noise
+
     def _output_variance(self) -> npt.NDArray[np.float64]:
         """Variance of the outputs (n_out, batch) by rounding, in units of u squared.
 

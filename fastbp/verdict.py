@@ -12,6 +12,7 @@ temporaries of their full size are masks of one byte per entry.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "TOO_ROUGH",
     "ArrayVerdict",
     "CheckVerdict",
     "Judgement",
@@ -36,6 +38,7 @@ __all__ = [
     "judge_array",
     "judged_entries",
     "largest_errors",
+    "verdict_as_a_whole",
     "wrong_entries",
     "zero_entries",
 ]
@@ -57,6 +60,13 @@ BLOCK = 1 << 16
 RTOL_FLOAT64 = 1e-6
 RTOL_FLOAT32 = 1e-4
 CANCELLATION_FLOAT32 = 64 * float(np.finfo(np.float32).eps)
+
+TOO_ROUGH = "the rounding of the computation is larger than every derivative"
+# Of arrays none of whose derivatives is above its error bar. In 3000 of correct gradients, most of
+# them float32 and nearly fitted, the two sides were apart by less than 0.06 of their norm, or both
+# below 0.8 times the noise that the bars are multiples of; nothing in between.
+AGREEMENT, QUIET = 0.25, 4.0
+CLOSE_AGREEMENT = 0.01  # where both are so small, what is needed to rule out chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +296,7 @@ def judge_array(
     hull: Radius = 0.0,
     kinks: Mask | None = None,
     keep: int = 1000,
+    margin: float | None = None,
 ) -> Judgement:
     """Judge every entry of one array, and the array.
 
@@ -303,6 +314,9 @@ def judge_array(
         Entries that are not to be judged.
     keep : int
         How many wrong entries are listed.
+    margin : float, optional
+        How many times the noise the error bars are: an array that is below them all is then
+        judged as a whole.
 
     Returns
     -------
@@ -326,6 +340,11 @@ def judge_array(
     worst = failures[:1] if failures.size else largest_errors(given, numerical, judged, 1)
     factor, residual = fit_factor(given, numerical, judged)
     verdict, reason = _array_verdict(given, numerical, error_bar, wrong, zero, judged, kinks)
+    if reason == TOO_ROUGH and margin is not None:
+        if np.any(hull > error_bar):  # some convention's derivative is above the bar
+            verdict, reason = "passed", ""
+        else:
+            verdict, reason = _verdict_of_rough(given, numerical, error_bar, hull, margin)
     return Judgement(
         verdict=verdict,
         reason=reason,
@@ -394,9 +413,66 @@ def _array_verdict(
     if not informative.any():
         on_kinks = int(np.count_nonzero(~zero))
         return "inconclusive", f"each of the entries that are not zero ({on_kinks}) is on a kink"
-    if not _any_above_noise(given, numerical, error_bar, informative):
-        return "inconclusive", "the noise of the differences is larger than every derivative"
+    if not _any_above_noise(numerical, error_bar, informative):
+        return "inconclusive", TOO_ROUGH
     return "passed", ""
+
+
+def _verdict_of_rough(
+    given: Floats, numerical: Floats, error_bar: Radius, hull: Radius, margin: float
+) -> tuple[ArrayVerdict, str]:
+    scale = max(_largest_among(given, np.isfinite(given)), _largest_finite(numerical))
+    scale = 1.0 / scale if scale > 1e-300 else 1.0
+    squares = np.zeros(5)
+    for part in _blocks(given.size):
+        apart = _errors(given[part], numerical[part])
+        outside = np.maximum(apart - _cut(hull, part), 0.0)
+        noise = np.broadcast_to(_cut(error_bar, part), apart.shape) / margin
+        with np.errstate(over="ignore"):  # infinite, and so no agreement
+            for n, side in enumerate((apart, outside, numerical[part], given[part], noise)):
+                squares[n] += np.sum(np.square(side.astype(np.float64) * scale))
+    return verdict_as_a_whole(*np.sqrt(squares).tolist())
+
+
+def verdict_as_a_whole(
+    apart: float, outside: float, numerical: float, given: float, noise: float
+) -> tuple[ArrayVerdict, str]:
+    """Judge an array none of whose derivatives is above its error bar.
+
+    Each entry by itself says nothing: a zero, or twice its value, would pass as well. Together
+    they may: bars have a margin of their own, and the two sides of a right gradient are nearer
+    to each other than that. Where they are, the array passed. Where both are as small as the
+    noise itself, they are zero within rounding, and nothing was tested. Else conventions may
+    explain what they are apart.
+
+    Parameters
+    ----------
+    apart, outside : float
+        Norm of the difference of the two sides, and of what of it leaves the hull.
+    numerical, given : float
+        Norms of the two sides.
+    noise : float
+        Norm of the noise that the bars are multiples of.
+
+    Examples
+    --------
+    >>> verdict_as_a_whole(apart=0.01, outside=0.01, numerical=9.0, given=9.0, noise=1.0)
+    ('passed', 'no derivative is above its error bar; as a whole the two sides agree to 0.0011')
+    >>> verdict_as_a_whole(apart=0.7, outside=0.7, numerical=0.5, given=0.4, noise=1.0)
+    ('untested', 'zero within rounding on both sides')
+    >>> verdict_as_a_whole(apart=18.0, outside=18.0, numerical=9.0, given=9.0, noise=1.0)[0]
+    'inconclusive'
+    """
+    below = "no derivative is above its error bar"
+    quiet = max(numerical, given) <= QUIET * noise
+    if apart <= (CLOSE_AGREEMENT if quiet else AGREEMENT) * numerical < math.inf:
+        share = apart / numerical if numerical else 0.0
+        return "passed", f"{below}; as a whole the two sides agree to {share:.2g}"
+    if quiet:
+        return "untested", "zero within rounding on both sides"
+    if outside <= AGREEMENT * numerical < math.inf:
+        return "passed", f"{below}; a convention for masks in doubt explains the difference"
+    return "inconclusive", f"{TOO_ROUGH}, and the two sides do not agree as a whole"
 
 
 def failed_reason(wrong: int, entries: int, not_finite: int, *, every_zero: bool) -> str:
@@ -414,12 +490,9 @@ def _counted(some: int, entries: int) -> str:
     return f"{some} of {entries} {'entry' if entries == 1 else 'entries'}"
 
 
-def _any_above_noise(
-    given: Floats, numerical: Floats, error_bar: Radius, informative: Mask
-) -> bool:
-    for part in _blocks(given.size):
-        size = np.maximum(np.abs(given[part]), np.abs(numerical[part]))
-        if np.any(informative[part] & (size > _cut(error_bar, part))):
+def _any_above_noise(numerical: Floats, error_bar: Radius, informative: Mask) -> bool:
+    for part in _blocks(numerical.size):
+        if np.any(informative[part] & (np.abs(numerical[part]) > _cut(error_bar, part))):
             return True
     return False
 

@@ -82,7 +82,7 @@ def compare_row(
         not_zero += np.int64(number != 0)
         zero += np.int64((number == 0) & (size + radius[c] <= bar))
         kinks += np.int64(radius[c] > bar)
-        above += np.int64(judged & ((abs(number) > bar) | (size > bar)))
+        above += np.int64(judged & (size > bar))
         bits = np.float64(allowed).view(np.int64)
         widest = max(widest, bits if judged else none)
         ratio = error / allowed

@@ -24,7 +24,7 @@ LANES = VECTOR_BYTES // 8
 # Rows of the scratch ``lanes``, each one vector: the proof of each row of the strip, and these.
 PRODUCT, SQUARE, WIDEST, TOP, TOP_COLUMN = range(MR, MR + 5)
 LANE_ROWS = MR + 5
-# What is found in a strip: whether anything is out of order, whether any number is above its bar,
+# What is found: whether anything is out of order, whether any value is above its bar,
 # whether a given number is not 0, and how many are 0 on both sides.
 WRONG, ABOVE, NOT_ZERO, ZERO = range(4)
 
@@ -134,9 +134,8 @@ def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         product = builder.call(fma, [builder.fmul(own, scale), scaled, product])
         square = builder.call(fma, [scaled, scaled, square])
         value_above = builder.fcmp_ordered(">", builder.call(fabs, [value]), bar)
-        given_above = builder.fcmp_ordered(">", builder.call(fabs, [own]), bar)
         value_above = builder.bitcast(value_above, byte)
-        above = builder.or_(above, builder.or_(value_above, builder.bitcast(given_above, byte)))
+        above = builder.or_(above, value_above)
         empty = builder.bitcast(builder.fcmp_ordered("==", own, zero), byte)
         not_zero = builder.or_(not_zero, builder.not_(empty))
         empty = builder.and_(empty, builder.not_(value_above))
@@ -217,7 +216,7 @@ def compare_vectors(
     maxima[:reach] = np.maximum(maxima[:reach], highest)
     above = np.abs(value) > bar
     found[WRONG] = np.count_nonzero(~(error <= allowed))
-    found[ABOVE] = np.count_nonzero(above | (np.abs(own) > bar))
+    found[ABOVE] = np.count_nonzero(above)
     found[NOT_ZERO] = np.count_nonzero(own)
     found[ZERO] = np.count_nonzero((own == 0)[:, :columns] & ~above[:, :columns])
 

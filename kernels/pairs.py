@@ -81,8 +81,8 @@ def add_projection(units, factors, values, at, count, lanes, total):
 
 @kernel
 def typical_size(count, values, at):
-    """Root mean square of up to some 4096 entries of an array; 1 / count where all are 0."""
-    step = max(1, count // 4096)
+    """Root mean square of up to some 256 entries of an array; 1 / count where all are 0."""
+    step = max(1, count // 256)
     largest, total = 0.0, 0.0
     for k in range(at, at + count, step):
         largest = max(largest, abs(values[k]))

@@ -7,7 +7,8 @@ import math
 from .backprop import weight_strides
 from .compile import kernel
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import LEAST_SQUARES, SIGMOID, SOFTMAX, sample_loss
+from .loss import LEAST_SQUARES, sample_loss
+from .loss_noise import output_noise
 from .matmul import multiply_block
 from .noise import (
     growth_root,
@@ -30,57 +31,6 @@ from .sweep_forward import REVERSE_ROWS
     LOSSES_BESIDE,
 ) = range(7)  # fmt: skip
 SAMPLE_FACTS = 7
-
-
-@kernel(inline=True)
-def target_of(targets, labels, i, sample, t_row, t_column):
-    """Target of an output: a number, or 1 for the sample's own class."""
-    if labels.size > 0:
-        return 1.0 if labels[sample] == i else 0.0
-    return targets[i * t_row + sample * t_column]
-
-
-@kernel
-def output_noise(
-    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch,
-    o_at, h, s, xi, xi_at, z,
-):  # fmt: skip
-    """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
-
-    A probability p whose logit moves by d moves by at most p expm1(d), and by no more than 1;
-    for small d that is the second derivative of the loss. The usual formulas lose what p - y does,
-    and numbers below ``least`` lose their digits.
-    """
-    width = panel_width(h)
-    for lane in range(width):
-        sample = panel * width + lane
-        if sample >= batch:
-            continue
-        mean, largest = 0.0, 0.0
-        if loss == SOFTMAX and factor != 0:
-            for i in range(outputs):
-                target = target_of(targets, labels, i, sample, t_row, t_column)
-                share = s[at + i * width + lane] / factor + target
-                mean += abs(share * xi[xi_at + i * width + lane])
-                largest = max(largest, abs(h[o_at + i * width + lane]))
-        for i in range(outputs):
-            r = s[at + i * width + lane]
-            moved = xi[xi_at + i * width + lane]
-            if loss == LEAST_SQUARES:
-                size = abs(2.0 * factor * moved) + abs(r) + least
-            elif factor == 0:
-                size = 0.0
-            else:
-                target = target_of(targets, labels, i, sample, t_row, t_column)
-                share = abs(r / factor + target)
-                if loss == SIGMOID:
-                    step = share * abs(1.0 - share) * math.expm1(margin * abs(moved))
-                    own = share + target
-                else:
-                    step = share * math.expm1(margin * (abs(moved) + mean))
-                    own = share * (1.0 + largest) + target
-                size = abs(factor) * (min(1.0, step) / margin + own) + least
-            z[i * width + lane] = math.copysign(size, moved)
 
 
 @kernel

@@ -437,8 +437,12 @@ def test_the_mistake_is_found_in_exactly_the_arrays_that_have_it(name):
         given = function(problem.weights, problem.biases, problem.x, problem.y)
         wrong = wrong_arrays(problem, given)
         seen = seen or bool(wrong)
-        for form in (function, given):
-            report = fastbp.check_network(problem.network(), problem.x, problem.y, form)
+        for form, method in (
+            (function, "certified"), (given, "certified"), (given, "exact"), (given, "replay"),
+        ):  # fmt: skip
+            report = fastbp.check_network(
+                problem.network(), problem.x, problem.y, form, method=method
+            )
             failed = {row.name for row in report.arrays if row.verdict == "failed"}
             assert failed == wrong, str(report)
             assert (report.verdict == "failed") == bool(wrong)

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from fastbp.errors import GradientMismatchError
-from fastbp.report import ArrayReport, Failure, Report
+from fastbp.report import ArrayReport, Corner, Failure, Report
 from fastbp.rows import worst_of_all
 
 pytestmark = pytest.mark.small
@@ -150,6 +150,38 @@ def test_the_header_says_the_users_tolerance():
     assert "rtol 0, atol 1e-08" in str(report(row(), atol=1e-8))
 
 
+def test_a_reason_that_several_arrays_share_is_said_once():
+    shared, own = {"verdict": "untested", "reason": "zero"}, {"reason": "3 of 20 are wrong"}
+    several = report(row("a", **shared), row("b", **own), row("c", **shared))
+    assert lines_of(several)[-2:] == ["a, c: zero", "b: 3 of 20 are wrong"]
+    every = report(row("a", **shared), row("b", **shared), row("c", **shared))
+    assert lines_of(every)[-1] == "all arrays: zero"
+
+
+def test_a_corner_is_told_with_its_slopes():
+    corner = Corner(
+        "biases[0]", (3,), 0.0, -1.5, -1.5, 1e-12,
+        "which follows a convention, but is not the derivative here",
+    )  # fmt: skip
+    shown = report(row(), doubtful=(2, 0), convention="0", corner=corner)
+    text = " ".join(str(shown).split())
+    assert "0 within rounding: layer 0: 2; the gradient has the derivative 0 there" in text
+    assert (
+        "biases[0][3] is on a kink: slopes -1.5 to the left, -1.5 to the right; the gradient has 0 "
+        "there, which follows a convention, but is not the derivative here"
+    ) in text
+    assert shown.to_dict()["corner"]["remark"] == corner.remark
+    assert "kink:" not in str(report(row()))
+
+
+def test_the_largest_error_is_what_no_convention_explains():
+    on_kink = dataclasses.replace(failure(given=3.0, numerical=1.0), hull=1.75)
+    assert on_kink.beyond_hull == 0.25
+    assert "2.50e-01" in str(report(row(worst=on_kink)))
+    inside = dataclasses.replace(on_kink, hull=5.0)
+    assert "0.00e+00" in str(report(row(worst=inside)))
+
+
 def test_every_array_has_its_line():
     lines = lines_of(failed_report())
     assert "weights[0] (5, 4) 20 0 2 1 1.00e-10 passed" in lines
@@ -248,6 +280,7 @@ def test_to_dict_holds_everything_in_plain_types():
             "error": 1.0,
             "error_bar": 1e-9,
             "allowed": 1e-6,
+            "hull": 0.0,
         }
     ]
     assert json.loads(json.dumps(content)) == content

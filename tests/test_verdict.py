@@ -11,7 +11,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from fastbp import verdict
-from fastbp.verdict import Tolerance, judge_array
+from fastbp.verdict import TOO_ROUGH, Tolerance, judge_array
 
 pytestmark = pytest.mark.small
 
@@ -250,7 +250,34 @@ def test_an_array_left_at_zero_fails():
 def test_derivatives_below_the_noise_are_inconclusive():
     found = judge(gradient() * 1e-12, gradient() * 1e-12)
     assert found.verdict == "inconclusive"
-    assert found.reason == "the noise of the differences is larger than every derivative"
+    assert found.reason == TOO_ROUGH
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "verdict"),
+    [
+        (0.5, 1.0, "passed"),
+        (0.5, 0.9, "passed"),
+        (0.5, 0.5, "inconclusive"),
+        (0.5, -1.0, "inconclusive"),
+        (0.01, -1.0, "untested"),
+        (0.01, 1.0, "passed"),
+    ],
+)
+def test_an_array_below_its_bars_is_judged_as_a_whole(size, factor, verdict):
+    """Where the bars are known to be 32 times the noise."""
+    numerical = size * BAR * gradient() / np.abs(gradient()).max()
+    found = judge(factor * numerical, numerical, margin=32.0)
+    assert (found.verdict, found.wrong) == (verdict, 0)
+    assert found.reason
+
+
+def test_an_array_below_its_bars_but_on_kinks_passes():
+    """Some convention's derivative is above the bar: that is no rounding."""
+    numerical = 0.5 * BAR * gradient() / np.abs(gradient()).max()
+    hull = np.where(np.arange(numerical.size) == 3, 5 * BAR, 0.0)
+    assert judge(0.2 * numerical, numerical, hull=hull, margin=32.0).verdict == "passed"
+    assert judge(0.2 * numerical, numerical, margin=32.0).verdict == "inconclusive"
 
 
 def test_one_derivative_above_the_noise_is_enough():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastbp.certificate import Certificate
     from fastbp.verdict import ArrayVerdict, CheckVerdict
 
-__all__ = ["ArrayReport", "Failure", "Report"]
+__all__ = ["ArrayReport", "Corner", "Failure", "Report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,14 @@ class Failure:
     given, numerical : float
         The two derivatives.
     error : float
-        |given - numerical|; infinite where the given one is not finite.
+        |given - numerical|, on a kink from the middle of what conventions give; infinite where
+        the given one is not finite.
     error_bar : float
         The error bar of the numerical derivative.
     allowed : float
         The difference that would just have passed.
+    hull : float
+        The part of it that conventions for the ReLU at 0 can make; 0 away from kinks.
     """
 
     array: str
@@ -46,11 +49,55 @@ class Failure:
     error: float
     error_bar: float
     allowed: float
+    hull: float = 0.0
+
+    @property
+    def beyond_hull(self) -> float:
+        """The part of the error that no convention explains."""
+        return max(0.0, self.error - self.hull)
 
     @property
     def where(self) -> str:
         """The entry as one writes it in Python: ``weights[1][3, 17]``."""
-        return f"{self.array}[{', '.join(map(str, self.index))}]" if self.index else self.array
+        return _where(self.array, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """One entry on a kink, beside the slopes of the loss on its two sides.
+
+    Attributes
+    ----------
+    array : str
+        The name of its array.
+    index : tuple of int
+        Its place in that array, in the shape and layout of the user.
+    given : float
+        The derivative that was given.
+    left, right : float
+        The slopes of the loss for a step of this parameter alone, down and up.
+    error_bar : float
+        Of the slopes and the given derivative.
+    remark : str
+        How the given derivative stands to the slopes, as "which is the slope to the left".
+    """
+
+    array: str
+    index: tuple[int, ...]
+    given: float
+    left: float
+    right: float
+    error_bar: float
+    remark: str
+
+    @property
+    def where(self) -> str:
+        """The entry as one writes it in Python: ``biases[0][3]``."""
+        return _where(self.array, self.index)
+
+
+def _where(array: str, index: tuple[int, ...]) -> str:
+    return f"{array}[{', '.join(map(str, index))}]" if index else array
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +124,9 @@ class ArrayReport:
     detectable : float
         A single error above this is seen at whichever judged entry; infinite if none was judged.
     verdict : str
-        "passed", "failed", "untested" (zero on both sides) or "inconclusive".
+        "passed", "failed", "untested" (zero on both sides, or within rounding) or "inconclusive".
     reason : str
-        Why, in words; empty for "passed".
+        Why, in words; empty where "passed" needs no more words.
     """
 
     name: str
@@ -121,7 +168,7 @@ class Report:
     scheme : str or None
         The differences of a replay; None where there are none.
     delta : float or None
-        The step that every entry of a replay began with.
+        The step that the entries of a replay began with, but for those too large to be moved so.
     rtol, atol : float or None
         As they were given to the check; None for the defaults.
     evaluations : int
@@ -135,6 +182,9 @@ class Report:
     convention : str
         Which derivative of the ReLU at 0 fits as a whole: "0", "1/2", "1", "none", or several
         ("0 and 1/2"); empty where it makes no difference.
+    corner : Corner or None
+        Of the entries on kinks the one furthest from the middle of what conventions give, with
+        the slopes on its two sides; None where there are no kinks.
     maps : dict of str to ndarray
         Of each weight array, the largest error over what is allowed, in at most 128 x 128 cells.
         Not in `to_dict`.
@@ -175,6 +225,7 @@ class Report:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
+    corner: Corner | None = None
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     function: str = ""

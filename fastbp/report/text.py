@@ -47,6 +47,7 @@ def _header(report: Report) -> str:
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
         _doubt(report),
+        _corner(report),
         *report.notes,
     ]
     return "\n".join(_wrapped(line) for line in lines if line)
@@ -95,6 +96,16 @@ def _doubt(report: Report) -> str:
     return text
 
 
+def _corner(report: Report) -> str:
+    corner = report.corner
+    if corner is None:
+        return ""
+    return (
+        f"{corner.where} is on a kink: slopes {corner.left:.6g} to the left, {corner.right:.6g} to "
+        f"the right; the gradient has {corner.given:.6g} there, {corner.remark}"
+    )
+
+
 def _wrapped(line: str) -> str:
     """Break what is too long for one line: the sizes of a deep network, a list of arrays."""
     return textwrap.fill(line, WIDTH, subsequent_indent="  ")
@@ -130,14 +141,23 @@ def _arrays_table(arrays: Iterable[ArrayReport]) -> str:
             f"{row.wrong}",
             f"{row.zero}",
             f"{row.kinks}",
-            "" if row.worst is None else f"{row.worst.error:.2e}",
+            "" if row.worst is None else f"{row.worst.beyond_hull:.2e}",
             row.verdict,
         )
     return _plain_text(table)
 
 
-def _reasons(arrays: Iterable[ArrayReport]) -> str:
-    return "\n".join(_wrapped(f"{row.name}: {row.reason}") for row in arrays if row.reason)
+def _reasons(arrays: tuple[ArrayReport, ...]) -> str:
+    """Return a line for each reason, with the arrays that have it."""
+    named: dict[str, list[str]] = {}
+    for row in arrays:
+        if row.reason:
+            named.setdefault(row.reason, []).append(row.name)
+    lines = []
+    for reason, names in named.items():
+        everywhere = 2 < len(names) == len(arrays)
+        lines.append(f"{'all arrays' if everywhere else ', '.join(names)}: {reason}")
+    return "\n".join(map(_wrapped, lines))
 
 
 def _factors(arrays: Iterable[ArrayReport]) -> str:
