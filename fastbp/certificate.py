@@ -17,6 +17,7 @@ import numpy as np
 
 from fastbp.kernels import pairs as kernels
 from fastbp.kernels import sweep_back
+from fastbp.loss_slopes import loss_slopes
 from fastbp.sweeps import MARGIN, PAIR_STEP
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Certificate:
     seed : int
         Of every random number: the same seed gives the same bits.
     resolution : float
-        The largest threshold: an error of s in one sample, in units of that sample's |s_k| of
-        the layer, that is K times as large slips through with probability (0.8 / K)**directions
+        The largest threshold: an error of s in one sample, in units of |s_k| of the layer over
+        the batch, that is K times as large slips through with probability (0.8 / K)**directions
         (but no less than about 1e-10).
     closest : float
         The largest gap that was found, over its threshold.
@@ -76,6 +77,9 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     proved: NDArray[np.bool_] = np.logical_not(faint.any(axis=0))
     differenced, wrong_pairs = _judge_pairs(sweeps, proved)
     problem = out_of_range(sweeps, faint)
+    if not problem and not np.isfinite(sweeps.losses[: sweeps.batch]).all():
+        sample = int(np.argmin(np.isfinite(sweeps.losses[: sweeps.batch])))
+        problem = f"overflow: the loss of sample {sample} leaves the range of numbers"
     if not problem and not np.isfinite(thresholds[:, proved]).all():
         problem = "overflow: the products that prove the sensitivities leave the range of numbers"
     if not problem:
@@ -168,11 +172,14 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
 def _resolution(
     sweeps: Sweeps, thresholds: NDArray[np.float64], proved: NDArray[np.bool_]
 ) -> float:
-    """Return the largest threshold, in units of the |s| that the product made."""
-    sizes = sweeps.s_norms[:-1, : sweeps.batch]
-    there = (sizes > 0) & proved
+    """Return the largest threshold, in units of |s| of its layer over the batch."""
+    sizes = np.where(proved, sweeps.s_norms[:-1, : sweeps.batch], 0.0)
+    largest = sizes.max(axis=1, initial=0.0)[:, None]
+    there = (largest > 0) & proved
     with np.errstate(invalid="ignore", over="ignore"):
-        relative = thresholds / np.where(there, sizes, np.inf)
+        unit = np.where(largest > 0, largest, 1.0)
+        unit *= np.sqrt(np.square(sizes / unit).sum(axis=1, keepdims=True))
+        relative = thresholds / np.where(largest > 0, unit, np.inf)
     return float(np.max(relative, initial=0.0, where=there))
 
 
@@ -242,7 +249,7 @@ def _doubtful_samples(sweeps: Sweeps) -> NDArray[np.bool_]:
 
 
 def _wrong_output_derivative(sweeps: Sweeps) -> str:
-    """Compare two real losses of every sample with the derivative by its outputs."""
+    """Compare two real losses of every sample, and exact differences, with what came of them."""
     if sweeps.network.objective.custom is not None:
         return ""  # the user's own gradient of the loss has a check of its own
     facts, size = sweeps.facts, abs(sweeps.factor)
@@ -254,12 +261,29 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
         allowed = size * noise + 1e-6 * facts[sweep_back.ALONG_SIZE]
         gap = np.abs(sweeps.factor * facts[sweep_back.ALONG_LOSS] - facts[sweep_back.ALONG_OUTPUT])
     wrong = np.isfinite(facts[sweep_back.LOSSES_BESIDE]) & ~(gap <= allowed)
+    wrong |= _wrong_slopes(sweeps)
     if not wrong.any():
         return ""
     return (
         f"the loss of sample {int(np.argmax(wrong))} differs by another amount than its "
         f"derivative by the outputs says (seed {sweeps.seed}): a defect of fastbp"
     )
+
+
+def _wrong_slopes(sweeps: Sweeps) -> NDArray[np.bool_]:
+    """Tell in which samples s of the outputs is not what differences that cancel nothing give."""
+    net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
+    output = sweeps.level(sweeps.h, sweeps.count)
+    by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
+        own = sweeps.sensitivity(sweeps.count - 1)
+        allowed = np.abs(own)
+        if net.objective.loss != "least_squares":
+            allowed = allowed + abs(sweeps.factor) * (1.0 + np.abs(output).max(axis=0, initial=0.0))
+        gap = np.abs(slopes - own)
+        wrong: NDArray[np.bool_] = (np.isfinite(gap) & ~(gap <= 64 * UNIT * allowed)).any(axis=0)
+    return wrong
 
 
 def _blamed(sweeps: Sweeps, failed: NDArray[np.bool_]) -> str:

@@ -102,7 +102,11 @@ def check_certified(
         network, x.astype(np.float64, copy=False), targets,
         roundoff=coarser, directions=0 if exact else directions, seed=seed, max_memory=max_memory,
     )  # fmt: skip
-    sweeps.everything()
+    sweeps.forward()
+    if not sweeps.finite():
+        net.explain_non_finite(x, y)
+    sweeps.reverse()
+    sweeps.prove()
     certificate = judge_sweeps(sweeps)
     if certificate.problem:
         rows = unjudged_rows(net, given.arrays, certificate.problem)

@@ -16,7 +16,7 @@ from fastbp.measure import check_by_replay
 from fastbp.progress import check_progress_option
 from fastbp.report import ArrayReport, Report
 from fastbp.rows import worst_of_all
-from fastbp.validate import require_choice, require_integer, require_number
+from fastbp.validate import require_choice, require_finite, require_integer, require_number
 from fastbp.verdict import Tolerance, check_verdict
 
 if TYPE_CHECKING:
@@ -139,7 +139,11 @@ def check_network(
     own_seed = secrets.randbits(32) if seed is None else require_integer(seed, "seed", 0)
     memory = check_memory(max_memory)
     check_progress_option(progress)
-    x, y = net.validated(x, y)
+    x, y = net.check_arguments(x, y)
+    if y.dtype.kind == "f":
+        require_finite(y, "y")
+    if method == "replay" or callable(gradients):
+        net.explain_non_finite(x, y)  # else the sweeps see it, and spare a pass over the weights
     given = given_gradients(net, x, y, gradients)
     if method in ("certified", "exact"):
         found = check_certified(

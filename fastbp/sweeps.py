@@ -209,18 +209,25 @@ class Sweeps:
 
     def prove(self) -> None:
         """Compare every product of the way back with one forward, and s with its masks."""
-        if self.count > 1:
+        if self.count > 1 and self.directions:
             self._run([(kernels.PROOF, 0, self.count - 1)])
 
     def _panels_of_group(self) -> int:
         return int(min(self.panels, PANELS_TOGETHER if self.by_panels else GROUP))
 
+    def finite(self) -> bool:
+        """Tell, after the sweep forward, whether all that went into it was finite, and came out.
+
+        A weight that is not shows in the norms of its row, a bias in the noise.
+        """
+        norms = (self.weight_norms, self.h_norms[:, : self.batch], self.x_norms[:, : self.batch])
+        return all(bool(np.isfinite(array).all()) for array in norms)
+
     def everything(self) -> None:
         """Run all sweeps, one after the other."""
         self.forward()
         self.reverse()
-        if self.directions:
-            self.prove()
+        self.prove()
 
     def _run(self, steps: list[tuple[int, int, int]]) -> None:
         net = self.network

@@ -226,8 +226,11 @@ def swept(net, x, y, seed=0):
     return sweeps, tiles
 
 
-def corrupted_is_caught(seed: int, mask: bool) -> None:
-    """Change one sensitivity, or flip one mask, after the way back; the tangents must object."""
+def corrupted_is_caught(seed: int, kind: str) -> None:
+    """Change one sensitivity after the way back: the proof must object, and say where.
+
+    As if its product had come out wrong, as if it had been changed after that, or its mask flipped.
+    """
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(2, 33, int(rng.integers(3, 8)))]
     batch = int(rng.integers(1, 20))
@@ -236,36 +239,44 @@ def corrupted_is_caught(seed: int, mask: bool) -> None:
     sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
     sweeps.forward()
     sweeps.reverse()
-    k = int(rng.integers(len(sizes) - 2))
-    s, h = sweeps.sensitivity(k), sweeps.level(sweeps.h, k + 1)
-    places = np.argwhere(s != 0)
+    last = len(sizes) - 2
+    k = int(rng.integers(last if kind == "mask" else last + 1))
+    s = sweeps.sensitivity(k)
+    before = sweeps._rows(sweeps.before, sum(sizes[1 : k + 1]), sizes[k + 1])
+    places = np.argwhere((before if kind == "mask" else s) != 0)
     if not len(places):
         return
     unit, sample = places[rng.integers(len(places))]
     column = s[:, [sample]]
-    if mask:
-        column[unit] = 0.0
+    if kind == "mask":
+        column[unit] = 0.0 if column[unit] else before[unit, sample]
     else:
         column[unit] += 1e-8 * np.linalg.norm(column)
-    assert h[unit, sample] > 0
     sweeps.replace_samples(k, np.array([sample]), column)
+    if kind == "product":
+        panels = sweeps._panels(sweeps.before, sum(sizes[1 : k + 1]), sizes[k + 1])
+        panels[sample // sweeps.width, unit, sample % sweeps.width] = column[unit, 0]
     sweeps.prove()
     problem = judge_sweeps(sweeps).problem
     assert "a defect of fastbp" in problem, (seed, k, unit, sample)
     assert f"sample {sample} " in problem
+    assert k == last or f"layer {k} " in problem
 
 
-@pytest.mark.parametrize("mask", [False, True])
-def test_corrupted_sensitivities_are_caught(mask):
+KINDS_OF_CORRUPTION = ["product", "later", "mask"]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_CORRUPTION)
+def test_corrupted_sensitivities_are_caught(kind):
     for seed in range(60):
-        corrupted_is_caught(seed, mask)
+        corrupted_is_caught(seed, kind)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mask", [False, True])
-def test_five_thousand_corrupted_sensitivities_are_caught(mask):
-    for seed in range(100, 5100):
-        corrupted_is_caught(seed, mask)
+@pytest.mark.parametrize("kind", KINDS_OF_CORRUPTION)
+def test_thousands_of_corrupted_sensitivities_are_caught(kind):
+    for seed in range(100, 3600):
+        corrupted_is_caught(seed, kind)
 
 
 def test_a_defect_makes_the_check_inconclusive(monkeypatch):

@@ -76,9 +76,9 @@ def _method(report: Report) -> str:
     if proof.problem:
         return f"{report.method}, no proof, seed {proof.seed}"
     return (
-        f"{report.method}, {_many(proof.directions, 'random tangent', 'random tangents')} "
-        f"a sample, an error of {proof.resolution:.1g} K in a sample's sensitivities slips through "
-        f"with probability (0.8 / K)^{proof.directions}, seed {proof.seed}"
+        f"{report.method}, {_many(proof.directions, 'random vector', 'random vectors')} a layer; "
+        f"in a sample's sensitivities an error of {proof.resolution:.1g} K times the layer's slips "
+        f"through with probability (0.8 / K)^{proof.directions}; seed {proof.seed}"
     )
 
 
