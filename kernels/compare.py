@@ -137,7 +137,11 @@ def note_cells(maxima, row, column, place, cells):
     while start < maxima.size:
         end = min(maxima.size, start + width - (column + start) % width)
         cell = line + (column % width + start) // width
-        cells[cell] = max(cells[cell], largest_of(maxima[start:end]))
+        bits = maxima[start:end].view(np.int64)  # ordered as the numbers are: none is negative
+        largest = np.int64(0)
+        for c in range(bits.size):
+            largest = max(largest, bits[c])
+        cells[cell] = max(cells[cell], np.int64(largest).view(np.float64))
         start = end
     maxima[:] = 0.0
 
