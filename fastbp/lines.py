@@ -18,7 +18,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Lines", "evaluation_noise", "hidden_corners", "measure_lines"]
+__all__ = [
+    "FIRST_STEP",
+    "FIRST_STEP_SINGLE",
+    "LAST_STEP",
+    "Lines",
+    "evaluation_noise",
+    "hidden_corners",
+    "measure_lines",
+]
 
 Vector: TypeAlias = NDArray[np.float64]
 # (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
@@ -27,6 +35,9 @@ Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector
 # Displacements as realised, and the values of f there.
 Side: TypeAlias = tuple[Vector, Vector]
 
+# The steps relative to the size of what moves along the line: from far below any corner.
+FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
+LAST_STEP = 2.0**-3
 RATIO = 4.0  # of one step to the one before
 TABLE = 4  # the difference table has so many points on either side
 # The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
@@ -37,9 +48,15 @@ THIRD_DIFFERENCE = np.sqrt(20.0)
 SIGMAS = 6.0
 # The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
 BEND_SIGMAS = 15.0
+# Mean of the third of six third differences, over that of the fourth, on which the margins rest.
+TYPICAL_OF_LOWER_MEDIAN = 0.73
+# Steps shorter than the first, where that one meets a corner.
+DESCENTS = 4
 # Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
 ROUNDING = 0.6
 DOUBLE_UNIT = 2.0**-53
+# So many times that may be corners.
+MUCH_NOISE = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,14 +120,21 @@ def evaluation_noise(table: Vector, unit: float) -> Vector:
 
     Notes
     -----
-    The median of the third differences, since a corner at the point spoils only two of the six.
-    Moré & Wild (2011), section 4, use root mean squares.
+    The lower median of the third differences: a corner at the point spoils two of the six, one
+    between two points of the table three. Moré & Wild (2011), section 4, use root mean squares.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        estimate = _upper_median(np.abs(np.diff(table, 3, axis=0)) / THIRD_DIFFERENCE)
-        floor = ROUNDING * unit * np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
-    found: Vector = np.fmax(estimate, floor)
+        middle = _lower_median(np.abs(np.diff(table, 3, axis=0)))
+        estimate = middle / (TYPICAL_OF_LOWER_MEDIAN * THIRD_DIFFERENCE)
+    found: Vector = np.fmax(estimate, rounding_of_values(table, unit))
     return found
+
+
+def rounding_of_values(table: Vector, unit: float) -> Vector:
+    """Return the noise that rounding the values of f makes, if it does nothing else."""
+    largest = np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
+    noise: Vector = ROUNDING * unit * largest
+    return noise
 
 
 def hidden_corners(bends: Vector) -> Vector:
@@ -123,12 +147,12 @@ def hidden_corners(bends: Vector) -> Vector:
     return np.where(np.isfinite(hidden), hidden, 0.0)
 
 
-def _upper_median(values: Vector) -> Vector:
-    """Median of the finite values, the upper one of two; NaN where there are none."""
+def _lower_median(values: Vector) -> Vector:
+    """Median of the finite values, the lower one of two; NaN where there are none."""
     finite = np.isfinite(values)
     ordered = np.sort(np.where(finite, values, np.inf), axis=0)
-    middle = finite.sum(axis=0) // 2
-    found: Vector = ordered[np.minimum(middle, len(values) - 1), np.arange(values.shape[1])]
+    middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
+    found: Vector = ordered[middle, np.arange(values.shape[1])]
     return np.where(np.isfinite(found), found, np.nan)
 
 
@@ -141,6 +165,7 @@ def measure_lines(
     shared_noise: float = 0.0,
     *,
     alike: bool = True,
+    size: Vector | None = None,
 ) -> Lines:
     """Measure the slope along n lines.
 
@@ -159,6 +184,8 @@ def measure_lines(
         At least so much noise is in each value.
     alike : bool
         Whether the values of all lines are equally noisy, as those of one function are.
+    size : ndarray of float64, shape (n,), optional
+        Of what moves along each line; by default the one to which the first step is relative.
 
     Returns
     -------
@@ -169,11 +196,14 @@ def measure_lines(
     8 evaluations for the table of each line and 2 for each further step, of which there are at
     most log4(last_step / first_step), and far fewer where f bends early.
     """
-    climb = _Climb(evaluate, centre, first_step, unit, shared_noise, alike)
+    if size is None:
+        size = first_step / (FIRST_STEP_SINGLE if unit > DOUBLE_UNIT else FIRST_STEP)
+    climb = _Climb(evaluate, centre, first_step, size, unit, shared_noise, alike)
     active = np.flatnonzero(np.isfinite(centre))
     while active.size:
         climb.step(active)
         active = active[climb.may_go_on(active, last_step)]
+    climb.descend()
     return climb.result()
 
 
@@ -185,6 +215,7 @@ class _Climb:
         evaluate: Evaluate,
         centre: Vector,
         first_step: Vector,
+        size: Vector,
         unit: float,
         shared_noise: float,
         alike: bool,
@@ -195,25 +226,62 @@ class _Climb:
         self.below: list[Vector] = []
         self.step_up: list[Vector] = []
         self.step_down: list[Vector] = []
-        self._begin_with_table(first_step, shared_noise, alike)
+        table = self._begin_with_table(first_step)
+        own = evaluation_noise(table, self.unit)
+        if self.unit > DOUBLE_UNIT:
+            self._correct_for_corners(own, table, first_step)
+        with np.errstate(all="ignore"):
+            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * first_step)
+            terms = self._rounding_of_terms(slopes * size)
+        own = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if alike else terms)
+        # One table says little; what all lines share is known better.
+        known = own[np.isfinite(own)]
+        usual = float(np.median(known)) if known.size else 0.0
+        floor = max(usual, shared_noise) if alike else shared_noise
+        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
 
-    def _begin_with_table(self, first_step: Vector, shared_noise: float, alike: bool) -> None:
+    def _begin_with_table(self, first_step: Vector) -> Vector:
         """Evaluate the table; its points 1 and 4 are the first two steps."""
         everyone = np.flatnonzero(np.isfinite(self.centre))
+        table, sides = self._table(everyone, first_step)
+        for place in (1, TABLE):
+            self._keep(*sides[place - 1])
+        self.next_step = TABLE * RATIO * first_step
+        return table
+
+    def _rounding_of_terms(self, terms: Vector) -> Vector:
+        """Return the noise of sums of slope times entry, which may be far larger than f.
+
+        Where they cancel to almost nothing, values so close together as those of a table need not
+        show it.
+        """
+        noise: Vector = ROUNDING * self.unit * np.abs(terms)
+        return noise
+
+    def _correct_for_corners(self, own: Vector, table: Vector, first_step: Vector) -> None:
+        """Look at a finer table where there is much noise: corners shrink with the step.
+
+        Where many lie within a table, most of its third differences are theirs.
+        """
+        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
+        which = np.flatnonzero(doubtful & np.isfinite(self.centre))
+        if which.size:
+            finer, _ = self._table(which, first_step / RATIO**2)
+            noise = evaluation_noise(finer[:, which], self.unit)
+            shrunk = noise < own[which] / 2
+            own[which[shrunk]] = noise[shrunk]
+
+    def _table(
+        self, which: NDArray[np.int64], step: Vector
+    ) -> tuple[Vector, list[tuple[Side, Side]]]:
+        """Evaluate some lines at equal distances on both sides; NaN for the others."""
         table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
         table[TABLE] = self.centre
         places = np.arange(1.0, TABLE + 1)
-        sides = self._both_sides(everyone, places[:, np.newaxis] * first_step[everyone])
+        sides = self._both_sides(which, places[:, np.newaxis] * step[which])
         for place, (up, down) in enumerate(sides, start=1):
             table[TABLE + place], table[TABLE - place] = up[1], down[1]
-            if place in (1, TABLE):
-                self._keep(up, down)
-        self.next_step = TABLE * RATIO * first_step
-        own = evaluation_noise(table, self.unit)
-        # One table says little; what all lines share is known better.
-        usual = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
-        floor = max(usual, shared_noise) if alike else shared_noise
-        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
+        return table, sides
 
     def _both_sides(self, which: NDArray[np.int64], steps: Vector) -> list[tuple[Side, Side]]:
         """Evaluate f above and below, for steps of shape (steps, lines), in one call."""
@@ -248,14 +316,49 @@ class _Climb:
             going_on &= ~bending.all(axis=0) & (self.next_step <= last_step)
         return going_on[active]
 
+    def descend(self) -> None:
+        """Take shorter steps where the first one meets a corner, as long as noise allows it.
+
+        Levels that a line does not have come last.
+        """
+        for _ in range(DESCENTS):
+            with np.errstate(all="ignore"):
+                steps = self._central()[1]
+                shortest = steps[0] / RATIO
+                lowest, highest = _possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
+                worthwhile = highest[0] - lowest[0] > 4 * SIGMAS * self.noise / shortest
+                worthwhile &= self._suspects(self._bends(), steps)[0]
+            which = np.flatnonzero(worthwhile)
+            if which.size == 0:
+                break
+            [(up, down)] = self._both_sides(which, shortest[np.newaxis, which])
+            for levels, values in (
+                (self.step_up, up[0]), (self.above, up[1]),
+                (self.step_down, -down[0]), (self.below, down[1]),
+            ):  # fmt: skip
+                _insert_shortest(levels, which, values)
+
+    def _suspects(self, bends: Vector, steps: Vector) -> NDArray[np.bool_]:
+        """Tell at which steps the second difference may come from a corner.
+
+        In float64 where it does not shrink as the step does. In float32 the shortest step is so
+        long that many corners within look like curvature, and each counts.
+        """
+        if self.unit > DOUBLE_UNIT:
+            return np.isfinite(bends)
+        suspects = self._jumps(bends, steps) != 0
+        suspects[0] = False  # its jump has no other to be compared with
+        suspects[:-1] |= suspects[1:]
+        suspects &= np.isfinite(bends)
+        return suspects
+
     def _central(self) -> tuple[Vector, Vector]:
         up, down = np.array(self.step_up), np.array(self.step_down)
         return (np.array(self.above) - np.array(self.below)) / (up + down), (up + down) / 2
 
     def _one_sided(self) -> tuple[Vector, Vector]:
         """Return the quotients of the side that is finite longer, and their steps."""
-        right = (np.array(self.above) - self.centre) / np.array(self.step_up)
-        left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        left, right = self._sides()
         to_the_right = np.isfinite(right).sum(axis=0) >= np.isfinite(left).sum(axis=0)
         steps = np.where(to_the_right, np.array(self.step_up), np.array(self.step_down))
         return np.where(to_the_right, right, left), steps
@@ -265,24 +368,30 @@ class _Climb:
         with np.errstate(all="ignore"):
             slopes, steps = self._central()
             bends = self._bends()
-            best = _best(self._central_candidates(slopes, steps, bends), slopes, self.noise, steps)
+            sides = self._sides()
+            hulls = _Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
+            jumps = self._jumps(bends, steps)
+            candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
+            best = _best(candidates, slopes, self.noise, steps)
             lines = self._assembled(best, slopes, steps, bends)
-            if self.unit > DOUBLE_UNIT:
-                lines.error_bar[:] += hidden_corners(bends[0])
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
             if edge.any():
                 lines = lines.replaced(edge, self._at_an_edge(edge))
         return lines
 
-    def _bends(self) -> Vector:
-        """Second differences divided by the step: right slope less left slope."""
+    def _sides(self) -> tuple[Vector, Vector]:
+        """Return the slopes to the left and to the right."""
         right = (np.array(self.above) - self.centre) / np.array(self.step_up)
         left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        return left, right
+
+    def _bends(self) -> Vector:
+        """Second differences divided by the step: right slope less left slope."""
+        left, right = self._sides()
         return right - left
 
-    def _central_candidates(self, slopes: Vector, steps: Vector, bends: Vector) -> _Candidates:
+    def _central_candidates(self, slopes: Vector, steps: Vector, jumps: Vector) -> _Candidates:
         noise = SIGMAS * self.noise / steps
-        jumps = self._jumps(bends, steps)
         plain = _Candidates.of(slopes, noise, jumps)
         better = _extrapolated(slopes, steps, 2)
         noise_better = np.full_like(noise, np.inf)
@@ -374,12 +483,94 @@ class _Candidates:
             error_bar[0] = noise[0] + 2 * changes[1]
         return cls(values, np.where(np.isfinite(values), error_bar, np.inf), jumps)
 
+    def covering(self, hulls: _Hulls) -> _Candidates:
+        """Widen the error bars until value, bar and corner cover the hulls of shorter steps."""
+        sequences = len(self.value) // len(hulls.centre)
+        centre, half = (np.tile(part, (sequences, 1)) for part in (hulls.centre, hulls.half))
+        needed = np.abs(self.value - centre) + half - np.abs(self.jump) / 2
+        return _Candidates(self.value, np.fmax(self.error_bar, needed), self.jump)
+
     def joined(self, other: _Candidates) -> _Candidates:
         return _Candidates(
             np.concatenate([self.value, other.value]),
             np.concatenate([self.error_bar, other.error_bar]),
             np.concatenate([self.jump, other.jump]),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hulls:
+    """What a corner within a step lets the slope at the point be.
+
+    For each step, that of the step up to this one which tells most, but of none after the first
+    that is more than noise: corners on both sides make a longer one too narrow. NaN where no step
+    so far may have met a corner; shape (steps, n).
+    """
+
+    centre: Vector
+    half: Vector
+
+    @classmethod
+    def of(cls, left: Vector, right: Vector, noise: Vector, suspects: NDArray[np.bool_]) -> _Hulls:
+        lowest, highest = _possible_slopes(left, right, noise)
+        centre, half = (lowest + highest) / 2, (highest - lowest) / 2
+        resolved = np.zeros(noise.shape[1], dtype=bool)
+        clear = suspects & (half > 2 * noise)
+        half += noise
+        half[~suspects | np.isnan(half)] = np.inf
+        for level in range(1, len(half)):
+            resolved |= clear[level - 1]
+            kept = resolved | ~(half[level] < half[level - 1])
+            for part in (centre, half):
+                part[level, kept] = part[level - 1, kept]
+        return cls(centre, np.where(np.isfinite(half), half, np.nan))
+
+
+def _possible_slopes(left: Vector, right: Vector, noise: Vector) -> tuple[Vector, Vector]:
+    """Return the lowest and the highest slope that the point may have, as each step sees it.
+
+    With a corner on one side only, the other has the slope of the point and what curvature adds
+    to it, which its longer step tells: the slope is one of four, or between them where there is
+    no corner. Changes of both sides that die out as the step grows come from corners on both: the
+    slope may lie as far beyond this step's as this is beyond the longer one's. NaN at the last.
+    """
+    possible = np.array([left, right, _without_curvature(left), _without_curvature(right)])
+    changes = [_change_of_next(side) for side in (left, right)]
+    both = np.logical_and(*(_dies_out(change, noise) for change in changes))
+    beyond = [
+        np.where(both, side - change, side)
+        for side, change in zip(possible[:2], changes, strict=True)
+    ]
+    possible = np.concatenate([possible, beyond])
+    return np.min(possible, axis=0), np.max(possible, axis=0)
+
+
+def _change_of_next(slopes: Vector) -> Vector:
+    """Return by how much the next longer step differs; NaN at the last."""
+    change = np.full_like(slopes, np.nan)
+    change[:-1] = np.diff(slopes, axis=0)
+    return change
+
+
+def _dies_out(change: Vector, noise: Vector) -> NDArray[np.bool_]:
+    size = np.abs(change)
+    found = np.zeros(size.shape, dtype=bool)
+    found[:-1] = (size[:-1] > size[1:]) & (size[:-1] > noise[:-1])
+    return found
+
+
+def _without_curvature(slopes: Vector) -> Vector:
+    """Extrapolate one-sided slopes from each step and the next longer one; NaN at the last."""
+    better: Vector = slopes - _change_of_next(slopes) / (RATIO - 1)
+    return better
+
+
+def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vector) -> None:
+    """Put values of some lines before those of all their longer steps."""
+    levels.append(np.full_like(levels[0], np.nan))
+    for longer, shorter in zip(levels[:0:-1], levels[-2::-1], strict=True):
+        longer[which] = shorter[which]
+    levels[0][which] = values[which]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

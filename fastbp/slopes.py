@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fastbp.evaluation import SINGLE_UNIT
-from fastbp.lines import BEND_SIGMAS, SIGMAS, Lines, hidden_corners, measure_lines
+from fastbp.lines import (
+    BEND_SIGMAS,
+    FIRST_STEP,
+    FIRST_STEP_SINGLE,
+    LAST_STEP,
+    SIGMAS,
+    Lines,
+    hidden_corners,
+    measure_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +36,9 @@ if TYPE_CHECKING:
     Indices: TypeAlias = NDArray[np.int64]
 
 __all__ = [
+    "FIRST_STEP",
+    "FIRST_STEP_SINGLE",
+    "LAST_STEP",
     "Survey",
     "cheap_slopes",
     "first_step",
@@ -40,9 +52,6 @@ __all__ = [
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
 ENTRIES_PER_SAMPLE = 16
-# The steps of a thorough measurement, relative to the entry: from far below any corner.
-FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
-LAST_STEP = 2.0**-3
 # An entry may be so much smaller than the typical one and still get steps of its own size.
 SMALLEST_SCALE = 2.0**-16
 # The steps of a single central difference, relative to the typical entry.
@@ -292,6 +301,7 @@ def _measured_at(
         LAST_STEP * np.maximum(scale, size),
         function.unit,
         shared_noise,
+        size=np.abs(base, dtype=np.float64),
     )
 
 
@@ -299,18 +309,31 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     """Measure entries with other steps, and let the two results correct each other.
 
     The one with the smaller error bar stays; where the two contradict each other, its bar is
-    widened by as much as they are apart.
+    widened by as much as they are apart. A single central difference is given up for a thorough
+    measurement, and where that contradicts it, for a second one.
     """
-    noise = float(np.max(former.noise, initial=0.0, where=np.isfinite(former.noise)))
+    known = former.noise[np.isfinite(former.noise)]
+    noise = float(np.median(known)) if known.size else 0.0
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
+    cheap = np.isnan(former.third) & ~former.corner
+    refuted = cheap & (_contradiction(fresh, former) > 0)
+    if refuted.any():
+        thorough = measure_entries(function, leaf, indices[refuted], noise)
+        former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
+    contradiction = _contradiction(fresh, former)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(fresh.slope - former.slope)
-        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
-        contradiction = np.where(apart > allowed, apart, 0.0)
-        better = ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+        better = cheap | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
     chosen = former.replaced(better, fresh.only(better))
     chosen.error_bar[:] += contradiction
     return chosen
+
+
+def _contradiction(fresh: Lines, former: Lines) -> Vector:
+    """How far two measurements are apart where their bars do not meet; 0 where they do."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(fresh.slope - former.slope)
+        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
+        return np.where(apart > allowed, apart, 0.0)
 
 
 def _empty_lines(size: int) -> Lines:
