@@ -346,7 +346,7 @@ class _Climb:
         """
         if self.unit > DOUBLE_UNIT:
             return np.isfinite(bends)
-        suspects = self._jumps(bends, steps) != 0
+        suspects: NDArray[np.bool_] = self._jumps(bends, steps) != 0
         suspects[0] = False  # its jump has no other to be compared with
         suspects[:-1] |= suspects[1:]
         suspects &= np.isfinite(bends)
