@@ -326,7 +326,7 @@ class _Climb:
                 steps = self._central()[1]
                 shortest = steps[0] / RATIO
                 lowest, highest = _possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
-                worthwhile = highest[0] - lowest[0] > 4 * SIGMAS * self.noise / shortest
+                worthwhile = highest[0] - lowest[0] > 2 * SIGMAS * self.noise / shortest
                 worthwhile &= self._suspects(self._bends(), steps)[0]
             which = np.flatnonzero(worthwhile)
             if which.size == 0:
@@ -372,6 +372,7 @@ class _Climb:
             hulls = _Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
             jumps = self._jumps(bends, steps)
             candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
+            candidates.replace_first(hulls)
             best = _best(candidates, slopes, self.noise, steps)
             lines = self._assembled(best, slopes, steps, bends)
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
@@ -482,6 +483,16 @@ class _Candidates:
         if len(values) > 1:
             error_bar[0] = noise[0] + 2 * changes[1]
         return cls(values, np.where(np.isfinite(values), error_bar, np.inf), jumps)
+
+    def replace_first(self, hulls: _Hulls) -> None:
+        """Take the hull of the shortest step where it tells more than that step's difference.
+
+        That has nothing but a longer step, which may cross a corner, to be compared with.
+        """
+        better = hulls.half[0] < self.error_bar[0] + np.abs(self.jump[0]) / 2
+        self.value[0, better] = hulls.centre[0, better]
+        self.error_bar[0, better] = hulls.half[0, better]
+        self.jump[0, better] = 0.0
 
     def covering(self, hulls: _Hulls) -> _Candidates:
         """Widen the error bars until value, bar and corner cover the hulls of shorter steps."""

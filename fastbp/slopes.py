@@ -310,13 +310,15 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
 
     The one with the smaller error bar stays; where the two contradict each other, its bar is
     widened by as much as they are apart. A single central difference is given up for a thorough
-    measurement, and where that contradicts it, for a second one.
+    measurement, and for a second one where that contradicts it or is less certain.
     """
     known = former.noise[np.isfinite(former.noise)]
     noise = float(np.median(known)) if known.size else 0.0
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
     cheap = np.isnan(former.third) & ~former.corner
-    refuted = cheap & (_contradiction(fresh, former) > 0)
+    refuted = _contradiction(fresh, former) > 0
+    refuted |= ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    refuted &= cheap
     if refuted.any():
         thorough = measure_entries(function, leaf, indices[refuted], noise)
         former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
