@@ -8,7 +8,7 @@ thoroughly too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -312,9 +312,11 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     widened by as much as they are apart. A single central difference is given up for a thorough
     measurement, and for a second one where that contradicts it or is less certain.
     """
-    known = former.noise[np.isfinite(former.noise)]
-    noise = float(np.median(known)) if known.size else 0.0
+    noise = _usual_noise(former)
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
+    # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
+    if 0 < noise < _usual_noise(fresh):
+        former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
     cheap = np.isnan(former.third) & ~former.corner
     refuted = _contradiction(fresh, former) > 0
     refuted |= ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
@@ -328,6 +330,11 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     chosen = former.replaced(better, fresh.only(better))
     chosen.error_bar[:] += contradiction
     return chosen
+
+
+def _usual_noise(lines: Lines) -> float:
+    known = lines.noise[np.isfinite(lines.noise)]
+    return float(np.median(known)) if known.size else 0.0
 
 
 def _contradiction(fresh: Lines, former: Lines) -> Vector:
