@@ -4,7 +4,7 @@ Every line is climbed with steps that grow by 4, from far below any corner until
 differences cut off shows. A table of differences (Moré & Wild, "Estimating computational noise",
 SIAM J. Sci. Comput. 33, 2011) gives the noise of the function, and with it what rounding does to
 the difference of each step; of all steps, and their extrapolations, the one with the smallest
-error bar is taken that contradicts no smaller step (Lepski's rule). At a corner the second
+error bar is taken that contradicts no smaller step (`candidates`). At a corner the second
 difference shrinks with the step only, not with its square, and left and right slopes are told
 apart.
 """
@@ -18,13 +18,25 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.candidates import (
+    RATIO,
+    SIGMAS,
+    Best,
+    Candidates,
+    Hulls,
+    best_of,
+    extrapolated,
+    possible_slopes,
+)
+from fastbp.value_noise import ROUNDING, evaluation_noise, rounding_of_values
+
 __all__ = [
+    "BEND_SIGMAS",
     "FIRST_STEP",
     "FIRST_STEP_SINGLE",
     "LAST_STEP",
+    "SIGMAS",
     "Lines",
-    "evaluation_noise",
-    "hidden_corners",
     "measure_lines",
 ]
 
@@ -38,22 +50,11 @@ Side: TypeAlias = tuple[Vector, Vector]
 # The steps relative to the size of what moves along the line: from far below any corner.
 FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
 LAST_STEP = 2.0**-3
-RATIO = 4.0  # of one step to the one before
 TABLE = 4  # the difference table has so many points on either side
-# The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
-THIRD_DIFFERENCE = np.sqrt(20.0)
-# Noise of one evaluation -> error of a central difference times the step: 1/sqrt(2) of it is the
-# standard deviation, so this is over eight, and covers what a table of nine points cannot know
-# (with 4 one of a thousand random functions had an entry outside its bar).
-SIGMAS = 6.0
 # The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
 BEND_SIGMAS = 15.0
-# Mean of the third of six third differences, over that of the fourth, on which the margins rest.
-TYPICAL_OF_LOWER_MEDIAN = 0.73
 # Steps shorter than the first, where that one meets a corner.
 DESCENTS = 4
-# Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
-ROUNDING = 0.6
 DOUBLE_UNIT = 2.0**-53
 # So many times that may be corners.
 MUCH_NOISE = 8.0
@@ -101,59 +102,6 @@ class Lines:
         for array, field in zip(arrays, fields(self), strict=True):
             array[where] = getattr(other, field.name)
         return Lines(*arrays)
-
-
-def evaluation_noise(table: Vector, unit: float) -> Vector:
-    """Estimate the noise in the values of f from values at equal distances.
-
-    Parameters
-    ----------
-    table : ndarray of float64, shape (points, n)
-        Values along n lines, so close together that only noise has a third difference.
-    unit : float
-        Half the distance of 1 to the next number of the precision f computes in.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        An estimate of the standard deviation; at least what rounding the value makes.
-
-    Notes
-    -----
-    The lower median of the third differences: a corner at the point spoils two of the six, one
-    between two points of the table three. Moré & Wild (2011), section 4, use root mean squares.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        middle = _lower_median(np.abs(np.diff(table, 3, axis=0)))
-        estimate = middle / (TYPICAL_OF_LOWER_MEDIAN * THIRD_DIFFERENCE)
-    found: Vector = np.fmax(estimate, rounding_of_values(table, unit))
-    return found
-
-
-def rounding_of_values(table: Vector, unit: float) -> Vector:
-    """Return the noise that rounding the values of f makes, if it does nothing else."""
-    largest = np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
-    noise: Vector = ROUNDING * unit * largest
-    return noise
-
-
-def hidden_corners(bends: Vector) -> Vector:
-    """Return what corners within the smallest step may do to the slope: half of its bend.
-
-    In float64 that step is so small that no corner is hit by chance; in float32 it is not, and
-    many corners together look like curvature.
-    """
-    hidden: Vector = np.abs(bends) / 2
-    return np.where(np.isfinite(hidden), hidden, 0.0)
-
-
-def _lower_median(values: Vector) -> Vector:
-    """Median of the finite values, the lower one of two; NaN where there are none."""
-    finite = np.isfinite(values)
-    ordered = np.sort(np.where(finite, values, np.inf), axis=0)
-    middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
-    found: Vector = ordered[middle, np.arange(values.shape[1])]
-    return np.where(np.isfinite(found), found, np.nan)
 
 
 def measure_lines(
@@ -325,7 +273,7 @@ class _Climb:
             with np.errstate(all="ignore"):
                 steps = self._central()[1]
                 shortest = steps[0] / RATIO
-                lowest, highest = _possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
+                lowest, highest = possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
                 worthwhile = highest[0] - lowest[0] > 2 * SIGMAS * self.noise / shortest
                 worthwhile &= self._suspects(self._bends(), steps)[0]
             which = np.flatnonzero(worthwhile)
@@ -369,11 +317,11 @@ class _Climb:
             slopes, steps = self._central()
             bends = self._bends()
             sides = self._sides()
-            hulls = _Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
+            hulls = Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
             jumps = self._jumps(bends, steps)
             candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
             candidates.replace_first(hulls)
-            best = _best(candidates, slopes, self.noise, steps)
+            best = best_of(candidates, slopes, self.noise, steps)
             lines = self._assembled(best, slopes, steps, bends)
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
             if edge.any():
@@ -391,18 +339,18 @@ class _Climb:
         left, right = self._sides()
         return right - left
 
-    def _central_candidates(self, slopes: Vector, steps: Vector, jumps: Vector) -> _Candidates:
+    def _central_candidates(self, slopes: Vector, steps: Vector, jumps: Vector) -> Candidates:
         noise = SIGMAS * self.noise / steps
-        plain = _Candidates.of(slopes, noise, jumps)
-        better = _extrapolated(slopes, steps, 2)
+        plain = Candidates.of(slopes, noise, jumps)
+        better = extrapolated(slopes, steps, 2)
         noise_better = np.full_like(noise, np.inf)
         noise_better[1:] = noise[:-1] * 16 / 15 + noise[1:] / 15
-        return plain.joined(_Candidates.of(better, noise_better, jumps))
+        return plain.joined(Candidates.of(better, noise_better, jumps))
 
     def _jumps(self, bends: Vector, steps: Vector) -> Vector:
         """Change of the slope at the point itself, as seen from each step; 0 if within noise."""
         jumps = np.zeros_like(bends)
-        found = _extrapolated(bends, steps, 1)[1:]
+        found = extrapolated(bends, steps, 1)[1:]
         resolution = BEND_SIGMAS * self.noise / steps[:-1]
         # Where f is smooth the bend of the smaller step is curvature, and its jump is nothing.
         real = (np.abs(found) > resolution) & (found * np.sign(bends[:-1]) > np.abs(bends[:-1]) / 2)
@@ -411,7 +359,7 @@ class _Climb:
         jumps[0] = np.where(np.abs(bends[0]) > BEND_SIGMAS * self.noise / steps[0], bends[0], 0.0)
         return jumps
 
-    def _assembled(self, best: _Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
+    def _assembled(self, best: Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
         jump = best.jump
         corner = jump != 0
         return Lines(
@@ -441,139 +389,21 @@ class _Climb:
         slopes, steps = (array[:, edge] for array in self._one_sided())
         noise = 2 * SIGMAS * self.noise[edge] / steps
         nothing = np.zeros_like(slopes)
-        once = _extrapolated(slopes, steps, 1)
+        once = extrapolated(slopes, steps, 1)
         noise_once = np.full_like(noise, np.inf)
         noise_once[1:] = (4 * noise[:-1] + noise[1:]) / 3
-        twice = _extrapolated(once, steps, 2)
+        twice = extrapolated(once, steps, 2)
         noise_twice = np.full_like(noise, np.inf)
         noise_twice[2:] = (16 * noise_once[1:-1] + noise_once[2:]) / 15
-        candidates = _Candidates.of(slopes, noise, nothing)
-        candidates = candidates.joined(_Candidates.of(once, noise_once, nothing))
-        candidates = candidates.joined(_Candidates.of(twice, noise_twice, nothing))
-        best = _best(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
+        candidates = Candidates.of(slopes, noise, nothing)
+        candidates = candidates.joined(Candidates.of(once, noise_once, nothing))
+        candidates = candidates.joined(Candidates.of(twice, noise_twice, nothing))
+        best = best_of(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
         unknown = np.full(slopes.shape[1], np.nan)
         return Lines(
             best.value, best.error_bar, best.value, best.value, self.noise[edge],
             unknown, unknown, np.zeros(slopes.shape[1], dtype=bool),
         )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidates:
-    """Slopes to choose from, shape (steps, n), each with its error bar."""
-
-    value: Vector
-    error_bar: Vector
-    jump: Vector
-
-    @classmethod
-    def of(cls, values: Vector, noise: Vector, jumps: Vector) -> _Candidates:
-        """Build the error bars of one sequence: noise, and twice how much the last step changed.
-
-        The change itself may hide behind noise, so that half of that of the step before comes
-        on top; and two steps may agree by accident, so that the change before them counts too.
-        """
-        changes = np.full_like(values, np.inf)
-        changes[1:] = np.abs(np.diff(values, axis=0))
-        before = np.zeros_like(values)
-        before[2:] = np.where(np.isfinite(changes[1:-1]), changes[1:-1], 0.0) / 16
-        error_bar = noise + 2 * np.fmax(changes, before)
-        error_bar[1:] += np.where(np.isfinite(noise[:-1]), noise[:-1], 0.0) / 2
-        # The first step has only the next one to be compared with.
-        if len(values) > 1:
-            error_bar[0] = noise[0] + 2 * changes[1]
-        return cls(values, np.where(np.isfinite(values), error_bar, np.inf), jumps)
-
-    def replace_first(self, hulls: _Hulls) -> None:
-        """Take the hull of the shortest step where it tells more than that step's difference.
-
-        That has nothing but a longer step, which may cross a corner, to be compared with.
-        """
-        better = hulls.half[0] < self.error_bar[0] + np.abs(self.jump[0]) / 2
-        self.value[0, better] = hulls.centre[0, better]
-        self.error_bar[0, better] = hulls.half[0, better]
-        self.jump[0, better] = 0.0
-
-    def covering(self, hulls: _Hulls) -> _Candidates:
-        """Widen the error bars until value, bar and corner cover the hulls of shorter steps."""
-        sequences = len(self.value) // len(hulls.centre)
-        centre, half = (np.tile(part, (sequences, 1)) for part in (hulls.centre, hulls.half))
-        needed = np.abs(self.value - centre) + half - np.abs(self.jump) / 2
-        return _Candidates(self.value, np.fmax(self.error_bar, needed), self.jump)
-
-    def joined(self, other: _Candidates) -> _Candidates:
-        return _Candidates(
-            np.concatenate([self.value, other.value]),
-            np.concatenate([self.error_bar, other.error_bar]),
-            np.concatenate([self.jump, other.jump]),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Hulls:
-    """What a corner within a step lets the slope at the point be.
-
-    For each step, that of the step up to this one which tells most, but of none after the first
-    that is more than noise: corners on both sides make a longer one too narrow. NaN where no step
-    so far may have met a corner; shape (steps, n).
-    """
-
-    centre: Vector
-    half: Vector
-
-    @classmethod
-    def of(cls, left: Vector, right: Vector, noise: Vector, suspects: NDArray[np.bool_]) -> _Hulls:
-        lowest, highest = _possible_slopes(left, right, noise)
-        centre, half = (lowest + highest) / 2, (highest - lowest) / 2
-        resolved = np.zeros(noise.shape[1], dtype=bool)
-        clear = suspects & (half > 2 * noise)
-        half += noise
-        half[~suspects | np.isnan(half)] = np.inf
-        for level in range(1, len(half)):
-            resolved |= clear[level - 1]
-            kept = resolved | ~(half[level] < half[level - 1])
-            for part in (centre, half):
-                part[level, kept] = part[level - 1, kept]
-        return cls(centre, np.where(np.isfinite(half), half, np.nan))
-
-
-def _possible_slopes(left: Vector, right: Vector, noise: Vector) -> tuple[Vector, Vector]:
-    """Return the lowest and the highest slope that the point may have, as each step sees it.
-
-    With a corner on one side only, the other has the slope of the point and what curvature adds
-    to it, which its longer step tells: the slope is one of four, or between them where there is
-    no corner. Changes of both sides that die out as the step grows come from corners on both: the
-    slope may lie as far beyond this step's as this is beyond the longer one's. NaN at the last.
-    """
-    possible = np.array([left, right, _without_curvature(left), _without_curvature(right)])
-    changes = [_change_of_next(side) for side in (left, right)]
-    both = np.logical_and(*(_dies_out(change, noise) for change in changes))
-    beyond = [
-        np.where(both, side - change, side)
-        for side, change in zip(possible[:2], changes, strict=True)
-    ]
-    possible = np.concatenate([possible, beyond])
-    return np.min(possible, axis=0), np.max(possible, axis=0)
-
-
-def _change_of_next(slopes: Vector) -> Vector:
-    """Return by how much the next longer step differs; NaN at the last."""
-    change = np.full_like(slopes, np.nan)
-    change[:-1] = np.diff(slopes, axis=0)
-    return change
-
-
-def _dies_out(change: Vector, noise: Vector) -> NDArray[np.bool_]:
-    size = np.abs(change)
-    found = np.zeros(size.shape, dtype=bool)
-    found[:-1] = (size[:-1] > size[1:]) & (size[:-1] > noise[:-1])
-    return found
-
-
-def _without_curvature(slopes: Vector) -> Vector:
-    """Extrapolate one-sided slopes from each step and the next longer one; NaN at the last."""
-    better: Vector = slopes - _change_of_next(slopes) / (RATIO - 1)
-    return better
 
 
 def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vector) -> None:
@@ -582,46 +412,6 @@ def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vec
     for longer, shorter in zip(levels[:0:-1], levels[-2::-1], strict=True):
         longer[which] = shorter[which]
     levels[0][which] = values[which]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Best:
-    """The chosen candidate of each line."""
-
-    value: Vector
-    error_bar: Vector
-    jump: Vector
-
-
-def _best(candidates: _Candidates, slopes: Vector, noise: Vector, steps: Vector) -> _Best:
-    """Take the smallest error bar, corner included, among those that no smaller step refutes."""
-    score = candidates.error_bar + np.abs(candidates.jump) / 2
-    levels = len(slopes)
-    for level in range(levels):
-        lower_and_upper = SIGMAS * noise / steps[level]
-        for place in range(len(score)):
-            if place % levels > level:
-                allowed = score[place] + 1.5 * lower_and_upper
-                refuted = np.abs(candidates.value[place] - slopes[level]) > allowed
-                score[place] = np.where(refuted, np.inf, score[place])
-    score = np.where(np.isfinite(score), score, np.inf)
-    chosen = np.argmin(score, axis=0)
-    columns = np.arange(score.shape[1])
-    found = np.isfinite(score[chosen, columns])
-    nothing = np.where(found, 0.0, np.nan)
-    return _Best(
-        candidates.value[chosen, columns] + nothing,
-        np.where(found, candidates.error_bar[chosen, columns], np.inf),
-        np.where(found, candidates.jump[chosen, columns], 0.0),
-    )
-
-
-def _extrapolated(values: Vector, steps: Vector, power: int) -> Vector:
-    """Remove the term that grows with that power of the step; infinite at the first step."""
-    better = np.full_like(values, np.inf)
-    weight = (steps[1:] / steps[:-1]) ** power - 1
-    better[1:] = values[:-1] + (values[:-1] - values[1:]) / weight
-    return better
 
 
 def _first_resolved(sizes: Vector, resolution: Vector, divisors: Vector) -> Vector:

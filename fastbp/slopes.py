@@ -21,7 +21,6 @@ from fastbp.lines import (
     LAST_STEP,
     SIGMAS,
     Lines,
-    hidden_corners,
     measure_lines,
 )
 
@@ -231,7 +230,7 @@ def cheap_slopes(
         error_bar = rounding + cut_off
         second = np.abs((up - function.value) - (function.value - down))
         if function.unit == SINGLE_UNIT:
-            error_bar += hidden_corners(second / half)
+            error_bar += _hidden_corners(second / half)
         usual = BEND_MARGIN * survey.curvature / survey.typical**2 * half**2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding
@@ -240,6 +239,16 @@ def cheap_slopes(
     noise = np.full(slope.shape, survey.noise)
     lines = Lines(slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere)
     return lines, doubtful
+
+
+def _hidden_corners(bends: Vector) -> Vector:
+    """Return what corners within the smallest step may do to the slope: half of its bend.
+
+    In float64 that step is so small that no corner is hit by chance; in float32 it is not, and
+    many corners together look like curvature.
+    """
+    hidden: Vector = np.abs(bends) / 2
+    return np.where(np.isfinite(hidden), hidden, 0.0)
 
 
 def _beside(
