@@ -4,7 +4,7 @@ Every line is climbed with steps that grow by 4, from far below any corner until
 differences cut off shows. A table of differences (Moré & Wild, "Estimating computational noise",
 SIAM J. Sci. Comput. 33, 2011) gives the noise of the function, and with it what rounding does to
 the difference of each step; of all steps, and their extrapolations, the one with the smallest
-error bar is taken that contradicts no smaller step (Lepski's rule). At a corner the second
+error bar is taken that contradicts no smaller step (`candidates`). At a corner the second
 difference shrinks with the step only, not with its square, and left and right slopes are told
 apart.
 """
@@ -18,7 +18,27 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Lines", "evaluation_noise", "hidden_corners", "measure_lines"]
+from fastbp.candidates import (
+    RATIO,
+    SIGMAS,
+    Best,
+    Candidates,
+    Hulls,
+    best_of,
+    extrapolated,
+    possible_slopes,
+)
+from fastbp.value_noise import ROUNDING, evaluation_noise, rounding_of_values
+
+__all__ = [
+    "BEND_SIGMAS",
+    "FIRST_STEP",
+    "FIRST_STEP_SINGLE",
+    "LAST_STEP",
+    "SIGMAS",
+    "Lines",
+    "measure_lines",
+]
 
 Vector: TypeAlias = NDArray[np.float64]
 # (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
@@ -27,19 +47,17 @@ Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector
 # Displacements as realised, and the values of f there.
 Side: TypeAlias = tuple[Vector, Vector]
 
-RATIO = 4.0  # of one step to the one before
+# The steps relative to the size of what moves along the line: from far below any corner.
+FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
+LAST_STEP = 2.0**-3
 TABLE = 4  # the difference table has so many points on either side
-# The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
-THIRD_DIFFERENCE = np.sqrt(20.0)
-# Noise of one evaluation -> error of a central difference times the step: 1/sqrt(2) of it is the
-# standard deviation, so this is over eight, and covers what a table of nine points cannot know
-# (with 4 one of a thousand random functions had an entry outside its bar).
-SIGMAS = 6.0
 # The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
 BEND_SIGMAS = 15.0
-# Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
-ROUNDING = 0.6
+# Steps shorter than the first, where that one meets a corner.
+DESCENTS = 4
 DOUBLE_UNIT = 2.0**-53
+# So many times that may be corners.
+MUCH_NOISE = 8.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,52 +104,6 @@ class Lines:
         return Lines(*arrays)
 
 
-def evaluation_noise(table: Vector, unit: float) -> Vector:
-    """Estimate the noise in the values of f from values at equal distances.
-
-    Parameters
-    ----------
-    table : ndarray of float64, shape (points, n)
-        Values along n lines, so close together that only noise has a third difference.
-    unit : float
-        Half the distance of 1 to the next number of the precision f computes in.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        An estimate of the standard deviation; at least what rounding the value makes.
-
-    Notes
-    -----
-    The median of the third differences, since a corner at the point spoils only two of the six.
-    Moré & Wild (2011), section 4, use root mean squares.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        estimate = _upper_median(np.abs(np.diff(table, 3, axis=0)) / THIRD_DIFFERENCE)
-        floor = ROUNDING * unit * np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
-    found: Vector = np.fmax(estimate, floor)
-    return found
-
-
-def hidden_corners(bends: Vector) -> Vector:
-    """Return what corners within the smallest step may do to the slope: half of its bend.
-
-    In float64 that step is so small that no corner is hit by chance; in float32 it is not, and
-    many corners together look like curvature.
-    """
-    hidden: Vector = np.abs(bends) / 2
-    return np.where(np.isfinite(hidden), hidden, 0.0)
-
-
-def _upper_median(values: Vector) -> Vector:
-    """Median of the finite values, the upper one of two; NaN where there are none."""
-    finite = np.isfinite(values)
-    ordered = np.sort(np.where(finite, values, np.inf), axis=0)
-    middle = finite.sum(axis=0) // 2
-    found: Vector = ordered[np.minimum(middle, len(values) - 1), np.arange(values.shape[1])]
-    return np.where(np.isfinite(found), found, np.nan)
-
-
 def measure_lines(
     evaluate: Evaluate,
     centre: Vector,
@@ -141,6 +113,7 @@ def measure_lines(
     shared_noise: float = 0.0,
     *,
     alike: bool = True,
+    size: Vector | None = None,
 ) -> Lines:
     """Measure the slope along n lines.
 
@@ -159,6 +132,8 @@ def measure_lines(
         At least so much noise is in each value.
     alike : bool
         Whether the values of all lines are equally noisy, as those of one function are.
+    size : ndarray of float64, shape (n,), optional
+        Of what moves along each line; by default the one to which the first step is relative.
 
     Returns
     -------
@@ -169,11 +144,14 @@ def measure_lines(
     8 evaluations for the table of each line and 2 for each further step, of which there are at
     most log4(last_step / first_step), and far fewer where f bends early.
     """
-    climb = _Climb(evaluate, centre, first_step, unit, shared_noise, alike)
+    if size is None:
+        size = first_step / (FIRST_STEP_SINGLE if unit > DOUBLE_UNIT else FIRST_STEP)
+    climb = _Climb(evaluate, centre, first_step, size, unit, shared_noise, alike)
     active = np.flatnonzero(np.isfinite(centre))
     while active.size:
         climb.step(active)
         active = active[climb.may_go_on(active, last_step)]
+    climb.descend()
     return climb.result()
 
 
@@ -185,6 +163,7 @@ class _Climb:
         evaluate: Evaluate,
         centre: Vector,
         first_step: Vector,
+        size: Vector,
         unit: float,
         shared_noise: float,
         alike: bool,
@@ -195,25 +174,62 @@ class _Climb:
         self.below: list[Vector] = []
         self.step_up: list[Vector] = []
         self.step_down: list[Vector] = []
-        self._begin_with_table(first_step, shared_noise, alike)
+        table = self._begin_with_table(first_step)
+        own = evaluation_noise(table, self.unit)
+        if self.unit > DOUBLE_UNIT:
+            self._correct_for_corners(own, table, first_step)
+        with np.errstate(all="ignore"):
+            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * first_step)
+            terms = self._rounding_of_terms(slopes * size)
+        own = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if alike else terms)
+        # One table says little; what all lines share is known better.
+        known = own[np.isfinite(own)]
+        usual = float(np.median(known)) if known.size else 0.0
+        floor = max(usual, shared_noise) if alike else shared_noise
+        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
 
-    def _begin_with_table(self, first_step: Vector, shared_noise: float, alike: bool) -> None:
+    def _begin_with_table(self, first_step: Vector) -> Vector:
         """Evaluate the table; its points 1 and 4 are the first two steps."""
         everyone = np.flatnonzero(np.isfinite(self.centre))
+        table, sides = self._table(everyone, first_step)
+        for place in (1, TABLE):
+            self._keep(*sides[place - 1])
+        self.next_step = TABLE * RATIO * first_step
+        return table
+
+    def _rounding_of_terms(self, terms: Vector) -> Vector:
+        """Return the noise of sums of slope times entry, which may be far larger than f.
+
+        Where they cancel to almost nothing, values so close together as those of a table need not
+        show it.
+        """
+        noise: Vector = ROUNDING * self.unit * np.abs(terms)
+        return noise
+
+    def _correct_for_corners(self, own: Vector, table: Vector, first_step: Vector) -> None:
+        """Look at a finer table where there is much noise: corners shrink with the step.
+
+        Where many lie within a table, most of its third differences are theirs.
+        """
+        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
+        which = np.flatnonzero(doubtful & np.isfinite(self.centre))
+        if which.size:
+            finer, _ = self._table(which, first_step / RATIO**2)
+            noise = evaluation_noise(finer[:, which], self.unit)
+            shrunk = noise < own[which] / 2
+            own[which[shrunk]] = noise[shrunk]
+
+    def _table(
+        self, which: NDArray[np.int64], step: Vector
+    ) -> tuple[Vector, list[tuple[Side, Side]]]:
+        """Evaluate some lines at equal distances on both sides; NaN for the others."""
         table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
         table[TABLE] = self.centre
         places = np.arange(1.0, TABLE + 1)
-        sides = self._both_sides(everyone, places[:, np.newaxis] * first_step[everyone])
+        sides = self._both_sides(which, places[:, np.newaxis] * step[which])
         for place, (up, down) in enumerate(sides, start=1):
             table[TABLE + place], table[TABLE - place] = up[1], down[1]
-            if place in (1, TABLE):
-                self._keep(up, down)
-        self.next_step = TABLE * RATIO * first_step
-        own = evaluation_noise(table, self.unit)
-        # One table says little; what all lines share is known better.
-        usual = float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else 0.0
-        floor = max(usual, shared_noise) if alike else shared_noise
-        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
+        return table, sides
 
     def _both_sides(self, which: NDArray[np.int64], steps: Vector) -> list[tuple[Side, Side]]:
         """Evaluate f above and below, for steps of shape (steps, lines), in one call."""
@@ -248,14 +264,49 @@ class _Climb:
             going_on &= ~bending.all(axis=0) & (self.next_step <= last_step)
         return going_on[active]
 
+    def descend(self) -> None:
+        """Take shorter steps where the first one meets a corner, as long as noise allows it.
+
+        Levels that a line does not have come last.
+        """
+        for _ in range(DESCENTS):
+            with np.errstate(all="ignore"):
+                steps = self._central()[1]
+                shortest = steps[0] / RATIO
+                lowest, highest = possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
+                worthwhile = highest[0] - lowest[0] > 2 * SIGMAS * self.noise / shortest
+                worthwhile &= self._suspects(self._bends(), steps)[0]
+            which = np.flatnonzero(worthwhile)
+            if which.size == 0:
+                break
+            [(up, down)] = self._both_sides(which, shortest[np.newaxis, which])
+            for levels, values in (
+                (self.step_up, up[0]), (self.above, up[1]),
+                (self.step_down, -down[0]), (self.below, down[1]),
+            ):  # fmt: skip
+                _insert_shortest(levels, which, values)
+
+    def _suspects(self, bends: Vector, steps: Vector) -> NDArray[np.bool_]:
+        """Tell at which steps the second difference may come from a corner.
+
+        In float64 where it does not shrink as the step does. In float32 the shortest step is so
+        long that many corners within look like curvature, and each counts.
+        """
+        if self.unit > DOUBLE_UNIT:
+            return np.isfinite(bends)
+        suspects: NDArray[np.bool_] = self._jumps(bends, steps) != 0
+        suspects[0] = False  # its jump has no other to be compared with
+        suspects[:-1] |= suspects[1:]
+        suspects &= np.isfinite(bends)
+        return suspects
+
     def _central(self) -> tuple[Vector, Vector]:
         up, down = np.array(self.step_up), np.array(self.step_down)
         return (np.array(self.above) - np.array(self.below)) / (up + down), (up + down) / 2
 
     def _one_sided(self) -> tuple[Vector, Vector]:
         """Return the quotients of the side that is finite longer, and their steps."""
-        right = (np.array(self.above) - self.centre) / np.array(self.step_up)
-        left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        left, right = self._sides()
         to_the_right = np.isfinite(right).sum(axis=0) >= np.isfinite(left).sum(axis=0)
         steps = np.where(to_the_right, np.array(self.step_up), np.array(self.step_down))
         return np.where(to_the_right, right, left), steps
@@ -265,34 +316,41 @@ class _Climb:
         with np.errstate(all="ignore"):
             slopes, steps = self._central()
             bends = self._bends()
-            best = _best(self._central_candidates(slopes, steps, bends), slopes, self.noise, steps)
+            sides = self._sides()
+            hulls = Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
+            jumps = self._jumps(bends, steps)
+            candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
+            candidates.replace_first(hulls)
+            best = best_of(candidates, slopes, self.noise, steps)
             lines = self._assembled(best, slopes, steps, bends)
-            if self.unit > DOUBLE_UNIT:
-                lines.error_bar[:] += hidden_corners(bends[0])
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
             if edge.any():
                 lines = lines.replaced(edge, self._at_an_edge(edge))
         return lines
 
-    def _bends(self) -> Vector:
-        """Second differences divided by the step: right slope less left slope."""
+    def _sides(self) -> tuple[Vector, Vector]:
+        """Return the slopes to the left and to the right."""
         right = (np.array(self.above) - self.centre) / np.array(self.step_up)
         left = (self.centre - np.array(self.below)) / np.array(self.step_down)
+        return left, right
+
+    def _bends(self) -> Vector:
+        """Second differences divided by the step: right slope less left slope."""
+        left, right = self._sides()
         return right - left
 
-    def _central_candidates(self, slopes: Vector, steps: Vector, bends: Vector) -> _Candidates:
+    def _central_candidates(self, slopes: Vector, steps: Vector, jumps: Vector) -> Candidates:
         noise = SIGMAS * self.noise / steps
-        jumps = self._jumps(bends, steps)
-        plain = _Candidates.of(slopes, noise, jumps)
-        better = _extrapolated(slopes, steps, 2)
+        plain = Candidates.of(slopes, noise, jumps)
+        better = extrapolated(slopes, steps, 2)
         noise_better = np.full_like(noise, np.inf)
         noise_better[1:] = noise[:-1] * 16 / 15 + noise[1:] / 15
-        return plain.joined(_Candidates.of(better, noise_better, jumps))
+        return plain.joined(Candidates.of(better, noise_better, jumps))
 
     def _jumps(self, bends: Vector, steps: Vector) -> Vector:
         """Change of the slope at the point itself, as seen from each step; 0 if within noise."""
         jumps = np.zeros_like(bends)
-        found = _extrapolated(bends, steps, 1)[1:]
+        found = extrapolated(bends, steps, 1)[1:]
         resolution = BEND_SIGMAS * self.noise / steps[:-1]
         # Where f is smooth the bend of the smaller step is curvature, and its jump is nothing.
         real = (np.abs(found) > resolution) & (found * np.sign(bends[:-1]) > np.abs(bends[:-1]) / 2)
@@ -301,7 +359,7 @@ class _Climb:
         jumps[0] = np.where(np.abs(bends[0]) > BEND_SIGMAS * self.noise / steps[0], bends[0], 0.0)
         return jumps
 
-    def _assembled(self, best: _Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
+    def _assembled(self, best: Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
         jump = best.jump
         corner = jump != 0
         return Lines(
@@ -331,16 +389,16 @@ class _Climb:
         slopes, steps = (array[:, edge] for array in self._one_sided())
         noise = 2 * SIGMAS * self.noise[edge] / steps
         nothing = np.zeros_like(slopes)
-        once = _extrapolated(slopes, steps, 1)
+        once = extrapolated(slopes, steps, 1)
         noise_once = np.full_like(noise, np.inf)
         noise_once[1:] = (4 * noise[:-1] + noise[1:]) / 3
-        twice = _extrapolated(once, steps, 2)
+        twice = extrapolated(once, steps, 2)
         noise_twice = np.full_like(noise, np.inf)
         noise_twice[2:] = (16 * noise_once[1:-1] + noise_once[2:]) / 15
-        candidates = _Candidates.of(slopes, noise, nothing)
-        candidates = candidates.joined(_Candidates.of(once, noise_once, nothing))
-        candidates = candidates.joined(_Candidates.of(twice, noise_twice, nothing))
-        best = _best(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
+        candidates = Candidates.of(slopes, noise, nothing)
+        candidates = candidates.joined(Candidates.of(once, noise_once, nothing))
+        candidates = candidates.joined(Candidates.of(twice, noise_twice, nothing))
+        best = best_of(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
         unknown = np.full(slopes.shape[1], np.nan)
         return Lines(
             best.value, best.error_bar, best.value, best.value, self.noise[edge],
@@ -348,78 +406,12 @@ class _Climb:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidates:
-    """Slopes to choose from, shape (steps, n), each with its error bar."""
-
-    value: Vector
-    error_bar: Vector
-    jump: Vector
-
-    @classmethod
-    def of(cls, values: Vector, noise: Vector, jumps: Vector) -> _Candidates:
-        """Build the error bars of one sequence: noise, and twice how much the last step changed.
-
-        The change itself may hide behind noise, so that half of that of the step before comes
-        on top; and two steps may agree by accident, so that the change before them counts too.
-        """
-        changes = np.full_like(values, np.inf)
-        changes[1:] = np.abs(np.diff(values, axis=0))
-        before = np.zeros_like(values)
-        before[2:] = np.where(np.isfinite(changes[1:-1]), changes[1:-1], 0.0) / 16
-        error_bar = noise + 2 * np.fmax(changes, before)
-        error_bar[1:] += np.where(np.isfinite(noise[:-1]), noise[:-1], 0.0) / 2
-        # The first step has only the next one to be compared with.
-        if len(values) > 1:
-            error_bar[0] = noise[0] + 2 * changes[1]
-        return cls(values, np.where(np.isfinite(values), error_bar, np.inf), jumps)
-
-    def joined(self, other: _Candidates) -> _Candidates:
-        return _Candidates(
-            np.concatenate([self.value, other.value]),
-            np.concatenate([self.error_bar, other.error_bar]),
-            np.concatenate([self.jump, other.jump]),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Best:
-    """The chosen candidate of each line."""
-
-    value: Vector
-    error_bar: Vector
-    jump: Vector
-
-
-def _best(candidates: _Candidates, slopes: Vector, noise: Vector, steps: Vector) -> _Best:
-    """Take the smallest error bar, corner included, among those that no smaller step refutes."""
-    score = candidates.error_bar + np.abs(candidates.jump) / 2
-    levels = len(slopes)
-    for level in range(levels):
-        lower_and_upper = SIGMAS * noise / steps[level]
-        for place in range(len(score)):
-            if place % levels > level:
-                allowed = score[place] + 1.5 * lower_and_upper
-                refuted = np.abs(candidates.value[place] - slopes[level]) > allowed
-                score[place] = np.where(refuted, np.inf, score[place])
-    score = np.where(np.isfinite(score), score, np.inf)
-    chosen = np.argmin(score, axis=0)
-    columns = np.arange(score.shape[1])
-    found = np.isfinite(score[chosen, columns])
-    nothing = np.where(found, 0.0, np.nan)
-    return _Best(
-        candidates.value[chosen, columns] + nothing,
-        np.where(found, candidates.error_bar[chosen, columns], np.inf),
-        np.where(found, candidates.jump[chosen, columns], 0.0),
-    )
-
-
-def _extrapolated(values: Vector, steps: Vector, power: int) -> Vector:
-    """Remove the term that grows with that power of the step; infinite at the first step."""
-    better = np.full_like(values, np.inf)
-    weight = (steps[1:] / steps[:-1]) ** power - 1
-    better[1:] = values[:-1] + (values[:-1] - values[1:]) / weight
-    return better
+def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vector) -> None:
+    """Put values of some lines before those of all their longer steps."""
+    levels.append(np.full_like(levels[0], np.nan))
+    for longer, shorter in zip(levels[:0:-1], levels[-2::-1], strict=True):
+        longer[which] = shorter[which]
+    levels[0][which] = values[which]
 
 
 def _first_resolved(sizes: Vector, resolution: Vector, divisors: Vector) -> Vector:

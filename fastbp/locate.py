@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from fastbp.evaluation import SINGLE_UNIT
+from fastbp.grain import measure_grain
 from fastbp.lines import BEND_SIGMAS, SIGMAS, measure_lines
 from fastbp.slopes import (
     BEND_MARGIN,
@@ -47,6 +48,11 @@ COMPONENT_BITS = 256
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on corners, each of them is a trail.
 MOST_TRAILS = 600
+# How often a step is shortened, by 4 each time, before a corner counts as one at the point.
+SHORTENINGS = 4
+# Directions that are drawn anew, in all, where one meets a corner so close to the point that it
+# tells so many times less than the others.
+FRESH, POOR = 3, 16.0
 EVERYTHING = slice(None)
 
 
@@ -66,7 +72,8 @@ class Located:
     complete : bool
         Whether what was found explains every difference along the directions.
     undecided : bool
-        Whether there is a difference that may come from corners, which were not all found.
+        Whether every direction shows a difference that may come from corners, which were not all
+        found.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -79,8 +86,14 @@ class Located:
 
     @property
     def detectable(self) -> float:
-        """A single error above this shows along every direction: half of it does at least."""
-        return 4 * max(self.allowed)
+        """A single error above this shows along every good direction: half of it does at least."""
+        return 4 * max(self.allowed[place] for place in self.good)
+
+    @property
+    def good(self) -> list[int]:
+        """The directions that tell as much as the others; all where nothing is finite."""
+        usual = float(np.median(self.allowed))
+        return [place for place, allowed in enumerate(self.allowed) if not allowed > POOR * usual]
 
 
 def locate_wrong_entries(
@@ -125,8 +138,14 @@ def locate_wrong_entries(
     2 log2(n) and some 50 to measure it twice.
     """
     search = _Search(function, leaf, given, tolerance, allowance, most)
-    for _ in range(directions):
-        search.along(_random_direction(rng, function.point.base[leaf]))
+    base = function.point.base[leaf]
+    for _ in range(directions + FRESH):
+        search.along(_random_direction(rng, base))
+        if len(search.located.good) == directions:
+            break
+    if search.drowned and given.any():
+        # The sum that is largest if the gradient is right.
+        search.along(np.abs(_random_direction(rng, base)) * _signs(given, base.dtype))
     return search.located
 
 
@@ -134,6 +153,10 @@ def _random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> N
     sizes = rng.integers(COMPONENT_BITS // 2, COMPONENT_BITS, base.size, endpoint=True)
     signs = rng.integers(0, 1, base.size, endpoint=True) * 2 - 1
     return (signs * sizes / COMPONENT_BITS).astype(base.dtype)
+
+
+def _signs(given: Vector, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    return np.where(given < 0, -1, 1).astype(dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +193,23 @@ class _Search:
         self.tolerance, self.allowance, self.most = tolerance, allowance, most
         self.located = Located()
         self.size = typical(function.point.base[leaf])
-        self.step = self.noise = self.curvature = self.third = 0.0
+        self.step = self.noise = self.curvature = self.third = self.grain = 0.0
+        self.grainy = False
+        self.directions = self.confused = 0
         self.corners = 0.0  # what they let the sum along the present direction be
         self.cornered = False
         self.trails_left = MOST_TRAILS
 
+    @property
+    def drowned(self) -> bool:
+        """Tell whether nothing was above the noise along any direction."""
+        found = self.located
+        sizes = np.maximum(np.abs(found.slopes), np.abs(found.given))
+        return bool(np.all(sizes <= np.array(found.allowed)))
+
     def along(self, direction: NDArray[np.floating]) -> None:
         """Test one direction, and follow what disagrees."""
+        self.directions += 1
         slope, error_bar, hull = self._slope(direction, EVERYTHING)
         said = self._said(direction, EVERYTHING)
         found = self.located
@@ -192,6 +225,7 @@ class _Search:
         left = whole.difference - self._explained(direction)
         if abs(left) > whole.error_bar and len(found.indices) < self.most:
             self._confirm(direction, said)
+        found.undecided = self.confused == self.directions
 
     def _confirm(self, direction: NDArray[np.floating], said: float) -> None:
         """Measure a direction again, with other steps, before its difference counts as wrong.
@@ -200,16 +234,25 @@ class _Search:
         they let each entry be counts too.
         """
         found = self.located
-        line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
-        left = said - float(line.slope[0]) - self._explained(direction)
-        allowed = found.allowed[-1] + float(line.error_bar[0] + line.hull[0]) + self.corners
+        slope, error_bar = self._again(direction)
+        left = said - slope - self._explained(direction)
+        allowed = found.allowed[-1] + error_bar + self.corners
         self.cornered |= self.corners > 0
         if abs(left) <= allowed:
             found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
         elif self.cornered:  # no mistake was found, and not every corner either
-            found.undecided = True
+            self.confused += 1
         else:
             found.complete = False
+
+    def _again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
+        """Measure a whole direction with other steps; the bar holds what a corner adds."""
+        if self.grainy:
+            cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
+            if cheap is not None:
+                return cheap
+        line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
+        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0])
 
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
@@ -277,38 +320,73 @@ class _Search:
 
     def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         """Return the derivative along a slice of a direction, its error bar and its hull."""
-        if self.step:
-            cheap = self._central(direction, part)
-            if cheap is not None:
-                return *cheap, 0.0
-        line = self._thorough(direction, part)
-        if not self.step:
-            self._learn(line)
+        for _ in range(2):
+            if self.step:
+                cheap = self._central(direction, part, self.step)
+                if cheap is not None:
+                    return *cheap, 0.0
+            line = self._thorough(direction, part)
+            if self.step:
+                break
+            self._learn(direction, line)
+            if not self.grainy:
+                break
         return float(line.slope[0]), float(line.error_bar[0]), float(line.hull[0])
 
-    def _learn(self, line: Lines) -> None:
+    def _learn(self, direction: NDArray[np.floating], line: Lines) -> None:
         """Choose the step of the cheap differences from the first thorough measurement."""
         noise, third = float(line.noise[0]), float(line.third[0])
-        if not (np.isfinite(noise) and np.isfinite(third)):
+        if not np.isfinite(noise):
             return
-        longest = 2.0**-9 * self.size
+        self.noise = noise
+        shortest, longest = 4 * first_step(self.function) * self.size, 2.0**-9 * self.size
         best = 0.5 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else longest
-        shortest = 4 * first_step(self.function) * self.size
-        self.step = float(power_of_two(np.array([np.clip(best, shortest, longest)]))[0])
-        self.noise, self.third, self.curvature = noise, third, float(line.curvature[0])
+        if self.function.unit == SINGLE_UNIT or np.isnan(third) or not best > shortest:
+            self._learn_grain(direction)
+            return
+        self.step = float(power_of_two(np.array([min(best, longest)]))[0])
+        self.third, self.curvature = third, float(line.curvature[0])
 
-    def _central(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float] | None:
+    def _learn_grain(self, direction: NDArray[np.floating]) -> None:
+        """Choose the step where there are corners everywhere, or may be, as in float32."""
+        grain = measure_grain(
+            lambda step: self._quotient(direction, EVERYTHING, step),
+            self.size,
+            self.noise,
+            self.function.unit,
+        )
+        if grain is not None:
+            self.grainy = True
+            self.step, self.grain = grain
+
+    def _quotient(
+        self, direction: NDArray[np.floating], part: slice, step: float
+    ) -> tuple[float, float]:
+        """Return a central difference, and the right slope less the left one."""
+        up = self.function.moved(self.leaf, direction, step, part)
+        down = self.function.moved(self.leaf, direction, -step, part)
+        value = self.function.value
+        return (up - down) / (2 * step), ((up - value) - (value - down)) / step
+
+    def _central(
+        self, direction: NDArray[np.floating], part: slice, step: float
+    ) -> tuple[float, float] | None:
         """Take one central difference; None if the values are not as smooth as was learned."""
-        up = self.function.moved(self.leaf, direction, self.step, part)
-        down = self.function.moved(self.leaf, direction, -self.step, part)
-        second = abs((up - self.function.value) - (self.function.value - down))
-        usual = BEND_SIGMAS * self.noise + BEND_MARGIN * self.curvature * self.step**2
-        if not second <= usual:
+        slope, bend = self._quotient(direction, part, step)
+        rounding = SIGMAS * self.noise / step
+        if self.function.unit == SINGLE_UNIT:
+            error_bar = rounding + abs(bend) / 2 + self.grain
+            return (slope, error_bar) if np.isfinite(error_bar) else None
+        for _ in range(SHORTENINGS if self.grainy else 0):
+            if abs(bend) <= BEND_SIGMAS * self.noise / step:
+                return slope, rounding + abs(bend) / 2 + self.grain
+            step /= 4
+            slope, bend = self._quotient(direction, part, step)
+            rounding = SIGMAS * self.noise / step
+        usual = BEND_SIGMAS * self.noise / step + BEND_MARGIN * self.curvature * step
+        if not abs(bend) <= usual:
             return None
-        rounding = SIGMAS * self.noise / self.step
-        cut_off = THIRD_MARGIN * self.third / 6 * self.step**2
-        hidden = second / (2 * self.step) if self.function.unit == SINGLE_UNIT else 0.0
-        return (up - down) / (2 * self.step), rounding + cut_off + hidden
+        return slope, rounding + THIRD_MARGIN * self.third / 6 * step**2
 
     def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
         function = self.function

@@ -8,13 +8,21 @@ thoroughly too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from fastbp.evaluation import SINGLE_UNIT
-from fastbp.lines import BEND_SIGMAS, SIGMAS, Lines, hidden_corners, measure_lines
+from fastbp.lines import (
+    BEND_SIGMAS,
+    FIRST_STEP,
+    FIRST_STEP_SINGLE,
+    LAST_STEP,
+    SIGMAS,
+    Lines,
+    measure_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
     Indices: TypeAlias = NDArray[np.int64]
 
 __all__ = [
+    "FIRST_STEP",
+    "FIRST_STEP_SINGLE",
+    "LAST_STEP",
     "Survey",
     "cheap_slopes",
     "first_step",
@@ -40,9 +51,6 @@ __all__ = [
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
 ENTRIES_PER_SAMPLE = 16
-# The steps of a thorough measurement, relative to the entry: from far below any corner.
-FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
-LAST_STEP = 2.0**-3
 # An entry may be so much smaller than the typical one and still get steps of its own size.
 SMALLEST_SCALE = 2.0**-16
 # The steps of a single central difference, relative to the typical entry.
@@ -222,7 +230,7 @@ def cheap_slopes(
         error_bar = rounding + cut_off
         second = np.abs((up - function.value) - (function.value - down))
         if function.unit == SINGLE_UNIT:
-            error_bar += hidden_corners(second / half)
+            error_bar += _hidden_corners(second / half)
         usual = BEND_MARGIN * survey.curvature / survey.typical**2 * half**2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding
@@ -231,6 +239,16 @@ def cheap_slopes(
     noise = np.full(slope.shape, survey.noise)
     lines = Lines(slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere)
     return lines, doubtful
+
+
+def _hidden_corners(bends: Vector) -> Vector:
+    """Return what corners within the smallest step may do to the slope: half of its bend.
+
+    In float64 that step is so small that no corner is hit by chance; in float32 it is not, and
+    many corners together look like curvature.
+    """
+    hidden: Vector = np.abs(bends) / 2
+    return np.where(np.isfinite(hidden), hidden, 0.0)
 
 
 def _beside(
@@ -292,6 +310,7 @@ def _measured_at(
         LAST_STEP * np.maximum(scale, size),
         function.unit,
         shared_noise,
+        size=np.abs(base, dtype=np.float64),
     )
 
 
@@ -299,18 +318,40 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     """Measure entries with other steps, and let the two results correct each other.
 
     The one with the smaller error bar stays; where the two contradict each other, its bar is
-    widened by as much as they are apart.
+    widened by as much as they are apart. A single central difference is given up for a thorough
+    measurement, and for a second one where that contradicts it or is less certain.
     """
-    noise = float(np.max(former.noise, initial=0.0, where=np.isfinite(former.noise)))
+    noise = _usual_noise(former)
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
+    # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
+    if 0 < noise < _usual_noise(fresh):
+        former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
+    cheap = np.isnan(former.third) & ~former.corner
+    refuted = _contradiction(fresh, former) > 0
+    refuted |= ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    refuted &= cheap
+    if refuted.any():
+        thorough = measure_entries(function, leaf, indices[refuted], noise)
+        former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
+    contradiction = _contradiction(fresh, former)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(fresh.slope - former.slope)
-        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
-        contradiction = np.where(apart > allowed, apart, 0.0)
-        better = ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+        better = cheap | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
     chosen = former.replaced(better, fresh.only(better))
     chosen.error_bar[:] += contradiction
     return chosen
+
+
+def _usual_noise(lines: Lines) -> float:
+    known = lines.noise[np.isfinite(lines.noise)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _contradiction(fresh: Lines, former: Lines) -> Vector:
+    """How far two measurements are apart where their bars do not meet; 0 where they do."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(fresh.slope - former.slope)
+        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
+        return np.where(apart > allowed, apart, 0.0)
 
 
 def _empty_lines(size: int) -> Lines:

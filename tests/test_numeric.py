@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import namedtuple
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from random_functions import Case, cornered_case, only_single, rounded, single, 
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.small
 
@@ -56,11 +60,38 @@ def test_error_bars_hold_for_a_thousand_functions(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_error_bars_hold_in_float32(family: str) -> None:
-    for seed in range(30):
+    require_bars_that_hold_in_float32(family, range(30))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("family", FAMILIES)
+def test_error_bars_hold_in_float32_for_a_thousand_functions(family: str) -> None:
+    require_bars_that_hold_in_float32(family, LONG)
+
+
+def require_bars_that_hold_in_float32(family: str, seeds: range) -> None:
+    told: list[np.ndarray] = []
+    for seed in seeds:
         case, exact = FAMILIES[family](seed, single), FAMILIES[family](seed, rounded)
         for variant in (case, only_single(case)):
             errors, bars = errors_and_bars(variant, thorough=True, exact=exact)
             assert np.all(errors <= bars), variant.name
+        largest = np.max(np.abs(exact.gradient(exact.at)))
+        told.append(bars / max(largest, np.finfo(np.float32).tiny))
+    # Of functions in float32 alone: they tell an entry that is a few percent off.
+    assert np.quantile(np.concatenate(told), 0.95) < 0.02
+
+
+def test_error_bars_hold_on_a_relu_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network on which adaptive libraries are wrong for 0.6 to 72 % of the entries."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    functions = importlib.import_module("benchmarks.peers.functions")
+    f, exact, at = functions.relu_network()
+    found = fastbp.numerical_gradient(f, at)
+    error = np.abs(found.value - exact)
+    assert not found.corners
+    assert np.all(error <= found.error_bar + 2.0**-46 * np.max(np.abs(exact)))
+    assert np.all(error <= 1e-5 * (np.abs(exact) + 1e-3 * np.max(np.abs(exact))))
 
 
 def test_a_relu_network_is_differentiated_to_ten_digits() -> None:

@@ -1,0 +1,126 @@
+"""Checking a gradient entry by entry: each is measured, and again before it is called wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.function_report import bare_row, function_tolerance
+from fastbp.numeric import measure_everything
+from fastbp.rows import Numerical, judged_row, unusable_reason
+from fastbp.slopes import cheap_slopes, measure_again, survey_leaf
+from fastbp.verdict import Tolerance, allowed_difference, wrong_entries
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastbp.evaluation import Function
+    from fastbp.function_report import Options
+    from fastbp.given_function import GivenLeaves
+    from fastbp.lines import Lines
+    from fastbp.report import ArrayReport, Failure
+
+__all__ = ["check_every_entry"]
+
+CORNERS_NOTED = 5
+# Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
+MOST_AGAIN = 256
+
+
+def check_every_entry(
+    function: Function, given: GivenLeaves, options: Options
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
+    """Measure every entry, and those about to fail again."""
+    rows, failures, corners = [], [], []
+    for leaf, lines in enumerate(measure_everything(function, options.progress)):
+        array = given.arrays[leaf]
+        name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+        if array is None or unusable_reason(array, shape):
+            reason = unusable_reason(array, shape) if array is not None else "is not given"
+            rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
+            continue
+        flat = array.reshape(-1)
+        tolerance = function_tolerance(
+            options, array, given.dtype, lines.slope, given.noise.get(leaf, 0.0)
+        )
+        lines = _measured_again(function, leaf, flat, lines, tolerance)
+        row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
+        rows.append(_explained_row(row, function, lines))
+        failures.append(wrong)
+        corners += _corner_notes(function, leaf, lines)
+    return rows, failures, _shortened(corners), False
+
+
+def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
+    judged_all = np.zeros(lines.slope.size, dtype=bool)
+    return Numerical(name, shape, lines.slope, lines.error_bar, judged_all, hull=lines.hull)
+
+
+def _explained_row(row: ArrayReport, function: Function, lines: Lines) -> ArrayReport:
+    """Count the corners, and say why there is no derivative where f itself is not finite."""
+    reason = row.reason
+    if not np.isfinite(function.value):
+        reason = f"f is {function.value} at the point"
+    elif row.verdict == "inconclusive" and not np.isfinite(lines.error_bar).all():
+        missing = int(np.count_nonzero(~np.isfinite(lines.error_bar)))
+        reason = (
+            f"{missing} of {row.entries} entries without a finite derivative: f is not finite "
+            f"beside the point, or its noise is not"
+        )
+    return replace(row, kinks=int(np.count_nonzero(lines.corner)), reason=reason)
+
+
+def _corner_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
+    return [
+        f"{function.point.entry_name(leaf, entry)} is on a corner: slopes "
+        f"{lines.left[entry]:.6g} and {lines.right[entry]:.6g}, what lies between passes"
+        for entry in np.flatnonzero(lines.corner).tolist()
+    ]
+
+
+def _shortened(notes: list[str]) -> list[str]:
+    more = len(notes) - CORNERS_NOTED
+    return notes if more <= 0 else [*notes[:CORNERS_NOTED], f"{more} more entries on corners"]
+
+
+def _measured_again(
+    function: Function, leaf: int, given: NDArray[Any], lines: Lines, tolerance: Tolerance
+) -> Lines:
+    """Measure the entries about to fail once more, with other steps.
+
+    Thoroughly those that are nearest to passing; of very many, the rest by one more central
+    difference, and thoroughly where that does not confirm the first one.
+    """
+    wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
+    wrong &= np.isfinite(given)
+    indices = np.flatnonzero(wrong)
+    if indices.size == 0:
+        return lines
+    allowed = allowed_difference(
+        lines.slope[indices], lines.error_bar[indices], tolerance, lines.hull[indices]
+    )
+    excess = np.abs(given[indices] - lines.slope[indices]) / allowed
+    nearest = np.sort(indices[np.argsort(excess, kind="stable")[:MOST_AGAIN]])
+    others = np.setdiff1d(indices, nearest)
+    if others.size:
+        unconfirmed = _unconfirmed(function, leaf, others, lines)
+        nearest = np.sort(np.concatenate([nearest, others[unconfirmed]]))
+    where = np.zeros(lines.slope.size, dtype=bool)
+    where[nearest] = True
+    return lines.replaced(where, measure_again(function, leaf, nearest, lines.only(where)))
+
+
+def _unconfirmed(
+    function: Function, leaf: int, indices: NDArray[np.int64], lines: Lines
+) -> NDArray[np.bool_]:
+    """Tell where one more difference, with half the step, does not agree with the first one."""
+    where = np.zeros(lines.slope.size, dtype=bool)
+    where[indices] = True
+    known = np.isfinite(lines.third)
+    survey = survey_leaf(function, leaf, np.flatnonzero(known), lines.only(known))
+    again, doubtful = cheap_slopes(function, leaf, indices, replace(survey, step=survey.step / 2))
+    former = lines.only(where)
+    apart = np.abs(again.slope - former.slope)
+    return doubtful | ~(apart <= again.error_bar + former.error_bar + former.hull)

@@ -1,0 +1,207 @@
+"""Checking a gradient along random directions of each array, down to the wrong entries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fastbp.function_report import bare_row, function_tolerance
+from fastbp.locate import locate_wrong_entries
+from fastbp.progress import progress_bar
+from fastbp.report import ArrayReport, Failure
+from fastbp.rows import unusable_reason
+from fastbp.verdict import Tolerance, allowed_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.evaluation import Function
+    from fastbp.function_report import Options
+    from fastbp.given_function import GivenLeaves
+    from fastbp.locate import Located
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["check_by_probing"]
+
+DIRECTIONS = 3
+# Errors of single entries have random signs, so that along a direction they add like noise.
+DIRECTION_SIGMAS = 4.0
+
+
+def check_by_probing(
+    function: Function, given: GivenLeaves, options: Options
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
+    """Compare along random directions of each array, and find the entries that are wrong."""
+    rows: list[ArrayReport] = []
+    failures: list[tuple[Failure, ...]] = []
+    at_least = False
+    rng = np.random.default_rng(options.seed)
+    with progress_bar(options.progress, len(given.arrays), "directions") as advance:
+        for leaf in range(len(given.arrays)):
+            row, wrong, complete = _probed_row(function, leaf, given, options, rng)
+            rows.append(row)
+            failures.append(wrong)
+            at_least |= not complete
+            advance(1)
+    largest = max((row.detectable for row in rows if row.entries), default=0.0)
+    notes = [
+        f"{DIRECTIONS} random directions of each array, seed {options.seed}: a single error below "
+        f"{largest:.2g} may be missed, and errors that cancel along all of them"
+    ]
+    return rows, failures, notes, at_least
+
+
+def _probed_row(
+    function: Function,
+    leaf: int,
+    given: GivenLeaves,
+    options: Options,
+    rng: np.random.Generator,
+) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
+    """Return the row of one array, its wrong entries, and whether these are all."""
+    name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+    size, array = function.point.base[leaf].size, given.arrays[leaf]
+    reason = "is not given" if array is None else unusable_reason(array, shape)
+    if array is None or reason:
+        return bare_row(name, shape, size, "failed", reason), (), True
+    if size == 0:
+        return bare_row(name, shape, 0, "untested", "has no entries"), (), True
+    if not np.isfinite(function.value):
+        reason = f"f is {function.value} at the point"
+        return bare_row(name, shape, size, "inconclusive", reason), (), True
+    flat = array.reshape(-1).astype(np.float64)
+    if not np.isfinite(flat).all():
+        return _not_finite_row(name, shape, flat)
+    tolerance = function_tolerance(options, array, given.dtype, flat, given.noise.get(leaf, 0.0))
+    located = locate_wrong_entries(
+        function,
+        leaf,
+        flat,
+        tolerance,
+        _allowance(flat, tolerance, systematic=options.tolerance is not None),
+        rng,
+        DIRECTIONS,
+        options.most,
+    )
+    wrong = _located_failures(name, shape, flat, located, tolerance)
+    complete = located.complete and len(wrong) < options.most
+    return _located_row(name, shape, flat, located, wrong, complete), wrong, complete
+
+
+def _allowance(
+    given: Vector, tolerance: Tolerance, *, systematic: bool
+) -> Callable[[NDArray[np.floating], slice], float]:
+    """Return by how much the sum along a direction may be off, if each entry may.
+
+    Rounding errors add like noise; what the user allows may have one sign everywhere.
+    """
+
+    def allowance(direction: NDArray[np.floating], part: slice) -> float:
+        single = np.abs(direction[part]) * (tolerance.atol + tolerance.rtol * np.abs(given[part]))
+        if systematic:
+            return float(np.sum(single))
+        return DIRECTION_SIGMAS * float(np.sqrt(np.sum(single**2)))
+
+    return allowance
+
+
+def _not_finite_row(
+    name: str, shape: tuple[int, ...], given: Vector
+) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
+    places = np.flatnonzero(~np.isfinite(given))
+    wrong = tuple(
+        Failure(name, _index(place, shape), float(given[place]), np.nan, np.inf, np.inf, np.inf)
+        for place in places[:10].tolist()
+    )
+    reason = f"{places.size} of {given.size} entries are not finite"
+    row = bare_row(name, shape, given.size, "failed", reason)
+    return replace(row, wrong=places.size, worst=wrong[0]), wrong, False
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(place, shape))
+
+
+def _located_failures(
+    name: str, shape: tuple[int, ...], given: Vector, located: Located, tolerance: Tolerance
+) -> tuple[Failure, ...]:
+    wrong = []
+    for place, line in zip(located.indices, located.lines, strict=True):
+        allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
+        wrong.append(
+            Failure(
+                name,
+                _index(place, shape),
+                float(given[place]),
+                float(line.slope[0]),
+                abs(float(given[place] - line.slope[0])),
+                float(line.error_bar[0]),
+                float(allowed[0]),
+            )
+        )
+    return tuple(sorted(wrong, key=lambda failure: -failure.error))
+
+
+def _located_row(
+    name: str,
+    shape: tuple[int, ...],
+    given: Vector,
+    located: Located,
+    wrong: tuple[Failure, ...],
+    complete: bool,
+) -> ArrayReport:
+    verdict, reason = _probe_verdict(given, located, len(wrong), complete)
+    factor, residual = _common_factor(located)
+    row = bare_row(name, shape, given.size, verdict, reason)
+    return replace(
+        row,
+        wrong=len(wrong),
+        zero=0 if given.any() else given.size,
+        worst=wrong[0] if wrong else None,
+        factor=factor if verdict == "failed" else None,
+        residual=residual if verdict == "failed" else None,
+        detectable=located.detectable,
+    )
+
+
+def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) -> tuple[Any, str]:
+    slopes, said = np.array(located.slopes), np.array(located.given)
+    allowed = np.array(located.allowed)
+    if wrong:
+        at_least = "" if complete else "at least "
+        verb = "is" if wrong == 1 else "are"
+        entries = "entry" if given.size == 1 else "entries"
+        return "failed", f"{at_least}{wrong} of {given.size} {entries} {verb} wrong"
+    if not located.complete:
+        worst = int(np.argmax(np.abs(said - slopes) / allowed))
+        return "failed", (
+            f"along a random direction the derivative is {slopes[worst]:.6g} and not "
+            f"{said[worst]:.6g}; no single entry stands out"
+        )
+    if located.undecided:
+        return "inconclusive", (
+            "entries are on corners: along a random direction what lies between is not known"
+        )
+    if not np.isfinite(allowed).all():
+        return "inconclusive", "f is not finite beside the point, or its noise is not"
+    if not given.any() and np.all(np.abs(slopes) <= allowed):
+        return "untested", "zero on both sides along every direction"
+    if np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed):
+        return "inconclusive", "the noise of the differences is larger than every derivative"
+    return "passed", ""
+
+
+def _common_factor(located: Located) -> tuple[float | None, float | None]:
+    """Return k where the given gradient is k times the numerical one along every direction."""
+    slopes, said = np.array(located.slopes), np.array(located.given)
+    square = float(slopes @ slopes)
+    if square == 0 or not np.isfinite(square) or not said.any():
+        return None, None
+    factor = float(said @ slopes) / square
+    residual = float(np.linalg.norm(said - factor * slopes) / np.linalg.norm(said))
+    return factor, residual
