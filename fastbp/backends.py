@@ -12,13 +12,13 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 
 from fastbp.errors import EvaluationError, OptionError, ShapeError
-from fastbp.evaluation import Function
+from fastbp.evaluation import Function, real_numbers
 from fastbp.kernels.perturb import evaluate_perturbed
 from fastbp.threads import get_num_threads, run_team
 from fastbp.validate import require_bool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,7 +105,7 @@ class VectorizedFunction(Function):
 
     def _call(self, where: str) -> Any:
         self.evaluations += 1
-        return self._evaluated(self._copies(1), where)[0]
+        return self._evaluated(repeated_point(self.point, 1), where)[0]
 
     def _changed(self) -> list[str]:
         """Compare what the function got last with the point."""
@@ -119,34 +119,29 @@ class VectorizedFunction(Function):
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         self.evaluations += indices.size
-        numbers = sum(base.size for base in self.point.base)
-        points = max(1, BATCH_NUMBERS // numbers)
+        points = points_per_call(self.point)
         values = np.empty(indices.size)
         for start in range(0, indices.size, points):
             part = slice(start, min(start + points, indices.size))
             count = part.stop - part.start
-            batch = self._copies(count)
+            batch = repeated_point(self.point, count)
             batch[leaf].reshape(count, -1)[np.arange(count), indices[part]] = entries[part]
             where = f"with entries of {self.point.container.names[leaf]} changed"
             values[part] = self._evaluated(batch, where)
         return values
 
-    def moved(self, leaf: int, direction: NDArray[Any], step: float, part: slice) -> float:
-        self.evaluations += 1
-        batch = self._copies(1)
-        numbers = batch[leaf].reshape(-1)
-        numbers[part] += numbers.dtype.type(step) * direction[part]
-        where = f"with {self.point.container.names[leaf]} moved by {step:g} at random"
-        return float(self._evaluated(batch, where)[0])
+    def moved(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        self.evaluations += len(steps)
+        values = [
+            self._evaluated(batch, _where_moved(self.point, leaf, some))
+            for some, batch in moved_batches(self.point, leaf, direction, steps, part)
+        ]
+        return np.concatenate(values)
 
     def close(self) -> None:
         """Nothing to look at: each call got copies of its own."""
-
-    def _copies(self, count: int) -> list[NDArray[Any]]:
-        return [
-            np.repeat(base.reshape(1, *shape), count, axis=0)
-            for base, shape in zip(self.point.base, self.point.container.shapes, strict=True)
-        ]
 
     def _evaluated(self, batch: list[NDArray[Any]], where: str) -> NDArray[Any]:
         count = len(batch[0])
@@ -164,3 +159,41 @@ class VectorizedFunction(Function):
                 f"{count} points, not {values.dtype} of shape {values.shape}."
             )
         return values
+
+
+def points_per_call(point: Point) -> int:
+    """Return how many points a vectorized function is given at a time."""
+    return max(1, BATCH_NUMBERS // sum(base.size for base in point.base))
+
+
+def repeated_point(point: Point, count: int) -> list[NDArray[Any]]:
+    """Return the leaves of a number of points: each with one more axis, the first."""
+    return [
+        np.repeat(base.view(dtype).reshape(1, *shape), count, axis=0)
+        for base, dtype, shape in zip(
+            point.base, point.dtypes, point.container.shapes, strict=True
+        )
+    ]
+
+
+def moved_batches(
+    point: Point,
+    leaf: int,
+    direction: NDArray[Any],
+    steps: Sequence[float],
+    part: slice,
+) -> Iterator[tuple[Sequence[float], list[NDArray[Any]]]]:
+    """Yield some of the steps, and the points that lie so far along a direction."""
+    points = points_per_call(point)
+    for start in range(0, len(steps), points):
+        some = steps[start : start + points]
+        batch = repeated_point(point, len(some))
+        numbers = real_numbers(batch[leaf]).reshape(len(some), -1)
+        for row, step in zip(numbers, some, strict=True):
+            row[part] += row.dtype.type(step) * direction[part]
+        yield some, batch
+
+
+def _where_moved(point: Point, leaf: int, steps: Sequence[float]) -> str:
+    by = ", ".join(f"{step:g}" for step in steps)
+    return f"with {point.container.names[leaf]} moved by {by} at random"

@@ -299,8 +299,8 @@ class _Search:
 
     def _central(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float] | None:
         """Take one central difference; None if the values are not as smooth as was learned."""
-        up = self.function.moved(self.leaf, direction, self.step, part)
-        down = self.function.moved(self.leaf, direction, -self.step, part)
+        both = self.function.moved(self.leaf, direction, (self.step, -self.step), part)
+        up, down = both.tolist()
         second = abs((up - self.function.value) - (self.function.value - down))
         usual = BEND_SIGMAS * self.noise + BEND_MARGIN * self.curvature * self.step**2
         if not second <= usual:
@@ -314,8 +314,7 @@ class _Search:
         function = self.function
 
         def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
-            values = [function.moved(self.leaf, direction, step, part) for step in steps.tolist()]
-            return steps, np.array(values)
+            return steps, function.moved(self.leaf, direction, steps.tolist(), part)
 
         return measure_lines(
             evaluate,

@@ -1,20 +1,17 @@
-"""Compiled, vectorized and distributed evaluation: the same bits, dead workers survived."""
+"""Compiled and vectorized evaluation: the same bits as one call after the other."""
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
-from sent_functions import gradient, plain, slowly
+from sent_functions import gradient
 
 import fastbp
-from fastbp.errors import EvaluationError, OptionError, ShapeError
+from fastbp.errors import EvaluationError, ShapeError
 
 AT = np.linspace(-1.0, 2.0, 200)
 
@@ -126,96 +123,3 @@ def test_vectorized_functions_must_return_one_number_for_each_point() -> None:
 
     report = fastbp.check_gradient(spoiling, np.ones(3), np.ones(3), vectorized=True)
     assert report.arrays[-1].reason == "f changed its argument: x"
-
-
-# joblib's processes live on for the next call: its own warnings about that are not ours.
-distributed = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::UserWarning")
-
-
-@distributed
-def test_workers_give_the_bits_of_one_process() -> None:
-    pytest.importorskip("joblib")
-    reference = fastbp.numerical_gradient(plain, AT)
-    assert same(fastbp.numerical_gradient(plain, AT, workers=2), reference)
-    report = fastbp.check_gradient(plain, gradient, AT, workers=2)
-    assert report.verdict == "passed"
-
-
-@distributed
-def test_what_f_raises_in_a_worker_keeps_its_cause() -> None:
-    pytest.importorskip("joblib")
-
-    def picky(x: np.ndarray) -> float:
-        if x[7] != 1.0:
-            raise ValueError("not one")
-        return float(x.sum())
-
-    with pytest.raises(EvaluationError, match=r"when x\[7\] was .*not one") as info:
-        fastbp.numerical_gradient(picky, np.ones(20), workers=2)
-    assert isinstance(info.value.__cause__, ValueError)
-
-
-@distributed
-def test_a_worker_that_dies_is_survived(tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    mark = tmp_path / "died"
-
-    def deadly(x: np.ndarray) -> float:
-        if x[3] != 1.0 and not mark.exists():
-            mark.touch()
-            os._exit(1)
-        return float(np.sum(x**2))
-
-    found = fastbp.numerical_gradient(deadly, np.ones(40), workers=2)
-    assert mark.exists()
-    mark.touch()
-    assert found.value.tobytes() == fastbp.numerical_gradient(deadly, np.ones(40)).value.tobytes()
-
-
-@distributed
-def test_a_function_that_kills_every_worker_is_named() -> None:
-    pytest.importorskip("joblib")
-    parent = os.getpid()
-
-    def deadly(x: np.ndarray) -> float:
-        if os.getpid() != parent:
-            os._exit(1)
-        return float(np.sum(x))
-
-    with pytest.raises(EvaluationError, match=r"f lost its worker 4 times, lately with x\[0\]"):
-        fastbp.numerical_gradient(deadly, np.ones(4), workers=2)
-
-
-@distributed
-def test_what_cannot_be_sent_is_named() -> None:
-    pytest.importorskip("joblib")
-    lock = threading.Lock()
-
-    def locked(x: np.ndarray) -> float:
-        with lock:
-            return float(np.sum(x))
-
-    with pytest.raises(OptionError, match="workers: f or its argument cannot be sent"):
-        fastbp.numerical_gradient(locked, np.ones(4), workers=2)
-
-
-@distributed
-def test_a_dask_cluster_survives_the_death_of_a_worker() -> None:
-    joblib = pytest.importorskip("joblib")
-    distributed_module = pytest.importorskip("distributed")
-    at = np.linspace(0.0, 1.0, 60)
-    reference = fastbp.numerical_gradient(slowly, at)
-    with (
-        distributed_module.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed_module.Client(cluster) as client,
-        joblib.parallel_config("dask"),
-    ):
-        pids = list(client.run(os.getpid).values())
-        killer = threading.Timer(1.0, os.kill, (pids[0], 9))
-        killer.start()
-        found = fastbp.numerical_gradient(slowly, at, workers=2)
-        killer.join()
-        assert pids[0] not in client.run(os.getpid).values()
-    assert same(found, reference)

@@ -1,0 +1,86 @@
+"""Errands on a Dask cluster.
+
+Not by joblib's backend for it: where a worker cannot unpack what it is sent, that waits for ever,
+and it sends the same arrays again with every call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import distributed
+
+from fastbp.errand import forget, run_errand
+from fastbp.errors import OptionError
+from fastbp.workers import WorkerDied
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from fastbp.errand import Errand, Outcome, Parcel
+
+__all__ = ["DaskCluster"]
+
+LARGE_BYTES = 1 << 16  # what tasks share is put on the workers first if it is larger than this
+
+
+class DaskCluster:
+    """The workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.hands = max(1, sum(client.ncores().values()))
+        self._sent: Any = None
+
+    def run(
+        self, parcel: Parcel, errands: list[Errand], shared: NDArray[Any] | None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Do errands; whatever interrupts this cancels those that have not begun."""
+        places: dict[Any, int] = {}
+        try:
+            if self._sent is None:
+                self._sent = self._put(parcel.data)
+            if shared is not None and shared.nbytes > LARGE_BYTES:
+                shared = self._put(shared)
+            for place, errand in enumerate(errands):
+                future = self.client.submit(
+                    run_errand, parcel.token, self._sent, shared, errand, pure=False
+                )
+                places[future] = place
+            for future in distributed.as_completed(list(places)):
+                yield places[future], self._outcome(future)
+        finally:
+            self.client.cancel(list(places))
+
+    def _put(self, array: NDArray[Any]) -> Any:
+        """Send an array to all workers, once."""
+        return self.client.scatter(array, broadcast=True, hash=False)
+
+    def _outcome(self, future: Any) -> Outcome:
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+            return outcome
+        if future.status != "error":  # cancelled or lost: what it needs is on no worker any more
+            self._sent = None
+            raise WorkerDied
+        error = future.exception()
+        if isinstance(error, distributed.scheduler.KilledWorker):  # Dask has tried several times
+            raise WorkerDied(final=True) from error
+        raise OptionError(
+            f"workers: the workers of the cluster cannot run fastbp: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+
+    def close(self, parcel: Parcel) -> None:
+        """Take back what the workers keep."""
+        self._sent = None
+        with contextlib.suppress(Exception):  # the cluster may be gone
+            self.client.run(forget, parcel.token)
