@@ -62,7 +62,10 @@ class DaskCluster:
 
     def _put(self, array: NDArray[Any]) -> Any:
         """Send an array to all workers, once."""
-        return self.client.scatter(array, broadcast=True, hash=False)
+        try:
+            return self.client.scatter(array, broadcast=True, hash=False)
+        except TimeoutError as error:
+            raise OptionError("workers: the Dask cluster has no workers.") from error
 
     def _outcome(self, future: Any) -> Outcome:
         if future.status == "finished":

@@ -120,10 +120,19 @@ class Point:
         """Tell whether there is float32 in the working copy."""
         return any(numbers.dtype == np.float32 for numbers in self.flat)
 
-    @property
-    def is_one_array(self) -> bool:
-        """Tell whether the argument is an array, and no nesting."""
-        return self._fixed is not None and self._fixed is self._leaves[0]
+    def copy(self) -> Point:
+        """Return the same point with a working copy of its own."""
+        other = object.__new__(Point)
+        vars(other).update(vars(self))
+        other._leaves = [leaf.copy() for leaf in self._leaves]
+        other.flat = [real_numbers(leaf) for leaf in other._leaves]
+        if self._fixed is not None:
+            other._fixed = self.container.rebuilt(other._leaves)
+        return other
+
+    def is_scalar(self, leaf: int) -> bool:
+        """Tell whether a leaf is a number and no array."""
+        return self._scalars[leaf]
 
     def restore(self) -> None:
         """Put the working copy back to the point."""
@@ -417,9 +426,7 @@ def moved_results(
     return results
 
 
-def _where_moved(
-    point: Point, leaf: int, direction: NDArray[Any], step: float, part: slice
-) -> str:
+def _where_moved(point: Point, leaf: int, direction: NDArray[Any], step: float, part: slice) -> str:
     moving = np.flatnonzero(direction)
     if moving.size != 1:
         return f"with {point.container.names[leaf]} moved by {step:g} at random"

@@ -48,9 +48,7 @@ class Job:
         self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
     ) -> Vector:
         """Evaluate with a slice of a leaf moved along a direction."""
-        results = moved_results(
-            self.function, self.point, self.name, leaf, direction, steps, part
-        )
+        results = moved_results(self.function, self.point, self.name, leaf, direction, steps, part)
         return as_floats(results, self.name)
 
 

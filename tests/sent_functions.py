@@ -44,3 +44,18 @@ class Counted:
     def __call__(self, x: np.ndarray) -> float:
         time.sleep(0.001)
         return float(self.table[: x.size] @ x)
+
+
+class Program:
+    """As one finds it: arrays in attributes, changed in place, and functions without arguments."""
+
+    def __init__(self) -> None:
+        self.weights = [np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0.5, -0.5])]
+        self.x = np.array([0.3, -0.7])
+
+    def loss(self) -> float:
+        return float(np.sum(np.tanh(self.weights[0] @ self.x + self.weights[1])))
+
+    def gradient(self) -> list[np.ndarray]:
+        slope = 1 - np.tanh(self.weights[0] @ self.x + self.weights[1]) ** 2
+        return [np.outer(slope, self.x), slope]
