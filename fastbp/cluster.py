@@ -13,7 +13,7 @@ import distributed
 
 from fastbp.errand import forget, run_errand
 from fastbp.errors import OptionError
-from fastbp.workers import WorkerDied
+from fastbp.workers import WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,8 @@ class DaskCluster:
                     run_errand, parcel.token, self._sent, shared, errand, pure=False
                 )
                 places[future] = place
-            for future in distributed.as_completed(list(places)):
+            completed: Any = distributed.as_completed
+            for future in completed(list(places)):
                 yield places[future], self._outcome(future)
         finally:
             self.client.cancel(list(places))
@@ -73,10 +74,10 @@ class DaskCluster:
             return outcome
         if future.status != "error":  # cancelled or lost: what it needs is on no worker any more
             self._sent = None
-            raise WorkerDied
+            raise WorkerDiedError
         error = future.exception()
         if isinstance(error, distributed.scheduler.KilledWorker):  # Dask has tried several times
-            raise WorkerDied(final=True) from error
+            raise WorkerDiedError(final=True) from error
         raise OptionError(
             f"workers: the workers of the cluster cannot run fastbp: {type(error).__name__}: "
             f"{error}"

@@ -60,13 +60,13 @@ class Crew(Protocol):
     def run(
         self, parcel: Parcel, errands: list[Errand], shared: NDArray[Any] | None
     ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands and yield what comes, each with its place; raise `WorkerDied`."""
+        """Do errands and yield what comes, each with its place; raise `WorkerDiedError`."""
 
     def close(self, parcel: Parcel) -> None:
         """Let go of what workers keep."""
 
 
-class WorkerDied(Exception):
+class WorkerDiedError(Exception):
     """Errands are left without an outcome; `final` says that trying again is no use."""
 
     def __init__(self, final: bool = False) -> None:
@@ -134,7 +134,7 @@ class Workforce:
                 with contextlib.closing(crew) as outcomes:  # type: ignore[type-var]
                     for place, outcome in outcomes:
                         found[waiting[place]] = outcome.result()
-            except WorkerDied as death:
+            except WorkerDiedError as death:
                 if death.final or attempt == ATTEMPTS:
                     left = next(place for place in waiting if place not in found)
                     raise EvaluationError(
@@ -196,7 +196,7 @@ class JoblibProcesses:
                 with contextlib.closing(results):
                     yield from enumerate(results)
         except Exception as death:  # what f raises is an outcome: this is about the workers
-            raise WorkerDied from death
+            raise WorkerDiedError from death
 
     def close(self, parcel: Parcel) -> None:
         """Nothing to do: the processes end when nobody has used them for a while."""

@@ -59,11 +59,15 @@ def test_an_interrupt_at_any_moment_leaves_the_parameters_as_they_were() -> None
         for delay in range(200):
             signal.setitimer(signal.ITIMER_REAL, (1 + delay / 100) * once)
             with pytest.raises(KeyboardInterrupt):
-                while True:
-                    loss(other)
+                repeat(loss, other)
             assert [float(array[2]) for array in weights] == list(range(50)), delay
     finally:
         signal.signal(signal.SIGALRM, handler)
+
+
+def repeat(function: Any, argument: Any) -> None:
+    while True:
+        function(argument)
 
 
 def test_what_does_not_fit_is_neither_cast_nor_broadcast() -> None:
@@ -93,6 +97,6 @@ def test_arrays_that_do_not_travel_with_the_function_are_refused() -> None:
     pytest.importorskip("joblib")
     flat = np.array([1.0, 2.0, 3.0])
     loss = fastbp.by_reference(lambda: float(flat @ flat), flat[:2])
-    with pytest.raises(OptionError, match="f cannot be sent .* do not travel with it"):
+    with pytest.raises(OptionError, match=r"f cannot be sent .* do not travel with it"):
         fastbp.numerical_gradient(loss, flat[:2], workers=2)
     assert fastbp.numerical_gradient(loss, flat[:2]).value.round(6).tolist() == [2, 4]

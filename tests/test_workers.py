@@ -98,19 +98,21 @@ def test_what_f_raises_keeps_its_cause() -> None:
 
 @pytest.mark.usefixtures("crew")
 def test_what_f_raises_may_be_impossible_to_send() -> None:
-    class Locked(Exception):
+    class LockedError(Exception):
         def __init__(self, first: str, second: str) -> None:
             super().__init__(first + second)
             self.lock = threading.Lock()
 
     def picky(x: np.ndarray) -> float:
         if x[7] != 1.0:
-            raise Locked("not ", "one")
+            raise LockedError("not ", "one")
         return float(x.sum())
 
-    with pytest.raises(EvaluationError, match=r"f raised Locked when x\[7\] .*not one") as info:
+    with pytest.raises(
+        EvaluationError, match=r"f raised LockedError when x\[7\] .*not one"
+    ) as info:
         fastbp.numerical_gradient(picky, np.ones(20), workers=2)
-    assert "Locked: not one" in str(info.value.__cause__)
+    assert "LockedError: not one" in str(info.value.__cause__)
 
 
 @pytest.mark.usefixtures("crew")
@@ -130,9 +132,9 @@ def test_what_cannot_be_sent_is_named() -> None:
         with lock:
             return float(np.sum(x))
 
-    with pytest.raises(OptionError, match="workers: f cannot be sent .*cannot pickle '_thread"):
+    with pytest.raises(OptionError, match=r"workers: f cannot be sent .*cannot pickle '_thread"):
         fastbp.numerical_gradient(locked, np.ones(4), workers=2)
-    with pytest.raises(OptionError, match="workers: p cannot be sent to other .*: not me"):
+    with pytest.raises(OptionError, match=r"workers: p cannot be sent to other .*: not me"):
         fastbp.numerical_gradient(lambda p: p.x.sum(), Stubborn(np.ones(4)), workers=2)
 
 
@@ -153,7 +155,7 @@ def test_a_worker_that_cannot_import_f_ends_in_an_error(
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "only_here", module)
     spec.loader.exec_module(module)
-    with pytest.raises(OptionError, match="No module named 'only_here'. They must") as info:
+    with pytest.raises(OptionError, match=r"No module named 'only_here'\. They must") as info:
         fastbp.numerical_gradient(module.f, np.ones(40), workers=2)
     assert isinstance(info.value.__cause__, ModuleNotFoundError)
     assert same(
