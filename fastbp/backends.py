@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Vector: TypeAlias = NDArray[np.float64]
 
-__all__ = ["check_workers", "make_function"]
+__all__ = ["check_workers", "make_function", "moved_batches"]
 
 BATCH_NUMBERS = 1 << 22  # real numbers in one call of a vectorized function: 32 MB
 # What `run_team` takes for work, from time: it wakes other threads for what takes over 0.2 ms.
@@ -155,7 +155,7 @@ class VectorizedFunction(Function):
 
     def _call(self, where: str) -> Any:
         self.evaluations += 1
-        return self._evaluated(repeated_point(self.point, 1), where)[0]
+        return self._evaluated(self.point.repeated(1), where)[0]
 
     def _changed(self) -> list[str]:
         """Compare what the function got last with the point."""
@@ -164,7 +164,7 @@ class VectorizedFunction(Function):
             for name, batch, base in zip(
                 self.point.container.names, self._last, self.point.base, strict=True
             )
-            if not np.array_equal(batch.reshape(-1), base, equal_nan=True)
+            if not np.array_equal(real_numbers(batch), base, equal_nan=True)
         ]
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
@@ -174,8 +174,9 @@ class VectorizedFunction(Function):
         for start in range(0, indices.size, points):
             part = slice(start, min(start + points, indices.size))
             count = part.stop - part.start
-            batch = repeated_point(self.point, count)
-            batch[leaf].reshape(count, -1)[np.arange(count), indices[part]] = entries[part]
+            batch = self.point.repeated(count)
+            numbers = real_numbers(batch[leaf]).reshape(count, -1)
+            numbers[np.arange(count), indices[part]] = entries[part]
             where = f"with entries of {self.point.container.names[leaf]} changed"
             values[part] = self._evaluated(batch, where)
         return values
@@ -216,14 +217,6 @@ def points_per_call(point: Point) -> int:
     return max(1, BATCH_NUMBERS // sum(base.size for base in point.base))
 
 
-def repeated_point(point: Point, count: int) -> list[NDArray[Any]]:
-    """Return the leaves of a number of points: each with one more axis, the first."""
-    return [
-        np.repeat(base.view(dtype).reshape(1, *shape), count, axis=0)
-        for base, dtype, shape in zip(point.base, point.dtypes, point.container.shapes, strict=True)
-    ]
-
-
 def moved_batches(
     point: Point,
     leaf: int,
@@ -235,7 +228,7 @@ def moved_batches(
     points = points_per_call(point)
     for start in range(0, len(steps), points):
         some = steps[start : start + points]
-        batch = repeated_point(point, len(some))
+        batch = point.repeated(len(some))
         numbers = real_numbers(batch[leaf]).reshape(len(some), -1)
         for row, step in zip(numbers, some, strict=True):
             row[part] += row.dtype.type(step) * direction[part]

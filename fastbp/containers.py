@@ -6,6 +6,7 @@ dataclasses of these. Names read like Python: ``params['layer1'].weight``.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,10 @@ class Container:
     def rebuilt(self, leaves: Sequence[Any]) -> Any:
         """Return the same nesting with other leaves."""
         return optree.tree_unflatten(self.structure, leaves)
+
+    def copied(self) -> Container:
+        """Return the same with copies of the leaves."""
+        return Container(self.names, [copy.copy(leaf) for leaf in self.leaves], self.structure)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

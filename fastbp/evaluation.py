@@ -120,6 +120,15 @@ class Point:
         """Tell whether there is float32 in the working copy."""
         return any(numbers.dtype == np.float32 for numbers in self.flat)
 
+    def repeated(self, count: int) -> list[NDArray[Any]]:
+        """Return the leaves of a number of points: each with one more axis, the first."""
+        return [
+            np.repeat(base.view(dtype).reshape(1, *shape), count, axis=0)
+            for base, dtype, shape in zip(
+                self.base, self.dtypes, self.container.shapes, strict=True
+            )
+        ]
+
     def copy(self) -> Point:
         """Return the same point with a working copy of its own."""
         other = object.__new__(Point)
@@ -478,16 +487,23 @@ def call_at(function: Callable[[Any], Any], point: Point, name: str) -> Any:
         raise EvaluationError(_raised(name, error, "at or beside the point")) from error
 
 
-def make_point(function: Callable[[Any], Any], at: Any, name: str, **options: bool) -> Point:
+def make_point(
+    function: Callable[[Any], Any],
+    at: Any,
+    name: str,
+    *,
+    vectorized: bool = False,
+    complex_too: bool = False,
+) -> Point:
     """Return the point in float64, or in its own precision where the function refuses float64."""
-    require_leaves(take_apart(at, name), name, **options)
+    require_leaves(take_apart(at, name), name, complex_too=complex_too)
     point = Point(at, name)
     own = Point(at, name, double=False)
     if not own.single:
         return point
     try:
         with np.errstate(all="ignore"):
-            function(point.argument)
+            function(point.container.rebuilt(point.repeated(1)) if vectorized else point.argument)
     except Exception:  # whatever it does not like about float64
         return own
     point.restore()

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from fastbp.check_function import check_gradient
-from fastbp.vector_jacobian import check_vjp
+from fastbp.check_products import check_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

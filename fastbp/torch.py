@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from fastbp.check_function import check_gradient, checked_options, report_of
+from fastbp.check_products import check_vjp
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
 from fastbp.torch_layers import check_layers
 from fastbp.torch_network import as_network, check_as_network
-from fastbp.vector_jacobian import check_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

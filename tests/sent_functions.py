@@ -59,3 +59,16 @@ class Program:
     def gradient(self) -> list[np.ndarray]:
         slope = 1 - np.tanh(self.weights[0] @ self.x + self.weights[1]) ** 2
         return [np.outer(slope, self.x), slope]
+
+
+MATRIX = np.random.default_rng(0).normal(size=(6, 4))
+
+
+def f(x: np.ndarray) -> Any:
+    """Return arrays and a number."""
+    return {"wave": np.sin(MATRIX @ x), "pair": (x[0] * x, float(np.sum(x**2)))}
+
+
+def mixed(z: np.ndarray) -> Any:
+    """Neither holomorphic nor real, with a real and a complex result."""
+    return z * np.conj(z[0]) + z**2, np.sum(np.abs(z) ** 2)
