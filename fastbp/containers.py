@@ -166,7 +166,17 @@ class _ByReference:
             # A result that is the parameters' own memory would change with them.
             return optree.tree_map(_own, result, namespace=NAMESPACE)
         finally:
-            _put_back(self.leaves, former)
+            # Ctrl-C may come between two arrays. Not in a function of its own: Python looks for
+            # signals where one begins, before its first statement.
+            interrupt: KeyboardInterrupt | None = None
+            while True:
+                try:
+                    _write(self.leaves, former)
+                    break
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to a worker, if function and arrays are still those of each other there."""
@@ -185,19 +195,6 @@ def _fitting(targets: list[NDArray[Any]], values: Container) -> list[NDArray[Any
         if array.dtype != target.dtype:
             raise DTypeError(f"{name} must be {target.dtype}, not {array.dtype}.")
     return arrays
-
-
-def _put_back(targets: list[NDArray[Any]], former: list[NDArray[Any]]) -> None:
-    """Write all values, whatever arrives meanwhile: Ctrl-C may come between two arrays."""
-    interrupt: KeyboardInterrupt | None = None
-    while True:
-        try:
-            _write(targets, former)
-            break
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
 
 
 def _require_held(function: Callable[[], Any], leaves: list[NDArray[Any]]) -> None:

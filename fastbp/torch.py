@@ -16,7 +16,7 @@ import torch
 from fastbp.check_function import check_gradient, checked_options, report_of
 from fastbp.check_products import check_vjp
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.torch_layers import check_layers
+from fastbp.torch_layers import check_layers, same_random_numbers
 from fastbp.torch_network import as_network, check_as_network
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def check_module(
     )
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
-    double = _in_double(copy.deepcopy(module))
+    double = _in_double(_copied(module))
     arguments = [_in_double(value) if _is_float(value) else value for value in inputs]
     goal = _in_double(target) if _is_float(target) else target
     _require_a_result(double, arguments)
@@ -180,10 +180,19 @@ def check_module(
     return replace(report, method="layers")
 
 
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # what is computed by a hook cannot be copied, and other reasons
+        raise EvaluationError(
+            f"module cannot be copied: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _require_a_result(module: torch.nn.Module, inputs: list[Any]) -> None:
     """Run the module once, so that what it does not take is said before anything else."""
     try:
-        with torch.random.fork_rng(), torch.no_grad():
+        with same_random_numbers(0), torch.no_grad():
             output = copy.deepcopy(module)(*inputs)
     except Exception as error:
         raise EvaluationError(f"module raised {type(error).__name__}: {error}") from error

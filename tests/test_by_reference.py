@@ -65,8 +65,8 @@ def test_an_interrupt_at_any_moment_leaves_the_parameters_as_they_were() -> None
 
 def repeat_until_interrupted(function: Any, argument: Any, seconds: float) -> None:
     # Again after a while: an interrupt inside a callback of the garbage collector is lost.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
         while True:
             function(argument)
     except KeyboardInterrupt:
