@@ -13,18 +13,16 @@ import distributed
 
 from fastbp.errand import forget, run_errand
 from fastbp.errors import OptionError
-from fastbp.workers import WorkerDiedError
+from fastbp.workers import LARGE_BYTES, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.errand import Errand, Outcome, Parcel
+    from fastbp.errand import Errand, Outcome
 
 __all__ = ["DaskCluster"]
-
-LARGE_BYTES = 1 << 16  # what tasks share is put on the workers first if it is larger than this
 
 
 class DaskCluster:
@@ -38,22 +36,27 @@ class DaskCluster:
     def __init__(self, client: Any) -> None:
         self.client = client
         self.hands = max(1, sum(client.ncores().values()))
-        self._sent: Any = None
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """Send a large array to all workers."""
+        if array.nbytes < LARGE_BYTES:
+            return array
+        try:
+            return self.client.scatter(array, broadcast=True, hash=False)
+        except TimeoutError as error:
+            raise OptionError("workers: the Dask cluster has no workers.") from error
+
+    def drop(self, handle: Any) -> None:
+        """Nothing to do: Dask forgets what nobody refers to."""
 
     def run(
-        self, parcel: Parcel, errands: list[Errand], shared: NDArray[Any] | None
+        self, token: str, data: Any, shared: Any, errands: list[Errand]
     ) -> Iterator[tuple[int, Outcome]]:
         """Do errands; whatever interrupts this cancels those that have not begun."""
         places: dict[Any, int] = {}
         try:
-            if self._sent is None:
-                self._sent = self._put(parcel.data)
-            if shared is not None and shared.nbytes > LARGE_BYTES:
-                shared = self._put(shared)
             for place, errand in enumerate(errands):
-                future = self.client.submit(
-                    run_errand, parcel.token, self._sent, shared, errand, pure=False
-                )
+                future = self.client.submit(run_errand, token, data, shared, errand, pure=False)
                 places[future] = place
             completed: Any = distributed.as_completed
             for future in completed(list(places)):
@@ -61,19 +64,11 @@ class DaskCluster:
         finally:
             self.client.cancel(list(places))
 
-    def _put(self, array: NDArray[Any]) -> Any:
-        """Send an array to all workers, once."""
-        try:
-            return self.client.scatter(array, broadcast=True, hash=False)
-        except TimeoutError as error:
-            raise OptionError("workers: the Dask cluster has no workers.") from error
-
     def _outcome(self, future: Any) -> Outcome:
         if future.status == "finished":
             outcome: Outcome = future.result()
             return outcome
         if future.status != "error":  # cancelled or lost: what it needs is on no worker any more
-            self._sent = None
             raise WorkerDiedError
         error = future.exception()
         if isinstance(error, distributed.scheduler.KilledWorker):  # Dask has tried several times
@@ -83,8 +78,7 @@ class DaskCluster:
             f"{error}"
         ) from error
 
-    def close(self, parcel: Parcel) -> None:
-        """Take back what the workers keep."""
-        self._sent = None
+    def close(self, token: str) -> None:
+        """Let the workers forget what they have unpacked."""
         with contextlib.suppress(Exception):  # the cluster may be gone
-            self.client.run(forget, parcel.token)
+            self.client.run(forget, token)

@@ -129,4 +129,6 @@ class OutputsJob:
         self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
     ) -> NDArray[np.float64]:
         """Return a row of outputs for each step along a direction."""
-        return np.array(moved_results(self.outputs, self.point, "f", leaf, direction, steps, part))
+        return np.array(
+            moved_results(self.outputs, self.point, "f", leaf, direction[part], steps, part)
+        )

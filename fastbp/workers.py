@@ -7,6 +7,8 @@ replaced, and what they had in hand is evaluated again.
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -30,6 +32,7 @@ __all__ = ["DistributedFunction", "Workforce"]
 # A task takes about so long: a hundred times what it costs to send, and what is lost, or still
 # runs after Ctrl-C, is no more than that or one evaluation.
 TASK_SECONDS = 0.1
+LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others go with each task
 # A function that takes its worker with it each time is not tried without end.
 ATTEMPTS = 4
 
@@ -48,7 +51,9 @@ class Job:
         self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
     ) -> Vector:
         """Evaluate with a slice of a leaf moved along a direction."""
-        results = moved_results(self.function, self.point, self.name, leaf, direction, steps, part)
+        results = moved_results(
+            self.function, self.point, self.name, leaf, direction[part], steps, part
+        )
         return as_floats(results, self.name)
 
 
@@ -57,13 +62,19 @@ class Crew(Protocol):
 
     hands: int
 
+    def put(self, array: NDArray[Any]) -> Any:
+        """Lay a large array down where all workers find it, and return what stands for it."""
+
+    def drop(self, handle: Any) -> None:
+        """Take it away again."""
+
     def run(
-        self, parcel: Parcel, errands: list[Errand], shared: NDArray[Any] | None
+        self, token: str, data: Any, shared: Any, errands: list[Errand]
     ) -> Iterator[tuple[int, Outcome]]:
         """Do errands and yield what comes, each with its place; raise `WorkerDiedError`."""
 
-    def close(self, parcel: Parcel) -> None:
-        """Let go of what workers keep."""
+    def close(self, token: str) -> None:
+        """Let go of what workers have unpacked."""
 
 
 class WorkerDiedError(Exception):
@@ -95,6 +106,9 @@ class Workforce:
         self._crew = _hired(workers)
         self.hands = self._crew.hands
         self._parcel: Parcel | None = None
+        # Arrays that lie ready for the workers, each with what stands for it.
+        self._data: tuple[NDArray[Any], Any] | None = None
+        self._shared: tuple[NDArray[Any], Any] | None = None
 
     def pack(self, contents: object, parts: dict[str, object]) -> None:
         """Say with whose methods the errands are done; raise if it cannot be sent."""
@@ -130,11 +144,19 @@ class Workforce:
         for attempt in range(1, ATTEMPTS + 1):
             waiting = [place for place in range(len(errands)) if place not in found]
             try:
-                crew = self._crew.run(self._parcel, [errands[place] for place in waiting], shared)
-                with contextlib.closing(crew) as outcomes:  # type: ignore[type-var]
+                self._data = self._laid_down(self._data, self._parcel.data)
+                self._shared = self._laid_down(self._shared, shared)
+                done = self._crew.run(
+                    self._parcel.token,
+                    self._data and self._data[1],
+                    self._shared and self._shared[1],
+                    [errands[place] for place in waiting],
+                )
+                with contextlib.closing(done) as outcomes:  # type: ignore[type-var]
                     for place, outcome in outcomes:
                         found[waiting[place]] = outcome.result()
             except WorkerDiedError as death:
+                self._take_back()  # it may have died with its worker
                 if death.final or attempt == ATTEMPTS:
                     left = next(place for place in waiting if place not in found)
                     raise EvaluationError(
@@ -144,10 +166,25 @@ class Workforce:
                 break
         return [found[place] for place in range(len(errands))]
 
+    def _laid_down(
+        self, former: tuple[NDArray[Any], Any] | None, array: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], Any] | None:
+        """Lay an array down, unless it is the one that lies there."""
+        if former is not None and former[0] is array:
+            return former
+        if former is not None:
+            self._crew.drop(former[1])
+        return None if array is None else (array, self._crew.put(array))
+
+    def _take_back(self) -> None:
+        self._data = self._laid_down(self._data, None)
+        self._shared = self._laid_down(self._shared, None)
+
     def close(self) -> None:
         """Let go of what workers keep of this check."""
+        self._take_back()
         if self._parcel is not None:
-            self._crew.close(self._parcel)
+            self._crew.close(self._parcel.token)
 
 
 def _hired(workers: int) -> Crew:
@@ -177,17 +214,31 @@ class JoblibProcesses:
         with joblib.parallel_config(n_jobs=workers):
             self.hands = max(1, joblib.effective_n_jobs(workers))
 
+    def put(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Write a large array to a file, of which joblib sends the name."""
+        if array.nbytes < LARGE_BYTES:
+            return array
+        descriptor, name = tempfile.mkstemp(prefix="fastbp-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(np.ascontiguousarray(array).data)
+        return np.memmap(name, dtype=array.dtype, mode="r", shape=array.shape)
+
+    def drop(self, handle: NDArray[Any]) -> None:
+        """Remove the file."""
+        if isinstance(handle, np.memmap) and handle.filename is not None:
+            with contextlib.suppress(OSError):  # Windows keeps what is mapped somewhere
+                os.unlink(handle.filename)
+
     def run(
-        self, parcel: Parcel, errands: list[Errand], shared: NDArray[Any] | None
+        self, token: str, data: Any, shared: Any, errands: list[Errand]
     ) -> Iterator[tuple[int, Outcome]]:
         """Do errands; whatever interrupts this kills the processes at once."""
         from fastbp.errand import run_errand
 
-        parallel = self.joblib.Parallel(n_jobs=self.workers, return_as="generator", batch_size=1)
-        tasks = [
-            self.joblib.delayed(run_errand)(parcel.token, parcel.data, shared, errand)
-            for errand in errands
-        ]
+        parallel = self.joblib.Parallel(
+            n_jobs=self.workers, return_as="generator", batch_size=1, max_nbytes=None
+        )
+        tasks = [self.joblib.delayed(run_errand)(token, data, shared, errand) for errand in errands]
         try:
             results = parallel(tasks)
             with warnings.catch_warnings():
@@ -198,7 +249,7 @@ class JoblibProcesses:
         except Exception as death:  # what f raises is an outcome: this is about the workers
             raise WorkerDiedError from death
 
-    def close(self, parcel: Parcel) -> None:
+    def close(self, token: str) -> None:
         """Nothing to do: the processes end when nobody has used them for a while."""
 
 
@@ -233,7 +284,7 @@ class DistributedFunction(Function):
     def moved(
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
-        """Evaluate in other processes; they get the slice of the direction that is moved."""
+        """Evaluate in other processes; they get a direction once, whatever part is moved."""
         if self._restore_always:
             return super().moved(leaf, direction, steps, part)
         self.evaluations += len(steps)
@@ -242,7 +293,7 @@ class DistributedFunction(Function):
             for share in self._force.shares(len(steps), self.seconds)
         ]
         where = f"with {self.point.container.names[leaf]} moved at random"
-        values = self._force.run(errands, direction[part], lambda _: where)
+        values = self._force.run(errands, direction, lambda _: where)
         return np.concatenate(values)
 
     def close(self) -> None:
