@@ -284,8 +284,8 @@ at = np.linspace(0.1, 1.0, 2000)
 before = at.copy()
 print("begins", flush=True)
 try:
-    fastbp.numerical_gradient(f, at)
-    print("ended before the signal")
+    while True:
+        fastbp.numerical_gradient(f, at)
 except KeyboardInterrupt:
     arrived = time.monotonic()
 print(arrived, flush=True)
