@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastbp.check import check_network
     from fastbp.check_function import check_gradient
+    from fastbp.check_products import check_jvp, check_vjp
     from fastbp.containers import by_reference
     from fastbp.differences import Differences, finite_differences
     from fastbp.errors import (
@@ -26,21 +27,18 @@ if TYPE_CHECKING:
         ShapeError,
     )
     from fastbp.gradients import Gradients
-    from fastbp.jacobian_vector import check_jvp
     from fastbp.network import ForwardPass, Network
     from fastbp.numeric import NumericalGradient, numerical_gradient
     from fastbp.problem import Problem, load_problem, save_problem
     from fastbp.report import Report
     from fastbp.threads import get_num_threads, set_num_threads
-    from fastbp.vector_jacobian import check_vjp
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "check": ("check_network",),
     "check_function": ("check_gradient",),
-    "jacobian_vector": ("check_jvp",),
-    "vector_jacobian": ("check_vjp",),
+    "check_products": ("check_jvp", "check_vjp"),
     "containers": ("by_reference",),
     "differences": ("Differences", "finite_differences"),
     "errors": (

@@ -11,12 +11,12 @@ from fastbp.check_function import FunctionCheck, bare_row, report_of
 from fastbp.containers import take_apart
 from fastbp.evaluation import SINGLE_UNIT, Point
 from fastbp.given_function import leaves_of
+from fastbp.real_outputs import real_leaf
 from fastbp.vector_function import (
     VectorFunction,
     call_with,
     random_components,
     real_given,
-    real_leaf,
 )
 
 if TYPE_CHECKING:

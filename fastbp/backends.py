@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError
 
 from fastbp.errors import EvaluationError, OptionError, ShapeError
-from fastbp.evaluation import Function
+from fastbp.evaluation import Function, real_numbers
 from fastbp.kernels.perturb import evaluate_perturbed
 from fastbp.threads import get_num_threads, run_team
 from fastbp.validate import require_bool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
     Vector: TypeAlias = NDArray[np.float64]
 
-__all__ = ["check_workers", "make_function"]
+__all__ = ["check_workers", "make_function", "moved_batches"]
 
 BATCH_NUMBERS = 1 << 22  # real numbers in one call of a vectorized function: 32 MB
 # What `run_team` takes for work, from time: it wakes other threads for what takes over 0.2 ms.
 OPERATIONS_PER_SECOND = 2e10
+ENOUGH_TO_TIME = 64  # evaluations in one call
 
 
 def make_function(
@@ -45,7 +47,7 @@ def make_function(
         from fastbp.workers import DistributedFunction
 
         return DistributedFunction(f, point, name, workers)
-    if isinstance(f, Dispatcher) and point.is_one_array:
+    if isinstance(f, Dispatcher):
         return CompiledFunction(f, point, name)
     return Function(f, point, name)
 
@@ -64,40 +66,88 @@ def check_workers(workers: object, vectorized: bool) -> None:
 
 
 class CompiledFunction(Function):
-    """A function that numba compiled: so is the loop over it, on all threads."""
+    """A function that numba compiled: so is the loop over it, on all threads.
+
+    numba's functions take arrays, numbers, and tuples and named tuples of these. Where it cannot
+    compile the loop after all, that is Python's, as it is for numbers beside the arrays.
+    """
 
     def _begin(self) -> None:
+        self._kernel = self.function
+        self._spare_points: list[Point] = []
         super()._begin()
-        self.hands = get_num_threads()
-        started = time.perf_counter()
+        self.hands = 1 if _has_threads(self._kernel) else get_num_threads()
+        self._compiled = False
+        arrays = [leaf for leaf in range(len(self.point.flat)) if not self.point.is_scalar(leaf)]
         nothing = np.empty(0, dtype=np.int64)
-        self._run(nothing, np.empty(0, dtype=self.point.base[0].dtype), 0.0)
+        started = time.perf_counter()
+        try:
+            for leaf in arrays:
+                self._run(leaf, nothing, self.point.base[leaf][:0], 0.0)
+        except (NumbaError, TypeError) as error:
+            reason = f"numba cannot compile it for this argument or result ({type(error).__name__})"
+            self.notes.append(f"the loop over f is Python's: {reason}")
+            return
+        if not arrays:
+            self.notes.append("the loop over f is Python's: its argument has no arrays")
+            return
+        self._compiled = True
         seconds = time.perf_counter() - started
-        self.notes.append(f"the loop over f was compiled in {seconds:.2g} s")
+        self.notes.append(
+            f"the loop over f was compiled in {seconds:.2g} s and runs on "
+            + ("one thread, since f has its own" if _has_threads(self._kernel) else "all threads")
+        )
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
-        if self.findings:  # it may change its argument, which the loop does not expect
+        # A function that changes its argument is nothing that the loop expects.
+        if self.findings or not self._compiled or self.point.is_scalar(leaf):
             return super().perturbed(leaf, indices, entries)
-        values, raised = self._run(indices, entries, self.seconds * indices.size)
+        started = time.perf_counter()
+        values, raised = self._run(leaf, indices, entries, self.seconds * indices.size)
         if raised:  # once more in Python, to see where and what
             return super().perturbed(leaf, indices, entries)
         self.evaluations += indices.size
+        if indices.size >= ENOUGH_TO_TIME:  # what was timed before is a call from Python
+            elapsed = time.perf_counter() - started
+            self.seconds = min(self.seconds, self.hands * elapsed / indices.size)
         return values
 
     def _run(
-        self, indices: NDArray[np.int64], entries: NDArray[Any], seconds: float
+        self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any], seconds: float
     ) -> tuple[Vector, bool]:
         values, raised = np.empty(indices.size), np.zeros(1, dtype=np.int64)
         arguments = (
-            self.function,
-            self.point.argument,
             np.ascontiguousarray(indices),
-            np.ascontiguousarray(entries, dtype=self.point.base[0].dtype),
+            np.ascontiguousarray(entries, dtype=self.point.base[leaf].dtype),
             values,
             raised,
         )
-        run_team(evaluate_perturbed, arguments, OPERATIONS_PER_SECOND * seconds)
+
+        def share(control: NDArray[np.int64], *arguments: Any) -> None:
+            own = self._taken_point()
+            evaluate_perturbed(control, self._kernel, own.argument, own.flat[leaf], *arguments)
+            if not raised[0]:  # else an entry of it may still be changed
+                self._spare_points.append(own)
+
+        run_team(share, arguments, OPERATIONS_PER_SECOND * seconds, alone=self.hands == 1)
         return values, bool(raised[0])
+
+    def _taken_point(self) -> Point:
+        """Return a copy of the point that no other thread has; made anew only if there is none."""
+        try:
+            return self._spare_points.pop()
+        except IndexError:
+            return self.point.copy()
+
+
+def _has_threads(function: Any) -> bool:
+    """Tell whether a compiled function runs on several threads itself.
+
+    numba's own layers do not bear that several threads of ours call such a function at once.
+    """
+    if function.targetoptions.get("parallel"):
+        return True
+    return any("numba_parallel_for" in text for text in function.inspect_llvm().values())
 
 
 class VectorizedFunction(Function):
@@ -105,7 +155,7 @@ class VectorizedFunction(Function):
 
     def _call(self, where: str) -> Any:
         self.evaluations += 1
-        return self._evaluated(self._copies(1), where)[0]
+        return self._evaluated(self.point.repeated(1), where)[0]
 
     def _changed(self) -> list[str]:
         """Compare what the function got last with the point."""
@@ -114,39 +164,35 @@ class VectorizedFunction(Function):
             for name, batch, base in zip(
                 self.point.container.names, self._last, self.point.base, strict=True
             )
-            if not np.array_equal(batch.reshape(-1), base, equal_nan=True)
+            if not np.array_equal(real_numbers(batch), base, equal_nan=True)
         ]
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         self.evaluations += indices.size
-        numbers = sum(base.size for base in self.point.base)
-        points = max(1, BATCH_NUMBERS // numbers)
+        points = points_per_call(self.point)
         values = np.empty(indices.size)
         for start in range(0, indices.size, points):
             part = slice(start, min(start + points, indices.size))
             count = part.stop - part.start
-            batch = self._copies(count)
-            batch[leaf].reshape(count, -1)[np.arange(count), indices[part]] = entries[part]
+            batch = self.point.repeated(count)
+            numbers = real_numbers(batch[leaf]).reshape(count, -1)
+            numbers[np.arange(count), indices[part]] = entries[part]
             where = f"with entries of {self.point.container.names[leaf]} changed"
             values[part] = self._evaluated(batch, where)
         return values
 
-    def moved(self, leaf: int, direction: NDArray[Any], step: float, part: slice) -> float:
-        self.evaluations += 1
-        batch = self._copies(1)
-        numbers = batch[leaf].reshape(-1)
-        numbers[part] += numbers.dtype.type(step) * direction[part]
-        where = f"with {self.point.container.names[leaf]} moved by {step:g} at random"
-        return float(self._evaluated(batch, where)[0])
+    def moved(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        self.evaluations += len(steps)
+        values = [
+            self._evaluated(batch, _where_moved(self.point, leaf, some))
+            for some, batch in moved_batches(self.point, leaf, direction, steps, part)
+        ]
+        return np.concatenate(values)
 
     def close(self) -> None:
         """Nothing to look at: each call got copies of its own."""
-
-    def _copies(self, count: int) -> list[NDArray[Any]]:
-        return [
-            np.repeat(base.reshape(1, *shape), count, axis=0)
-            for base, shape in zip(self.point.base, self.point.container.shapes, strict=True)
-        ]
 
     def _evaluated(self, batch: list[NDArray[Any]], where: str) -> NDArray[Any]:
         count = len(batch[0])
@@ -164,3 +210,31 @@ class VectorizedFunction(Function):
                 f"{count} points, not {values.dtype} of shape {values.shape}."
             )
         return values
+
+
+def points_per_call(point: Point) -> int:
+    """Return how many points a vectorized function is given at a time."""
+    return max(1, BATCH_NUMBERS // sum(base.size for base in point.base))
+
+
+def moved_batches(
+    point: Point,
+    leaf: int,
+    direction: NDArray[Any],
+    steps: Sequence[float],
+    part: slice,
+) -> Iterator[tuple[Sequence[float], list[NDArray[Any]]]]:
+    """Yield some of the steps, and the points that lie so far along a direction."""
+    points = points_per_call(point)
+    for start in range(0, len(steps), points):
+        some = steps[start : start + points]
+        batch = point.repeated(len(some))
+        numbers = real_numbers(batch[leaf]).reshape(len(some), -1)
+        for row, step in zip(numbers, some, strict=True):
+            row[part] += row.dtype.type(step) * direction[part]
+        yield some, batch
+
+
+def _where_moved(point: Point, leaf: int, steps: Sequence[float]) -> str:
+    by = ", ".join(f"{step:g}" for step in steps)
+    return f"with {point.container.names[leaf]} moved by {by} at random"

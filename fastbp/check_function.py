@@ -131,7 +131,7 @@ def check_gradient(
     started = time.perf_counter()
     options = checked_options(method, rtol, atol, budget, most, seed, vectorized, workers, progress)
     name = argument_name(f)
-    point = make_point(f, at, name)
+    point = make_point(f, at, name, vectorized=vectorized is True)
     function = make_function(f, point, "f", vectorized=options.vectorized, workers=options.workers)
     with function:
         found = check_scalar(function, given_leaves(gradient, point), options)

@@ -120,10 +120,28 @@ class Point:
         """Tell whether there is float32 in the working copy."""
         return any(numbers.dtype == np.float32 for numbers in self.flat)
 
-    @property
-    def is_one_array(self) -> bool:
-        """Tell whether the argument is an array, and no nesting."""
-        return self._fixed is not None and self._fixed is self._leaves[0]
+    def repeated(self, count: int) -> list[NDArray[Any]]:
+        """Return the leaves of a number of points: each with one more axis, the first."""
+        return [
+            np.repeat(base.view(dtype).reshape(1, *shape), count, axis=0)
+            for base, dtype, shape in zip(
+                self.base, self.dtypes, self.container.shapes, strict=True
+            )
+        ]
+
+    def copy(self) -> Point:
+        """Return the same point with a working copy of its own."""
+        other = object.__new__(Point)
+        vars(other).update(vars(self))
+        other._leaves = [leaf.copy() for leaf in self._leaves]
+        other.flat = [real_numbers(leaf) for leaf in other._leaves]
+        if self._fixed is not None:
+            other._fixed = self.container.rebuilt(other._leaves)
+        return other
+
+    def is_scalar(self, leaf: int) -> bool:
+        """Tell whether a leaf is a number and no array."""
+        return self._scalars[leaf]
 
     def restore(self) -> None:
         """Put the working copy back to the point."""
@@ -240,6 +258,8 @@ class Function:
             self._restore_always = True
         self.value = scalar_value(result, self.name)
         single = np.asarray(result).dtype == np.float32
+        if isinstance(result, np.ndarray):
+            self.function = _NumberOfArray(self.function, self.name)
         self.unit = SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
         started = time.perf_counter()
         second = scalar_value(self._call("at the point"), self.name)
@@ -301,24 +321,31 @@ class Function:
         self.point.restore()
         return values
 
-    def moved(self, leaf: int, direction: NDArray[Any], step: float, part: slice) -> float:
-        """Evaluate with a slice of a leaf moved by ``step * direction``."""
-        numbers, base = self.point.flat[leaf], self.point.base[leaf]
-        if self._restore_always:
-            self.point.restore()
-        numbers[part] = base[part] + numbers.dtype.type(step) * direction[part]
-        self.evaluations += 1
-        try:
-            with np.errstate(all="ignore"):
-                value = scalar_value(self.function(self.point.argument), self.name)
-        except FastbpError:
-            raise
-        except Exception as error:
-            where = f"with {self.point.container.names[leaf]} moved by {step:g} at random"
-            raise EvaluationError(_raised(self.name, error, where)) from error
-        finally:
-            numbers[part] = base[part]
-        return value
+    def moved(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        """Evaluate with a slice of a leaf moved by ``step * direction``, for each of some steps.
+
+        Parameters
+        ----------
+        leaf : int
+            Which leaf.
+        direction : ndarray, shape (n,)
+            For each of its real numbers.
+        steps : sequence of float, of length m
+        part : slice
+            What else is not moved.
+
+        Returns
+        -------
+        ndarray of float64, shape (m,)
+        """
+        self.evaluations += len(steps)
+        results = moved_results(
+            self.function, self.point, self.name, leaf, direction[part], steps, part,
+            restore=self._restore_always,
+        )  # fmt: skip
+        return as_floats(results, self.name)
 
     def __enter__(self) -> Function:
         """Begin: a context, so that helpers are sent home whatever happens."""
@@ -369,17 +396,71 @@ def perturbed_values(
     except FastbpError:
         raise
     except Exception as error:
-        former = float(point.base[leaf][index])
-        where = (
-            f"when {point.entry_name(leaf, index)} was {numbers[index]!s} ({former!r} at the point)"
-        )
+        where = _where_changed(point, leaf, index, numbers[index])
         raise EvaluationError(_raised(name, error, where)) from error
     finally:
         numbers[index] = point.base[leaf][index]
-    return _as_floats(values, name)
+    return as_floats(values, name)
 
 
-def _as_floats(values: Sequence[Any], name: str) -> Vector:
+def moved_results(
+    function: Callable[[Any], Any],
+    point: Point,
+    name: str,
+    leaf: int,
+    direction: NDArray[Any],
+    steps: Sequence[float],
+    part: slice = slice(None),
+    *,
+    restore: bool = False,
+) -> list[Any]:
+    """Evaluate with a slice of a leaf moved along a direction, by one step after the other."""
+    numbers, base = point.flat[leaf][part], point.base[leaf][part]
+    results: list[Any] = []
+    step = 0.0
+    try:
+        with np.errstate(all="ignore"):
+            for step in steps:
+                if restore:
+                    point.restore()
+                numbers[:] = base + numbers.dtype.type(step) * direction
+                results.append(function(point.argument))
+    except FastbpError:
+        raise
+    except Exception as error:
+        where = _where_moved(point, leaf, direction, step, part)
+        raise EvaluationError(_raised(name, error, where)) from error
+    finally:
+        numbers[:] = base
+    return results
+
+
+def _where_moved(point: Point, leaf: int, direction: NDArray[Any], step: float, part: slice) -> str:
+    moving = np.flatnonzero(direction)
+    if moving.size != 1:
+        return f"with {point.container.names[leaf]} moved by {step:g} at random"
+    index = (part.start or 0) + int(moving[0])
+    former = point.base[leaf][index]
+    return _where_changed(point, leaf, index, former + step * direction[moving[0]])
+
+
+def _where_changed(point: Point, leaf: int, index: int, entry: Any) -> str:
+    former = float(point.base[leaf][index])
+    return f"when {point.entry_name(leaf, index)} was {entry!s} ({former!r} at the point)"
+
+
+class _NumberOfArray:
+    """A function whose result is an array of one number: read before its memory may change."""
+
+    def __init__(self, function: Callable[[Any], Any], name: str) -> None:
+        self.function, self.name = function, name
+
+    def __call__(self, argument: Any) -> float:
+        return scalar_value(self.function(argument), self.name)
+
+
+def as_floats(values: Sequence[Any], name: str) -> Vector:
+    """Return what a function gave at some points, each value checked."""
     if all(type(value) in (float, np.float64) for value in values):
         return np.array(values, dtype=np.float64)
     return np.array([scalar_value(value, name) for value in values], dtype=np.float64)
@@ -406,16 +487,23 @@ def call_at(function: Callable[[Any], Any], point: Point, name: str) -> Any:
         raise EvaluationError(_raised(name, error, "at or beside the point")) from error
 
 
-def make_point(function: Callable[[Any], Any], at: Any, name: str, **options: bool) -> Point:
+def make_point(
+    function: Callable[[Any], Any],
+    at: Any,
+    name: str,
+    *,
+    vectorized: bool = False,
+    complex_too: bool = False,
+) -> Point:
     """Return the point in float64, or in its own precision where the function refuses float64."""
-    require_leaves(take_apart(at, name), name, **options)
+    require_leaves(take_apart(at, name), name, complex_too=complex_too)
     point = Point(at, name)
     own = Point(at, name, double=False)
     if not own.single:
         return point
     try:
         with np.errstate(all="ignore"):
-            function(point.argument)
+            function(point.container.rebuilt(point.repeated(1)) if vectorized else point.argument)
     except Exception:  # whatever it does not like about float64
         return own
     point.restore()

@@ -177,6 +177,6 @@ def _single_precision_noise(
     for leaf, (one, two) in enumerate(zip(arrays, wide, strict=True)):
         if one is not None and two is not None and one.shape == two.shape and one.size:
             with np.errstate(invalid="ignore", over="ignore"):
-                apart = float(np.max(np.abs(one.astype(np.float64) - two)))
+                apart = float(np.max(np.abs(one.astype(np.result_type(one, np.float64)) - two)))
             noise[leaf] = apart if np.isfinite(apart) else 0.0
     return noise

@@ -13,27 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.agreement import agreement_of_products, finished_report, jvp_outputs
+from fastbp.agreement import jvp_outputs
 from fastbp.check_function import (
     FunctionCheck,
     Options,
     bare_row,
-    checked_options,
     function_tolerance,
 )
 from fastbp.containers import take_apart
 from fastbp.evaluation import SINGLE_UNIT, Point
+from fastbp.real_outputs import real_leaf
 from fastbp.rows import Numerical, judged_row
 from fastbp.slopes import INDEPENDENT
-from fastbp.validate import require_choice
 from fastbp.vector_function import (
-    CONVENTIONS,
     VectorFunction,
     call_with,
     measure_outputs,
     output_name,
     random_components,
-    real_leaf,
 )
 from fastbp.verdict import wrong_entries
 
@@ -43,97 +40,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.lines import Lines
-    from fastbp.report import ArrayReport, Failure, Report
+    from fastbp.report import ArrayReport, Failure
 
     Vector: TypeAlias = NDArray[np.float64]
 
-__all__ = ["check_jvp"]
+__all__ = ["check_tangents"]
 
 ENTRIES_NAMED = 3
 ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
 
 
-def check_jvp(
-    f: Callable[[Any], Any],
-    jvp: Callable[[Any, Any], Any],
-    at: Any,
-    *,
-    vjp: Callable[[Any, Any], Any] | None = None,
-    convention: str = "jax",
-    method: str = "auto",
-    rtol: float | None = None,
-    atol: float | None = None,
-    budget: float = 10.0,
-    most: int = 10,
-    seed: int | None = None,
-    progress: bool | None = None,
-) -> Report:
-    """Check a Jacobian-vector product (forward mode) of a function with array results.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(at)`` returns an array, a number, or any nesting of these, real or complex.
-    jvp : callable
-        ``jvp(at, tangent)``, the tangent in the structure of `at`, returns something in the
-        structure of ``f(at)``.
-    at : array, number, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
-        Where; real or complex, in single or double precision.
-    vjp : callable, optional
-        As in `check_vjp`: the two are then checked against each other too.
-    convention : {"jax", "torch"}
-        Of `vjp`. A jvp means the same to both.
-    method : {"auto", "every", "probe"}
-        "every": along every entry of `at`. "probe": along one random tangent for each array of
-        `at`, with bisection to the entries of a wrong one. "auto": every, if that takes no longer
-        than the budget.
-    rtol, atol, budget, most, seed, progress
-        As in `check_gradient`.
-
-    Returns
-    -------
-    Report
-        A row for each array of the result by each array of `at`, as ``output by x``. With "probe"
-        it has the shape of the output; a note says by which entries of `at` it is wrong. With
-        "every" it has that of the Jacobian.
-
-    Raises
-    ------
-    DTypeError, ShapeError, EvaluationError, OptionError
-        As in `check_gradient`.
-
-    Notes
-    -----
-    Some 25 evaluations of `f` and one of `jvp` for each tangent; no Jacobian is stored.
-
-    Examples
-    --------
-    >>> import fastbp
-    >>> import numpy as np
-    >>> at = np.array([1.0, 2.0])
-    >>> fastbp.check_jvp(np.sin, lambda x, v: np.cos(x) * v, at).verdict
-    'passed'
-    >>> report = fastbp.check_jvp(np.sin, lambda x, v: -np.cos(x) * v, at, method="every")
-    >>> report.verdict, sorted(failure.where for failure in report.failures)
-    ('failed', ['output by x[0, 0]', 'output by x[1, 1]'])
-    """
-    started = time.perf_counter()
-    require_choice(convention, "convention", CONVENTIONS)
-    options = checked_options(method, rtol, atol, budget, most, seed, False, None, progress)
-    function = VectorFunction(f, at, convention, options.seed)
-    checks = [_check_tangents(function, jvp, options)]
-    if vjp is not None:
-        cotangent = function.random_cotangent()
-        checks.append(agreement_of_products(function, vjp, jvp, cotangent))
-    return finished_report(function, checks, "jvp", options, started)
-
-
-def _check_tangents(
+def check_tangents(
     function: VectorFunction, jvp: Callable[..., Any], options: Options
 ) -> FunctionCheck:
     """Compare a jvp along tangents: of every entry, or one at random for each leaf."""
     began = time.perf_counter()
-    function.evaluated()
+    function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
     entries = sum(numbers.size for numbers in function.point.base)
     seconds = 30 * entries * (time.perf_counter() - began)
     method = options.method

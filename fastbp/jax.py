@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from fastbp.check_function import check_gradient
-from fastbp.vector_jacobian import check_vjp
+from fastbp.check_products import check_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,8 @@ def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
     *args : array, float, or nesting of these
         Where; bind what is no float to `f`. float32 is differenced in float64.
     **options
-        As in `check_gradient` where f returns one real number, else as in `check_vjp`.
+        As in `check_gradient` where f returns one real number of real arguments, else as in
+        `check_vjp`.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
     """
     with jax.enable_x64(True):
         evaluate = _named(lambda args: _to_numpy(f(*_to_jax(args))), f)
-        if _is_scalar(f(*_to_jax(args))):
+        if _is_scalar(f(*_to_jax(args))) and not any(map(np.iscomplexobj, jax.tree.leaves(args))):
 
             def gradient(args: Any) -> Any:
                 return _to_numpy(jax.grad(lambda at: f(*at))(_to_jax(args)))

@@ -363,8 +363,8 @@ class _Search:
         self, direction: NDArray[np.floating], part: slice, step: float
     ) -> tuple[float, float]:
         """Return a central difference, and the right slope less the left one."""
-        up = self.function.moved(self.leaf, direction, step, part)
-        down = self.function.moved(self.leaf, direction, -step, part)
+        both = self.function.moved(self.leaf, direction, (step, -step), part)
+        up, down = both.tolist()
         value = self.function.value
         return (up - down) / (2 * step), ((up - value) - (value - down)) / step
 
@@ -392,8 +392,7 @@ class _Search:
         function = self.function
 
         def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
-            values = [function.moved(self.leaf, direction, step, part) for step in steps.tolist()]
-            return steps, np.array(values)
+            return steps, function.moved(self.leaf, direction, steps.tolist(), part)
 
         return measure_lines(
             evaluate,

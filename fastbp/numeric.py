@@ -117,7 +117,7 @@ def numerical_gradient(
     """
     check_progress_option(progress)
     require_bool(thorough, "thorough")
-    point = make_point(f, at, argument_name(f))
+    point = make_point(f, at, argument_name(f), vectorized=vectorized is True)
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
     with function:
         leaves = measure_everything(function, progress)

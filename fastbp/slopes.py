@@ -60,7 +60,8 @@ INDEPENDENT = 2.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
 # Entries between two looks at the progress: a twentieth of a second, within limits.
-BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 64, 1 << 14
+BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 8, 1 << 14
+THOROUGH_BATCH = 1 << 8  # entries, of some 24 evaluations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,9 +148,19 @@ def measure_leaf(
     everything = _empty_lines(size)
     everything = everything.replaced(_mask(size, sampled), lines)
     batch = _batch_size(function)
+    doubtful = []
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
-        everything = _put(everything, some, _cheap_then_thorough(function, leaf, some, survey))
+        lines, doubt = cheap_slopes(function, leaf, some, survey)
+        _put(everything, some, lines)
+        doubtful.append(some[doubt])
+        advance(int(np.count_nonzero(~doubt)))
+    # Entries measured together share what is known of the noise: which ones may depend neither on
+    # how long f takes nor on how many evaluate it.
+    left = np.concatenate(doubtful)
+    for start in range(0, left.size, THOROUGH_BATCH):
+        some = left[start : start + THOROUGH_BATCH]
+        _put(everything, some, measure_entries(function, leaf, some, survey.noise))
         advance(some.size)
     return everything
 
@@ -195,14 +206,6 @@ def _sizes(base: NDArray[np.floating], size: float) -> Vector:
     return power_of_two(np.maximum(entries, size))
 
 
-def _cheap_then_thorough(function: Function, leaf: int, indices: Indices, survey: Survey) -> Lines:
-    lines, doubtful = cheap_slopes(function, leaf, indices, survey)
-    if doubtful.any():
-        thorough = measure_entries(function, leaf, indices[doubtful], survey.noise)
-        lines = lines.replaced(doubtful, thorough)
-    return lines
-
-
 def cheap_slopes(
     function: Function, leaf: int, indices: Indices, survey: Survey
 ) -> tuple[Lines, NDArray[np.bool_]]:
@@ -219,8 +222,9 @@ def cheap_slopes(
     scale = _sizes(base, survey.typical)
     above, below = _beside(base, survey.step * scale)
     with np.errstate(all="ignore"):
-        up = function.perturbed(leaf, indices, above)
-        down = function.perturbed(leaf, indices, below)
+        twice = np.concatenate([indices, indices])
+        both = function.perturbed(leaf, twice, np.concatenate([above, below]))
+        up, down = both[: indices.size], both[indices.size :]
         width = above.astype(np.float64) - below
         half = width / 2
         slope = (up - down) / width
@@ -366,8 +370,7 @@ def _mask(size: int, indices: Indices) -> NDArray[np.bool_]:
     return mask
 
 
-def _put(everything: Lines, indices: Indices, lines: Lines) -> Lines:
-    """Write lines to their places, in place."""
+def _put(everything: Lines, indices: Indices, lines: Lines) -> None:
+    """Write lines to their places."""
     for name in Lines.__dataclass_fields__:
         getattr(everything, name)[indices] = getattr(lines, name)
-    return everything

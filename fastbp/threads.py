@@ -269,18 +269,16 @@ def get_num_threads() -> int:
 
 
 def _run_in_background(
-    kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...]
+    kernel: Callable[..., object], control: Any, arguments: tuple[Any, ...], threads: int
 ) -> None:
     """Let other threads do all the work and wait where signals are seen.
 
     On any exception the kernels are stopped, and have ended when it goes on its way.
     """
     futures: list[Future[object]] = []
-    with ThreadPoolExecutor(_POOL.threads, thread_name_prefix="fastbp") as executor:
+    with ThreadPoolExecutor(threads, thread_name_prefix="fastbp") as executor:
         try:
-            futures.extend(
-                executor.submit(kernel, control, *arguments) for _ in range(_POOL.threads)
-            )
+            futures.extend(executor.submit(kernel, control, *arguments) for _ in range(threads))
             while wait(futures, timeout=SECONDS_BETWEEN_LOOKS).not_done:
                 pass
         except BaseException:
@@ -290,7 +288,13 @@ def _run_in_background(
         future.result()
 
 
-def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operations: float) -> Any:
+def run_team(
+    kernel: Callable[..., object],
+    arguments: tuple[Any, ...],
+    operations: float,
+    *,
+    alone: bool = False,
+) -> Any:
     """Run ``kernel(control, *arguments)`` on as many threads as its operations deserve.
 
     Parameters
@@ -300,6 +304,8 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
     arguments : tuple
     operations : float
         Floating-point operations, estimated.  They decide who computes, never what.
+    alone : bool
+        Let no second thread help, for what does not bear that.
 
     Returns
     -------
@@ -311,7 +317,7 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
         with np.errstate(all="ignore"):
             kernel(control, *arguments)
     elif operations < INTERRUPTIBLE_OPERATIONS:
-        if operations < SERIAL_OPERATIONS or _POOL.threads == 1:
+        if alone or operations < SERIAL_OPERATIONS or _POOL.threads == 1:
             control = new_control()
             kernel(control, *arguments)
         else:
@@ -319,5 +325,5 @@ def run_team(kernel: Callable[..., object], arguments: tuple[Any, ...], operatio
     else:
         kernel(spent_control(), *arguments)  # compile here, where Ctrl-C reaches the compiler
         control = new_control()
-        _run_in_background(kernel, control, arguments)
+        _run_in_background(kernel, control, arguments, 1 if alone else _POOL.threads)
     return control

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from fastbp.report import ArrayReport, Failure
 
     Vector: TypeAlias = NDArray[np.float64]
+    Buffers: TypeAlias = list[tuple[torch.nn.Module, str, torch.Tensor]]
 
-__all__ = ["check_layers"]
+__all__ = ["check_layers", "same_random_numbers"]
 
 STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor
 # Rounding of one forward pass, relative to the root of the sum of squares of what is added up:
@@ -48,6 +50,8 @@ class LayerCall:
     layer : torch.nn.Module
     arguments, keywords
         What it was called with, copied.
+    buffers : list
+        The buffers of the layer before the call.
     cotangents : list of Tensor or None
         What came back to its outputs.
     """
@@ -56,6 +60,7 @@ class LayerCall:
     layer: torch.nn.Module
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    buffers: Buffers
     cotangents: list[torch.Tensor | None] = field(default_factory=list)
 
 
@@ -85,6 +90,7 @@ def check_layers(
     for parameter in module.parameters():
         parameter.requires_grad_()
     counted = _Counter()
+    buffers = _buffers_of(module)
     calls = _recorded_calls(module, inputs, loss, counted, options.seed)
     checks = []
     with progress_bar(options.progress, len(calls) + 1, "layers") as advance:
@@ -92,6 +98,7 @@ def check_layers(
             checks.append(_checked_call(call, counted, options))
             advance(1)
         found = any(row.verdict == "failed" for check in checks for row in check.rows)
+        _restore_buffers(buffers)
         checks.append(_checked_whole(module, inputs, loss, counted, options, found))
         advance(1)
     return FunctionCheck(
@@ -130,8 +137,9 @@ def _recorded_calls(
 
     def before(name: str) -> Callable[..., None]:
         def hook(layer: torch.nn.Module, arguments: Any, keywords: Any) -> None:
-            kept = _mapped(_detached, (arguments, keywords))
-            calls.append(LayerCall(f"{name}: {type(layer).__name__}", layer, *kept))
+            positional, named = _mapped(_detached, (arguments, keywords))
+            title = f"{name}: {type(layer).__name__}"
+            calls.append(LayerCall(title, layer, positional, named, _buffers_of(layer)))
 
         return hook
 
@@ -148,7 +156,7 @@ def _recorded_calls(
             handles.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))
             handles.append(layer.register_forward_hook(after))
     try:
-        with _same_random_numbers(seed), torch.enable_grad():
+        with same_random_numbers(seed), torch.enable_grad():
             leaves = [_requiring_grad(value) for value in inputs]
             torch.autograd.backward(loss(module(*leaves)))
     finally:
@@ -173,8 +181,19 @@ def _checked_call(call: LayerCall, counted: _Counter, options: Options) -> Funct
         reason = "nothing comes back to it" if alone.tensors else "has no inputs of floats"
         return _single_row(bare_row(call.name, (), 0, "untested", reason))
     counted.backward += 1
-    difference = _Difference(alone.value, alone.tensors, alone.gradients(), alone.noise, options)
+    centre, gradients = alone.gradients()
+    without = _without_gradient(call.layer)
+    difference = _Difference(
+        alone.value, alone.tensors, gradients, centre, alone.noise, options, without
+    )
     return _judged(call.name, difference, options)
+
+
+def _without_gradient(layer: torch.nn.Module) -> dict[str, int]:
+    """Return rows of parameters that have no gradient by definition: padding of embeddings."""
+    padding = getattr(layer, "padding_idx", None)
+    known = isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag)
+    return {"weight": padding} if known and padding is not None else {}
 
 
 class _Alone:
@@ -191,10 +210,12 @@ class _Alone:
         self.reached = any(cotangent is not None for cotangent in call.cotangents)
         self.noise = 0.0
 
-    def value(self) -> torch.Tensor:
-        """Return <cotangent, output>."""
+    def value(self, *, afresh: bool = True) -> torch.Tensor:
+        """Return <cotangent, output>; unless afresh, with buffers as the last call left them."""
         self.counted.forward += 1
-        with _same_random_numbers(self.seed):
+        if afresh:
+            _restore_buffers(self.call.buffers)
+        with same_random_numbers(self.seed):
             # A layer that works in place must not spoil the input that all calls share.
             arguments, keywords = _mapped(torch.clone, self.arguments)
             output = self.call.layer(*arguments, **keywords)
@@ -206,10 +227,11 @@ class _Alone:
         self.noise = NOISE * float(sum(torch.linalg.norm(part.detach()) for part in products))
         return torch.stack([part.sum() for part in products]).sum()
 
-    def gradients(self) -> dict[str, Vector]:
-        """Return what torch's backward pass of this layer gives."""
+    def gradients(self) -> tuple[float, dict[str, Vector]]:
+        """Return the value, and what torch's backward pass of this layer gives."""
         with torch.enable_grad():
-            return _gradients_of(self.value(), self.tensors)
+            value = self.value()
+            return float(value.detach()), _gradients_of(value, self.tensors)
 
 
 def _gradients_of(value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Vector]:
@@ -227,25 +249,31 @@ class _Difference:
 
     def __init__(
         self,
-        value: Callable[[], torch.Tensor],
+        value: Callable[..., torch.Tensor],
         tensors: dict[str, torch.Tensor],
         gradients: dict[str, Vector],
+        centre: float,
         noise: float,
         options: Options,
+        without: dict[str, int],
     ) -> None:
         self.value, self.tensors, self.gradients = value, tensors, gradients
-        self.noise = noise
+        self.centre, self.noise, self.without = centre, noise, without
         generator = torch.Generator().manual_seed(options.seed)
         self.base = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         self.direction = {
             name: _random_direction(tensor, generator) for name, tensor in self.base.items()
         }
+        for name, row in without.items():
+            self.direction[name][row] = 0.0
         terms = [
             (gradients[name] * _array(direction)).reshape(-1)
             for name, direction in self.direction.items()
         ]
         self.said = float(sum(np.sum(part, dtype=np.longdouble) for part in terms))
-        self.allowance = ALLOWANCE * float(np.sqrt(sum(np.sum(part**2) for part in terms)))
+        # What the sum is of the order of, unless its terms happen to cancel.
+        self.size = float(np.sqrt(sum(np.sum(part**2) for part in terms)))
+        self.allowance = ALLOWANCE * self.size
         if options.tolerance is not None:
             sizes = [np.sum(np.abs(part)) for part in terms]
             moved = [np.sum(np.abs(_array(part))) for part in self.direction.values()]
@@ -268,8 +296,8 @@ class _Difference:
         slope = (self.at(STEP) - self.at(-STEP)) / (2 * STEP)
         return slope, SIGMAS * self.noise / STEP + self.allowance
 
-    def thorough(self, shift: float) -> tuple[float, float]:
-        """Return the same from all steps."""
+    def thorough(self, shift: float) -> tuple[float, float, float]:
+        """Return the same from all steps, and how much of it is owed to a corner."""
 
         def evaluate(_: Any, steps: Vector) -> tuple[Vector, Vector]:
             return steps, np.array([self.at(step) for step in steps.tolist()])
@@ -281,22 +309,52 @@ class _Difference:
             np.array([LAST_STEP]),
             DOUBLE_UNIT,
         )
-        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) + self.allowance
+        corner = float(line.hull[0])
+        return float(line.slope[0]), float(line.error_bar[0]) + corner + self.allowance, corner
 
-    def disagreement(self) -> tuple[str, float]:
-        """Return why the gradient is wrong (empty if it is not), and what would be seen."""
+    def outcome(self) -> tuple[str, str, float]:
+        """Return a verdict, its reason, and what would be seen."""
         slope, allowed = self.cheap()
-        for shift in (1.0, INDEPENDENT):
-            if abs(self.said - slope) <= allowed:
-                return "", 4 * allowed
-            slope, allowed = self.thorough(shift)
-        if abs(self.said - slope) <= allowed:
-            return "", 4 * allowed
-        reason = (
-            f"along a random direction the derivative is {slope:.9g}, its backward pass says "
-            f"{self.said:.9g}"
-        )
-        return reason, 4 * allowed
+        corner = 0.0
+        if not self._agrees(slope, allowed, corner):
+            reason = self._unsteady()
+            if reason:
+                return "inconclusive", reason, np.inf
+            for shift in (1.0, INDEPENDENT):
+                slope, allowed, corner = self.thorough(shift)
+                if self._agrees(slope, allowed, corner):
+                    break
+        if not np.isfinite(allowed):
+            return "inconclusive", "its values are not finite", np.inf
+        if abs(self.said - slope) > allowed:
+            reason = (
+                f"along a random direction the derivative is {slope:.9g}, its backward pass says "
+                f"{self.said:.9g}"
+            )
+            return "failed", reason, 4 * allowed
+        if not self._agrees(slope, allowed, corner):
+            reason = "the noise of the differences is larger than the derivative"
+            return "inconclusive", reason, 4 * allowed
+        return "passed", "", 4 * allowed
+
+    def _agrees(self, slope: float, allowed: float, corner: float) -> bool:
+        """Tell whether a difference confirms the gradient; noise that hides it does not."""
+        telling = self.size == 0 or allowed - corner < self.size
+        return telling and abs(self.said - slope) <= allowed
+
+    def _unsteady(self) -> str:
+        """Say why differences mean nothing: the value changes where nothing else does."""
+        again = self.at(0.0)
+        if abs(again - self.centre) > SIGMAS * self.noise:
+            return f"not deterministic: called twice it gave {self.centre:.9g} and {again:.9g}"
+        with torch.no_grad():
+            later = float(self.value(afresh=False))
+        if abs(later - self.centre) > SIGMAS * self.noise:
+            return (
+                "its value depends on buffers that every call changes, and a backward pass takes "
+                "them as constant: check it in eval mode"
+            )
+        return ""
 
 
 def _random_direction(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -311,19 +369,17 @@ def _random_direction(tensor: torch.Tensor, generator: torch.Generator) -> torch
 def _judged(name: str, difference: _Difference, options: Options) -> FunctionCheck:
     """Return a row for a layer, and rows for its tensors where it is wrong."""
     entries = sum(gradient.size for gradient in difference.gradients.values())
-    reason, detectable = difference.disagreement()
-    if not np.isfinite(detectable):
-        reason = "its values are not finite"
-        return _single_row(bare_row(name, (), entries, "inconclusive", reason))
-    if not reason:
-        flat = not any(gradient.any() for gradient in difference.gradients.values())
-        verdict = "untested" if flat else "passed"
-        row = bare_row(name, (), entries, verdict, "zero on both sides" if flat else "")
+    verdict, reason, detectable = difference.outcome()
+    if verdict != "failed":
+        if verdict == "passed" and not any(part.any() for part in difference.gradients.values()):
+            verdict, reason = "untested", "zero on both sides"
+        row = bare_row(name, (), entries, verdict, reason)
         return _single_row(replace(row, detectable=detectable))
     closer = _closer_look(difference, options)
     verdict = check_verdict([row.verdict for row in closer.rows])
     if verdict != "failed":  # its inputs are on corners, where a direction alone does not decide
-        row = bare_row(name, (), entries, verdict, "on corners: each tensor was looked at")
+        found = "untested" if verdict == "vacuous" else verdict
+        row = bare_row(name, (), entries, found, "on corners: each tensor was looked at")
         return _single_row(replace(row, detectable=detectable))
     renamed = [replace(part, name=f"{name}, {part.name}") for part in closer.rows]
     failures = [
@@ -342,6 +398,9 @@ def _closer_look(difference: _Difference, options: Options) -> FunctionCheck:
         with torch.no_grad():
             for name, tensor in difference.tensors.items():
                 tensor.copy_(torch.as_tensor(at[name]))
+                if name in difference.without:  # what has no gradient is not moved either
+                    row = difference.without[name]
+                    tensor[row] = difference.base[name][row]
             return float(difference.value())
 
     at = {name: _array(difference.base[name]) for name in names}
@@ -378,9 +437,18 @@ def _checked_whole(
     if not tensors:
         return _single_row(bare_row(name, (), 0, "untested", "has no inputs or parameters"))
 
-    def value() -> torch.Tensor:
+    buffers = _buffers_of(module)
+    without = {
+        f"{name}.{parameter}": row
+        for name, part in module.named_modules()
+        for parameter, row in _without_gradient(part).items()
+    }
+
+    def value(*, afresh: bool = True) -> torch.Tensor:
         counted.forward += layers
-        with _same_random_numbers(options.seed):
+        if afresh:
+            _restore_buffers(buffers)
+        with same_random_numbers(options.seed):
             return loss(module(*leaves))
 
     with torch.enable_grad():
@@ -398,19 +466,46 @@ def _checked_whole(
             )
         )
     )
-    return _judged(name, _Difference(value, tensors, gradients, noise, options), options)
+    centre = float(result.detach())
+    difference = _Difference(value, tensors, gradients, centre, noise, options, without)
+    return _judged(name, difference, options)
+
+
+def _buffers_of(module: torch.nn.Module) -> Buffers:
+    """Copy all buffers: running statistics change with every call in training."""
+    return [
+        (part, name, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
+
+
+def _restore_buffers(buffers: Buffers) -> None:
+    for part, name, buffer in buffers:
+        part._buffers[name] = buffer.clone()
 
 
 @contextmanager
-def _same_random_numbers(seed: int) -> Iterator[None]:
-    """Let dropout and the like draw the same numbers each time, and nobody else notice."""
+def same_random_numbers(seed: int) -> Iterator[None]:
+    """Let dropout and the like draw the same numbers each time, and nobody else notice.
+
+    Of Python's and NumPy's global generators too.
+    """
     devices = list(range(torch.cuda.device_count()))
+    pythons, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     # torch.manual_seed takes a stack trace for CUDA each time, which costs as much as a layer.
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        for device in devices:
-            torch.cuda.default_generators[device].manual_seed(seed)
-        yield
+    try:
+        with torch.random.fork_rng(devices):
+            torch.default_generator.manual_seed(seed)
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(seed)
+            yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)  # noqa: NPY002
 
 
 def _single_row(row: ArrayReport) -> FunctionCheck:

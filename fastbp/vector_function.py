@@ -7,12 +7,14 @@ conjugate of PyTorch's, which points uphill.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fastbp.backends import moved_batches
 from fastbp.containers import Container, require_leaves, take_apart
-from fastbp.errors import EvaluationError, ShapeError
+from fastbp.errors import EvaluationError, FastbpError, ShapeError
 from fastbp.evaluation import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
@@ -20,18 +22,23 @@ from fastbp.evaluation import (
     argument_name,
     call_at,
     make_point,
+    moved_results,
     real_numbers,
 )
 from fastbp.lines import measure_lines
+from fastbp.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 from fastbp.slopes import FIRST_STEP, FIRST_STEP_SINGLE, LAST_STEP, typical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from fastbp.check_function import Options
+    from fastbp.errand import Errand
     from fastbp.given_function import GivenLeaves
     from fastbp.lines import Lines
+    from fastbp.workers import Workforce
 
     Vector: TypeAlias = NDArray[np.float64]
 
@@ -43,55 +50,118 @@ __all__ = [
     "output_name",
     "random_components",
     "real_given",
-    "real_leaf",
 ]
 
 CONVENTIONS = ("jax", "torch")
 
 
 class VectorFunction:
-    """A function with array results at a point, as a function of real numbers with real results."""
+    """A function with array results at a point, as a function of real numbers with real results.
 
-    def __init__(self, f: Callable[[Any], Any], at: Any, convention: str, seed: int) -> None:
+    Parameters
+    ----------
+    f : callable
+    at : nesting of arrays and scalars
+    convention : {"jax", "torch"}
+    options : Options
+        The validated options of the check: among them how f is evaluated.
+    """
+
+    def __init__(self, f: Callable[[Any], Any], at: Any, convention: str, options: Options) -> None:
         self.f, self.convention = f, convention
+        self.vectorized, self.workers = options.vectorized, options.workers
         self.name = argument_name(f)
-        self.point = make_point(f, at, self.name, complex_too=True)
-        self.rng = np.random.default_rng(seed)
+        self.point = make_point(f, at, self.name, vectorized=options.vectorized, complex_too=True)
+        self.rng = np.random.default_rng(options.seed)
         self.evaluations = 0
         self.findings: list[str] = []
-        result = self._called_twice()
-        self.output: Container = take_apart(result, "output")
+        self.output = self._called_twice()
         require_leaves(self.output, "output", complex_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
-        self.value = self.real_output(result)
+        self.outputs = RealOutputs(
+            f, self.output.names, self.output.shapes, vectorized=options.vectorized
+        )
+        self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
         own = Point(at, self.name, double=False)
         self.single_argument = own.single
         # What the user's own vjp gets is of the precision that f returns at the user's point.
         self.given_dtypes = self.dtypes
         if own.single and not self.point.single:
-            leaves = take_apart(call_at(f, own, "f"), "output").leaves
-            self.given_dtypes = [np.asarray(leaf).dtype for leaf in leaves]
+            self.given_dtypes = [np.asarray(leaf).dtype for leaf in self._result(own).leaves]
 
-    def _called_twice(self) -> Any:
+    def _result(self, point: Point) -> Container:
+        """Evaluate at the point and take the result apart."""
+        if not self.vectorized:
+            return take_apart(call_at(self.f, point, "f"), "output")
+        batch = point.repeated(1)
+        result = call_with(self.f, "f", point.container.rebuilt(batch))
+        for numbers, one in zip(point.flat, batch, strict=True):
+            numbers[:] = real_numbers(one)  # what f changed is looked for there
+        return first_of(result, "output")
+
+    def _called_twice(self) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
-        result = call_at(self.f, self.point, "f")
-        first = [np.array(leaf) for leaf in take_apart(result, "output").leaves]
+        result = self._result(self.point)
+        output = result.copied()
         if self.point.changed():
             self.findings.append(f"f changed its argument: {', '.join(self.point.changed())}")
-            self.point.restore()
-        again = [np.asarray(leaf) for leaf in take_apart(self._fresh(), "output").leaves]
-        same = len(first) == len(again) and all(
-            one.shape == two.shape and np.allclose(one, two, rtol=1e-13, atol=0, equal_nan=True)
-            for one, two in zip(first, again, strict=True)
+        self.point.restore()
+        again = self._result(self.point)
+        self.point.restore()
+        same = output.shapes == again.shapes and all(
+            np.allclose(one, two, rtol=1e-13, atol=0, equal_nan=True)
+            for one, two in zip(output.leaves, again.leaves, strict=True)
         )
         if not same:
             self.findings.append("f, called twice at the same point, gave two different results")
-        return result
+        return output
 
-    def _fresh(self) -> Any:
-        result = call_at(self.f, self.point, "f")
-        self.point.restore()
-        return result
+    def moved(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
+        """Evaluate with a leaf moved along a direction, for each of some steps."""
+        self.evaluations += len(steps)
+        if self.vectorized:
+            rows: list[Vector] = []
+            for some, batch in moved_batches(self.point, leaf, direction, steps, slice(None)):
+                found = call_with(self.outputs, "f", self.point.container.rebuilt(batch))
+                if len(found) != len(some):
+                    raise ShapeError(
+                        f"f is vectorized: for {len(some)} points it must return as many, not "
+                        f"{len(found)}."
+                    )
+                rows += list(found)
+            return rows
+        if self._force is not None:
+            errands: list[Errand] = [
+                ("moved", (leaf, steps[share], slice(None)))
+                for share in self._force.shares(len(steps), np.inf)
+            ]
+            where = f"with {self.point.container.names[leaf]} moved along a tangent"
+            results = self._force.run(errands, direction, lambda _: where)
+            return [row for result in results for row in result]
+        return moved_results(
+            self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings)
+        )
+
+    @cached_property
+    def _force(self) -> Workforce | None:
+        """Who evaluates f elsewhere; None where f changes its argument: that is watched here."""
+        if self.workers is None or self.findings:
+            return None
+        from fastbp.workers import Workforce
+
+        force = Workforce(self.workers, "f")
+        force.pack(OutputsJob(self.outputs, self.point), {"f": self.f, self.name: self.point})
+        return force
+
+    def __enter__(self) -> VectorFunction:
+        """Begin: a context, so that workers are let go whatever happens."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the workers go, if there are any."""
+        force = vars(self).get("_force")
+        if force is not None:
+            force.close()
 
     @property
     def complex_output(self) -> list[bool]:
@@ -103,21 +173,6 @@ class VectorFunction:
         """Of the coarsest precision among the outputs and arguments."""
         single = any(dtype in (np.float32, np.complex64) for dtype in self.dtypes)
         return SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
-
-    def real_output(self, result: Any) -> Vector:
-        """Return all real numbers of a result in one vector; raise if it is of another form."""
-        parts = take_apart(result, "output")
-        if parts.names != self.output.names or parts.shapes != self.output.shapes:
-            raise ShapeError(
-                f"f must always return the same structure: it gave {parts.names} of shapes "
-                f"{parts.shapes} after {self.output.names} of {self.output.shapes}."
-            )
-        return np.concatenate([real_leaf(leaf) for leaf in parts.leaves])
-
-    def evaluated(self) -> Vector:
-        """Evaluate at the working copy, as it is now."""
-        self.evaluations += 1
-        return self.real_output(call_at(self.f, self.point, "f"))
 
     def output_parts(self) -> list[slice]:
         """Where the real numbers of each output are in the vector."""
@@ -132,15 +187,9 @@ class VectorFunction:
         """Return real weights of all real outputs, between a half and one in size."""
         return random_components(self.rng, self.value.size)
 
-    def paired_with(self, weights: Vector) -> Callable[[Any], float]:
+    def paired_with(self, weights: Vector) -> Pairing:
         """Return the scalar function <weights, f>."""
-
-        def paired(argument: Any) -> Any:
-            self.evaluations += 1
-            total = float(weights @ self.real_output(self.f(argument)))
-            return np.float32(total) if self.unit == SINGLE_UNIT else total
-
-        return paired
+        return Pairing(self.outputs, weights, single=self.unit == SINGLE_UNIT)
 
     def nested_output(self, weights: Vector) -> Any:
         """Return the cotangent, in the structure of the output, that has these real weights."""
@@ -184,12 +233,6 @@ class VectorFunction:
         return np.stack([dual.real, dual.imag], axis=-1)
 
 
-def real_leaf(leaf: Any) -> Vector:
-    """Return the real numbers of an array or scalar in one vector of float64."""
-    array = np.ascontiguousarray(leaf)
-    return real_numbers(array).astype(np.float64)
-
-
 def random_components(rng: np.random.Generator, size: int) -> Vector:
     """Return random numbers between a half and one in size, of either sign."""
     signs = rng.integers(0, 1, size, endpoint=True) * 2 - 1
@@ -225,7 +268,7 @@ def measure_outputs(
 ) -> Lines:
     """Difference all outputs, or some, along a tangent of one leaf."""
     point = function.point
-    numbers, base = point.flat[leaf], point.base[leaf]
+    base = point.base[leaf]
     single = function.unit == SINGLE_UNIT
     scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
     direction = tangent.astype(base.dtype)
@@ -233,14 +276,12 @@ def measure_outputs(
 
     def evaluate(which: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
         # All outputs move along the same line: one evaluation for all that share a step.
+        different = np.unique(steps).tolist()
+        new = [step for step in different if step not in cache]
+        for step, outputs in zip(new, function.moved(leaf, direction, new), strict=True):
+            cache[step] = outputs[only]
         values = np.empty(steps.size)
-        for step in np.unique(steps).tolist():
-            if step not in cache:
-                numbers[:] = base + numbers.dtype.type(step) * direction
-                try:
-                    cache[step] = function.evaluated()[only]
-                finally:
-                    numbers[:] = base
+        for step in different:
             same = steps == step
             values[same] = cache[step][which[same]]
         return steps, values
@@ -280,6 +321,8 @@ def call_with(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
     try:
         with np.errstate(all="ignore"):
             return function(*arguments)
+    except FastbpError:
+        raise
     except Exception as error:
         raise EvaluationError(
             f"{name} raised {type(error).__name__} at the point: {error}"

@@ -6,21 +6,16 @@ any gradient. Where it is wrong, bisection over the cotangent tells by which out
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.agreement import agreement_of_products, finished_report
 from fastbp.backends import make_function
-from fastbp.check_function import FunctionCheck, check_scalar, checked_options
+from fastbp.check_function import check_scalar
 from fastbp.evaluation import Point
 from fastbp.given_function import given_leaves, leaves_of
-from fastbp.validate import require_choice
 from fastbp.vector_function import (
-    CONVENTIONS,
-    VectorFunction,
     call_with,
     measure_outputs,
     output_name,
@@ -32,94 +27,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.check_function import FunctionCheck, Options
     from fastbp.lines import Lines
-    from fastbp.report import Report
+    from fastbp.vector_function import VectorFunction
 
     Vector: TypeAlias = NDArray[np.float64]
 
-__all__ = ["check_vjp"]
+__all__ = ["check_cotangent"]
 
 OUTPUTS_NAMED = 3
 
 
-def check_vjp(
-    f: Callable[[Any], Any],
-    vjp: Callable[[Any, Any], Any],
-    at: Any,
-    *,
-    jvp: Callable[[Any, Any], Any] | None = None,
-    convention: str = "jax",
-    method: str = "auto",
-    rtol: float | None = None,
-    atol: float | None = None,
-    budget: float = 10.0,
-    most: int = 10,
-    seed: int | None = None,
-    progress: bool | None = None,
-) -> Report:
-    """Check a vector-Jacobian product (reverse mode) of a function with array results.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(at)`` returns an array, a number, or any nesting of these, real or complex.
-    vjp : callable
-        ``vjp(at, cotangent)``, the cotangent in the structure of ``f(at)``, returns something in
-        the structure of `at`.
-    at : array, number, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
-        Where; real or complex, in single or double precision.
-    jvp : callable, optional
-        ``jvp(at, tangent)``, the tangent in the structure of `at`, returns something in the
-        structure of ``f(at)``: the two are then checked against each other too.
-    convention : {"jax", "torch"}
-        What a complex cotangent means: JAX pairs it with the output as Re(w z), PyTorch as
-        Re(conj(w) z). Without complex numbers there is no difference.
-    method, rtol, atol, budget, most, seed, progress
-        As in `check_gradient`.
-
-    Returns
-    -------
-    Report
-        A row for each array of `at`; complex arrays have one more axis, of real and imaginary
-        part. Where an entry is wrong, a note says in which outputs.
-
-    Raises
-    ------
-    DTypeError, ShapeError, EvaluationError, OptionError
-        As in `check_gradient`.
-
-    Notes
-    -----
-    One random cotangent, its components between a half and one in size; then as `check_gradient`.
-    Each output that is named takes log2(outputs) calls of `vjp`.
-
-    Examples
-    --------
-    >>> import fastbp
-    >>> import numpy as np
-    >>> matrix = np.arange(6.0).reshape(2, 3)
-    >>> at = np.array([1.0, 2.0, 3.0])
-    >>> fastbp.check_vjp(lambda x: matrix @ x, lambda x, w: matrix.T @ w, at).verdict
-    'passed'
-    >>> report = fastbp.check_vjp(lambda x: np.tanh(x), lambda x, w: w / np.cosh(x), at, seed=0)
-    >>> report.verdict, report.wrong
-    ('failed', 3)
-    """
-    started = time.perf_counter()
-    require_choice(convention, "convention", CONVENTIONS)
-    options = checked_options(method, rtol, atol, budget, most, seed, False, None, progress)
-    function = VectorFunction(f, at, convention, options.seed)
-    cotangent = function.random_cotangent()
-    paired = function.paired_with(cotangent)
-    scalar = make_function(paired, function.point, "f", vectorized=False, workers=None)
+def check_cotangent(
+    function: VectorFunction, vjp: Callable[..., Any], cotangent: Vector, options: Options
+) -> FunctionCheck:
+    """Check a vjp as the gradient of <cotangent, f>, and say in which outputs it is wrong."""
+    scalar = make_function(
+        function.paired_with(cotangent),
+        function.point,
+        "f",
+        vectorized=options.vectorized,
+        workers=options.workers,
+    )
     with scalar:
         given = given_leaves(vjp, function.point, "vjp", function.nested_output(cotangent))
         check = check_scalar(scalar, real_given(given, function), options)
-    check = _named_outputs(check, function, vjp, cotangent)
-    checks = [check]
-    if jvp is not None:
-        checks.append(agreement_of_products(function, vjp, jvp, cotangent))
-    return finished_report(function, checks, "vjp", options, started)
+    function.evaluations += scalar.evaluations
+    return _named_outputs(check, function, vjp, cotangent)
 
 
 def _named_outputs(

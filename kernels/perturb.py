@@ -1,7 +1,4 @@
-"""The perturbation loop over a function that the user compiled with numba.
-
-Each thread has a copy of the point, changes one entry of it, calls the function, puts it back.
-"""
+"""The perturbation loop over a function that the user compiled with numba."""
 
 from __future__ import annotations
 
@@ -12,28 +9,30 @@ EVALUATIONS_PER_BLOCK = 16
 
 
 @kernel(entry=True, on_disk=False)
-def evaluate_perturbed(control, f, point, indices, entries, values, raised):
-    """Fill ``values[k]`` with f where ``indices[k]`` of the flat point is ``entries[k]``.
+def evaluate_perturbed(control, f, argument, numbers, indices, entries, values, raised):
+    """Fill ``values[k]`` with f where ``numbers[indices[k]]`` is ``entries[k]``.
 
+    ``numbers`` is memory of the argument, of which every thread has a copy of its own.
     ``raised``, shape (1,), counts blocks in which f raised: their values are not valid.
     """
-    own = point.copy()
-    flat = own.reshape(own.size)
     blocks = (indices.size + EVALUATIONS_PER_BLOCK - 1) // EVALUATIONS_PER_BLOCK
     while True:
         block = draw_ticket(control)
-        if block >= blocks or stopped(control):
+        if stopped(control):
+            return  # blocks that nobody has drawn will never be done
+        if block >= blocks:
             break
         begin = block * EVALUATIONS_PER_BLOCK
         end = min(begin + EVALUATIONS_PER_BLOCK, indices.size)
         # A block that is never reported done would be waited for without end.
         try:
             for k in range(begin, end):
-                index = indices[k]
-                former = flat[index]
-                flat[index] = entries[k]
-                values[k] = f(own)
-                flat[index] = former
+                if not stopped(control):  # f may take a second, and Ctrl-C must not wait for 16
+                    index = indices[k]
+                    former = numbers[index]
+                    numbers[index] = entries[k]
+                    values[k] = f(argument)
+                    numbers[index] = former
         except Exception:
             raised[0] += 1
         report_done(control)

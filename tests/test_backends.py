@@ -1,20 +1,18 @@
-"""Compiled, vectorized and distributed evaluation: the same bits, dead workers survived."""
+"""Compiled and vectorized evaluation: the same bits as one call after the other."""
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-from pathlib import Path
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import pytest
-from sent_functions import gradient, plain, slowly
+from sent_functions import gradient
 
 import fastbp
-from fastbp.errors import EvaluationError, OptionError, ShapeError
+from fastbp.errors import EvaluationError, ShapeError
 
 AT = np.linspace(-1.0, 2.0, 200)
 
@@ -80,13 +78,113 @@ def test_a_compiled_function_that_changes_its_argument_fails() -> None:
     assert report.arrays[0].verdict == "passed"
 
 
-def test_a_compiled_function_of_a_nesting_runs_in_python() -> None:
-    @numba.njit
-    def of_pair(pair: Any) -> float:
-        return pair[0].sum() * pair[1][0]
+class Layer(NamedTuple):
+    weight: Any
+    bias: Any
 
-    at = (np.ones(3), np.array([2.0]))
-    assert fastbp.check_gradient(of_pair, (np.full(3, 2.0), np.array([3.0])), at)
+
+@numba.njit
+def of_nesting(params: Any) -> float:
+    layer, (scale, shift) = params
+    total = 0.0
+    for i in range(layer.weight.shape[0]):
+        row = layer.bias[i] + shift
+        for j in range(layer.weight.shape[1]):
+            row += layer.weight[i, j] * (j + 1)
+        total += math.tanh(row) * scale[0]
+    return total
+
+
+def nesting() -> Any:
+    rng = np.random.default_rng(3)
+    return Layer(rng.normal(size=(20, 6)), rng.normal(size=20)), (np.array([1.5]), 0.25)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_compiled_function_of_a_nesting_has_a_compiled_loop(dtype: Any) -> None:
+    (weight, bias), rest = nesting()
+    at = (Layer(weight.astype(dtype), bias), rest)
+    reference = fastbp.numerical_gradient(getattr(of_nesting, "py_func", of_nesting), at)
+    before = fastbp.get_num_threads()
+    for threads in (1, 3):
+        fastbp.set_num_threads(threads)
+        found = fastbp.numerical_gradient(of_nesting, at)
+        assert found.value[0].weight.tobytes() == reference.value[0].weight.tobytes()
+        assert found.value[0].bias.tobytes() == reference.value[0].bias.tobytes()
+        assert found.value[1][0].tobytes() == reference.value[1][0].tobytes()
+        assert found.value[1][1] == reference.value[1][1]
+        assert found.evaluations == reference.evaluations
+    fastbp.set_num_threads(before)
+    report = fastbp.check_gradient(of_nesting, found.value, at, method="every")
+    assert report.verdict == "passed"
+    if not numba.config.DISABLE_JIT:
+        assert "runs on all threads" in report.notes[-1]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+@pytest.mark.parametrize(
+    ("f", "at", "note"),
+    [
+        (lambda pair: pair[0] * pair[1], (2.0, 3.0), "Python's: its argument has no arrays"),
+        (lambda x: x[:1] * x[0], np.ones(4), "Python's: numba cannot compile it for this"),
+    ],
+)
+def test_where_the_loop_is_pythons_the_report_says_so(f: Any, at: Any, note: str) -> None:
+    compiled = numba.njit(f)
+    found = fastbp.numerical_gradient(f, at)
+    report = fastbp.check_gradient(compiled, found.value, at)
+    assert report.verdict == "passed"
+    assert note in report.notes[-1]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
+def test_a_function_with_threads_of_its_own_is_called_by_one() -> None:
+    """numba's workqueue aborts the process when two threads call such a function at once."""
+
+    @numba.njit(parallel=True)
+    def inner(x: np.ndarray) -> float:
+        total = 0.0
+        for i in numba.prange(x.size):
+            total += x[i] ** 2
+        return total
+
+    @numba.njit
+    def outer(x: np.ndarray) -> float:
+        return 2 * inner(x)
+
+    for f, factor in ((inner, 2), (outer, 4)):
+        report = fastbp.check_gradient(f, factor * AT, AT, method="every")
+        assert report.verdict == "passed"
+        assert "runs on one thread, since f has its own" in report.notes[-1]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="plain Python takes a dict")
+def test_an_argument_that_numba_does_not_take_is_an_error() -> None:
+    compiled = numba.njit(lambda p: p["a"].sum())
+    with pytest.raises(EvaluationError, match=r"f raised TypingError at the point[\s\S]*dict"):
+        fastbp.numerical_gradient(compiled, {"a": np.ones(2)})
+
+
+def test_a_result_that_is_a_view_of_the_argument() -> None:
+    for f in (lambda x: x[1:2], lambda x: x[1, ...]):
+        assert fastbp.numerical_gradient(f, np.ones(3)).value.tolist() == [0, 1, 0]
+
+
+def test_bits_do_not_depend_on_how_many_evaluate_or_how_long_it_takes() -> None:
+    """Corners next to many entries, of sizes that differ: most of them are in doubt."""
+    rng = np.random.default_rng(0)
+    at = 0.3 + rng.normal(size=2000) * 10.0 ** rng.uniform(-9, 0, 2000)
+
+    def cornered(x: np.ndarray) -> float:
+        return float(np.sum(np.abs(x - 0.3)) * 1.1)
+
+    def slower(x: np.ndarray) -> float:
+        ends = time.perf_counter() + 1e-4
+        while time.perf_counter() < ends:
+            pass
+        return cornered(x)
+
+    assert same(fastbp.numerical_gradient(slower, at), fastbp.numerical_gradient(cornered, at))
 
 
 def test_a_vectorized_function_takes_many_points_in_a_call() -> None:
@@ -126,96 +224,3 @@ def test_vectorized_functions_must_return_one_number_for_each_point() -> None:
 
     report = fastbp.check_gradient(spoiling, np.ones(3), np.ones(3), vectorized=True)
     assert report.arrays[-1].reason == "f changed its argument: x"
-
-
-# joblib's processes live on for the next call: its own warnings about that are not ours.
-distributed = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::UserWarning")
-
-
-@distributed
-def test_workers_give_the_bits_of_one_process() -> None:
-    pytest.importorskip("joblib")
-    reference = fastbp.numerical_gradient(plain, AT)
-    assert same(fastbp.numerical_gradient(plain, AT, workers=2), reference)
-    report = fastbp.check_gradient(plain, gradient, AT, workers=2)
-    assert report.verdict == "passed"
-
-
-@distributed
-def test_what_f_raises_in_a_worker_keeps_its_cause() -> None:
-    pytest.importorskip("joblib")
-
-    def picky(x: np.ndarray) -> float:
-        if x[7] != 1.0:
-            raise ValueError("not one")
-        return float(x.sum())
-
-    with pytest.raises(EvaluationError, match=r"when x\[7\] was .*not one") as info:
-        fastbp.numerical_gradient(picky, np.ones(20), workers=2)
-    assert isinstance(info.value.__cause__, ValueError)
-
-
-@distributed
-def test_a_worker_that_dies_is_survived(tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    mark = tmp_path / "died"
-
-    def deadly(x: np.ndarray) -> float:
-        if x[3] != 1.0 and not mark.exists():
-            mark.touch()
-            os._exit(1)
-        return float(np.sum(x**2))
-
-    found = fastbp.numerical_gradient(deadly, np.ones(40), workers=2)
-    assert mark.exists()
-    mark.touch()
-    assert found.value.tobytes() == fastbp.numerical_gradient(deadly, np.ones(40)).value.tobytes()
-
-
-@distributed
-def test_a_function_that_kills_every_worker_is_named() -> None:
-    pytest.importorskip("joblib")
-    parent = os.getpid()
-
-    def deadly(x: np.ndarray) -> float:
-        if os.getpid() != parent:
-            os._exit(1)
-        return float(np.sum(x))
-
-    with pytest.raises(EvaluationError, match=r"f lost its worker 4 times, lately with x\[0\]"):
-        fastbp.numerical_gradient(deadly, np.ones(4), workers=2)
-
-
-@distributed
-def test_what_cannot_be_sent_is_named() -> None:
-    pytest.importorskip("joblib")
-    lock = threading.Lock()
-
-    def locked(x: np.ndarray) -> float:
-        with lock:
-            return float(np.sum(x))
-
-    with pytest.raises(OptionError, match="workers: f or its argument cannot be sent"):
-        fastbp.numerical_gradient(locked, np.ones(4), workers=2)
-
-
-@distributed
-def test_a_dask_cluster_survives_the_death_of_a_worker() -> None:
-    joblib = pytest.importorskip("joblib")
-    distributed_module = pytest.importorskip("distributed")
-    at = np.linspace(0.0, 1.0, 60)
-    reference = fastbp.numerical_gradient(slowly, at)
-    with (
-        distributed_module.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed_module.Client(cluster) as client,
-        joblib.parallel_config("dask"),
-    ):
-        pids = list(client.run(os.getpid).values())
-        killer = threading.Timer(1.0, os.kill, (pids[0], 9))
-        killer.start()
-        found = fastbp.numerical_gradient(slowly, at, workers=2)
-        killer.join()
-        assert pids[0] not in client.run(os.getpid).values()
-    assert same(found, reference)

@@ -161,7 +161,10 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
 
 def test_functions_beside_their_peers():
     functions = importlib.import_module("benchmarks.peers.functions")
-    times, network, one = functions.compare_functions(1, quick=True)
+    times, network, one, compiled = functions.compare_functions(1, quick=True)
     assert [row[0] for row in times.rows][:2] == ["fastbp every", "fastbp probe"]
     assert network.rows[0][1] == "0.0 %"
     assert one.rows[0][1:3] == ["failed", "at[12345]"]
+    assert [row[:2] for row in compiled.rows] == [
+        ["x[0] * x[1]", "1"], ["x[0] * x[1]", "2"], ["200 sines", "1"], ["200 sines", "2"],
+    ]  # fmt: skip

@@ -150,3 +150,173 @@ def test_many_interrupts_one_after_the_other():
     """At any moment, also while threads are being started: none goes on, none is lost."""
     work = f"while True: {GRADIENTS}"
     assert_prompt(interrupt(0.01, times=6, sizes=[784, 512, 512, 10], batch=512, work=work))
+
+
+WORKERS = """
+import os, sys, time
+import numpy as np
+import psutil
+import fastbp
+
+log, where, group = sys.argv[1:]
+
+def f(x):
+    with open(log, "a") as file:
+        file.write(str(os.getpid()) + chr(10))
+    time.sleep(0.05)
+    return float(np.sum(x**2))
+
+def work():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    print("begins", flush=True)
+    try:
+        fastbp.numerical_gradient(f, np.ones(100_000), workers=2)
+    except KeyboardInterrupt:
+        arrived = time.monotonic()
+    print(arrived, flush=True)
+    # Nobody goes on with what was interrupted: a cluster's workers may finish one evaluation.
+    deadline, calls = time.monotonic() + 10, -1
+    while calls != os.path.getsize(log):
+        assert time.monotonic() < deadline
+        calls = os.path.getsize(log)
+        time.sleep(0.3)
+    # joblib keeps one process that tidies up behind the others.
+    children = [
+        child for child in psutil.Process().children(recursive=True)
+        if child.pid not in before and child.status() != psutil.STATUS_ZOMBIE
+        and "resource_tracker" not in " ".join(child.cmdline())
+    ]
+    if where == "cluster" and group == "group":
+        return  # the workers of the cluster got the signal too, and Dask lets them go
+    assert not children, children
+    found = fastbp.numerical_gradient(f, np.ones(4), workers=2)
+    assert np.all(np.abs(found.value - 2) <= found.error_bar)
+
+if __name__ == "__main__":
+    if where == "cluster":
+        import distributed, joblib
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=60
+            ) as cluster,
+            distributed.Client(cluster),
+            joblib.parallel_config("dask"),
+        ):
+            work()
+    else:
+        work()
+    print("works afterwards", flush=True)
+"""
+
+
+@pytest.mark.parametrize("whom", ["process", "group"])
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_workers_are_left_without_work_and_processes_end(where, whom, tmp_path):
+    """As from a terminal, where every process of the group gets the signal, and to one alone."""
+    pytest.importorskip("distributed")
+    log = tmp_path / "calls"
+    program = tmp_path / "program.py"
+    program.write_text(WORKERS)
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(program), str(log), where, whom],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "begins\n", process.communicate()[1]
+        while len(set(log.read_text().split()) if log.exists() else ()) < 3:
+            time.sleep(0.05)  # until both workers are at it, beside the process itself
+        sent = time.monotonic()
+        if whom == "group":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        delay = float(process.stdout.readline()) - sent
+        rest, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (rest, process.returncode) == ("works afterwards\n", 0), errors
+    assert_prompt([delay])
+    assert not still_there(process.pid)
+
+
+def still_there(session):
+    """The processes of a session; they have some seconds to end."""
+    import psutil
+
+    def members():
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == session and process.status() != "zombie":
+                    found.append(process.cmdline())
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                continue
+        return found
+
+    deadline = time.monotonic() + 10
+    while members() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return members()
+
+
+COMPILED = """
+import time, sys
+import numpy as np
+import numba
+import fastbp
+
+@numba.njit
+def f(x):
+    total = 0.0
+    for _ in range({rounds}):
+        for i in range(x.size):
+            total += np.sin(x[i] + total)
+    return total
+
+fastbp.set_num_threads({threads})
+small = fastbp.numerical_gradient(f, np.ones(2)).value  # compiles
+at = np.linspace(0.1, 1.0, 2000)
+before = at.copy()
+print("begins", flush=True)
+try:
+    while True:
+        fastbp.numerical_gradient(f, at)
+except KeyboardInterrupt:
+    arrived = time.monotonic()
+print(arrived, flush=True)
+used = time.process_time()
+time.sleep(0.25)
+assert time.process_time() - used < 0.1, time.process_time() - used
+assert np.array_equal(at, before)
+assert np.array_equal(fastbp.numerical_gradient(f, np.ones(2)).value, small)
+print("right bits", flush=True)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rounds", [1, 1000])  # an evaluation takes some 50 us, and some 0.1 s
+def test_the_loop_over_a_compiled_function(rounds, threads):
+    process = subprocess.Popen(
+        command(COMPILED.format(rounds=rounds, threads=threads)),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "begins\n", process.communicate()[1]
+        time.sleep(0.15 if rounds == 1 else 1.0)
+        sent = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        delay = float(process.stdout.readline()) - sent
+        rest, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (rest, process.returncode) == ("right bits\n", 0), errors
+    assert_prompt([delay])

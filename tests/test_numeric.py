@@ -291,19 +291,3 @@ def test_what_f_raises_is_kept_and_the_entry_named() -> None:
 def test_senseless_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         fastbp.numerical_gradient(lambda x: float(x.sum()), np.ones(2), **options)
-
-
-def test_by_reference_puts_the_values_back() -> None:
-    weights = np.array([1.0, 2.0])
-    loss = fastbp.by_reference(lambda: float(np.sum(weights**2)), weights)
-    assert loss(np.array([3.0, 4.0])) == 25
-    assert weights.tolist() == [1, 2]
-
-    def failing() -> float:
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fastbp.by_reference(failing, weights)(np.zeros(2))
-    assert weights.tolist() == [1, 2]
-    with pytest.raises(DTypeError, match=r"parameters\[0\] must be a writable array"):
-        fastbp.by_reference(lambda: 0.0, [1.0])

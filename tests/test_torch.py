@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import Any
 
@@ -160,6 +161,213 @@ def test_the_module_of_the_caller_never_changes() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
     assert next(model.parameters()).dtype == torch.float32
     assert model[1].inplace if hasattr(model[1], "inplace") else True
+
+
+class Words(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.word = torch.nn.Embedding(11, 6, padding_idx=0)
+        self.bag = torch.nn.EmbeddingBag(5, 6, mode="sum", padding_idx=2)
+        self.out = torch.nn.Linear(6, 11, bias=False)
+        self.out.weight = self.word.weight  # tied
+
+    def forward(self, words: Any, others: Any) -> Any:
+        return self.out(self.word(words).mean(1) + self.bag(others))
+
+
+class Attention(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(8, 2, dropout=0.2, batch_first=True)
+        self.norm = torch.nn.LayerNorm(8)
+
+    def forward(self, x: Any) -> Any:
+        return self.norm(x + self.attention(x, x, x)[0])
+
+
+class Residual(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv1d(3, 3, 3, padding=1), torch.nn.Conv1d(3, 3, 1)
+        self.relu = torch.nn.ReLU(inplace=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.relu(self.second(self.relu(self.first(x))) + x)
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(4, 5, num_layers=2, batch_first=True, dropout=0.2)
+        self.out = torch.nn.Linear(5, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.out(self.lstm(x)[0])
+
+
+def modules() -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Modules that people have, with what they are called with."""
+    nn = torch.nn
+    images = torch.randn(4, 3, 9, 9)
+    frozen = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    frozen[0].requires_grad_(False)
+    frozen(torch.randn(3, 4)).sum().backward()  # gradients that must stay
+    return {
+        "images": (
+            nn.Sequential(
+                nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+                nn.Conv2d(8, 4, 3, stride=2), nn.BatchNorm2d(4, momentum=None), nn.PReLU(),
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3),
+            ),
+            (images,),
+        ),
+        "norms": (
+            nn.Sequential(
+                nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU(), nn.ConvTranspose2d(8, 3, 2),
+                nn.InstanceNorm2d(3), nn.Upsample(scale_factor=2), nn.Softmax(1),
+            ),
+            (images,),
+        ),
+        "words": (Words(), (torch.randint(0, 11, (4, 7)), torch.randint(0, 5, (4, 3)))),
+        "attention": (Attention(), (torch.randn(2, 5, 8),)),
+        "attention, eval": (Attention().eval(), (torch.randn(2, 5, 8),)),
+        "residual": (nn.Sequential(Residual(), Residual()), (torch.randn(2, 3, 7),)),
+        "recurrent": (Recurrent(), (torch.randn(3, 6, 4),)),
+        "frozen": (frozen, (torch.randn(5, 4),)),
+        "float64": (nn.Sequential(nn.Linear(4, 8), nn.Tanh()).double(), (torch.randn(5, 4),)),
+        "weight norm": (
+            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.Tanh()),
+            (torch.randn(5, 4),),
+        ),
+    }  # fmt: skip
+
+
+def state_of(module: Any) -> list[Any]:
+    """Everything about a module that a check might change, and the global random numbers."""
+    tensors = {name: value.clone() for name, value in module.state_dict().items()}
+    grads = {
+        name: None if parameter.grad is None else parameter.grad.clone()
+        for name, parameter in module.named_parameters()
+    }
+    parts = [
+        (part.training, len(part._forward_hooks), len(part._forward_pre_hooks),
+         len(part._backward_hooks), getattr(part, "inplace", None))
+        for part in module.modules()
+    ]  # fmt: skip
+    wanted = [parameter.requires_grad for parameter in module.parameters()]
+    numbers = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1]]
+    return [tensors, grads, parts, wanted, numbers]
+
+
+def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            equal(first[key], second[key]) for key in first
+        )
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_modules_that_people_have_pass_and_stay_as_they_are(name: str) -> None:
+    module, inputs = modules()[name]
+    before, given = state_of(module), [value.clone() for value in inputs]
+    report = fastbp.torch.check_module(module, *inputs, seed=0)
+    assert report.verdict == "passed", report
+    assert equal(state_of(module), before)
+    assert equal(list(inputs), given)
+
+
+def test_a_wrong_gradient_of_an_embedding_is_found_beside_its_padding() -> None:
+    class WrongRows(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, weight: Any, rows: Any) -> Any:
+            ctx.save_for_backward(weight, rows)
+            return weight[rows]
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            weight, rows = ctx.saved_tensors
+            result = torch.zeros_like(weight)
+            result[rows] = gradient  # words that come twice count once
+            result[0] = 0
+            return result, None
+
+    class Wrong(torch.nn.Embedding):
+        def forward(self, rows: Any) -> Any:
+            return WrongRows.apply(self.weight, rows)
+
+    module = torch.nn.Sequential(Wrong(6, 3, padding_idx=0), torch.nn.Tanh())
+    report = fastbp.torch.check_module(module, torch.tensor([0, 1, 2, 1, 5]), seed=0)
+    assert [row.name for row in report.arrays if row.verdict == "failed"] == [
+        "0: Wrong",
+        "0: Wrong, weight",
+    ]
+    assert {failure.index[0] for failure in report.failures} == {1}
+
+
+@pytest.mark.parametrize("kind", ["python", "numpy"])
+def test_random_numbers_that_are_not_of_torch_are_the_same_in_all_calls(kind: str) -> None:
+    class Noisy(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * (random.random() if kind == "python" else np.random.random())
+
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), Noisy(), torch.nn.Linear(3, 2))
+    x = torch.randn(4, 3)
+    before = state_of(module)
+    assert fastbp.torch.check_module(module, x).verdict == "passed"
+    assert equal(state_of(module), before)
+
+
+def test_what_is_not_deterministic_is_said_and_no_mistake() -> None:
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+            self.linear = torch.nn.Linear(3, 3)
+
+        def forward(self, x: Any) -> Any:
+            self.calls += 1
+            return self.linear(x) * self.calls
+
+    report = fastbp.torch.check_module(Counting(), torch.randn(4, 3))
+    assert report.verdict == "inconclusive"
+    rows = {row.name: (row.verdict, row.reason) for row in report.arrays}
+    assert rows["linear: Linear"] == ("passed", "")
+    assert rows["the whole module"][1].startswith("not deterministic: called twice it gave")
+
+
+def test_buffers_that_every_call_changes_are_said_and_no_mistake() -> None:
+    class Centred(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3))
+
+        def forward(self, x: Any) -> Any:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+            return torch.tanh(x - self.mean)
+
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), Centred())
+    x = torch.randn(4, 3)
+    before = state_of(module)
+    report = fastbp.torch.check_module(module, x)
+    rows = {row.name: row for row in report.arrays}
+    assert rows["1: Centred"].verdict == "inconclusive"
+    assert "buffers that every call changes" in rows["1: Centred"].reason
+    assert report.verdict == "inconclusive"
+    assert equal(state_of(module), before)
+
+
+def test_a_module_that_cannot_be_copied() -> None:
+    layer = torch.nn.Linear(3, 3)
+    layer.kept = layer(torch.ones(1, 3))  # with a graph behind it
+    with pytest.raises(EvaluationError, match="module cannot be copied: RuntimeError"):
+        fastbp.torch.check_module(layer, torch.ones(1, 3))
 
 
 LOSSES = [

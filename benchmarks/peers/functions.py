@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 
 import fastbp
@@ -97,6 +99,7 @@ def compare_functions(rounds: int = ROUNDS, *, quick: bool = False) -> Iterable[
     yield _times(rounds, ENTRIES // 10 if quick else ENTRIES)
     yield _relu_network()
     yield _one_of_many(LARGE // 10 if quick else LARGE)
+    yield _compiled_loop(rounds, LARGE // 10 if quick else LARGE)
 
 
 def _times(rounds: int, entries: int) -> Section:
@@ -205,7 +208,73 @@ def _one_of_many(entries: int) -> Section:
         for slip in (SLIP, 5.0):
             verdict, calls = _torch_fast(at, slip)
             section.rows.append([f"torch fast, wrong by {slip:g}", verdict, "", f"{calls}"])
+    if installed("jax"):
+        for slip in (SLIP, 5.0):
+            verdict = _jax_check(at, slip)
+            section.rows.append([f"jax check_grads, wrong by {slip:g}", verdict, "", "2"])
     return section
+
+
+def _compiled_loop(rounds: int, entries: int) -> Section:
+    """Measure what the loop over a compiled function adds to it, and what a second core brings."""
+    section = Section(
+        "A function that numba compiled, every entry",
+        ["function", "threads", "time of f", "beyond f, per evaluation", "speed-up", "compilation"],
+    )
+    rng = np.random.default_rng(3)
+    before = fastbp.get_num_threads()
+    cases = (("x[0] * x[1]", few_operations, entries), ("200 sines", many_operations, 20_000))
+    for label, function, size in cases:
+        at = rng.normal(size=size)
+        report = fastbp.check_gradient(function, np.zeros(3), at[:3])
+        compilation = next((note for note in report.notes if "compiled in" in note), "")
+        alone = 0.0
+        for threads in (1, 2):
+            fastbp.set_num_threads(threads)
+            calls: dict[str, Callable[[], object]] = {
+                "check": lambda f=function, x=at: fastbp.numerical_gradient(f, x),
+                "f": lambda f=function, x=at: repeated(f, x, 2 * x.size),
+            }
+            timings = interleaved(calls, rounds)
+            evaluations = fastbp.numerical_gradient(function, at).evaluations
+            whole, own = timings["check"].median, timings["f"].median
+            alone = alone or whole
+            own /= 2 * size
+            section.rows.append(
+                [
+                    label,
+                    str(threads),
+                    f"{1e6 * own:.3f} us",
+                    f"{1e6 * (whole / evaluations - own / threads):.3f} us",
+                    f"{alone / whole:.2f}",
+                    compilation.removeprefix("the loop over f was compiled in ").split(" and")[0],
+                ]
+            )
+    fastbp.set_num_threads(before)
+    return section
+
+
+@numba.njit
+def few_operations(x: Any) -> Any:
+    return x[0] * x[1]
+
+
+@numba.njit
+def many_operations(x: Any) -> Any:
+    total = 0.0
+    for k in range(200):
+        total += math.sin(x[k % x.size] + k)
+    return total
+
+
+@numba.njit
+def repeated(f: Any, x: Any, times: int) -> Any:
+    """Call f on changing points, nothing else."""
+    own, total = x.copy(), 0.0
+    for k in range(times):
+        own[k % own.size] += 1e-9
+        total += f(own)
+    return total
 
 
 def _torch_fast(at: Any, slip: float) -> tuple[str, int]:
@@ -237,6 +306,27 @@ def _torch_fast(at: Any, slip: float) -> tuple[str, int]:
     finally:
         torch.autograd.gradcheck.__globals__["_run_slow_mode_and_get_error"] = original
     return "passed" if good else "failed", calls
+
+
+def _jax_check(at: Any, slip: float) -> str:
+    """Let JAX check, along its one random direction, a vjp of which one entry is wrong."""
+    import jax
+    from jax.test_util import check_grads
+
+    @jax.custom_vjp
+    def half_square(x: Any) -> Any:
+        return 0.5 * (x @ x)
+
+    def backward(x: Any, cotangent: Any) -> Any:
+        return ((cotangent * x).at[12_345].add(cotangent * slip),)
+
+    half_square.defvjp(lambda x: (half_square(x), x), backward)
+    with jax.enable_x64(True):
+        try:
+            check_grads(half_square, (jax.numpy.asarray(at),), order=1, modes=["rev"])
+        except AssertionError:
+            return "failed"
+    return "passed"
 
 
 def _quiet(call: Callable[[], object]) -> Callable[[], object]:

@@ -1,0 +1,177 @@
+"""Checking vector-Jacobian and Jacobian-vector products: what both have in common."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastbp.agreement import agreement_of_products, finished_report
+from fastbp.check_function import checked_options
+from fastbp.jacobian_vector import check_tangents
+from fastbp.validate import require_choice
+from fastbp.vector_function import CONVENTIONS, VectorFunction
+from fastbp.vector_jacobian import check_cotangent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastbp.report import Report
+
+__all__ = ["check_jvp", "check_vjp"]
+
+
+def check_vjp(
+    f: Callable[[Any], Any],
+    vjp: Callable[[Any, Any], Any],
+    at: Any,
+    *,
+    jvp: Callable[[Any, Any], Any] | None = None,
+    convention: str = "jax",
+    method: str = "auto",
+    rtol: float | None = None,
+    atol: float | None = None,
+    budget: float = 10.0,
+    most: int = 10,
+    seed: int | None = None,
+    vectorized: bool = False,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Report:
+    """Check a vector-Jacobian product (reverse mode) of a function with array results.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(at)`` returns an array, a number, or any nesting of these, real or complex.
+    vjp : callable
+        ``vjp(at, cotangent)``, the cotangent in the structure of ``f(at)``, returns something in
+        the structure of `at`.
+    at : array, number, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
+        Where; real or complex, in single or double precision.
+    jvp : callable, optional
+        ``jvp(at, tangent)``, the tangent in the structure of `at`, returns something in the
+        structure of ``f(at)``: the two are then checked against each other too.
+    convention : {"jax", "torch"}
+        What a complex cotangent means: JAX pairs it with the output as Re(w z), PyTorch as
+        Re(conj(w) z). Without complex numbers there is no difference.
+    method, rtol, atol, budget, most, seed, progress
+        As in `check_gradient`.
+    vectorized, workers
+        How `f` is evaluated, as in `check_gradient`; a vectorized one returns every leaf of its
+        result with one more axis, the first, too. `vjp` and `jvp` are called here, as they are.
+
+    Returns
+    -------
+    Report
+        A row for each array of `at`; complex arrays have one more axis, of real and imaginary
+        part. Where an entry is wrong, a note says in which outputs.
+
+    Raises
+    ------
+    DTypeError, ShapeError, EvaluationError, OptionError
+        As in `check_gradient`.
+
+    Notes
+    -----
+    One random cotangent, its components between a half and one in size; then as `check_gradient`.
+    Each output that is named takes log2(outputs) calls of `vjp`.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> matrix = np.arange(6.0).reshape(2, 3)
+    >>> at = np.array([1.0, 2.0, 3.0])
+    >>> fastbp.check_vjp(lambda x: matrix @ x, lambda x, w: matrix.T @ w, at).verdict
+    'passed'
+    >>> report = fastbp.check_vjp(lambda x: np.tanh(x), lambda x, w: w / np.cosh(x), at, seed=0)
+    >>> report.verdict, report.wrong
+    ('failed', 3)
+    """
+    shared = (method, rtol, atol, budget, most, seed, vectorized, workers, progress)
+    return _checked("vjp", f, vjp, jvp, at, convention, shared)
+
+
+def check_jvp(
+    f: Callable[[Any], Any],
+    jvp: Callable[[Any, Any], Any],
+    at: Any,
+    *,
+    vjp: Callable[[Any, Any], Any] | None = None,
+    convention: str = "jax",
+    method: str = "auto",
+    rtol: float | None = None,
+    atol: float | None = None,
+    budget: float = 10.0,
+    most: int = 10,
+    seed: int | None = None,
+    vectorized: bool = False,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Report:
+    """Check a Jacobian-vector product (forward mode) of a function with array results.
+
+    Parameters
+    ----------
+    f, jvp, at, vjp, convention, rtol, atol, budget, most, seed, vectorized, workers, progress
+        As in `check_vjp`; a jvp means the same by both conventions.
+    method : {"auto", "every", "probe"}
+        "every": along every entry of `at`. "probe": along one random tangent for each array of
+        `at`, with bisection to the entries of a wrong one. "auto": every, if that takes no longer
+        than the budget.
+
+    Returns
+    -------
+    Report
+        A row for each array of the result by each array of `at`, as ``output by x``. With "probe"
+        it has the shape of the output; a note says by which entries of `at` it is wrong. With
+        "every" it has that of the Jacobian.
+
+    Raises
+    ------
+    DTypeError, ShapeError, EvaluationError, OptionError
+        As in `check_gradient`.
+
+    Notes
+    -----
+    Some 25 evaluations of `f` and one of `jvp` for each tangent; no Jacobian is stored. Workers
+    share the evaluations along one tangent: 8 at the same time at first, then 2.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> at = np.array([1.0, 2.0])
+    >>> fastbp.check_jvp(np.sin, lambda x, v: np.cos(x) * v, at).verdict
+    'passed'
+    >>> report = fastbp.check_jvp(np.sin, lambda x, v: -np.cos(x) * v, at, method="every")
+    >>> report.verdict, sorted(failure.where for failure in report.failures)
+    ('failed', ['output by x[0, 0]', 'output by x[1, 1]'])
+    """
+    shared = (method, rtol, atol, budget, most, seed, vectorized, workers, progress)
+    return _checked("jvp", f, vjp, jvp, at, convention, shared)
+
+
+def _checked(
+    what: str,
+    f: Callable[[Any], Any],
+    vjp: Any,
+    jvp: Any,
+    at: Any,
+    convention: str,
+    shared: tuple[Any, ...],
+) -> Report:
+    """Check one product, and both against each other where both are given."""
+    started = time.perf_counter()
+    require_choice(convention, "convention", CONVENTIONS)
+    options = checked_options(*shared)
+    function = VectorFunction(f, at, convention, options)
+    cotangent = function.random_cotangent()
+    with function:
+        if what == "vjp":
+            checks = [check_cotangent(function, vjp, cotangent, options)]
+        else:
+            checks = [check_tangents(function, jvp, options)]
+    if vjp is not None and jvp is not None:
+        checks.append(agreement_of_products(function, vjp, jvp, cotangent))
+    return finished_report(function, checks, what, options, started)

@@ -1,0 +1,157 @@
+"""What a worker does: unpack a function and its point once, evaluate, say what went wrong.
+
+Whatever happens in a worker comes back as a value. A raised exception would lose its cause on the
+way, and one that cannot be pickled would take the worker with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import cloudpickle
+import numpy as np
+
+from fastbp.errors import FastbpError, OptionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Errand: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of what is in the parcel, arguments
+
+__all__ = ["Outcome", "Parcel", "forget", "run_errand"]
+
+
+class Parcel:
+    """An object pickled once, for all errands of a check.
+
+    Parameters
+    ----------
+    contents : object
+        Its methods are the errands.
+    parts : dict of str to object
+        What it holds: where pickling fails, that is said of the first part that fails alone.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be pickled.
+
+    Attributes
+    ----------
+    token : str
+        By which workers know that they have unpacked it already.
+    data : ndarray of uint8
+        The pickle; joblib maps large arrays into memory, and Dask keeps them on its workers.
+    """
+
+    def __init__(self, contents: object, parts: dict[str, object]) -> None:
+        self.token = uuid.uuid4().hex
+        try:
+            pickled = cloudpickle.dumps(contents)
+        except Exception as error:
+            raise _cannot_be_sent(parts, error) from error
+        self.data = np.frombuffer(pickled, dtype=np.uint8)
+
+
+def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
+    culprit = " or ".join(parts)
+    for name, part in parts.items():
+        try:
+            cloudpickle.dumps(part)
+        except Exception as own:
+            culprit, error = name, own
+            break
+    return OptionError(
+        f"workers: {culprit} cannot be sent to other processes: {type(error).__name__}: {error}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an errand gave: values, or an error of ours and, pickled, its cause."""
+
+    values: NDArray[np.float64] | None
+    error: FastbpError | None = None
+    cause: bytes = b""
+
+    def result(self) -> NDArray[np.float64]:
+        """Return the values, or raise what the worker did."""
+        if self.error is not None:
+            raise self.error from (cloudpickle.loads(self.cause) if self.cause else None)
+        assert self.values is not None
+        return self.values
+
+
+# Threads of one worker must not share a working copy of the point.
+_unpacked: dict[tuple[int, str], Any] = {}
+
+
+def run_errand(
+    token: str, data: NDArray[np.uint8], shared: NDArray[Any] | None, errand: Errand
+) -> Outcome:
+    """Run in a worker: do an errand with the contents of a parcel.
+
+    Parameters
+    ----------
+    token, data
+        Of the parcel.
+    shared : ndarray or None
+        The last argument of the errand, if there is one that other errands have too.
+    errand : (str, tuple)
+        The name of a method of the contents, and its arguments.
+    """
+    try:
+        contents = _contents(token, data)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(
+            None,
+            OptionError(
+                f"workers: f or its argument cannot be loaded in other processes: {reason}. They "
+                f"must be able to import the modules that it is from."
+            ),
+            _pickled_cause(error),
+        )
+    method, arguments = errand
+    if shared is not None:
+        arguments = (*arguments, shared)
+    try:
+        return Outcome(getattr(contents, method)(*arguments))
+    except FastbpError as error:
+        return Outcome(None, error, _pickled_cause(error.__cause__))
+
+
+def _contents(token: str, data: NDArray[np.uint8]) -> Any:
+    """Unpack a parcel, unless it is the one that this thread unpacked last."""
+    key = threading.get_ident(), token
+    if key not in _unpacked:
+        for other in [other for other in _unpacked if other[0] == key[0]]:
+            del _unpacked[other]
+        _unpacked[key] = cloudpickle.loads(data.data)
+    return _unpacked[key]
+
+
+def forget(token: str) -> None:
+    """Run in a worker: drop what was unpacked, in all threads."""
+    for key in [key for key in _unpacked if key[1] == token]:
+        _unpacked.pop(key, None)
+
+
+def _pickled_cause(cause: BaseException | None) -> bytes:
+    """Pickle an exception, with its traceback as a note, or a stand-in if it cannot travel."""
+    if cause is None:
+        return b""
+    text = "".join(traceback.format_exception(cause))
+    for sent in (cause, RuntimeError(f"{type(cause).__name__}: {cause}")):
+        try:
+            sent.add_note(f"In a worker:\n{text}")
+            pickled: bytes = cloudpickle.dumps(sent)
+            cloudpickle.loads(pickled)
+        except Exception:  # locks inside, or an __init__ that takes other arguments
+            continue
+        return pickled
+    return b""

@@ -1,0 +1,134 @@
+"""A function with array results as one of real vectors, alone and paired with weights.
+
+Both travel to workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fastbp.containers import take_apart
+from fastbp.errors import ShapeError
+from fastbp.evaluation import moved_results, real_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from fastbp.containers import Container
+    from fastbp.evaluation import Point
+
+    Vector: TypeAlias = NDArray[np.float64]
+
+__all__ = ["OutputsJob", "Pairing", "RealOutputs", "first_of", "real_leaf"]
+
+
+def real_leaf(leaf: Any) -> Vector:
+    """Return the real numbers of an array or scalar in one vector of float64."""
+    array = np.ascontiguousarray(leaf)
+    return real_numbers(array).astype(np.float64)
+
+
+class RealOutputs:
+    """All real numbers of what a function returns, in one new vector.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array, a number, or a nesting of these.
+    names, shapes : list
+        Of the leaves of its result: always the same.
+    vectorized : bool
+        Whether it takes and returns many points at once, each leaf with one more axis, the first;
+        then there is a row for each point.
+    """
+
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        names: list[str],
+        shapes: list[tuple[int, ...]],
+        *,
+        vectorized: bool,
+    ) -> None:
+        self.f, self.names, self.shapes, self.vectorized = f, names, shapes, vectorized
+
+    def __call__(self, argument: Any) -> NDArray[np.float64]:
+        """Evaluate f."""
+        return self.rows(self.f(argument)) if self.vectorized else self.vector(self.f(argument))
+
+    def vector(self, result: Any) -> Vector:
+        """Return the real numbers of a result; raise if it is of another form."""
+        parts = take_apart(result, "output")
+        if parts.names != self.names or parts.shapes != self.shapes:
+            raise ShapeError(
+                f"f must always return the same structure: it gave {parts.names} of shapes "
+                f"{parts.shapes} after {self.names} of {self.shapes}."
+            )
+        return np.concatenate([real_leaf(leaf) for leaf in parts.leaves])
+
+    def rows(self, result: Any) -> NDArray[np.float64]:
+        """Return the same for the result of many points, of shape (points, numbers)."""
+        parts = take_apart(result, "output")
+        counts = {shape[:1] for shape in parts.shapes}
+        inner = [shape[1:] for shape in parts.shapes]
+        if parts.names != self.names or inner != self.shapes or len(counts) != 1:
+            raise ShapeError(
+                f"f is vectorized and must always return the same structure: it gave "
+                f"{parts.names} of shapes {parts.shapes} after {self.names} of (1, *shape) for "
+                f"shapes {self.shapes}."
+            )
+        [(count,)] = counts
+        return np.concatenate([real_leaf(leaf).reshape(count, -1) for leaf in parts.leaves], axis=1)
+
+
+def first_of(result: Any, name: str) -> Container:
+    """Take the result of a vectorized function for one point apart, without the first axis."""
+    parts = take_apart(result, name)
+    for leaf_name, shape in zip(parts.names, parts.shapes, strict=True):
+        if shape[:1] != (1,):
+            raise ShapeError(
+                f"f is vectorized: {leaf_name} must have shape (1, ...) for 1 point, not {shape}."
+            )
+    return take_apart(parts.rebuilt([leaf[0] for leaf in parts.leaves]), name)
+
+
+class Pairing:
+    """The scalar function <weights, f>.
+
+    Parameters
+    ----------
+    outputs : RealOutputs
+    weights : ndarray of float64, shape (numbers,)
+    single : bool
+        Whether f computes in single precision: then so is the result, as far as its type tells.
+    """
+
+    def __init__(self, outputs: RealOutputs, weights: Vector, *, single: bool) -> None:
+        self.outputs, self.weights = outputs, weights
+        self.result = np.float32 if single else np.float64
+
+    def __call__(self, argument: Any) -> Any:
+        """Evaluate it: a number, or one for each point.
+
+        NumPy's sum and no dot product: BLAS adds in another order with another number of threads.
+        """
+        return np.sum(self.weights * self.outputs(argument), axis=-1).astype(self.result)
+
+
+class OutputsJob:
+    """A function with array results at a point, in a worker."""
+
+    def __init__(self, outputs: RealOutputs, point: Point) -> None:
+        self.outputs, self.point = outputs, point
+
+    def moved(
+        self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return a row of outputs for each step along a direction."""
+        return np.array(
+            moved_results(self.outputs, self.point, "f", leaf, direction[part], steps, part)
+        )
