@@ -452,7 +452,10 @@ def test_bad_input() -> None:
         fastbp.torch.check_module(test_bad_input, torch.ones(2))
     with pytest.raises(DTypeError, match=r"inputs\[1\] must be a tensor, not ndarray."):
         fastbp.torch.check_function(torch.add, torch.ones(2), np.ones(2))
-    with pytest.raises(DTypeError, match=r"inputs\[0\] must be float64 or float32, not int64."):
+    with pytest.raises(
+        DTypeError,
+        match=r"inputs\[0\] must be float64, float32, complex128 or complex64, not int64.",
+    ):
         fastbp.torch.check_function(torch.sum, torch.ones(2, dtype=torch.int64))
     with pytest.raises(ShapeError, match=r"loss must return one number, not \(3, 2\)."):
         fastbp.torch.check_module(linear, torch.ones(3, 2), loss=lambda output: output)
