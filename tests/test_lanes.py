@@ -88,8 +88,7 @@ def test_sums_along_lanes(run, rows, apart, at, add, seed):
     totals = np.concatenate([before if add else np.full(rows, np.nan), [GUARD]])
     run(rows, between_guards(panel, at), at, between_guards(other, at), at, apart, int(add), totals)
     expected = [
-        before[r] * add
-        + sum(panel[r, lane] * other[r * apart + lane] for lane in range(WIDTH))
+        before[r] * add + sum(panel[r, lane] * other[r * apart + lane] for lane in range(WIDTH))
         for r in range(rows)
     ]
     np.testing.assert_array_equal(totals, [*expected, GUARD])
