@@ -1,4 +1,4 @@
-"""The check of every parameter, and its report, beside the notebook's loop."""
+"""The check of every parameter, and its report, beside one step and beside the notebook's loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,66 @@ from .clock import seconds_per_call
 LOOP_ENTRIES = 200
 
 
-class CheckNetwork:
-    """A correct gradient, ours or a given one, against finite differences."""
+class Check:
+    """A given gradient, all entries of it, beside the step that made it; the default and exact.
+
+    Subtract ``peakmem_reference`` from ``peakmem_check``.
+    """
+
+    params = (
+        [
+            ("64-128-128-10", 64),
+            ("784-512-512-10", 64),
+            ("784-512^5-10", 64),
+            ("2048^5-10", 16),
+            ("64^201-10", 64),
+        ],
+        ["certified", "exact"],
+    )
+    param_names = ("network", "method")
+    timeout = 600
+
+    def setup_cache(self) -> None:
+        """Compile in a process of its own: LLVM takes more memory than what is measured here."""
+        for method in self.params[1]:
+            self.setup(("10-20-10", 64), str(method))
+            self.check()
+
+    def setup(self, network: tuple[str, int], method: str) -> None:
+        sizes, batch = network
+        self.method, self.total = method, common.count_parameters(sizes)
+        self.x, self.y = common.examples(sizes, batch)
+        self.network = fastbp.Network(*common.parameters(sizes))
+        _, self.given = self.network.loss_and_gradients(self.x, self.y, inputs=False)
+
+    def check(self) -> None:
+        report = fastbp.check_network(
+            self.network, self.x, self.y, self.given, method=self.method, progress=False
+        )
+        if not report:
+            raise RuntimeError(f"A correct gradient did not pass:\n{report}")
+
+    def step(self) -> None:
+        self.network.loss_and_gradients(self.x, self.y, out=self.given, inputs=False)
+
+    def time_check(self, *_: object) -> None:
+        self.check()
+
+    def track_check_in_steps(self, *_: object) -> float:
+        return seconds_per_call(self.check) / seconds_per_call(self.step)
+
+    def track_check_per_entry(self, *_: object) -> float:
+        return seconds_per_call(self.check) / self.total
+
+    def peakmem_check(self, *_: object) -> None:
+        self.check()
+
+    def peakmem_reference(self, *_: object) -> None:
+        pass
+
+
+class CheckByReplay:
+    """A correct gradient, ours or a given one, against two real losses for every entry."""
 
     params = ([("1-6^5-1", 1), ("10-32-32-10", 16), ("64-128-128-10", 64)],)
     param_names = ("network",)

@@ -43,13 +43,12 @@ class Certificate:
     Attributes
     ----------
     directions : int
-        Random tangents through each sample.
+        Random vectors that each layer's product was proved with.
     seed : int
         Of every random number: the same seed gives the same bits.
     resolution : float
         The largest threshold: an error of s in one sample, in units of |s_k| of the layer over
-        the batch, that is K times as large slips through with probability (0.8 / K)**directions
-        (but no less than about 1e-10).
+        the batch, that is K times as large slips through with probability (0.8 / K)**directions.
     closest : float
         The largest gap that was found, over its threshold.
     samples : int

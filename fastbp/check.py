@@ -59,7 +59,7 @@ def check_network(
         that returns one of these. A function gets fresh copies and is called twice.
     method : {"certified", "exact", "replay"}
         How the numerical gradient is made. "certified": sensitivities of every unit and sample,
-        proved by random tangents and by differences of real losses; all entries at the price of
+        proved at random vectors and by differences of real losses; all entries at the price of
         about two training steps. "exact": the same sensitivities by differences that are carried
         forward through the network's own rule, one for each unit and sample, which share no line
         with the backward pass (see `finite_differences`). "replay": the loss of the perturbed
@@ -70,7 +70,8 @@ def check_network(
         By default the error bar covers what rounding does to the given gradient, in the coarser
         of its dtype and the network's; with rtol or atol it is that of float64.
     directions : int
-        Random tangents for each sample: what slips through one meets the next.
+        Random vectors for each layer, at which its product is proved in every sample: what slips
+        through one meets the next.
     seed : int, optional
         Of the random numbers of "certified": the same seed gives the same bits. None draws one,
         and the report says which.
@@ -104,10 +105,9 @@ def check_network(
     (the hull), and an entry passes anywhere inside.
 
     "certified" is O(entries * batch). Sensitivities s come from the recursion of "Understanding
-    Deep Learning", eqs. 7.22 to 7.25, and are then proved: a tangent, carried forward through the
-    network's own layers, takes up a random direction at each, and must arrive with the sum of
-    all <s, v> (after Freivalds, 1977). Tiles of s h^T are proved likewise and compared as they
-    are made.
+    Deep Learning", eqs. 7.22 to 7.25, and are then proved, layer by layer: for random v,
+    <W^T s, v> must be <s, W v> in every sample (Freivalds, 1977), and the next s the masked
+    product, to the bit. Tiles of s h^T are proved likewise and compared as they are made.
 
     "replay" takes steps of 1e-6, or more where a parameter is too large to be moved by that.
     Where the ReLU masks differ along a step, it is made 16 times smaller until they agree or the
