@@ -250,7 +250,7 @@ class _Search:
         if self.grainy:
             cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
             if cheap is not None:
-                return cheap
+                return cheap[0], cheap[1] + cheap[2]
         line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
         return float(line.slope[0]), float(line.error_bar[0] + line.hull[0])
 
@@ -311,7 +311,7 @@ class _Search:
                 self.located.indices.append(index)
                 self.located.lines.append(line)
                 return
-        self.corners += component * float(line.hull[0])
+        self.corners += component * self._owed_to_corners(line)
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]
@@ -324,14 +324,25 @@ class _Search:
             if self.step:
                 cheap = self._central(direction, part, self.step)
                 if cheap is not None:
-                    return *cheap, 0.0
+                    return cheap
             line = self._thorough(direction, part)
             if self.step:
                 break
             self._learn(direction, line)
             if not self.grainy:
                 break
-        return float(line.slope[0]), float(line.error_bar[0]), float(line.hull[0])
+        hull = self._owed_to_corners(line)
+        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) - hull, hull
+
+    def _owed_to_corners(self, line: Lines) -> float:
+        """Return what corners do to a bar: their hull, and what noise at any step does not explain.
+
+        Where corners of many kinds meet, the bar covers them and no jump is told.
+        """
+        if not np.isfinite(line.error_bar[0]):
+            return 0.0
+        noise = SIGMAS * float(line.noise[0]) / (first_step(self.function) * self.size)
+        return float(line.hull[0]) + max(0.0, float(line.error_bar[0]) - noise)
 
     def _learn(self, direction: NDArray[np.floating], line: Lines) -> None:
         """Choose the step of the cheap differences from the first thorough measurement."""
@@ -370,23 +381,26 @@ class _Search:
 
     def _central(
         self, direction: NDArray[np.floating], part: slice, step: float
-    ) -> tuple[float, float] | None:
-        """Take one central difference; None if the values are not as smooth as was learned."""
+    ) -> tuple[float, float, float] | None:
+        """Take one central difference; None if the values are not as smooth as was learned.
+
+        Returns what `_slope` does; here the hull is what corners everywhere may do.
+        """
         slope, bend = self._quotient(direction, part, step)
         rounding = SIGMAS * self.noise / step
         if self.function.unit == SINGLE_UNIT:
-            error_bar = rounding + abs(bend) / 2 + self.grain
-            return (slope, error_bar) if np.isfinite(error_bar) else None
+            hull = abs(bend) / 2 + self.grain
+            return (slope, rounding, hull) if np.isfinite(hull) else None
         for _ in range(SHORTENINGS if self.grainy else 0):
             if abs(bend) <= BEND_SIGMAS * self.noise / step:
-                return slope, rounding + abs(bend) / 2 + self.grain
+                return slope, rounding, abs(bend) / 2 + self.grain
             step /= 4
             slope, bend = self._quotient(direction, part, step)
             rounding = SIGMAS * self.noise / step
         usual = BEND_SIGMAS * self.noise / step + BEND_MARGIN * self.curvature * step
         if not abs(bend) <= usual:
             return None
-        return slope, rounding + THIRD_MARGIN * self.third / 6 * step**2
+        return slope, rounding + THIRD_MARGIN * self.third / 6 * step**2, 0.0
 
     def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
         function = self.function
