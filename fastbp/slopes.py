@@ -328,7 +328,7 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     noise = _usual_noise(former)
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
     # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
-    if 0 < noise < _usual_noise(fresh):
+    if function.unit == SINGLE_UNIT and 0 < noise < _usual_noise(fresh):
         former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
     cheap = np.isnan(former.third) & ~former.corner
     refuted = _contradiction(fresh, former) > 0

@@ -137,15 +137,18 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
     # A process of its own: once imported, JAX warns of every later fork in this one.
     written = tmp_path / "peers.md"
     options = ["--quick", "--network", "1-6^5-1", "--dtype", "float64", "--write", str(written)]
-    sections = [word for name in ("backprop", "replay", "growth") for word in ("--only", name)]
+    sections = [
+        word for name in ("backprop", "check", "replay", "growth") for word in ("--only", name)
+    ]
     command = [sys.executable, "-m", "benchmarks.peers", *sections]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = written.read_text()
     assert "## Forward and backward pass" in page
     assert "## Finite differences of every entry" in page
-    assert "## Growth" in page
+    assert "## The check of every entry beside one step" in page
     for axis in ("width", "depth", "batch"):
+        assert f"## Growth with {axis}" in page
         assert f"| power of {axis} " in page
     for package, name in (
         ("fastbp", "fastbp"),

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SECTIONS = ("products", "backprop", "memory", "replay", "growth", "functions")
+SECTIONS = ("products", "backprop", "memory", "check", "replay", "growth", "functions")
+AXES = ("width", "depth", "batch", "threads")
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -20,6 +21,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
         "--only", action="append", choices=SECTIONS, help="this section alone; may be repeated"
+    )
+    parser.add_argument(
+        "--axis", action="append", choices=AXES, help="of growth, this one alone; may be repeated"
     )
     parser.add_argument(
         "--network", action="append", metavar="NAME", help="this one alone, such as 784-512^5-10"
@@ -32,6 +36,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the Markdown there too")
     chosen = parser.parse_args(arguments)
+    chosen.only = chosen.only or SECTIONS
     chosen.rounds = 1 if chosen.quick else chosen.rounds
     if chosen.rounds < 1:
         parser.error(f"--rounds must be at least 1, not {chosen.rounds}.")

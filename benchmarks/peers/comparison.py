@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from . import backprop, functions, growth, machine, problem, products, replay
+from . import backprop, check, functions, growth, machine, problem, products, replay
 from .available import Peers, find_peers
 from .problem import Problem
 from .report import Section
@@ -19,12 +19,9 @@ def pages(chosen: argparse.Namespace) -> Iterator[str]:
     sizes = machine.QUICK if chosen.quick else machine.FULL
     before = machine.measure(chosen.threads, sizes)
     yield _head(peers, before, chosen.quick)
-    for name in chosen.only or ("products", "backprop", "memory", "replay", "growth", "functions"):
-        if name == "functions":
-            for section in functions.compare_functions(chosen.rounds, quick=chosen.quick):
-                yield section.to_markdown()
-        else:
-            yield _section(name, chosen, peers, before).to_markdown()
+    for name in chosen.only:
+        for section in _sections(name, chosen, peers, before):
+            yield section.to_markdown()
     after = machine.measure(chosen.threads, sizes)
     yield _bullets("The machine, measured again at the end:", after.describe())
 
@@ -43,14 +40,27 @@ def _bullets(title: str, lines: Sequence[str]) -> str:
     return "\n".join([title, "", *(f"- {line}" for line in lines)]) + "\n"
 
 
+def _sections(
+    name: str, chosen: argparse.Namespace, peers: Peers, measured: machine.Machine
+) -> Iterable[Section]:
+    if name == "functions":
+        return functions.compare_functions(chosen.rounds, quick=chosen.quick)
+    if name == "growth":
+        return growth.compare_growth(
+            chosen.threads, chosen.rounds, names=chosen.axis, quick=chosen.quick
+        )
+    return [_section(name, chosen, peers, measured)]
+
+
 def _section(
     name: str, chosen: argparse.Namespace, peers: Peers, measured: machine.Machine
 ) -> Section:
     dtypes = chosen.dtype or problem.DTYPES
     if name == "products":
         return products.compare_products(products.SIZES, dtypes, measured, chosen.rounds)
-    if name == "growth":
-        return growth.compare_growth(chosen.threads, chosen.rounds, quick=chosen.quick)
+    if name == "check":
+        chosen_problems = _problems(check.NETWORKS, ["float64"], chosen.network)
+        return check.compare_check(chosen_problems, peers.modules, chosen.rounds)
     if name == "replay":
         chosen_problems = _problems(replay.NETWORKS, ["float64"], chosen.network)
         return replay.compare_replay(chosen_problems, peers.modules, chosen.rounds)

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastbp
+from fastbp.differences import replay_entries
 
 from .. import common, reference
 from ..clock import seconds_of
+from .available import find_peers
 from .gradcheck import GradCheck
 from .peak import peak_bytes
 from .problem import Problem
@@ -54,6 +57,14 @@ THREADS, QUICK_THREADS = ("64-512^3-10", 64), ("4-6^2-3", 4)
 FULL_RUN_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
 FIRST_SAMPLE = 8
+LEAST_BYTES = 2.0**20  # of every value of an axis, or its power would be that of noise
+LEGEND = (
+    "(n): timed on n entries and multiplied up to all, since all would take over a minute. "
+    "certified: check_network as it is, of all entries. exact, replay: finite_differences of all. "
+    "the loop: the notebook's, in NumPy. A step: loss and gradients. gradcheck (fast) compares one "
+    "number, not every entry. MB: by how much the resident memory grew at most. The last row fits "
+    "the power with which time (and memory) grow. Everybody uses as many threads."
+)
 
 
 @dataclass
@@ -80,31 +91,46 @@ class Cost:
         return text if math.isnan(self.memory) else f"{text}, {self.memory / 2**20:.0f} MB"
 
 
-def compare_growth(threads: int, rounds: int = ROUNDS, *, quick: bool = False) -> Section:
-    """Time every candidate along every axis and fit the exponents."""
-    section = Section("Growth", [])
-    full = 0.0 if quick else FULL_RUN_SECONDS
-    for axis in QUICK_AXES if quick else AXES:
-        measured: dict[str, Series] = {}
-        for value, problem in axis.cases():
-            costs = _costs(problem, rounds, full)
-            _add_row(section, f"{axis.name} {value}", problem, costs)
-            _collect(measured, costs)
-        _add_exponents(section, axis.name, axis.values, measured)
-    name, batch = QUICK_THREADS if quick else THREADS
-    _along_threads(section, Problem(name, batch), threads, rounds)
-    section.notes.append(
-        "(n): timed on n entries, and multiplied up to all of them, since all would take over a "
-        "minute. MB: by how much the resident memory grew at most. The last row of each group "
-        "fits the power with which time (and memory) grow. gradcheck (fast) compares one number, "
-        "not every entry."
-    )
+def compare_growth(
+    threads: int,
+    rounds: int = ROUNDS,
+    *,
+    names: Sequence[str] | None = None,
+    quick: bool = False,
+) -> Iterator[Section]:
+    """Time every candidate along the axes of these names, or all, and fit the exponents."""
+    axes = QUICK_AXES if quick else AXES
+    chosen = [axis for axis in axes if names is None or axis.name in names]
+    sections = (_along(axis, rounds, 0.0 if quick else FULL_RUN_SECONDS) for axis in chosen)
+    legend = [LEGEND]
+    for section in sections:
+        section.notes += legend
+        legend = []  # once
+        yield section
+    if names is None or "threads" in names:
+        name, batch = QUICK_THREADS if quick else THREADS
+        section = _along_threads(Problem(name, batch), threads, rounds)
+        section.notes += legend
+        yield section
+
+
+def _along(axis: Axis, rounds: int, full: float) -> Section:
+    """Let one quantity grow for everybody."""
+    batch = "" if axis.name == "batch" else f", batch {axis.batch}"
+    section = Section(f"Growth with {axis.name}: {axis.network.format('n')}{batch}", [])
+    measured: dict[str, Series] = {}
+    for value, problem in axis.cases():
+        costs = _costs(problem, rounds, full)
+        _add_row(section, f"{axis.name} {value}", problem, costs)
+        _collect(measured, costs)
+    _add_exponents(section, axis.name, axis.values, measured)
     return section
 
 
 def _costs(problem: Problem, rounds: int, full: float) -> dict[str, Cost]:
     """Measure all candidates on one problem."""
-    costs = _whole_costs(_own_calls(problem), rounds)
+    costs = _whole_costs(_calls(problem), rounds)
+    costs["replay"] = _cost_of_replay(problem, full)
     costs["the loop"] = _cost_of_loop(problem, full)
     if importlib.util.find_spec("torch") is not None:
         torch = GradCheck(problem)
@@ -113,26 +139,60 @@ def _costs(problem: Problem, rounds: int, full: float) -> dict[str, Cost]:
     return costs
 
 
-def _own_calls(problem: Problem) -> dict[str, Callable[[], object]]:
+def _calls(problem: Problem) -> dict[str, Callable[[], object]]:
+    """What is timed on all entries: a step, torch's if it is there, and the checks."""
     net, x, y = fastbp.Network(problem.weights, problem.biases), problem.x, problem.y
     _, given = net.loss_and_gradients(x, y, inputs=False)
     report = fastbp.check_network(net, x, y, given, progress=False)
     if not report:
         raise RuntimeError(f"A correct gradient did not pass:\n{report}")
-    return {
-        "a step": lambda: net.loss_and_gradients(x, y, out=given, inputs=False),
-        "finite_differences, exact": lambda: fastbp.finite_differences(
-            net, x, y, method="exact", progress=False
-        ),
-        f"check_network, {report.method}": lambda: fastbp.check_network(
-            net, x, y, given, progress=False
-        ),
+    calls: dict[str, Callable[[], object]] = {
+        "a step": lambda: net.loss_and_gradients(x, y, out=given, inputs=False)
     }
+    if importlib.util.find_spec("torch") is not None:
+        from .peer_torch import Step
+
+        calls["torch's step"] = Step(problem)
+    calls[report.method] = lambda: fastbp.check_network(net, x, y, given, progress=False)
+    calls["exact"] = lambda: fastbp.finite_differences(net, x, y, method="exact", progress=False)
+    return calls
 
 
 def _whole_costs(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, Cost]:
     timings = interleaved(calls, rounds)
     return {name: Cost(timings[name], None, peak_bytes(call)) for name, call in calls.items()}
+
+
+def _cost_of_replay(problem: Problem, full: float) -> Cost:
+    """Time two losses for every entry, on whole units: their entries share their work."""
+    net = fastbp.Network(problem.weights, problem.biases)
+    ends = np.cumsum(net.sizes[1:])
+    lengths = np.repeat(np.array(net.sizes[:-1]), net.sizes[1:])
+    starts = np.concatenate(
+        [
+            first + np.arange(n_out) * n_in
+            for first, n_in, n_out in zip(
+                net.shapes.weight_offsets, net.sizes, net.sizes[1:], strict=False
+            )
+        ]
+    )
+
+    def entries_of(count: int) -> NDArray[np.int64]:
+        units = common.spread_entries(int(ends[-1]), count)
+        return np.concatenate([starts[u] + np.arange(lengths[u]) for u in units])
+
+    def replay(count: int) -> object:
+        entries = entries_of(count) if count < ends[-1] else None
+        return replay_entries(
+            net, problem.x, problem.y, entries, scheme="central", delta=1e-6,
+            max_memory=2**30, progress=False,
+        )  # fmt: skip
+
+    replay(1)
+    cost = _sampled(replay, int(ends[-1]), int(ends[-1]), full)
+    if cost.sampled is None:
+        return cost
+    return Cost(cost.timing, int(entries_of(cost.sampled).size))
 
 
 def _cost_of_loop(problem: Problem, full: float) -> Cost:
@@ -180,12 +240,9 @@ def _sampled(
 
 def _add_row(section: Section, case: str, problem: Problem, costs: dict[str, Cost]) -> None:
     if not section.header:
-        section.header = ["", "network", "entries", *costs]
-    own = [costs.get(name) for name in section.header[3:]]
-    cells = ["-" if cost is None else str(cost) for cost in own]
-    section.rows.append(
-        [case, f"{problem.name}, batch {problem.batch}", f"{problem.entries}", *cells]
-    )
+        section.header = ["", "entries", *costs]
+    cells = [str(costs[name]) for name in section.header[2:]]
+    section.rows.append([case, f"{problem.entries:,}", *cells])
 
 
 def _collect(measured: dict[str, Series], costs: dict[str, Cost]) -> None:
@@ -195,20 +252,22 @@ def _collect(measured: dict[str, Series], costs: dict[str, Cost]) -> None:
         series.memory.append(cost.memory)
 
 
-def _along_threads(section: Section, problem: Problem, threads: int, rounds: int) -> None:
-    """Let our own calls use more and more threads."""
+def _along_threads(problem: Problem, threads: int, rounds: int) -> Section:
+    """Let our own calls, and torch's step, use more and more threads."""
+    section = Section(f"Growth with threads: {problem.name}, batch {problem.batch}", [])
     counts = sorted({2**k for k in range(threads.bit_length())} | {threads})
     measured: dict[str, Series] = {}
-    for count in counts:
-        fastbp.set_num_threads(count)
-        try:
-            costs = _whole_costs(_own_calls(problem), rounds)
-        finally:
-            fastbp.set_num_threads(threads)
-        _add_row(section, f"threads {count}", problem, costs)
-        _collect(measured, costs)
+    try:
+        for count in counts:
+            find_peers(count)
+            costs = _whole_costs(_calls(problem), rounds)
+            _add_row(section, f"threads {count}", problem, costs)
+            _collect(measured, costs)
+    finally:
+        find_peers(threads)
     if len(counts) > 1:
         _add_exponents(section, "threads", counts, measured)
+    return section
 
 
 def _add_exponents(
@@ -216,13 +275,13 @@ def _add_exponents(
 ) -> None:
     """Say with which power of the values time and memory grow."""
     cells = []
-    for candidate in section.header[3:]:
+    for candidate in section.header[2:]:
         series = measured.get(candidate, Series())
         text = f"^{exponent(values, series.seconds):.2f}" if series.seconds else "-"
-        if series.memory and min(series.memory) > 0:
+        if series.memory and min(series.memory) >= LEAST_BYTES:
             text += f", MB ^{exponent(values, series.memory):.2f}"
         cells.append(text)
-    section.rows.append([f"power of {name}", "", "", *cells])
+    section.rows.append([f"power of {name}", "", *cells])
 
 
 def exponent(values: Sequence[float], costs: Sequence[float]) -> float:
