@@ -3,9 +3,10 @@
 The way back is proved layer by layer and sample by sample: for a random v, <U_n, v> and <s_n, W v>
 differ by no more than the rounding that made U = W^T s, W v and the two sums ::
 
-    u (|W|_F |s_n| + g (|U_n| + 2 |(|W_i| s_in)_i|)),   g = 1 + sqrt(n) / 4 for sums of n terms
+    u (|W|_F |s_n| + g (|U_n| + 2 |(|W_i| s_in)_i|)),   g = 1 + n / 16 for sums of n terms
 
-times PROOF_MARGIN; and the next s is U, masked, to the bit.
+times PROOF_MARGIN, and what numbers below the range may lose; and the next s is U, masked, to the
+bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from fastbp.kernels import pairs as kernels
 from fastbp.kernels import sweep_back
+from fastbp.kernels.matmul import DEPTH
 from fastbp.loss_slopes import loss_slopes
 from fastbp.sweeps import MARGIN, PAIR_STEP
 
@@ -33,6 +35,9 @@ UNIT = float(np.finfo(np.float64).eps) / 2
 PROOF_MARGIN = 16.0
 # A literal difference of two losses is a guard against gross mistakes that both sides share.
 GROSS = 1e-3
+# How far the outputs of a pair may move, squared, beside their size (or 1, of logits): as far as
+# their answer is straight.
+STRAIGHT = 1e-6
 # Numbers beyond are near the ends of the range, where products lose digits or overflow.
 SMALLEST, LARGEST = 1e-290, 1e290
 
@@ -85,8 +90,9 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     if not problem:
         with np.errstate(invalid="ignore"):
             failed = (~(gaps <= thresholds[:, None])).any(axis=1)
+        failed &= np.isfinite(thresholds)
         failed |= sweeps.flipped[1:, : sweeps.batch] > 0
-        problem = _blamed(sweeps, failed & proved)
+        problem = _blamed(sweeps, failed)
     if not problem:
         problem = _wrong_output_derivative(sweeps)
     if not problem and wrong_pairs:
@@ -154,7 +160,10 @@ def _too_large(sizes: NDArray[Any]) -> NDArray[np.bool_]:
 def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
     """What rounding may make of the gaps, (layers but the first, batch)."""
     sizes = np.array(sweeps.network.sizes)
-    growth = 1.0 + 0.25 * np.sqrt(np.maximum(sizes[1:-1], sizes[2:]))
+    # Of equal terms every rounding may go the same way, in blocks of at most DEPTH; W v is a sum
+    # in vectors, however long.
+    depth = np.maximum(sizes[1:-1], sizes[2:])
+    growth = 1.0 + np.maximum(np.minimum(depth, DEPTH) / 16.0, depth / 256.0)
     starts = np.cumsum(sizes[1:])[:-1]
     alive = slice(0, sweeps.batch)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -166,6 +175,7 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
         total = frobenius[:, None] * sweeps.s_norms[1:, alive]
         sums = sweeps.before_norms[1:, alive] + 2.0 * sweeps.sigmas[1:, alive]
         thresholds: NDArray[np.float64] = PROOF_MARGIN * UNIT * (total + growth[:, None] * sums)
+        thresholds += SMALLEST * np.maximum(1.0, frobenius)[:, None]
     return thresholds
 
 
@@ -217,6 +227,7 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
         )
         difference = sweeps.factor * (above - below)
         lost = np.abs(above) + np.abs(below)
+        scale = np.square(sweeps.h_norms[-1, : sweeps.batch])[own]
         if sweeps.network.objective.loss != "least_squares":
             lost = lost + sweeps.facts[sweep_back.LARGEST_OUTPUT][own]  # of log(sum(exp(o))) - o
         # What is left of the losses without the step is its square: that is known to the step's
@@ -226,6 +237,9 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
         noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost + outputs
         noise = MARGIN * UNIT * (noise + sweeps.facts[sweep_back.RESIDUAL_NOISE][own])
         noise += 16.0 * PAIR_STEP * bend
+        # A step that is no small one for some rows of W makes the network bend: nothing to compare.
+        reach = STRAIGHT * (1.0 if sweeps.network.objective.loss != "least_squares" else scale)
+        usable &= bend <= abs(sweeps.factor) * reach
         wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
 

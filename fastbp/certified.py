@@ -61,7 +61,10 @@ WORTH_A_CALL = 1 << 18
 def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:
     """Return the coarser dtype of the network and the given arrays that are of floats."""
     single = np.dtype(np.float32)
-    if net.dtype == single or any(array.dtype == single for array in given.arrays):
+    if net.dtype == single or any(
+        array.dtype.kind == "f" and array.dtype.itemsize == single.itemsize
+        for array in given.arrays
+    ):
         return single
     return np.dtype(np.float64)
 

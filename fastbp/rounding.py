@@ -7,6 +7,7 @@ values. Beside two losses for every parameter its cost is nothing, and nothing h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -271,8 +272,9 @@ def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
 
 
 def _growth(weight: NDArray[Any]) -> float:
-    """sqrt(n) / 4: a plain sum of n numbers of one sign is off by so many u of itself."""
-    return 0.25 * float(np.sqrt(weight.shape[1]))
+    """sqrt(n) / 4 or n / 64: how many u of itself a plain sum of n numbers is off by."""
+    depth = int(weight.shape[1])
+    return max(0.25 * math.sqrt(depth), depth / 64.0)
 
 
 def _norms(rows: NDArray[Any]) -> Floats:

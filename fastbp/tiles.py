@@ -385,9 +385,9 @@ def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
 def _cell_size(entries: int, tile: int, least: int) -> int:
     """Entries of one side of a cell: few enough cells, and a divisor of a tile's.
 
-    Either one, or a multiple of ``least``.
+    A multiple of ``least``, or one where there are not so many entries.
     """
-    if entries <= MAP_CELLS:
+    if entries < least:
         return 1
     for size in range(least, tile, least):
         if tile % size == 0 and _blocks(entries, size) <= MAP_CELLS:

@@ -75,7 +75,7 @@ def compare_row(
         allowed = bar + radius[c] + atol + rtol * size
         error = abs(number - numerical)
         judged = (size <= HUGE) & (allowed <= HUGE)
-        finite = abs(number) <= 1.7e308
+        finite = abs(number) < np.inf
         wrong += np.int64(judged & (not (error <= allowed)))
         broken += np.int64(not judged)
         not_finite += np.int64(not finite)
@@ -237,13 +237,9 @@ def compare_rows(
             found[WORST_VALUE] = value[c]
             found[WORST_BAR] = bar_of(row_noise[r], row_size[r], sizes[c], noise[c], decay[c])
             found[WORST_RADIUS] = radius[c]
-        here = frame[TILE_COLUMN] + column
-        if place[CELL_ROWS] == 1 and place[CELL_COLUMNS] == 1:
-            line = place[MAP_AT] + (frame[TILE_ROW] + r) * place[MAP_COLUMNS] + here
-            raise_maxima(own, cells[line : line + columns])
-            continue
         raise_maxima(own, highest)
         if (r + 1) % place[CELL_ROWS] == 0 or inside == frame[ROWS] - 1:
+            here = frame[TILE_COLUMN] + column
             note_cells(highest, frame[TILE_ROW] + r, here, place, cells)
 
 

@@ -25,6 +25,12 @@ ONE = np.ones(1)
 
 
 @kernel(inline=True)
+def no_smaller(largest, size):
+    """Return the larger of two numbers that are not negative, NaN if one is."""
+    return largest if size <= largest else size
+
+
+@kernel(inline=True)
 def safe_norm(total, largest, count):
     """Root of a sum of squares, or no less than it where squares leave the range of numbers."""
     return math.sqrt(total) if 1e-250 < total < 1e250 else largest * math.sqrt(float(count))
@@ -32,8 +38,12 @@ def safe_norm(total, largest, count):
 
 @kernel(inline=True)
 def growth_root(depth):
-    """sqrt(n) / 4: a plain sum of n numbers of one sign is off by so many u of itself."""
-    return 0.25 * math.sqrt(float(depth))
+    """sqrt(n) / 4 or n / 64: a plain sum of n numbers of one sign is off by so many u of itself.
+
+    Where the numbers are all equal, every rounding may go the same way: n / 2, and the margin is
+    32.
+    """
+    return max(0.25 * math.sqrt(float(depth)), float(depth) / 64.0)
 
 
 @kernel(inline=True)
@@ -126,7 +136,7 @@ def lane_norms(width, values, norms):
         else:
             largest = 0.0
             for lane in range(width):
-                largest = max(largest, abs(values[r * width + lane]))
+                largest = no_smaller(largest, abs(values[r * width + lane]))
             norms[r] = safe_norm(total, largest, width)
 
 
@@ -137,9 +147,10 @@ def _scaled_norms(units, weights, step, values, at, norms):
     for lane in range(width):
         largest = 0.0
         for r in range(units):
-            largest = max(largest, abs(weights[r * step] * values[at + r * width + lane]))
+            part = abs(weights[r * step] * values[at + r * width + lane])
+            largest = no_smaller(largest, part)
         total = 0.0
-        if largest > 0:
+        if not largest <= 0:
             for r in range(units):
                 part = weights[r * step] * values[at + r * width + lane] / largest
                 total += part * part
@@ -180,9 +191,9 @@ def _scaled_row_norm(depth, a, at, step):
     """Norm of one row whose squares leave the range of numbers."""
     largest = 0.0
     for p in range(depth):
-        largest = max(largest, abs(a[at + p * step]))
+        largest = no_smaller(largest, abs(a[at + p * step]))
     total = 0.0
-    if largest > 0:
+    if not largest <= 0:
         for p in range(depth):
             part = a[at + p * step] / largest
             total += part * part

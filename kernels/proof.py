@@ -17,6 +17,8 @@ from .matmul import long_dot
 from .noise import panel_norms
 from .simd import VECTORS, multiply_rows, panel_width
 
+SHORT = 32  # terms of one sum
+
 
 @kernel
 def project_rows(rows, depth, a, a_at, a_row, a_column, factors, results):
@@ -57,6 +59,20 @@ def note_wrong_masks(units, h, before, s, flipped):
 
 
 @kernel
+def project_in_blocks(rows, depth, factors, factors_at, factors_row, values, at, results):
+    """results[d, lane] = sum over units of factors[d, unit] values[unit, lane], in short sums.
+
+    Of equal terms every rounding may go the same way: blocks of SHORT keep that small.
+    """
+    width = panel_width(values)
+    for p in range(0, depth, SHORT):
+        multiply_rows(
+            rows, VECTORS, min(SHORT, depth - p), factors, factors_at + p, factors_row, 1,
+            values, at + p * width, width, results, 0, width, p,
+        )  # fmt: skip
+
+
+@kernel
 def proof_step(k, panel, panels, shape, network, levels, norms, proof, scratch):
     """Compare <W[k]^T s, v> with <s, W[k] v> for some panels of samples, and s with mask U.
 
@@ -88,14 +104,12 @@ def proof_step(k, panel, panels, shape, network, levels, norms, proof, scratch):
         first = 0
         while first < directions:
             rows = min(2, directions - first)
-            multiply_rows(
-                rows, VECTORS, inputs, factors, first * units + below, units, 1,
-                before, own, width, left, 0, width, 0,
-            )  # fmt: skip
-            multiply_rows(
-                rows, VECTORS, outputs, projected, first * units + above, units, 1,
-                s, from_above, width, right, 0, width, 0,
-            )  # fmt: skip
+            project_in_blocks(
+                rows, inputs, factors, first * units + below, units, before, own, left
+            )
+            project_in_blocks(
+                rows, outputs, projected, first * units + above, units, s, from_above, right
+            )
             for d in range(rows):
                 there = (k * directions + first + d) * pitch + q * width
                 for lane in range(width):

@@ -175,14 +175,14 @@ def proof_margin(columns, batch, roundoff, column_sizes):
 
 
 @kernel
-def proof_of_rows(first, rows, margin, row_sizes, made, expected):
+def proof_of_rows(first, rows, margin, smallest, row_sizes, made, expected):
     """Largest |(s h^T) v - s (h^T v)| of some rows of a tile over what rounding makes of it."""
     worst = 0.0
     for r in range(rows):
-        allowed = margin * row_sizes[first + r]
+        allowed = margin * row_sizes[first + r] + smallest
         gap = abs(made[r] - expected[first + r])
         if not gap <= allowed:
-            worst = max(worst, gap / allowed if allowed > 0 else HUGE)
+            worst = max(worst, gap / allowed)
             if not gap <= HUGE:
                 worst = HUGE
     return worst
@@ -224,23 +224,15 @@ def chunk_step(
     _, cells, samples, scales = collected
     strips, strip, radii, bars, factors, proof, comparing = scratch
     made, found = proof[1], proof[2]
-    if plain:
-        multiply_chunk(
-            frame, batch, left, place[LEFT_AT], pitch, right, place[RIGHT_AT], strips, strip
-        )
-        if compare_quickly(
-            frame, place, tolerance, scales[index], given, strip, factors, bars, comparing, made,
-            found,
-        ):  # fmt: skip
-            keep_samples(
-                frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters,
-                given, strip, affected, radii, bars, samples,
-            )  # fmt: skip
-            return
-    else:
-        multiply_chunk(
-            frame, batch, left, place[LEFT_AT], pitch, right, place[RIGHT_AT], strips, strip
-        )
+    multiply_chunk(frame, batch, left, place[LEFT_AT], pitch, right, place[RIGHT_AT], strips, strip)
+    if plain and compare_quickly(
+        frame, place, tolerance, scales[index], given, strip, factors, bars, comparing, made, found
+    ):
+        keep_samples(
+            frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given,
+            strip, affected, radii, bars, samples,
+        )  # fmt: skip
+        return
     column, columns = frame[FIRST_COLUMN], frame[COLUMNS]
     for r in range(frame[ROWS]):
         line = strip[r * frame[PITCH] : r * frame[PITCH] + columns]
@@ -313,7 +305,7 @@ def tile_step(
                 collected, expanded, scratch,
             )  # fmt: skip
             chunk += 1
-        gap = proof_of_rows(first, frame[ROWS], allowed_gap, bars[4], made, expected)
+        gap = proof_of_rows(first, frame[ROWS], allowed_gap, tolerance[3], bars[4], made, expected)
         worst = max(worst, gap)
         if plain and ((first + MR) % place[CELL_ROWS] == 0 or first + MR >= rows):
             note_cells(maxima[:columns], row + first, column, place, cells)

@@ -13,6 +13,7 @@ from fastbp.kernels.compare import PROOF, WRONG
 import fastbp
 from fastbp.certificate import judge_sweeps
 from fastbp.differences import entry_name
+from fastbp.errors import NonFiniteError
 from fastbp.given import given_gradients
 from fastbp.hull import hull_of
 from fastbp.sweeps import Sweeps
@@ -394,3 +395,93 @@ def test_little_memory_gives_the_same_findings():
     for k in range(3):
         np.testing.assert_array_equal(one.findings[k], two.findings[k])
         assert one.findings[k][:, WRONG].sum() == 0
+
+
+# ---- what a review found ----
+
+
+@pytest.mark.parametrize("width", [128, 256, 1000, 2000])
+def test_sums_of_equal_terms_are_proved(width):
+    """Every rounding of such a sum may go the same way."""
+    rng = np.random.default_rng(width)
+    for sizes in ([5, 1, width, 1], [3, width, width, 2], [3, width, 2, 2]):
+        for _ in range(4):
+            weights = [np.full((o, i), rng.uniform(0.3, 3) / i) for i, o in pairwise(sizes)]
+            net = fastbp.Network(weights)
+            x, y = rng.uniform(0.1, 1, (sizes[0], 3)), rng.standard_normal((sizes[-1], 3))
+            report = fastbp.check_network(net, x, y)
+            assert report.verdict == "passed", str(report)
+
+
+@pytest.mark.parametrize("method", ["certified", "exact"])
+def test_a_softmax_that_is_wrong_and_sure_is_no_defect(method):
+    for apart in np.linspace(690, 760, 15):
+        net = fastbp.Network(
+            [np.array([[0.3, 0.1], [-apart, 0.2], [5.0, 1.0]])], loss="softmax_cross_entropy"
+        )
+        for seed in range(4):
+            report = fastbp.check_network(
+                net, np.array([[1.0], [0.5]]), np.array([0]), seed=seed, method=method
+            )
+            assert report.verdict == "passed", str(report)
+
+
+def test_a_faint_sample_is_proved_all_the_same():
+    net = fastbp.Network(
+        [np.eye(2), np.array([[690.0, 0.0], [0.0, 1.0]])], loss="softmax_cross_entropy"
+    )
+    x, y = np.array([[1.0, 0.001], [0.5, 1.0]]), np.array([0, 0])
+    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
+    sweeps.forward()
+    sweeps.reverse()
+    s = sweeps.sensitivity(0)
+    assert 0 < np.abs(s[:, 0]).max() < 1e-290
+    sweeps.prove()
+    assert judge_sweeps(sweeps).problem == ""
+    assert judge_sweeps(sweeps).samples == 1
+    assert "1 sample is too faint to prove" in str(fastbp.check_network(net, x, y))
+    sweeps.replace_samples(0, np.array([0]), s[:, :1] + 0.5)
+    sweeps.prove()
+    assert "layer 0 fail their certificate in sample 0" in judge_sweeps(sweeps).problem
+
+
+@pytest.mark.parametrize("order", ["<f4", ">f4"])
+def test_the_order_of_bytes_makes_no_float32_a_float64(order):
+    rng = np.random.default_rng(0)
+    net = fastbp.Network([rng.standard_normal((o, i)) for i, o in ((5, 7), (7, 3))])
+    x, y = rng.standard_normal((5, 9)), rng.standard_normal((3, 9))
+    _, own = net.loss_and_gradients(x, y)
+    given = [w.astype(order) for w in own.weights]
+    assert fastbp.check_network(net, x, y, (given, None)).verdict == "passed"
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [2, 1], [1, 3], [1, 1, 2], [1, 5, 1]])
+def test_what_is_no_number_is_an_error_however_small_the_network(sizes):
+    for place in range(fastbp.Network.random(sizes, seed=0).parameters.size):
+        net = fastbp.Network.random(sizes, seed=0)
+        given = net.loss_and_gradients(np.ones((sizes[0], 2)), np.ones((sizes[-1], 2)))[1]
+        for value in (np.nan, np.inf, -np.inf):
+            net.parameters[place] = value
+            with pytest.raises(NonFiniteError):
+                fastbp.check_network(net, np.ones((sizes[0], 2)), np.ones((sizes[-1], 2)), given)
+    net = fastbp.Network.random(sizes, seed=0)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(NonFiniteError, match="x must be finite"):
+            fastbp.check_network(net, np.full((sizes[0], 2), bad), np.ones((sizes[-1], 2)), given)
+        with pytest.raises(NonFiniteError, match="y must be finite"):
+            fastbp.check_network(net, np.ones((sizes[0], 2)), np.full((sizes[-1], 2), bad), given)
+
+
+def test_rows_of_many_sizes_make_no_pair_a_defect():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        sizes = [int(n) for n in rng.integers(2, 20, 4)]
+        weights = [
+            rng.standard_normal((o, i)) * 10.0 ** rng.integers(-6, 7, (o, 1))
+            for i, o in pairwise(sizes)
+        ]
+        net = fastbp.Network(weights)
+        x, y = rng.standard_normal((sizes[0], 5)), rng.standard_normal((sizes[-1], 5))
+        report = fastbp.check_network(net, x, y, seed=seed)
+        assert "defect" not in str(report), str(report)
+        assert report.verdict in ("passed", "vacuous"), str(report)

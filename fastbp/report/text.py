@@ -75,10 +75,14 @@ def _method(report: Report) -> str:
         return f"{report.method}, {report.scheme} differences, delta {report.delta:g}"
     if proof.problem:
         return f"{report.method}, no proof, seed {proof.seed}"
+    unproved = report.batch - proof.samples
+    faint = ""
+    if unproved:
+        faint = f" ({_many(unproved, 'sample is', 'samples are')} too faint to prove)"
     return (
         f"{report.method}, {_many(proof.directions, 'random vector', 'random vectors')} a layer; "
         f"in a sample's sensitivities an error of {proof.resolution:.1g} K times the layer's slips "
-        f"through with probability (0.8 / K)^{proof.directions}; seed {proof.seed}"
+        f"through with probability (0.8 / K)^{proof.directions}{faint}; seed {proof.seed}"
     )
 
 
