@@ -106,7 +106,8 @@ def check_gradient(
 
     Notes
     -----
-    *every* takes 2 evaluations of f for each entry, *probe* some 30 for each array and
+    *every* takes 2 evaluations of f for each entry, *probe* some 30 for each array (60 where
+    directions cross corners everywhere) and
     2 log2(n) + 50 for each wrong entry. At a corner (|x| at 0) the derivative of a black box is
     whatever lies between its left and right slope.
 
