@@ -16,7 +16,7 @@ import numpy as np
 from fastbp.hull import book_weight
 from fastbp.loss_slopes import loss_slopes
 from fastbp.network import custom_gradient
-from fastbp.sweeps import MARGIN, smallest_of
+from fastbp.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ def flat_bars(
     h_sizes: list[Floats],
     h_noise: list[Floats],
 ) -> Floats:
-    """MARGIN u ((ds_i + s_i) h_j + s_i dh_j) for all parameters, of norms over the batch.
+    """MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) for all parameters, of norms over the batch.
 
-    Biases have h = 1. The lists hold a vector over the units of each layer, or over its inputs.
+    g is `sum_growth`. Biases have h = 1. The lists hold a vector over the units of each layer, or
+    over its inputs.
     """
     bars = np.empty(shapes.size)
     biases = shapes.bias_views(bars)
     for k, weights in enumerate(shapes.weight_views(bars)):
-        both = s_noise[k] + s_sizes[k]
+        both = s_noise[k] + sum_growth(batch) * s_sizes[k]
         if biases is not None:
             biases[k].reshape(-1)[:] = np.sqrt(batch) * both
         by_unit = weights.T if keras else weights

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fastbp.network import Network
 
-__all__ = ["MARGIN", "Sweeps", "smallest_of"]
+__all__ = ["MARGIN", "Sweeps", "smallest_of", "sum_growth"]
 
 # From the noise that a few random columns show to what no correct computation exceeds
 # (benchmarks/calibration.py).
@@ -359,6 +359,14 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     panel = -(-largest // width) * width * batch
     kept = sum(sizes) * (9 * pitch + 32) if directions else sum(sizes) * (pitch + 32)
     return 8 * (6 * largest * pitch + panel) + kept
+
+
+def sum_growth(batch: int) -> float:
+    """How much more than its norm a sum over the batch may be off by, beyond the margin.
+
+    Of n equal numbers, added one after the other, every rounding may go the same way: n / 2.
+    """
+    return max(1.0, batch / 64.0)
 
 
 def smallest_of(roundoff: float) -> float:

@@ -12,7 +12,7 @@ from fastbp.kernels import tiles as kernels
 from fastbp.kernels.matmul import BLOCK_ROWS
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.kernels.simd import MR
-from fastbp.sweeps import MARGIN, smallest_of
+from fastbp.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.threads import run_team
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ UNDERFLOWS = 64.0
 class Bars:
     """Sizes and noise of every unit, norms over the batch: what error bars are made of.
 
-    ``margin * ((s_noise_i + s_size_i) h_size_j + s_size_i h_noise_j)`` is the bar of entry i, j.
+    ``margin * ((s_noise_i + growth s_size_i) h_size_j + s_size_i h_noise_j)`` is the bar of entry
+    i, j.
 
     Attributes
     ----------
@@ -102,6 +103,7 @@ class Tiles:
         self._net = sweeps.network
         self._keras = self._net.layout == "keras"
         units, first = sum(self._net.sizes), self._net.sizes[0]
+        self.growth = sum_growth(sweeps.batch)
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
         self.bars = Bars(
             np.zeros(units - first),
@@ -174,7 +176,7 @@ class Tiles:
         level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
         s_sizes, s_noise = self.bars.s_sizes[outputs][units], self.bars.s_noise[outputs][units]
         h_sizes, h_noise = self.bars.h_sizes[level][inputs], self.bars.h_noise[level][inputs]
-        bars = np.outer(s_noise + s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
+        bars = np.outer(s_noise + self.growth * s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
         bars *= MARGIN * self.roundoff
         bars += self.smallest
         decay = self._net.objective.weight_decay
@@ -192,7 +194,7 @@ class Tiles:
 
     def bias_bars(self) -> NDArray[np.float64]:
         """Error bars of all biases, layer after layer."""
-        both = self.bars.s_noise + self.bars.s_sizes
+        both = self.bars.s_noise + self.growth * self.bars.s_sizes
         bars: NDArray[np.float64] = MARGIN * self.roundoff * np.sqrt(self.sweeps.batch) * both
         return bars + self.smallest
 
@@ -280,7 +282,8 @@ class Tiles:
         arguments = (
             np.array(schedule, np.int64),
             (self._keras, sweeps.batch, sweeps.pitch, net.sizes[0],
-             float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row),
+             float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row,
+             self.growth),
             sweeps.layers, table,
             (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay,
              self.smallest),

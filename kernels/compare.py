@@ -3,7 +3,7 @@
 An entry is wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
-    bar = (s_noise + s_size) h_size + s_size h_noise + decay_bar |W| + smallest
+    bar = (s_noise + growth s_size) h_size + s_size h_noise + decay_bar |W| + smallest
 
 where sizes and noise of every unit come as norms over the batch, the noise already scaled.  A
 *chunk*, MR rows and a few panels of columns, is compared at a time, while it is in the nearest
@@ -152,7 +152,7 @@ def unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars):
 
     Columns are filled with zeros to whole panels. Returns the largest bar that they may make.
     """
-    transposed, first_output = shape[0], shape[3]
+    transposed, first_output, growth = shape[0], shape[3], shape[9]
     s_sizes, h_sizes, s_noise, h_noise = sizes[0], sizes[1], sizes[2], sizes[3]
     row_noise, row_size, column_size, column_noise, norms = bars
     s_at, h_at = layer[UNITS_OUT] - first_output, layer[UNITS_IN]
@@ -165,11 +165,11 @@ def unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars):
             row_size[r] = margin * h_noise[h_at + row + r]
         for c in range(columns):
             column_noise[c] = s_sizes[s_at + column + c]
-            column_size[c] = s_noise[s_at + column + c] + column_noise[c]
+            column_size[c] = s_noise[s_at + column + c] + growth * column_noise[c]
     else:
         for r in range(rows):
             norms[r] = s_sizes[s_at + row + r]
-            row_noise[r] = margin * (s_noise[s_at + row + r] + norms[r])
+            row_noise[r] = margin * (s_noise[s_at + row + r] + growth * norms[r])
             row_size[r] = margin * norms[r]
         for c in range(columns):
             column_size[c] = h_sizes[h_at + column + c]

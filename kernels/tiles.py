@@ -265,7 +265,7 @@ def tile_step(
     given, collected, expanded, scratch,
 ):  # fmt: skip
     """Make one tile of an array, prove it, and compare it or write it out."""
-    transposed, batch, _, _, roundoff, margin, decay, _, _ = shape
+    transposed, batch, _, _, roundoff, margin, decay, _, _, _ = shape
     _strips, strip, _radii, bars, factors, proof, comparing = scratch
     expected, made, found, projection = proof[0], proof[1], proof[2], proof[3]
     cells, maxima, frame = collected[1], comparing[2], comparing[7]

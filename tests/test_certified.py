@@ -485,3 +485,27 @@ def test_rows_of_many_sizes_make_no_pair_a_defect():
         report = fastbp.check_network(net, x, y, seed=seed)
         assert "defect" not in str(report), str(report)
         assert report.verdict in ("passed", "vacuous"), str(report)
+
+
+@pytest.mark.parametrize("method", ["certified", "exact", "replay"])
+def test_long_sums_one_after_the_other_pass(method):
+    """A batch of thousands of the same sample, added up in a plain loop in float32."""
+    net = fastbp.Network(
+        [np.full((3, 2), 0.3), np.full((2, 3), 0.7)], [np.full((3, 1), 0.1), np.full((2, 1), 0.1)]
+    )
+    x, y = np.full((2, 4096), 0.37), np.full((2, 4096), 7.1)
+    forward = net.forward(x)
+    f, h = forward.preactivations, forward.activations
+    s = [None, (2 * (f[1] - y)).astype(np.float32)]
+    s[0] = (net.weights[1].T @ s[1] * (f[0] > 0)).astype(np.float32)
+    dweights, dbiases = [], []
+    for k in range(2):
+        weight = np.zeros(net.weights[k].shape, np.float32)
+        bias = np.zeros((len(weight), 1), np.float32)
+        for n in range(4096):
+            weight += np.outer(s[k][:, n], h[k][:, n].astype(np.float32))
+            bias += s[k][:, n : n + 1]
+        dweights.append(weight)
+        dbiases.append(bias)
+    report = fastbp.check_network(net, x, y, (dweights, dbiases), method=method)
+    assert report.verdict == "passed", str(report)
