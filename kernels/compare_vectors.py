@@ -1,7 +1,7 @@
 """Comparing a strip of a product with given numbers, in explicit vectors, and its twin in NumPy.
 
-Nine of ten strips of a right gradient need no more than this: 0.45 ns an entry, where the loops of
-``compare.py``, which count everything that can be wrong with an entry, take 1.5.  A strip in which
+A chunk of a right gradient needs no more than this: 0.6 ns an entry, where the loops of
+``compare.py``, which count everything that can be wrong with an entry, take 1.3.  A chunk in which
 anything is out of order is left to them.
 
 LLVM's own vectoriser does not find this form: it keeps neither a row's sums nor what belongs to a
