@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fastbp.sweeps import Sweeps
 
-__all__ = ["Certificate", "judge_sweeps", "out_of_range"]
+__all__ = ["Certificate", "judge_sweeps"]
 
 UNIT = float(np.finfo(np.float64).eps) / 2
 # The largest gap of 2 000 correct networks was 2.7 times the sum without it
@@ -81,7 +81,7 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     faint = _faint_by_layer(sweeps)
     proved: NDArray[np.bool_] = np.logical_not(faint.any(axis=0))
     differenced, wrong_pairs = _judge_pairs(sweeps, proved)
-    problem = out_of_range(sweeps, faint)
+    problem = _out_of_range(sweeps, faint)
     if not problem and not np.isfinite(sweeps.losses[: sweeps.batch]).all():
         sample = int(np.argmin(np.isfinite(sweeps.losses[: sweeps.batch])))
         problem = f"overflow: the loss of sample {sample} leaves the range of numbers"
@@ -111,7 +111,7 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     )
 
 
-def out_of_range(sweeps: Sweeps, faint: NDArray[np.bool_]) -> str:
+def _out_of_range(sweeps: Sweeps, faint: NDArray[np.bool_]) -> str:
     """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
 
     Samples whose numbers are smaller than that do not matter beside others that are not.

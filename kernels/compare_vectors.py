@@ -18,9 +18,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .simd import MR, VECTOR_BYTES, broadcast
+from .lanes import LANES
+from .simd import MR, broadcast
 
-LANES = VECTOR_BYTES // 8
 # Rows of the scratch ``lanes``, each one vector: the proof of each row of the strip, and these.
 PRODUCT, SQUARE, WIDEST, TOP, TOP_COLUMN = range(MR, MR + 5)
 LANE_ROWS = MR + 5
