@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 
 from . import compare_vectors as vectors
-from .compare_vectors import LANES, compare_vectors
+from .compare_vectors import compare_vectors
 from .compile import kernel
+from .lanes import LANES
 from .layers import UNITS_IN, UNITS_OUT, WEIGHTS
 from .normal import SHIFT, hashed
 from .simd import MR

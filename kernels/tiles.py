@@ -39,9 +39,9 @@ from .compare import (
     note_cells,
     unit_bars,
 )
-from .compare_vectors import LANE_ROWS, LANES
+from .compare_vectors import LANE_ROWS
 from .compile import kernel
-from .lanes import sums_along_lanes
+from .lanes import LANES, sums_along_lanes
 from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from .matmul import BLOCK_ROWS, long_dot, multiply_block, panels_of, strips_size
 from .noise import panel_norms, row_norms

@@ -9,8 +9,8 @@ import numba
 import numpy as np
 import pytest
 from fastbp.kernels import compare_vectors as kernels
-from fastbp.kernels.compare_vectors import LANE_ROWS, LANES, compare_vectors
-from fastbp.kernels.lanes import squares_of_lanes, sums_along_lanes
+from fastbp.kernels.compare_vectors import LANE_ROWS, compare_vectors
+from fastbp.kernels.lanes import LANES, squares_of_lanes, sums_along_lanes
 from fastbp.kernels.simd import MR, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
