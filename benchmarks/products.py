@@ -7,7 +7,7 @@ from fastbp.kernels.matmul import product
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import new_control
 
-from fastbp.threads import run_team
+from fastbp.runtime.threads import run_team
 
 from .common import Array
 

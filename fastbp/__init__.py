@@ -31,16 +31,22 @@ if TYPE_CHECKING:
     from fastbp.numeric import NumericalGradient, numerical_gradient
     from fastbp.problem import Problem, load_problem, save_problem
     from fastbp.report import Report
-    from fastbp.threads import get_num_threads, set_num_threads
+    from fastbp.runtime.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "check": ("check_network",),
     "check_function": ("check_gradient",),
-    "check_products": ("check_jvp", "check_vjp"),
+    "check_products": (
+        "check_jvp",
+        "check_vjp",
+    ),
     "containers": ("by_reference",),
-    "differences": ("Differences", "finite_differences"),
+    "differences": (
+        "Differences",
+        "finite_differences",
+    ),
     "errors": (
         "DTypeError",
         "EvaluationError",
@@ -52,11 +58,24 @@ _ROOMS = {
         "ShapeError",
     ),
     "gradients": ("Gradients",),
-    "network": ("ForwardPass", "Network"),
-    "numeric": ("NumericalGradient", "numerical_gradient"),
-    "problem": ("Problem", "load_problem", "save_problem"),
+    "network": (
+        "ForwardPass",
+        "Network",
+    ),
+    "numeric": (
+        "NumericalGradient",
+        "numerical_gradient",
+    ),
+    "problem": (
+        "Problem",
+        "load_problem",
+        "save_problem",
+    ),
     "report": ("Report",),
-    "threads": ("get_num_threads", "set_num_threads"),
+    "runtime.threads": (
+        "get_num_threads",
+        "set_num_threads",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

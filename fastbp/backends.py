@@ -15,8 +15,8 @@ from numba.core.errors import NumbaError
 from fastbp.errors import EvaluationError, OptionError, ShapeError
 from fastbp.evaluation import Function, real_numbers
 from fastbp.kernels.perturb import evaluate_perturbed
-from fastbp.threads import get_num_threads, run_team
-from fastbp.validate import require_bool
+from fastbp.runtime.threads import get_num_threads, run_team
+from fastbp.runtime.validation import require_bool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,10 +13,15 @@ from fastbp.check_loss import check_loss
 from fastbp.differences import check_memory
 from fastbp.given import given_gradients
 from fastbp.measure import check_by_replay
-from fastbp.progress import check_progress_option
 from fastbp.report import ArrayReport, Report
 from fastbp.rows import worst_of_all
-from fastbp.validate import require_choice, require_finite, require_integer, require_number
+from fastbp.runtime.progress import check_progress_option
+from fastbp.runtime.validation import (
+    require_choice,
+    require_finite,
+    require_integer,
+    require_number,
+)
 from fastbp.verdict import Tolerance, check_verdict
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from fastbp.function_report import (
     report_of,
 )
 from fastbp.given_function import GivenLeaves, given_leaves
-from fastbp.progress import check_progress_option
-from fastbp.validate import require_bool, require_choice, require_integer, require_number
+from fastbp.runtime.progress import check_progress_option
+from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.network import custom_value
-from fastbp.progress import progress_bar
 from fastbp.rows import Numerical, judged_row
+from fastbp.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

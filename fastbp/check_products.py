@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.agreement import agreement_of_products, finished_report
 from fastbp.check_function import checked_options
 from fastbp.jacobian_vector import check_tangents
-from fastbp.validate import require_choice
+from fastbp.runtime.validation import require_choice
 from fastbp.vector_function import CONVENTIONS, VectorFunction
 from fastbp.vector_jacobian import check_cotangent
 

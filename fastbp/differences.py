@@ -19,10 +19,10 @@ from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
 from fastbp.kernels.replay import SAMPLE_BLOCK, replay
 from fastbp.kernels.simd import MR, panel_width
 from fastbp.network import Network, custom_value
-from fastbp.progress import progress_bar
-from fastbp.threads import get_num_threads, run_team
+from fastbp.runtime.progress import progress_bar
+from fastbp.runtime.threads import get_num_threads, run_team
+from fastbp.runtime.validation import FloatArray, require_choice, require_number
 from fastbp.unperturbed import Unperturbed, evaluate, float64_copy
-from fastbp.validate import FloatArray, require_choice, require_number
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")

@@ -17,10 +17,10 @@ from fastbp.kernels.simd import MR, panel_width
 from fastbp.loss_slopes import loss_slopes
 from fastbp.network import Network
 from fastbp.passes import Passes
-from fastbp.progress import progress_bar
+from fastbp.runtime.progress import progress_bar
+from fastbp.runtime.threads import get_num_threads, run_team
+from fastbp.runtime.validation import flat_view
 from fastbp.sweeps import Sweeps, riding_bytes
-from fastbp.threads import get_num_threads, run_team
-from fastbp.validate import flat_view
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.kernels.loss import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
-from fastbp.validate import (
+from fastbp.runtime.validation import (
     FloatArray,
     flat_view,
     require_array,

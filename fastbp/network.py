@@ -28,8 +28,7 @@ from fastbp.parameters import (
     random_parameters,
 )
 from fastbp.passes import Passes
-from fastbp.schedule import BACKWARD, FORWARD, LOSS
-from fastbp.validate import (
+from fastbp.runtime.validation import (
     FloatArray,
     require_array,
     require_choice,
@@ -39,6 +38,7 @@ from fastbp.validate import (
     require_number,
     require_shape,
 )
+from fastbp.schedule import BACKWARD, FORWARD, LOSS
 
 LAYOUTS = ("book", "torch", "keras")
 

@@ -30,7 +30,7 @@ from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.given import given_gradients
 from fastbp.gradients import Gradients
 from fastbp.network import ForwardPass, Network
-from fastbp.validate import require_dtype, require_finite, require_floats, require_shape
+from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
 
 if TYPE_CHECKING:
     from fastbp.report import ArrayReport, Report

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.backends import make_function
 from fastbp.evaluation import argument_name, make_point
-from fastbp.progress import check_progress_option, progress_bar
+from fastbp.runtime.progress import check_progress_option, progress_bar
+from fastbp.runtime.validation import require_bool
 from fastbp.slopes import measure_again, measure_leaf
-from fastbp.validate import require_bool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

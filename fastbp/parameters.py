@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.validate import (
+from fastbp.runtime.validation import (
     FLOAT_TYPES,
     FloatArray,
     require_dtype,

@@ -16,9 +16,9 @@ from fastbp.kernels.phases import S_HERE
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import NON_FINITE
 from fastbp.losses import kernel_targets
+from fastbp.runtime.threads import run_team
+from fastbp.runtime.validation import FloatArray, flat_view
 from fastbp.schedule import BACKWARD, FORWARD, Shape, places, plan
-from fastbp.threads import run_team
-from fastbp.validate import FloatArray, flat_view
 
 if TYPE_CHECKING:
     from fastbp.network import Network

@@ -19,8 +19,8 @@ from fastbp.kernels.simd import MR, VECTORS, panel_width
 from fastbp.kernels.sweep_forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.losses import kernel_targets
 from fastbp.network import custom_gradient, custom_value
-from fastbp.threads import run_team
-from fastbp.validate import flat_view
+from fastbp.runtime.threads import run_team
+from fastbp.runtime.validation import flat_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

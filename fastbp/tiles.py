@@ -12,8 +12,8 @@ from fastbp.kernels import tiles as kernels
 from fastbp.kernels.matmul import BLOCK_ROWS
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.kernels.simd import MR
+from fastbp.runtime.threads import run_team
 from fastbp.sweeps import MARGIN, smallest_of, sum_growth
-from fastbp.threads import run_team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from fastbp.check_function import FunctionCheck, bare_row, check_scalar
 from fastbp.evaluation import DOUBLE_UNIT, Function, Point
 from fastbp.given_function import GivenLeaves
 from fastbp.lines import SIGMAS, measure_lines
-from fastbp.progress import progress_bar
+from fastbp.runtime.progress import progress_bar
 from fastbp.slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
 from fastbp.verdict import check_verdict
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from fastbp.losses import CustomLoss, Targets, kernel_targets
 from fastbp.network import Network, custom_gradient, custom_value
 from fastbp.passes import Passes
+from fastbp.runtime.validation import FloatArray, require_finite
 from fastbp.schedule import FORWARD, LOSS
-from fastbp.validate import FloatArray, require_finite
 
 # From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
 # times the largest error on five random networks of 15 to 26 122 entries.

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
-from fastbp.threads import run_team
+from fastbp.runtime.threads import run_team
 
 DTYPES = (np.float64, np.float32)
 GUARD = 7.25  # in every place that a kernel must not touch

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from fastbp.errors import OptionError
-from fastbp.progress import progress_bar
+from fastbp.runtime.progress import progress_bar
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
 import os  # noqa: E402
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.small
 
 WORK = """
 import time
-from fastbp.progress import progress_bar
+from fastbp.runtime.progress import progress_bar
 with progress_bar({progress}, 8, "replay") as advance:
     for _ in range(8):
         advance(1)
@@ -97,7 +97,7 @@ def test_false_never_shows_one(run):
 
 
 INTERRUPTED = """
-from fastbp.progress import progress_bar
+from fastbp.runtime.progress import progress_bar
 try:
     with progress_bar(True, 8, "replay") as advance:
         advance(3)
@@ -142,7 +142,7 @@ def test_anything_else_is_refused_before_the_work_begins(progress):
 
 def test_rich_is_imported_only_for_a_bar():
     code = (
-        "import sys\nfrom fastbp.progress import progress_bar\n"
+        "import sys\nfrom fastbp.runtime.progress import progress_bar\n"
         "with progress_bar(False, 1, 'x') as advance: advance(1)\n"
         "print([name for name in sys.modules if name.startswith('rich')])"
     )

@@ -18,10 +18,10 @@ from processes import command, environment, run_program
 import fastbp
 from fastbp.differences import replay_entries
 from fastbp.errors import OptionError
-from fastbp.threads import _POOL, run_team
+from fastbp.runtime.threads import _POOL, run_team
 
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-# Over SERIAL_OPERATIONS of fastbp.threads, so that a team of threads computes.
+# Over SERIAL_OPERATIONS of fastbp.runtime.threads, so that a team of threads computes.
 SIZES, BATCH = [64, 128, 128, 10], 64
 
 COMMON = f"""

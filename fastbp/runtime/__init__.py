@@ -1,0 +1,1 @@
+"""What both wings run on: threads, progress, validation, user code, panels."""
