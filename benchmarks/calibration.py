@@ -26,7 +26,7 @@ from fastbp.certificate import PROOF_MARGIN, judge_sweeps
 from fastbp.hull import hull_of
 from fastbp.sweeps import MARGIN, Sweeps
 from fastbp.tiles import Tiles
-from fastbp.verdict import Tolerance
+from fastbp.verdict.entries import Tolerance
 
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
 

@@ -11,13 +11,6 @@ import numpy as np
 from fastbp.certificate import LARGEST, Certificate, judge_sweeps
 from fastbp.conventions import Seen, fitting_convention, most_moved, worst_corner
 from fastbp.exact import replace_sensitivities
-from fastbp.findings import (
-    entry_ratios,
-    findings_of_vectors,
-    merged_findings,
-    verdict_of,
-    verdict_of_rough,
-)
 from fastbp.hull import Hull, book_weight, hull_of
 from fastbp.kernels.compare import (
     KINKS,
@@ -36,20 +29,27 @@ from fastbp.kernels.compare import (
 )
 from fastbp.outcome import Outcome
 from fastbp.report import ArrayReport, Failure
-from fastbp.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
 from fastbp.sweeps import MARGIN, Sweeps
 from fastbp.tiles import Tiles
 from fastbp.unperturbed import float64_copy
-from fastbp.verdict import TOO_ROUGH, Tolerance
+from fastbp.verdict.entries import TOO_ROUGH, Tolerance
+from fastbp.verdict.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
+from fastbp.verdict.summary import (
+    entry_ratios,
+    findings_of_vectors,
+    merged_findings,
+    verdict_of,
+    verdict_of_rough,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.findings import Vectors
     from fastbp.given import GivenGradients
     from fastbp.network import Network
+    from fastbp.verdict.summary import Vectors
 
 __all__ = ["check_certified", "coarser_dtype"]
 

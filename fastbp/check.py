@@ -14,7 +14,6 @@ from fastbp.differences import check_memory
 from fastbp.given import given_gradients
 from fastbp.measure import check_by_replay
 from fastbp.report import ArrayReport, Report
-from fastbp.rows import worst_of_all
 from fastbp.runtime.progress import check_progress_option
 from fastbp.runtime.validation import (
     require_choice,
@@ -22,7 +21,8 @@ from fastbp.runtime.validation import (
     require_integer,
     require_number,
 )
-from fastbp.verdict import Tolerance, check_verdict
+from fastbp.verdict.entries import Tolerance, check_verdict
+from fastbp.verdict.rows import worst_of_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

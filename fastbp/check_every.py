@@ -9,9 +9,9 @@ import numpy as np
 
 from fastbp.function_report import bare_row, function_tolerance
 from fastbp.numeric import measure_everything
-from fastbp.rows import Numerical, judged_row, unusable_reason
 from fastbp.slopes import cheap_slopes, measure_again, survey_leaf
-from fastbp.verdict import Tolerance, allowed_difference, wrong_entries
+from fastbp.verdict.entries import Tolerance, allowed_difference, wrong_entries
+from fastbp.verdict.rows import Numerical, judged_row, unusable_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

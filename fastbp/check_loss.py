@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.network import custom_value
-from fastbp.rows import Numerical, judged_row
 from fastbp.runtime.progress import progress_bar
+from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastbp.network import Network
     from fastbp.report import ArrayReport, Failure
-    from fastbp.verdict import Tolerance
+    from fastbp.verdict.entries import Tolerance
 
     Vector = NDArray[np.float64]
     Value = Callable[[NDArray[Any], NDArray[Any]], Any]

@@ -10,9 +10,9 @@ import numpy as np
 from fastbp.function_report import bare_row, function_tolerance
 from fastbp.locate import locate_wrong_entries
 from fastbp.report import ArrayReport, Failure
-from fastbp.rows import unusable_reason
 from fastbp.runtime.progress import progress_bar
-from fastbp.verdict import Tolerance, allowed_difference
+from fastbp.verdict.entries import Tolerance, allowed_difference
+from fastbp.verdict.rows import unusable_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

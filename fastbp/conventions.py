@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastbp.hull import Hull
     from fastbp.network import Network
-    from fastbp.verdict import Tolerance
+    from fastbp.verdict.entries import Tolerance
 
     Floats = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure, Report
-from fastbp.rows import worst_of_all
-from fastbp.verdict import Tolerance, check_verdict, default_tolerance
+from fastbp.verdict.entries import Tolerance, check_verdict, default_tolerance
+from fastbp.verdict.rows import worst_of_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,6 @@ from fastbp.check_function import (
 from fastbp.containers import take_apart
 from fastbp.evaluation import SINGLE_UNIT, Point
 from fastbp.real_outputs import real_leaf
-from fastbp.rows import Numerical, judged_row
 from fastbp.slopes import INDEPENDENT
 from fastbp.vector_function import (
     VectorFunction,
@@ -32,7 +31,8 @@ from fastbp.vector_function import (
     output_name,
     random_components,
 )
-from fastbp.verdict import wrong_entries
+from fastbp.verdict.entries import wrong_entries
+from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from fastbp.slopes import (
     power_of_two,
     typical,
 )
-from fastbp.verdict import wrong_entries
+from fastbp.verdict.entries import wrong_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from fastbp.evaluation import Function
     from fastbp.lines import Lines
-    from fastbp.verdict import Tolerance
+    from fastbp.verdict.entries import Tolerance
 
     Vector: TypeAlias = NDArray[np.float64]
 

@@ -20,10 +20,10 @@ from fastbp.exact import outer_product
 from fastbp.hull import Hull, book_weight, hull_of_levels
 from fastbp.outcome import Outcome
 from fastbp.rounding import Rounding, rounding_of
-from fastbp.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 from fastbp.sweeps import MARGIN
 from fastbp.unperturbed import evaluate
-from fastbp.verdict import Tolerance
+from fastbp.verdict.entries import Tolerance
+from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastbp.hull import Hull
     from fastbp.sweeps import Sweeps
-    from fastbp.verdict import Tolerance
+    from fastbp.verdict.entries import Tolerance
 
 __all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
 

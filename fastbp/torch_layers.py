@@ -16,7 +16,7 @@ from fastbp.given_function import GivenLeaves
 from fastbp.lines import SIGMAS, measure_lines
 from fastbp.runtime.progress import progress_bar
 from fastbp.slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
-from fastbp.verdict import check_verdict
+from fastbp.verdict.entries import check_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from fastbp.given import given_gradients
 from fastbp.hull import hull_of
 from fastbp.sweeps import Sweeps
 from fastbp.tiles import Tiles
-from fastbp.verdict import Tolerance
+from fastbp.verdict.entries import Tolerance
 
 UNIT = 2.0**-53
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")

@@ -14,7 +14,7 @@ import pytest
 
 from fastbp.errors import GradientMismatchError
 from fastbp.report import ArrayReport, Corner, Failure, Report
-from fastbp.rows import worst_of_all
+from fastbp.verdict.rows import worst_of_all
 
 pytestmark = pytest.mark.small
 

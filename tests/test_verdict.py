@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
-from fastbp import verdict
-from fastbp.verdict import TOO_ROUGH, Tolerance, judge_array
+from fastbp.verdict import entries as verdict
+from fastbp.verdict.entries import TOO_ROUGH, Tolerance, judge_array
 
 pytestmark = pytest.mark.small
 

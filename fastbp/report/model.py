@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.certificate import Certificate
-    from fastbp.verdict import ArrayVerdict, CheckVerdict
+    from fastbp.verdict.entries import ArrayVerdict, CheckVerdict
 
 __all__ = ["ArrayReport", "Corner", "Failure", "Report"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure
-from fastbp.verdict import (
+from fastbp.verdict.entries import (
     Tolerance,
     allowed_difference,
     default_tolerance,

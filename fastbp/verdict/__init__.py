@@ -1,0 +1,1 @@
+"""Given against numerical: which entries are wrong, and the verdict of an array."""
