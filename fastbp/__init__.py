@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastbp.check import check_network
-    from fastbp.check_function import check_gradient
-    from fastbp.check_products import check_jvp, check_vjp
-    from fastbp.containers import by_reference
     from fastbp.differences import Differences, finite_differences
     from fastbp.errors import (
         DTypeError,
@@ -26,9 +23,12 @@ if TYPE_CHECKING:
         ProblemFileError,
         ShapeError,
     )
+    from fastbp.function.checks.check_gradient import check_gradient
+    from fastbp.function.checks.check_products import check_jvp, check_vjp
+    from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
+    from fastbp.function.pytree import by_reference
     from fastbp.gradients import Gradients
     from fastbp.network import ForwardPass, Network
-    from fastbp.numeric import NumericalGradient, numerical_gradient
     from fastbp.problem import Problem, load_problem, save_problem
     from fastbp.report import Report
     from fastbp.runtime.threads import get_num_threads, set_num_threads
@@ -37,12 +37,6 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "check": ("check_network",),
-    "check_function": ("check_gradient",),
-    "check_products": (
-        "check_jvp",
-        "check_vjp",
-    ),
-    "containers": ("by_reference",),
     "differences": (
         "Differences",
         "finite_differences",
@@ -57,14 +51,20 @@ _ROOMS = {
         "ProblemFileError",
         "ShapeError",
     ),
+    "function.checks.check_gradient": ("check_gradient",),
+    "function.checks.check_products": (
+        "check_jvp",
+        "check_vjp",
+    ),
+    "function.derivatives.numerical_gradient": (
+        "NumericalGradient",
+        "numerical_gradient",
+    ),
+    "function.pytree": ("by_reference",),
     "gradients": ("Gradients",),
     "network": (
         "ForwardPass",
         "Network",
-    ),
-    "numeric": (
-        "NumericalGradient",
-        "numerical_gradient",
     ),
     "problem": (
         "Problem",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from fastbp.check_function import check_gradient
-from fastbp.check_products import check_vjp
+from fastbp.function.checks.check_gradient import check_gradient
+from fastbp.function.checks.check_products import check_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

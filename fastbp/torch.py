@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastbp.check_function import check_gradient, checked_options, report_of
-from fastbp.check_products import check_vjp
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
+from fastbp.function.checks.check_gradient import check_gradient, checked_options, report_of
+from fastbp.function.checks.check_products import check_vjp
 from fastbp.torch_layers import check_layers, same_random_numbers
 from fastbp.torch_network import as_network, check_as_network
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from fastbp.check_function import FunctionCheck, bare_row, check_scalar
-from fastbp.evaluation import DOUBLE_UNIT, Function, Point
-from fastbp.given_function import GivenLeaves
-from fastbp.lines import SIGMAS, measure_lines
+from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, check_scalar
+from fastbp.function.derivatives.entry_slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
+from fastbp.function.derivatives.line_slopes import SIGMAS, measure_lines
+from fastbp.function.evaluation import DOUBLE_UNIT, Function, Point
+from fastbp.function.given_gradient import GivenLeaves
 from fastbp.runtime.progress import progress_bar
-from fastbp.slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
 from fastbp.verdict.entries import check_verdict
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.check_function import Options
+    from fastbp.function.checks.check_gradient import Options
     from fastbp.report import ArrayReport, Failure
 
     Vector: TypeAlias = NDArray[np.float64]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.check_function import Options
+    from fastbp.function.checks.check_gradient import Options
     from fastbp.report import Report
 
 __all__ = ["as_network", "check_as_network"]

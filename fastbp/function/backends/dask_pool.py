@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import distributed
 
-from fastbp.errand import forget, run_errand
 from fastbp.errors import OptionError
-from fastbp.workers import LARGE_BYTES, WorkerDiedError
+from fastbp.function.backends.task import forget, run_errand
+from fastbp.function.backends.worker_pool import LARGE_BYTES, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.errand import Errand, Outcome
+    from fastbp.function.backends.task import Errand, Outcome
 
 __all__ = ["DaskCluster"]
 

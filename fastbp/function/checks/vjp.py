@@ -11,25 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.backends import make_function
-from fastbp.check_function import check_scalar
-from fastbp.evaluation import Point
-from fastbp.given_function import given_leaves, leaves_of
-from fastbp.vector_function import (
-    call_with,
-    measure_outputs,
-    output_name,
-    real_given,
-)
+from fastbp.function.array_function import call_with, measure_outputs, output_name, real_given
+from fastbp.function.backends.choose import make_function
+from fastbp.function.checks.check_gradient import check_scalar
+from fastbp.function.evaluation import Point
+from fastbp.function.given_gradient import given_leaves, leaves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.check_function import FunctionCheck, Options
-    from fastbp.lines import Lines
-    from fastbp.vector_function import VectorFunction
+    from fastbp.function.array_function import VectorFunction
+    from fastbp.function.checks.check_gradient import FunctionCheck, Options
+    from fastbp.function.derivatives.line_slopes import Lines
 
     Vector: TypeAlias = NDArray[np.float64]
 

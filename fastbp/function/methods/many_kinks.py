@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from fastbp.evaluation import SINGLE_UNIT
-from fastbp.lines import SIGMAS
+from fastbp.function.derivatives.line_slopes import SIGMAS
+from fastbp.function.evaluation import SINGLE_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

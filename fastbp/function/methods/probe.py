@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.function_report import bare_row, function_tolerance
-from fastbp.locate import locate_wrong_entries
+from fastbp.function.checks.report_assembly import bare_row, function_tolerance
+from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
 from fastbp.verdict.entries import Tolerance, allowed_difference
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.evaluation import Function
-    from fastbp.function_report import Options
-    from fastbp.given_function import GivenLeaves
-    from fastbp.locate import Located
+    from fastbp.function.checks.report_assembly import Options
+    from fastbp.function.evaluation import Function
+    from fastbp.function.given_gradient import GivenLeaves
+    from fastbp.function.methods.bisection import Located
 
     Vector: TypeAlias = NDArray[np.float64]
 

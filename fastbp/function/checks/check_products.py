@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastbp.agreement import agreement_of_products, finished_report
-from fastbp.check_function import checked_options
-from fastbp.jacobian_vector import check_tangents
+from fastbp.function.array_function import CONVENTIONS, VectorFunction
+from fastbp.function.checks.check_gradient import checked_options
+from fastbp.function.checks.jvp import check_tangents
+from fastbp.function.checks.vjp import check_cotangent
+from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
 from fastbp.runtime.validation import require_choice
-from fastbp.vector_function import CONVENTIONS, VectorFunction
-from fastbp.vector_jacobian import check_cotangent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.backends import check_workers, make_function
-from fastbp.check_every import check_every_entry
-from fastbp.check_probe import check_by_probing
-from fastbp.evaluation import argument_name, make_point
-from fastbp.function_report import (
+from fastbp.function.backends.choose import check_workers, make_function
+from fastbp.function.checks.report_assembly import (
     FunctionCheck,
     Options,
     bare_row,
     function_tolerance,
     report_of,
 )
-from fastbp.given_function import GivenLeaves, given_leaves
+from fastbp.function.evaluation import argument_name, make_point
+from fastbp.function.given_gradient import GivenLeaves, given_leaves
+from fastbp.function.methods.every_entry import check_every_entry
+from fastbp.function.methods.probe import check_by_probing
 from fastbp.runtime.progress import check_progress_option
 from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.evaluation import Function
+    from fastbp.function.evaluation import Function
     from fastbp.report import ArrayReport, Report
 
 __all__ = [

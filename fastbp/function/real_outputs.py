@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.containers import take_apart
 from fastbp.errors import ShapeError
-from fastbp.evaluation import moved_results, real_numbers
+from fastbp.function.evaluation import moved_results, real_numbers
+from fastbp.function.pytree import take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.containers import Container
-    from fastbp.evaluation import Point
+    from fastbp.function.evaluation import Point
+    from fastbp.function.pytree import Container
 
     Vector: TypeAlias = NDArray[np.float64]
 

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.check_function import FunctionCheck, bare_row, report_of
-from fastbp.containers import take_apart
-from fastbp.evaluation import SINGLE_UNIT, Point
-from fastbp.given_function import leaves_of
-from fastbp.real_outputs import real_leaf
-from fastbp.vector_function import (
-    VectorFunction,
-    call_with,
-    random_components,
-    real_given,
-)
+from fastbp.function.array_function import VectorFunction, call_with, random_components, real_given
+from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, report_of
+from fastbp.function.evaluation import SINGLE_UNIT, Point
+from fastbp.function.given_gradient import leaves_of
+from fastbp.function.pytree import take_apart
+from fastbp.function.real_outputs import real_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.check_function import Options
+    from fastbp.function.checks.check_gradient import Options
     from fastbp.report import Report
 
     Vector: TypeAlias = NDArray[np.float64]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastbp.backends import make_function
-from fastbp.evaluation import argument_name, make_point
+from fastbp.function.backends.choose import make_function
+from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
+from fastbp.function.evaluation import argument_name, make_point
 from fastbp.runtime.progress import check_progress_option, progress_bar
 from fastbp.runtime.validation import require_bool
-from fastbp.slopes import measure_again, measure_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.evaluation import Function
-    from fastbp.lines import Lines
+    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.evaluation import Function
 
 __all__ = ["NumericalGradient", "measure_everything", "numerical_gradient"]
 
@@ -100,7 +100,7 @@ def numerical_gradient(
     each one in doubt; memory of a few float64 for each entry. The noise of f is estimated after
     Moré & Wild (2011), the step follows from it and from the curvature; where f is smooth one
     step of Richardson's extrapolation is used, where it has a corner left and right slopes are
-    told apart. See `fastbp.lines`.
+    told apart. See `fastbp.function.derivatives.line_slopes`.
 
     Examples
     --------

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.agreement import jvp_outputs
-from fastbp.check_function import (
-    FunctionCheck,
-    Options,
-    bare_row,
-    function_tolerance,
-)
-from fastbp.containers import take_apart
-from fastbp.evaluation import SINGLE_UNIT, Point
-from fastbp.real_outputs import real_leaf
-from fastbp.slopes import INDEPENDENT
-from fastbp.vector_function import (
+from fastbp.function.array_function import (
     VectorFunction,
     call_with,
     measure_outputs,
     output_name,
     random_components,
 )
+from fastbp.function.checks.check_gradient import (
+    FunctionCheck,
+    Options,
+    bare_row,
+    function_tolerance,
+)
+from fastbp.function.checks.vjp_against_jvp import jvp_outputs
+from fastbp.function.derivatives.entry_slopes import INDEPENDENT
+from fastbp.function.evaluation import SINGLE_UNIT, Point
+from fastbp.function.pytree import take_apart
+from fastbp.function.real_outputs import real_leaf
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, judged_row
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.lines import Lines
+    from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.report import ArrayReport, Failure
 
     Vector: TypeAlias = NDArray[np.float64]

@@ -18,7 +18,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.candidates import (
+from fastbp.function.derivatives.evaluation_noise import (
+    ROUNDING,
+    evaluation_noise,
+    rounding_of_values,
+)
+from fastbp.function.derivatives.step_choice import (
     RATIO,
     SIGMAS,
     Best,
@@ -28,7 +33,6 @@ from fastbp.candidates import (
     extrapolated,
     possible_slopes,
 )
-from fastbp.value_noise import ROUNDING, evaluation_noise, rounding_of_values
 
 __all__ = [
     "BEND_SIGMAS",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.containers import take_apart
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.evaluation import Point
+from fastbp.function.evaluation import Point
+from fastbp.function.pytree import take_apart
 from fastbp.given import differing_reason
 
 if TYPE_CHECKING:

@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.backends import moved_batches
-from fastbp.containers import Container, require_leaves, take_apart
 from fastbp.errors import EvaluationError, FastbpError, ShapeError
-from fastbp.evaluation import (
+from fastbp.function.backends.choose import moved_batches
+from fastbp.function.derivatives.entry_slopes import (
+    FIRST_STEP,
+    FIRST_STEP_SINGLE,
+    LAST_STEP,
+    typical,
+)
+from fastbp.function.derivatives.line_slopes import measure_lines
+from fastbp.function.evaluation import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
     Point,
@@ -25,20 +31,19 @@ from fastbp.evaluation import (
     moved_results,
     real_numbers,
 )
-from fastbp.lines import measure_lines
-from fastbp.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
-from fastbp.slopes import FIRST_STEP, FIRST_STEP_SINGLE, LAST_STEP, typical
+from fastbp.function.pytree import Container, require_leaves, take_apart
+from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.check_function import Options
-    from fastbp.errand import Errand
-    from fastbp.given_function import GivenLeaves
-    from fastbp.lines import Lines
-    from fastbp.workers import Workforce
+    from fastbp.function.backends.task import Errand
+    from fastbp.function.backends.worker_pool import Workforce
+    from fastbp.function.checks.check_gradient import Options
+    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.given_gradient import GivenLeaves
 
     Vector: TypeAlias = NDArray[np.float64]
 
@@ -147,7 +152,7 @@ class VectorFunction:
         """Who evaluates f elsewhere; None where f changes its argument: that is watched here."""
         if self.workers is None or self.findings:
             return None
-        from fastbp.workers import Workforce
+        from fastbp.function.backends.worker_pool import Workforce
 
         force = Workforce(self.workers, "f")
         force.pack(OutputsJob(self.outputs, self.point), {"f": self.f, self.name: self.point})

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from fastbp.evaluation import SINGLE_UNIT
-from fastbp.grain import measure_grain
-from fastbp.lines import BEND_SIGMAS, SIGMAS, measure_lines
-from fastbp.slopes import (
+from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
     LAST_STEP,
@@ -27,6 +24,9 @@ from fastbp.slopes import (
     power_of_two,
     typical,
 )
+from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, measure_lines
+from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.function.methods.many_kinks import measure_grain
 from fastbp.verdict.entries import wrong_entries
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.evaluation import Function
-    from fastbp.lines import Lines
+    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.evaluation import Function
     from fastbp.verdict.entries import Tolerance
 
     Vector: TypeAlias = NDArray[np.float64]

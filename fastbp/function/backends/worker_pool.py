@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
-from fastbp.evaluation import Function, as_floats, moved_results, perturbed_values
+from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.errand import Errand, Outcome, Parcel
-    from fastbp.evaluation import Point
+    from fastbp.function.backends.task import Errand, Outcome, Parcel
+    from fastbp.function.evaluation import Point
 
     Vector: TypeAlias = NDArray[np.float64]
 
@@ -112,7 +112,7 @@ class Workforce:
 
     def pack(self, contents: object, parts: dict[str, object]) -> None:
         """Say with whose methods the errands are done; raise if it cannot be sent."""
-        from fastbp.errand import Parcel
+        from fastbp.function.backends.task import Parcel
 
         self._parcel = Parcel(contents, parts)
 
@@ -198,7 +198,7 @@ def _hired(workers: int) -> Crew:
         ) from error
     client = getattr(joblib.parallel.get_active_backend()[0], "client", None)
     if client is not None and type(client).__module__.startswith("distributed"):
-        from fastbp.cluster import DaskCluster
+        from fastbp.function.backends.dask_pool import DaskCluster
 
         return DaskCluster(client)
     return JoblibProcesses(workers)
@@ -233,7 +233,7 @@ class JoblibProcesses:
         self, token: str, data: Any, shared: Any, errands: list[Errand]
     ) -> Iterator[tuple[int, Outcome]]:
         """Do errands; whatever interrupts this kills the processes at once."""
-        from fastbp.errand import run_errand
+        from fastbp.function.backends.task import run_errand
 
         parallel = self.joblib.Parallel(
             n_jobs=self.workers, return_as="generator", batch_size=1, max_nbytes=None

@@ -13,7 +13,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
 from fastbp.errors import EvaluationError, OptionError, ShapeError
-from fastbp.evaluation import Function, real_numbers
+from fastbp.function.evaluation import Function, real_numbers
 from fastbp.kernels.perturb import evaluate_perturbed
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import require_bool
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.evaluation import Point
+    from fastbp.function.evaluation import Point
 
     Vector: TypeAlias = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def make_function(
     if vectorized:
         return VectorizedFunction(f, point, name)
     if workers is not None:
-        from fastbp.workers import DistributedFunction
+        from fastbp.function.backends.worker_pool import DistributedFunction
 
         return DistributedFunction(f, point, name, workers)
     if isinstance(f, Dispatcher):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.containers import Container, require_leaves, take_apart
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
+from fastbp.function.pytree import Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

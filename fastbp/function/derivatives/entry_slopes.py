@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from fastbp.evaluation import SINGLE_UNIT
-from fastbp.lines import (
+from fastbp.function.derivatives.line_slopes import (
     BEND_SIGMAS,
     FIRST_STEP,
     FIRST_STEP_SINGLE,
@@ -23,13 +22,14 @@ from fastbp.lines import (
     Lines,
     measure_lines,
 )
+from fastbp.function.evaluation import SINGLE_UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.evaluation import Function
+    from fastbp.function.evaluation import Function
 
     Vector: TypeAlias = NDArray[np.float64]
     Indices: TypeAlias = NDArray[np.int64]

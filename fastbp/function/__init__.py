@@ -1,0 +1,1 @@
+"""Any function: its argument, its evaluation, its derivatives, its checks."""

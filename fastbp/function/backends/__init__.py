@@ -1,0 +1,1 @@
+"""Where a function is evaluated: here, compiled, vectorized, or in other processes."""

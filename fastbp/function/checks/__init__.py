@@ -1,0 +1,1 @@
+"""Checks of the gradient, the vjp and the jvp of any function."""

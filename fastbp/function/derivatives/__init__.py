@@ -1,0 +1,1 @@
+"""Numerical derivatives of any function, with error bars."""

@@ -1,0 +1,1 @@
+"""The methods of a check: every entry, or probing along random directions."""
