@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.check import check_network
-    from fastbp.differences import Differences, finite_differences
     from fastbp.errors import (
         DTypeError,
         EvaluationError,
@@ -27,20 +25,17 @@ if TYPE_CHECKING:
     from fastbp.function.checks.check_products import check_jvp, check_vjp
     from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
     from fastbp.function.pytree import by_reference
-    from fastbp.gradients import Gradients
-    from fastbp.network import ForwardPass, Network
-    from fastbp.problem import Problem, load_problem, save_problem
+    from fastbp.network.checks.check_network import check_network
+    from fastbp.network.differences.finite_differences import Differences, finite_differences
+    from fastbp.network.gradients import Gradients
+    from fastbp.network.network import ForwardPass, Network
+    from fastbp.network.problem_file import Problem, load_problem, save_problem
     from fastbp.report import Report
     from fastbp.runtime.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "check": ("check_network",),
-    "differences": (
-        "Differences",
-        "finite_differences",
-    ),
     "errors": (
         "DTypeError",
         "EvaluationError",
@@ -61,12 +56,17 @@ _ROOMS = {
         "numerical_gradient",
     ),
     "function.pytree": ("by_reference",),
-    "gradients": ("Gradients",),
-    "network": (
+    "network.checks.check_network": ("check_network",),
+    "network.differences.finite_differences": (
+        "Differences",
+        "finite_differences",
+    ),
+    "network.gradients": ("Gradients",),
+    "network.network": (
         "ForwardPass",
         "Network",
     ),
-    "problem": (
+    "network.problem_file": (
         "Problem",
         "load_problem",
         "save_problem",

@@ -112,8 +112,8 @@ def run_demo(options: argparse.Namespace) -> int:
     import numpy as np
 
     from fastbp import notebook
-    from fastbp.check import check_network
-    from fastbp.network import Network
+    from fastbp.network.checks.check_network import check_network
+    from fastbp.network.network import Network
 
     weights, biases = notebook.init_params()
     net = Network(weights, biases, relu_at_zero=notebook.RELU_AT_ZERO)
@@ -147,8 +147,8 @@ def run_check(options: argparse.Namespace) -> int:
 
 def check_problem(options: argparse.Namespace) -> Report:
     """Load and check; say so where it is our own gradient that is checked."""
-    from fastbp.check import check_network
-    from fastbp.problem import load_problem
+    from fastbp.network.checks.check_network import check_network
+    from fastbp.network.problem_file import load_problem
 
     problem = load_problem(options.problem)
     report = check_network(

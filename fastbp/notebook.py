@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.check import check_network
-from fastbp.differences import finite_differences
 from fastbp.errors import DTypeError, OptionError, ShapeError
-from fastbp.given import given_gradients
-from fastbp.gradients import Gradients
-from fastbp.network import ForwardPass, Network
+from fastbp.network.checks.check_network import check_network
+from fastbp.network.differences.finite_differences import finite_differences
+from fastbp.network.given_gradients import given_gradients
+from fastbp.network.gradients import Gradients
+from fastbp.network.network import ForwardPass, Network
 from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastbp.check import check_network
-from fastbp.network import Network
+from fastbp.network.checks.check_network import check_network
+from fastbp.network.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -85,7 +85,7 @@ def sweeps(
     Shapes: schedule (steps, 3): kind, layer or level, blocks. ``group`` panels of
     samples make one block. With ``by_panels`` a block goes through all steps, and nothing waits;
     else every step waits for the one before. Both give the same bits. For the rest see
-    ``fastbp/sweeps.py``, which allocates it.
+    ``fastbp/network/sensitivities/sweeps.py``, which allocates it.
     """
     layers, _blocks, parameters = network
     width = panel_width(parameters)

@@ -322,8 +322,7 @@ def tiles(
     """Run phases of packing and of tiles, as one of a team of threads.
 
     Shapes: schedule (phases, 5): kind, layer, first block, blocks, and how many blocks of the
-    phases before must be done. What the groups hold is said in ``fastbp/tiles.py``. 2 P batch
-    operations, and a dozen for each entry.
+    phases before must be done. 2 P batch operations, and a dozen for each entry.
     """
     batch, pitch = shape[1], shape[2]
     width = panel_width(parameters)

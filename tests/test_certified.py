@@ -11,13 +11,13 @@ import reference
 from fastbp.kernels.compare import PROOF, WRONG
 
 import fastbp
-from fastbp.certificate import judge_sweeps
-from fastbp.differences import entry_name
 from fastbp.errors import NonFiniteError
-from fastbp.given import given_gradients
-from fastbp.hull import hull_of
-from fastbp.sweeps import Sweeps
-from fastbp.tiles import Tiles
+from fastbp.network.checks.tile_comparison import Tiles
+from fastbp.network.differences.finite_differences import entry_name
+from fastbp.network.given_gradients import given_gradients
+from fastbp.network.sensitivities.certificate import judge_sweeps
+from fastbp.network.sensitivities.hull import hull_of
+from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.verdict.entries import Tolerance
 
 UNIT = 2.0**-53

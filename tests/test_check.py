@@ -10,11 +10,11 @@ import pytest
 from strategies import LOSSES, make_problem
 
 import fastbp
-from fastbp.check import check_network
-from fastbp.differences import entry_name
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from fastbp.rounding import rounding_of
-from fastbp.unperturbed import evaluate, float64_copy
+from fastbp.network.checks.check_network import check_network
+from fastbp.network.differences.finite_differences import entry_name
+from fastbp.network.differences.propagated_noise import rounding_of
+from fastbp.network.differences.unperturbed import evaluate, float64_copy
 
 pytestmark = pytest.mark.small
 

@@ -17,9 +17,9 @@ from strategies import BIAS_KINDS, LAYOUTS, LOSSES, Problem, make_problem, probl
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError
-from fastbp.exact import exact_sensitivities
-from fastbp.loss_slopes import loss_slopes
-from fastbp.losses import Objective
+from fastbp.network.losses import Objective
+from fastbp.network.sensitivities.exact import exact_sensitivities
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
 
 CLOSE = 1e-13  # of the largest entry of |s| |h|^T
 

@@ -10,7 +10,7 @@ import pytest
 import reference
 
 from fastbp import DTypeError, NonFiniteError, OptionError, ShapeError, check_network, notebook
-from fastbp.network import Network
+from fastbp.network.network import Network
 
 SUCCESS = "Success!  Derivatives match."
 FAILURE = "Failure!  Derivatives different."

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
-from fastbp.certificate import judge_sweeps
-from fastbp.sweeps import Sweeps
+from fastbp.network.sensitivities.certificate import judge_sweeps
+from fastbp.network.sensitivities.sweeps import Sweeps
 
 pytestmark = pytest.mark.small
 

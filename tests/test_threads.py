@@ -16,8 +16,8 @@ from fastbp.kernels.team import DRAWN, STOP
 from processes import command, environment, run_program
 
 import fastbp
-from fastbp.differences import replay_entries
 from fastbp.errors import OptionError
+from fastbp.network.differences.finite_differences import replay_entries
 from fastbp.runtime.threads import _POOL, run_team
 
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

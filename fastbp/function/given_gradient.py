@@ -14,7 +14,7 @@ import numpy as np
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
 from fastbp.function.evaluation import Point
 from fastbp.function.pytree import take_apart
-from fastbp.given import differing_reason
+from fastbp.network.given_gradients import differing_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

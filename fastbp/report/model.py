@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastbp.certificate import Certificate
+    from fastbp.network.sensitivities.certificate import Certificate
     from fastbp.verdict.entries import ArrayVerdict, CheckVerdict
 
 __all__ = ["ArrayReport", "Corner", "Failure", "Report"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
+    from fastbp.network.network import Network
 __all__ = ["Numerical", "judged_row", "unjudged_rows", "unusable_reason", "worst_of_all"]
 
 FAILURES_IN_ALL = 1000

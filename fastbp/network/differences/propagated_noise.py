@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.hull import book_weight
-from fastbp.loss_slopes import loss_slopes
-from fastbp.network import custom_gradient
-from fastbp.sweeps import MARGIN, smallest_of, sum_growth
-from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS
+from fastbp.network.checks.tile_comparison import DECAY_ROUNDINGS, UNDERFLOWS
+from fastbp.network.network import custom_gradient
+from fastbp.network.sensitivities.hull import book_weight
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.gradients import Shapes
-    from fastbp.network import Network
-    from fastbp.unperturbed import Unperturbed
+    from fastbp.network.differences.unperturbed import Unperturbed
+    from fastbp.network.gradients import Shapes
+    from fastbp.network.network import Network
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]

@@ -17,15 +17,15 @@ from fastbp.kernels.pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.kernels.simd import MR, VECTORS, panel_width
 from fastbp.kernels.sweep_forward import FORWARD_ROWS, REVERSE_ROWS
-from fastbp.losses import kernel_targets
-from fastbp.network import custom_gradient, custom_value
+from fastbp.network.losses import kernel_targets
+from fastbp.network.network import custom_gradient, custom_value
 from fastbp.runtime.threads import run_team
 from fastbp.runtime.validation import flat_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
+    from fastbp.network.network import Network
 
 __all__ = ["MARGIN", "Sweeps", "smallest_of", "sum_growth"]
 

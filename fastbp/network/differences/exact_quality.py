@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.exact import Sensitivities, outer_product
-from fastbp.hull import hull_of
-from fastbp.network import Network
-from fastbp.rounding import flat_bars
-from fastbp.sweeps import MARGIN, Sweeps, smallest_of
-from fastbp.tiles import DECAY_ROUNDINGS, UNDERFLOWS, norms
+from fastbp.network.checks.tile_comparison import DECAY_ROUNDINGS, UNDERFLOWS, norms
+from fastbp.network.differences.propagated_noise import flat_bars
+from fastbp.network.network import Network
+from fastbp.network.sensitivities.exact import Sensitivities, outer_product
+from fastbp.network.sensitivities.hull import hull_of
+from fastbp.network.sensitivities.sweeps import MARGIN, Sweeps, smallest_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Doubts:
     masks : list of bool, shape (units, A)
         Of each hidden layer.
     radii : list of float64, shape (units, A)
-        How far s may lie from the middle of what the conventions give (``fastbp/hull.py``).
+        How far s may lie from the middle of what the conventions give (see ``hull``).
     """
 
     samples: npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network import custom_value
+from fastbp.network.network import custom_value
 from fastbp.runtime.progress import progress_bar
 from fastbp.verdict.rows import Numerical, judged_row
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
+    from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
     from fastbp.verdict.entries import Tolerance
 

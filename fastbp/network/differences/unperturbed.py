@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.losses import CustomLoss, Targets, kernel_targets
-from fastbp.network import Network, custom_gradient, custom_value
-from fastbp.passes import Passes
+from fastbp.network.losses import CustomLoss, Targets, kernel_targets
+from fastbp.network.network import Network, custom_gradient, custom_value
+from fastbp.network.passes import Passes
+from fastbp.network.schedule import FORWARD, LOSS
 from fastbp.runtime.validation import FloatArray, require_finite
-from fastbp.schedule import FORWARD, LOSS
 
 # From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
 # times the largest error on five random networks of 15 to 26 122 entries.

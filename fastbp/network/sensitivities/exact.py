@@ -14,13 +14,13 @@ from fastbp.kernels.exact import exact
 from fastbp.kernels.layers import OUTPUTS, UNITS_OUT, WEIGHTS
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, product
 from fastbp.kernels.simd import MR, panel_width
-from fastbp.loss_slopes import loss_slopes
-from fastbp.network import Network
-from fastbp.passes import Passes
+from fastbp.network.network import Network
+from fastbp.network.passes import Passes
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.sweeps import Sweeps, riding_bytes
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import flat_view
-from fastbp.sweeps import Sweeps, riding_bytes
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.certified import check_certified
-from fastbp.check_loss import check_loss
-from fastbp.differences import check_memory
-from fastbp.given import given_gradients
-from fastbp.measure import check_by_replay
+from fastbp.network.checks.by_replay import check_by_replay
+from fastbp.network.checks.by_sensitivities import check_certified
+from fastbp.network.checks.custom_loss import check_loss
+from fastbp.network.differences.finite_differences import check_memory
+from fastbp.network.given_gradients import given_gradients
 from fastbp.report import ArrayReport, Report
 from fastbp.runtime.progress import check_progress_option
 from fastbp.runtime.validation import (
@@ -27,7 +27,7 @@ from fastbp.verdict.rows import worst_of_all
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
+    from fastbp.network.network import Network
 
 __all__ = ["check_network"]
 

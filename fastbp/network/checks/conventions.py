@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kinks import slopes_beside, with_convention
+from fastbp.network.checks.one_sided import slopes_beside, with_convention
 from fastbp.report import Corner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.hull import Hull
-    from fastbp.network import Network
+    from fastbp.network.network import Network
+    from fastbp.network.sensitivities.hull import Hull
     from fastbp.verdict.entries import Tolerance
 
     Floats = NDArray[np.float64]

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.losses import Objective
-from fastbp.network import custom_gradient
+from fastbp.network.losses import Objective
+from fastbp.network.network import custom_gradient
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, ShapeError
-from fastbp.gradients import Gradients, Shapes, Views, empty_gradients
 from fastbp.kernels.layers import (
     BIASES,
     COLUMNS,
@@ -19,15 +18,17 @@ from fastbp.kernels.layers import (
     UNITS_OUT,
     WEIGHTS,
 )
-from fastbp.losses import Loss, Objective, check_targets
-from fastbp.parameters import (
+from fastbp.network.gradients import Gradients, Shapes, Views, empty_gradients
+from fastbp.network.losses import Loss, Objective, check_targets
+from fastbp.network.parameters import (
     check_biases,
     check_dtype,
     check_sizes,
     check_weights,
     random_parameters,
 )
-from fastbp.passes import Passes
+from fastbp.network.passes import Passes
+from fastbp.network.schedule import BACKWARD, FORWARD, LOSS
 from fastbp.runtime.validation import (
     FloatArray,
     require_array,
@@ -38,7 +39,6 @@ from fastbp.runtime.validation import (
     require_number,
     require_shape,
 )
-from fastbp.schedule import BACKWARD, FORWARD, LOSS
 
 LAYOUTS = ("book", "torch", "keras")
 

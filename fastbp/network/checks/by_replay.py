@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from fastbp.certified import coarser_dtype
-from fastbp.conventions import Seen, fitting_convention, worst_corner
-from fastbp.differences import replay_entries
-from fastbp.exact import outer_product
-from fastbp.hull import Hull, book_weight, hull_of_levels
-from fastbp.outcome import Outcome
-from fastbp.rounding import Rounding, rounding_of
-from fastbp.sweeps import MARGIN
-from fastbp.unperturbed import evaluate
+from fastbp.network.checks.by_sensitivities import coarser_dtype
+from fastbp.network.checks.conventions import Seen, fitting_convention, worst_corner
+from fastbp.network.checks.outcome import Outcome
+from fastbp.network.differences.finite_differences import replay_entries
+from fastbp.network.differences.propagated_noise import Rounding, rounding_of
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.sensitivities.exact import outer_product
+from fastbp.network.sensitivities.hull import Hull, book_weight, hull_of_levels
+from fastbp.network.sensitivities.sweeps import MARGIN
 from fastbp.verdict.entries import Tolerance
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.given import GivenGradients
-    from fastbp.network import Network
+    from fastbp.network.given_gradients import GivenGradients
+    from fastbp.network.network import Network
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]

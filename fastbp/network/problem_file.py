@@ -33,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp.errors import OptionError, ProblemFileError
-from fastbp.given import given_gradients
-from fastbp.gradients import Gradients
-from fastbp.network import Network
+from fastbp.network.given_gradients import given_gradients
+from fastbp.network.gradients import Gradients
+from fastbp.network.network import Network
 
 __all__ = ["Problem", "load_problem", "save_problem"]
 

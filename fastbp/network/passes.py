@@ -15,13 +15,13 @@ from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
 from fastbp.kernels.phases import S_HERE
 from fastbp.kernels.simd import panel_width
 from fastbp.kernels.team import NON_FINITE
-from fastbp.losses import kernel_targets
+from fastbp.network.losses import kernel_targets
+from fastbp.network.schedule import BACKWARD, FORWARD, Shape, places, plan
 from fastbp.runtime.threads import run_team
 from fastbp.runtime.validation import FloatArray, flat_view
-from fastbp.schedule import BACKWARD, FORWARD, Shape, places, plan
 
 if TYPE_CHECKING:
-    from fastbp.network import Network
+    from fastbp.network.network import Network
 
 
 class Passes:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.gradients import Gradients
+from fastbp.network.gradients import Gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
+    from fastbp.network.network import Network
 
 __all__ = ["GivenGradients", "differing_reason", "given_gradients"]
 

@@ -19,13 +19,13 @@ import numpy as np
 from fastbp.kernels import pairs as kernels
 from fastbp.kernels import sweep_back
 from fastbp.kernels.matmul import DEPTH
-from fastbp.loss_slopes import loss_slopes
-from fastbp.sweeps import MARGIN, PAIR_STEP
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.sweeps import MARGIN, PAIR_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.sweeps import Sweeps
+    from fastbp.network.sensitivities.sweeps import Sweeps
 
 __all__ = ["Certificate", "judge_sweeps"]
 

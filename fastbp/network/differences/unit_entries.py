@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.kernels.layers import BIASES, INPUTS, OUTPUTS, WEIGHTS
-from fastbp.network import Network
+from fastbp.network.network import Network
 
 Integers = npt.NDArray[np.int64]
 _WHOLE: WeakKeyDictionary[Network, UnitEntries] = WeakKeyDictionary()

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.certificate import LARGEST, Certificate, judge_sweeps
-from fastbp.conventions import Seen, fitting_convention, most_moved, worst_corner
-from fastbp.exact import replace_sensitivities
-from fastbp.hull import Hull, book_weight, hull_of
 from fastbp.kernels.compare import (
     KINKS,
     LARGEST_ALLOWED,
@@ -27,11 +23,15 @@ from fastbp.kernels.compare import (
     WRONG,
     ZERO,
 )
-from fastbp.outcome import Outcome
+from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_corner
+from fastbp.network.checks.outcome import Outcome
+from fastbp.network.checks.tile_comparison import Tiles
+from fastbp.network.differences.unperturbed import float64_copy
+from fastbp.network.sensitivities.certificate import LARGEST, Certificate, judge_sweeps
+from fastbp.network.sensitivities.exact import replace_sensitivities
+from fastbp.network.sensitivities.hull import Hull, book_weight, hull_of
+from fastbp.network.sensitivities.sweeps import MARGIN, Sweeps
 from fastbp.report import ArrayReport, Failure
-from fastbp.sweeps import MARGIN, Sweeps
-from fastbp.tiles import Tiles
-from fastbp.unperturbed import float64_copy
 from fastbp.verdict.entries import TOO_ROUGH, Tolerance
 from fastbp.verdict.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
 from fastbp.verdict.summary import (
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.given import GivenGradients
-    from fastbp.network import Network
+    from fastbp.network.given_gradients import GivenGradients
+    from fastbp.network.network import Network
     from fastbp.verdict.summary import Vectors
 
 __all__ = ["check_certified", "coarser_dtype"]

@@ -17,8 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.network import Network
-    from fastbp.sweeps import Sweeps
+    from fastbp.network.network import Network
+    from fastbp.network.sensitivities.sweeps import Sweeps
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]

@@ -10,19 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.entries import UnitEntries, all_entries, chosen_entries
 from fastbp.errors import OptionError
-from fastbp.exact import exact_sensitivities, gradient_of, require_memory
-from fastbp.exact_quality import ExactQuality, measure_noise
-from fastbp.gradients import Gradients, Shapes
 from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
 from fastbp.kernels.replay import SAMPLE_BLOCK, replay
 from fastbp.kernels.simd import MR, panel_width
-from fastbp.network import Network, custom_value
+from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
+from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
+from fastbp.network.differences.unperturbed import Unperturbed, evaluate, float64_copy
+from fastbp.network.gradients import Gradients, Shapes
+from fastbp.network.network import Network, custom_value
+from fastbp.network.sensitivities.exact import exact_sensitivities, gradient_of, require_memory
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import FloatArray, require_choice, require_number
-from fastbp.unperturbed import Unperturbed, evaluate, float64_copy
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from fastbp.passes import Passes
+    from fastbp.network.passes import Passes
 
 
 # A tuple, since an assignment to an element of a list of views would change nothing.

@@ -12,16 +12,16 @@ from fastbp.kernels import tiles as kernels
 from fastbp.kernels.matmul import BLOCK_ROWS
 from fastbp.kernels.phases import PACK_ROWS
 from fastbp.kernels.simd import MR
+from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.runtime.threads import run_team
-from fastbp.sweeps import MARGIN, smallest_of, sum_growth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.hull import Hull
-    from fastbp.sweeps import Sweeps
+    from fastbp.network.sensitivities.hull import Hull
+    from fastbp.network.sensitivities.sweeps import Sweeps
     from fastbp.verdict.entries import Tolerance
 
 __all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]

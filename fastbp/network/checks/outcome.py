@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastbp.certificate import Certificate
+    from fastbp.network.sensitivities.certificate import Certificate
     from fastbp.report import ArrayReport, Corner, Failure
 
 __all__ = ["Outcome"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.hull import book_weight
+from fastbp.network.sensitivities.hull import book_weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.hull import Hull
-    from fastbp.network import Network
+    from fastbp.network.network import Network
+    from fastbp.network.sensitivities.hull import Hull
 
 __all__ = ["slopes_beside", "with_convention"]
 

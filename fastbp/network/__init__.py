@@ -1,0 +1,1 @@
+"""A ReLU network: what it holds, its sensitivities, its numerical gradients, its checks."""

@@ -1,0 +1,1 @@
+"""Checks of a network's gradients, one module for each way of checking."""

@@ -1,0 +1,1 @@
+"""Numerical gradients of a network, by finite differences."""

@@ -1,0 +1,1 @@
+"""Sensitivities: how the loss answers to every unit in every sample."""
