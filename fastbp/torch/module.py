@@ -16,8 +16,8 @@ import torch
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
 from fastbp.function.checks.check_gradient import check_gradient, checked_options, report_of
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.torch_layers import check_layers, same_random_numbers
-from fastbp.torch_network import as_network, check_as_network
+from fastbp.torch.layers import check_layers, same_random_numbers
+from fastbp.torch.relu_network import as_network, check_as_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,7 @@
+"""Derivatives that torch computes, checked."""
+
+from __future__ import annotations
+
+from fastbp.torch.module import check_function, check_module
+
+__all__ = ["check_function", "check_module"]
