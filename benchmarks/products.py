@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from fastbp.kernels.matmul import product
-from fastbp.kernels.simd import panel_width
-from fastbp.kernels.team import new_control
+from fastbp.kernels.machine.tickets import new_control
+from fastbp.kernels.products.matmul import product
+from fastbp.kernels.simd.tile import panel_width
 
 from fastbp.runtime.threads import run_team
 

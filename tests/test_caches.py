@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fastbp.kernels import caches
+from fastbp.kernels.machine import cache_sizes as caches
 
 pytestmark = pytest.mark.small
 

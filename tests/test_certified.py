@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import reference
-from fastbp.kernels.compare import PROOF, WRONG
+from fastbp.kernels.comparison.chunks import PROOF, WRONG
 
 import fastbp
 from fastbp.errors import NonFiniteError

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastbp.kernels.backprop import passes
+from fastbp.kernels.backprop.many_samples import passes
 from processes import copy_kernels, environment, run_program
 
 import fastbp
 
 # Two kernel files of our own beside the real ones: the caller takes a kernel and a constant
-# from the other file.
+# from the other file, which lies in another folder.
 CALLEE = """
-from .compile import kernel
+from ..machine.compile import kernel
 
 OFFSET = 1.0
 
@@ -27,8 +27,8 @@ def weigh(value):
     return 10.0 * value
 """
 CALLER = """
-from .callee import OFFSET, weigh
-from .compile import kernel
+from .machine.compile import kernel
+from .other.callee import OFFSET, weigh
 
 @kernel(entry=True)
 def total(values):
@@ -53,12 +53,14 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.package = copy_kernels(folder)
-        self.write("callee.py", CALLEE)
+        self.write("other/callee.py", CALLEE)
         self.write("caller.py", CALLER)
         self.env = environment(NUMBA_CACHE_DIR=str(folder / "cache"), PYTHONPATH=str(folder))
 
     def write(self, name: str, text: str) -> None:
-        (self.package / name).write_text(text)
+        path = self.package / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
     def edit(self, name: str, old: str, new: str) -> None:
         text = (self.package / name).read_text()
@@ -87,15 +89,15 @@ def test_unchanged_sources_hit_the_disk_cache_and_edits_miss_it(copy):
     assert copy.call() == (31.0, 1, 1)
     assert copy.cached("*.nb?") == written  # nothing was compiled, nothing was written
 
-    copy.edit("callee.py", "10.0 *", "100.0 *")  # the caller's own file stays as it is
+    copy.edit("other/callee.py", "10.0 *", "100.0 *")  # the caller's own file stays as it is
     assert copy.call() == (301.0, 0, 1)
-    copy.edit("callee.py", "OFFSET = 1.0", "OFFSET = 2.0")
+    copy.edit("other/callee.py", "OFFSET = 1.0", "OFFSET = 2.0")
     assert copy.call() == (302.0, 0, 1)
-    copy.edit("compile.py", 'error_model="numpy"', 'error_model="python"')
+    copy.edit("machine/compile.py", 'error_model="numpy"', 'error_model="python"')
     assert copy.call() == (302.0, 0, 1)
-    copy.edit("compile.py", 'error_model="python"', 'error_model="numpy"')
-    copy.edit("callee.py", "OFFSET = 2.0", "OFFSET = 1.0")
-    copy.edit("callee.py", "100.0 *", "10.0 *")
+    copy.edit("machine/compile.py", 'error_model="python"', 'error_model="numpy"')
+    copy.edit("other/callee.py", "OFFSET = 2.0", "OFFSET = 1.0")
+    copy.edit("other/callee.py", "100.0 *", "10.0 *")
     assert copy.call() == (31.0, 1, 1)  # the old sources find their old entry
 
 
@@ -105,8 +107,8 @@ def test_edit_of_the_vector_tile_recompiles_the_products(copy):
     program = """
     import json
     import numpy as np
-    from kernels.matmul import product
-    from kernels.team import new_control
+    from kernels.machine.tickets import new_control
+    from kernels.products.matmul import product
 
     a = np.arange(1.0, 7.0)
     c = np.empty(4)
@@ -118,7 +120,7 @@ def test_edit_of_the_vector_tile_recompiles_the_products(copy):
     """
     assert copy.call(program) == (0.0, 0, 1)
     assert copy.call(program) == (0.0, 1, 1)
-    copy.edit("simd.py", "[factor, b_vectors[v], sums[r][v]]", "[factor, factor, sums[r][v]]")
+    copy.edit("simd/tile.py", "[factor, b_vectors[v], sums[r][v]]", "[factor, factor, sums[r][v]]")
     error, hits, _ = copy.call(program)
     assert error > 0
     assert hits == 0
@@ -132,7 +134,7 @@ def test_without_numbas_private_names_there_is_no_disk_cache(copy):
         # numba itself has imported before all that it needs.
         program = f"from numba.core import caching, ccallback\ndel caching.{name}\n{CALL}"
         assert copy.call(program) == (31.0, 0, 1)
-    copy.edit("callee.py", "10.0 *", "100.0 *")
+    copy.edit("other/callee.py", "10.0 *", "100.0 *")
     assert copy.call(program) == (301.0, 0, 1)
     assert copy.cached("*.nb?") == written
 
@@ -194,7 +196,7 @@ def test_a_new_process_finds_the_librarys_kernels_on_disk():
     program = """
     import numpy as np
     import fastbp
-    from fastbp.kernels.backprop import passes
+    from fastbp.kernels.backprop.many_samples import passes
 
     fastbp.Network.random([2, 3, 1]).loss(np.ones((2, 4)), np.ones((1, 4)))
     print(sum(passes.stats.cache_hits.values()), sum(passes.stats.cache_misses.values()))

@@ -10,9 +10,10 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels import loss as losses
-from fastbp.kernels.caches import L1_BYTES, WAY_BYTES
-from fastbp.kernels.matmul import (
+from fastbp.kernels.backprop import sample_losses as losses
+from fastbp.kernels.machine.cache_sizes import L1_BYTES, WAY_BYTES
+from fastbp.kernels.machine.tickets import DONE, DRAWN, NON_FINITE, STOP, new_control
+from fastbp.kernels.products.matmul import (
     BLOCK_ROWS,
     DEPTH,
     GROUP,
@@ -20,8 +21,7 @@ from fastbp.kernels.matmul import (
     ROWS_WITHOUT_PACKING,
     product,
 )
-from fastbp.kernels.simd import MR, ROW_COUNTS, VECTORS, multiply_rows, panel_width
-from fastbp.kernels.team import DONE, DRAWN, NON_FINITE, STOP, new_control
+from fastbp.kernels.simd.tile import MR, ROW_COUNTS, VECTORS, multiply_rows, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.borrow import borrowed, keep
-from fastbp.kernels.normal import fill_normals, fill_signs
-from fastbp.kernels.pairs import typical_sizes
-from fastbp.kernels.proof import note_wrong_masks, project_rows, wrong_masks
-from fastbp.kernels.simd import panel_width
+from fastbp.kernels.machine.borrowed_arrays import borrowed, keep
+from fastbp.kernels.random_numbers import fill_normals, fill_signs
+from fastbp.kernels.sensitivities.network_pairs import typical_sizes
+from fastbp.kernels.sensitivities.proof import note_wrong_masks, project_rows, wrong_masks
+from fastbp.kernels.simd.tile import panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys

@@ -7,14 +7,14 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.rectify import (
+from fastbp.kernels.simd.relu_update import (
     LINEAR,
     OFF_AT_ZERO,
     ON_AT_ZERO,
     PARTLY_AT_ZERO,
     update_panel,
 )
-from fastbp.kernels.simd import panel_width
+from fastbp.kernels.simd.tile import panel_width
 
 SHARE = {OFF_AT_ZERO: 0.0, ON_AT_ZERO: 1.0, PARTLY_AT_ZERO: 0.5}
 

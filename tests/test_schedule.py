@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
-from fastbp.kernels import phases
-from fastbp.kernels.simd import panel_width
+from fastbp.kernels.backprop import phases
+from fastbp.kernels.simd.tile import panel_width
 from strategies import LAYOUTS, make_problem
 
 import fastbp.network.passes

@@ -11,8 +11,8 @@ import weakref
 
 import numpy as np
 import pytest
-from fastbp.kernels.compile import JIT_DISABLED
-from fastbp.kernels.team import DRAWN, STOP
+from fastbp.kernels.machine.compile import JIT_DISABLED
+from fastbp.kernels.machine.tickets import DRAWN, STOP
 from processes import command, environment, run_program
 
 import fastbp
@@ -29,7 +29,7 @@ import os, sys, threading
 import numpy as np
 import numba
 import fastbp
-from fastbp.differences import replay_entries
+from fastbp.network.differences.finite_differences import replay_entries
 
 net = fastbp.Network.random({SIZES})
 small = fastbp.Network.random([9, 16, 4])

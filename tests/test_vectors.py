@@ -7,8 +7,14 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.simd import VECTOR_BYTES, square_width, stream_vector, transpose_square
-from fastbp.kernels.vector import PIECE, outer_product, stream_multiple, sum_partials, sum_rows
+from fastbp.kernels.products.matvec import (
+    PIECE,
+    outer_product,
+    stream_multiple,
+    sum_partials,
+    sum_rows,
+)
+from fastbp.kernels.simd.tile import VECTOR_BYTES, square_width, stream_vector, transpose_square
 
 DTYPES = (np.float64, np.float32)
 GUARD = 7.25  # in every place that a kernel must not touch

@@ -13,7 +13,7 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
-from fastbp.kernels.caches import LAST_LEVEL_BYTES
+from fastbp.kernels.machine.cache_sizes import LAST_LEVEL_BYTES
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

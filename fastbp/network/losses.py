@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, OptionError, ShapeError
-from fastbp.kernels.loss import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
+from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
 from fastbp.runtime.validation import (
     FloatArray,
     flat_view,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, ShapeError
-from fastbp.kernels.layers import (
+from fastbp.kernels.layer_table import (
     BIASES,
     COLUMNS,
     INPUTS,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels.backprop import passes
-from fastbp.kernels.backprop_vector import vector_passes
-from fastbp.kernels.caches import L2_BYTES
-from fastbp.kernels.layers import OUTPUTS, UNITS_OUT
-from fastbp.kernels.phases import S_HERE
-from fastbp.kernels.simd import panel_width
-from fastbp.kernels.team import NON_FINITE
+from fastbp.kernels.backprop.many_samples import passes
+from fastbp.kernels.backprop.one_sample import vector_passes
+from fastbp.kernels.backprop.phases import S_HERE
+from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT
+from fastbp.kernels.machine.cache_sizes import L2_BYTES
+from fastbp.kernels.machine.tickets import NON_FINITE
+from fastbp.kernels.simd.tile import panel_width
 from fastbp.network.losses import kernel_targets
 from fastbp.network.schedule import BACKWARD, FORWARD, Shape, places, plan
 from fastbp.runtime.threads import run_team

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels import phases
-from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
+from fastbp.kernels.backprop import phases
+from fastbp.kernels.products.matmul import BLOCK_ROWS, GROUP
 
 # Stages of a call, to be added.
 FORWARD, LOSS, BACKWARD = 1, 2, 4

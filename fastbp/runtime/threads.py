@@ -1,7 +1,7 @@
 """Threads for the kernels: helpers of ours, no threading layer of numba.
 
-Kernels release the GIL and share their work by tickets (``kernels/team.py``), so any number of
-Python threads may call them at once.  numba's own layers abort there (workqueue) or kill a
+Kernels release the GIL and share their work by tickets (``kernels.machine.tickets``), so any number
+of Python threads may call them at once.  numba's own layers abort there (workqueue) or kill a
 forked child (omp); these helpers are made anew in the child.
 
 A helper that has just worked watches for the next call for some 0.2 ms before it sleeps: to
@@ -22,8 +22,14 @@ from typing import Any
 import numpy as np
 
 from fastbp.errors import OptionError
-from fastbp.kernels.compile import JIT_DISABLED
-from fastbp.kernels.team import DRAWN, STOP, new_control, spent_control, wait_for_first_ticket
+from fastbp.kernels.machine.compile import JIT_DISABLED
+from fastbp.kernels.machine.tickets import (
+    DRAWN,
+    STOP,
+    new_control,
+    spent_control,
+    wait_for_first_ticket,
+)
 
 # Floating-point operations below which a second thread does not pay.
 SERIAL_OPERATIONS = 2e6

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels.compare import (
+from fastbp.kernels.comparison.chunks import (
     ABOVE_NOISE,
     BROKEN,
     FINDINGS,
@@ -82,7 +82,7 @@ def entry_ratios(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Error over what is allowed, and what is allowed; infinite where the given is no number.
 
-    As ``compare_row`` of ``kernels/compare.py`` has it; an entry that cannot be judged has -1.
+    As the kernel ``compare_row`` has it; an entry that cannot be judged has -1.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         allowed = bar + radius + tolerance.atol + tolerance.rtol * np.abs(value)

@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError
 
 from fastbp.errors import EvaluationError, OptionError, ShapeError
 from fastbp.function.evaluation import Function, real_numbers
-from fastbp.kernels.perturb import evaluate_perturbed
+from fastbp.kernels.perturbation.perturbed_function import evaluate_perturbed
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import require_bool
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels.compare import (
+from fastbp.kernels.comparison.chunks import (
     KINKS,
     LARGEST_ALLOWED,
     PRODUCT,

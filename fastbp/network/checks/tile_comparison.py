@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels import compare
-from fastbp.kernels import tiles as kernels
-from fastbp.kernels.matmul import BLOCK_ROWS
-from fastbp.kernels.phases import PACK_ROWS
-from fastbp.kernels.simd import MR
+from fastbp.kernels.backprop.phases import PACK_ROWS
+from fastbp.kernels.comparison import chunks as compare
+from fastbp.kernels.comparison import tiles as kernels
+from fastbp.kernels.products.matmul import BLOCK_ROWS
+from fastbp.kernels.simd.tile import MR
 from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.runtime.threads import run_team
 
@@ -63,7 +63,7 @@ class Compared:
     Attributes
     ----------
     findings : dict of int to float64, shape (tiles, FINDINGS)
-        Of each layer (``kernels/compare.py`` names the columns).
+        Of each layer (``kernels/comparison/chunks.py`` names the columns).
     maps : dict of int to float64, shape (rows, columns)
         Largest error over what is allowed, by cells of at most MAP_CELLS a side.
     samples : dict of int to float64, shape (some, 5)

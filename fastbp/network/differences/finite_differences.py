@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import OptionError
-from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
-from fastbp.kernels.replay import SAMPLE_BLOCK, replay
-from fastbp.kernels.simd import MR, panel_width
+from fastbp.kernels.perturbation.perturbed_network import SAMPLE_BLOCK, replay
+from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
+from fastbp.kernels.simd.tile import MR, panel_width
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
 from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
 from fastbp.network.differences.unperturbed import Unperturbed, evaluate, float64_copy

@@ -1,8 +1,9 @@
 """What rounding makes of every derivative, for checks by literal differences.
 
-The noise of ``kernels/noise.py`` in NumPy: random numbers of the size of the rounding, in units of
-u, go in at every layer, forward and in reverse, and travel on through the same weights as the
-values. Beside two losses for every parameter its cost is nothing, and nothing has to be compiled.
+The noise of the kernels' ``rounding_noise`` in NumPy: random numbers of the size of the rounding,
+in units of u, go in at every layer, forward and in reverse, and travel on through the same weights
+as the values. Beside two losses for every parameter its cost is nothing, and nothing has to be
+compiled.
 """
 
 from __future__ import annotations
@@ -208,7 +209,7 @@ def _stirred(
 
 
 def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) -> Floats:
-    """Noise of the derivative by the outputs, as ``output_noise`` of ``kernels/sweeps.py``."""
+    """Noise of the derivative by the outputs, as the kernel ``output_noise``."""
     objective, factor = base.network.objective, base.factor
     least, away = smallest_of(roundoff) / roundoff, np.abs(moved)
     if objective.custom is not None:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.kernels.layers import BIASES, INPUTS, OUTPUTS, WEIGHTS
+from fastbp.kernels.layer_table import BIASES, INPUTS, OUTPUTS, WEIGHTS
 from fastbp.network.network import Network
 
 Integers = npt.NDArray[np.int64]

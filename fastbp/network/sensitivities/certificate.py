@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels import pairs as kernels
-from fastbp.kernels import sweep_back
-from fastbp.kernels.matmul import DEPTH
+from fastbp.kernels.products.matmul import DEPTH
+from fastbp.kernels.sensitivities import network_pairs as kernels
+from fastbp.kernels.sensitivities import reverse as sweep_back
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import MARGIN, PAIR_STEP
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import OptionError
-from fastbp.kernels.exact import exact
-from fastbp.kernels.layers import OUTPUTS, UNITS_OUT, WEIGHTS
-from fastbp.kernels.matmul import BLOCK_ROWS, DEPTH, product
-from fastbp.kernels.simd import MR, panel_width
+from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.perturbation.propagated_differences import exact
+from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, product
+from fastbp.kernels.simd.tile import MR, panel_width
 from fastbp.network.network import Network
 from fastbp.network.passes import Passes
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
@@ -96,7 +96,7 @@ class Sensitivities:
         samples : int64, shape (A,)
         doubts : list of bool, shape (units, A), for each hidden layer
         up, down : float
-            The weights of steps up and down, as in ``kernels/exact.py``.
+            The weights of steps up and down, as in ``propagated_differences``.
         max_memory : int
 
         Returns

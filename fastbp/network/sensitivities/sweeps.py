@@ -1,4 +1,4 @@
-"""One batch through all layers and back: memory, plan and calls of ``kernels/sweeps.py``."""
+"""One batch through all layers and back: memory, plan and calls of the compiled traversal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import OptionError
-from fastbp.kernels import sweep_back
-from fastbp.kernels import sweeps as kernels
-from fastbp.kernels.layers import BIASES, OUTPUTS, UNITS_OUT, WEIGHTS
-from fastbp.kernels.matmul import BLOCK_ROWS, GROUP
-from fastbp.kernels.normal import STREAMS
-from fastbp.kernels.pairs import PAIR_DOTS, typical_sizes
-from fastbp.kernels.phases import PACK_ROWS
-from fastbp.kernels.simd import MR, VECTORS, panel_width
-from fastbp.kernels.sweep_forward import FORWARD_ROWS, REVERSE_ROWS
+from fastbp.kernels.backprop.phases import PACK_ROWS
+from fastbp.kernels.layer_table import BIASES, OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.products.matmul import BLOCK_ROWS, GROUP
+from fastbp.kernels.random_numbers import STREAMS
+from fastbp.kernels.sensitivities import reverse as sweep_back
+from fastbp.kernels.sensitivities import traversal as kernels
+from fastbp.kernels.sensitivities.forward import FORWARD_ROWS, REVERSE_ROWS
+from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
+from fastbp.kernels.simd.tile import MR, VECTORS, panel_width
 from fastbp.network.losses import kernel_targets
 from fastbp.network.network import custom_gradient, custom_value
 from fastbp.runtime.threads import run_team

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .caches import L1_BYTES, WAY_BYTES
-from .compile import kernel
-from .simd import (
+from ..machine.cache_sizes import L1_BYTES, WAY_BYTES
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, wait_until_done
+from ..simd.tile import (
     MR,
     VECTORS,
     copy_run,
@@ -23,7 +24,6 @@ from .simd import (
     square_width,
     transpose_square,
 )
-from .team import draw_ticket, report_done, wait_until_done
 
 DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
 BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel

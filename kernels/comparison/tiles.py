@@ -12,9 +12,20 @@ import math
 
 import numpy as np
 
-from .backprop import pack_rows, pack_transposed
-from .borrow import borrowed, keep
-from .compare import (
+from ..backprop.many_samples import pack_rows, pack_transposed
+from ..backprop.phases import PACK_ROWS
+from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.borrowed_arrays import borrowed, keep
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, wait_until_done
+from ..products.matmul import BLOCK_ROWS, long_dot, multiply_block, panels_of, strips_size
+from ..products.matvec import add_multiple
+from ..random_numbers import SAMPLES, TILE_PROOF, fill_normals
+from ..sensitivities.rounding_noise import panel_norms, row_norms
+from ..simd.chunk_comparison import LANE_ROWS
+from ..simd.lane_sums import LANES, sums_along_lanes
+from ..simd.tile import MR, VECTORS, copy_run, multiply_rows, panel_width
+from .chunks import (
     CELL_ROWS,
     COLUMNS,
     FINDINGS,
@@ -39,17 +50,6 @@ from .compare import (
     note_cells,
     unit_bars,
 )
-from .compare_vectors import LANE_ROWS
-from .compile import kernel
-from .lanes import LANES, sums_along_lanes
-from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, long_dot, multiply_block, panels_of, strips_size
-from .noise import panel_norms, row_norms
-from .normal import SAMPLES, TILE_PROOF, fill_normals
-from .phases import PACK_ROWS
-from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
-from .team import draw_ticket, report_done, wait_until_done
-from .vector import add_multiple
 
 # Kinds of phases.
 PACK, COMPARE, EXPAND = range(3)

@@ -11,9 +11,9 @@ compiler knows, and the test for that keeps it from using vectors.
 
 from __future__ import annotations
 
-from .compile import kernel
+from ..machine.compile import kernel
+from ..simd.tile import VECTOR_BYTES, square_width, stream_vector
 from .matmul import dot
-from .simd import VECTOR_BYTES, square_width, stream_vector
 
 PIECE = 2048  # columns: sums of 16 KB, and rows that are read four pages at a time
 

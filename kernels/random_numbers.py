@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .compile import kernel
+from .machine.compile import kernel
 
 # Streams of a call: each has a key of its own.
 FORWARD_NOISE, REVERSE_NOISE, OUTPUT_DIRECTION, TILE_PROOF, SAMPLES = range(5)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from .compile import kernel
-from .loss import sample_loss, sample_sensitivity
+from ..machine.compile import kernel
+from .sample_losses import sample_loss, sample_sensitivity
 
 # Kinds of phases.  THROUGH takes a panel of samples through all layers and back; PARTIAL_SUMS,
 # BACKWARD and GATHER are of a batch of one alone.

@@ -24,12 +24,12 @@ REASSOCIATE = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 
 def _digest_of_sources(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-SOURCES = _digest_of_sources(Path(__file__).parent)
+SOURCES = _digest_of_sources(Path(__file__).parents[1])
 
 
 def _salted_cache(function: Callable[..., Any]) -> Any:

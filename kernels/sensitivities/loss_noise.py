@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .compile import kernel
-from .loss import LEAST_SQUARES, SOFTMAX
-from .simd import panel_width
+from ..backprop.sample_losses import LEAST_SQUARES, SOFTMAX
+from ..machine.compile import kernel
+from ..simd.tile import panel_width
 
 MOST_LIKELY = math.log(0.5)  # and above: of a probability
 

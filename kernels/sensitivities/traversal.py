@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .borrow import borrowed, keep
-from .compile import kernel
-from .layers import INPUTS, OUTPUTS
-from .matmul import BLOCK_ROWS, pack_panels, panels_of, strips_size
-from .phases import PACK_ROWS
+from ..backprop.phases import PACK_ROWS
+from ..layer_table import INPUTS, OUTPUTS
+from ..machine.borrowed_arrays import borrowed, keep
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, wait_until_done
+from ..products.matmul import BLOCK_ROWS, pack_panels, panels_of, strips_size
+from ..simd.tile import panel_width
+from .forward import forward_step, level_step
 from .proof import proof_step
-from .simd import panel_width
-from .sweep_back import loss_step, output_noise_sizes, reverse_step, sensitivity_step
-from .sweep_forward import forward_step, level_step
-from .team import draw_ticket, report_done, wait_until_done
+from .reverse import loss_step, output_noise_sizes, reverse_step, sensitivity_step
 
 # Kinds of steps.
 PACK, FORWARD, LEVEL, LOSS, OUTPUT_NOISE, REVERSE, SENSITIVITY, PROOF = range(8)

@@ -6,9 +6,11 @@ whoever needs the one seldom needs the other and need not wait for it to compile
 
 from __future__ import annotations
 
-from .caches import LAST_LEVEL_BYTES
-from .compile import kernel
-from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.cache_sizes import LAST_LEVEL_BYTES
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from ..products.matvec import outer_product, sum_partials, sum_rows, times_vector
 from .phases import (
     AFTER,
     BACKWARD,
@@ -31,8 +33,6 @@ from .phases import (
     sum_losses,
     unpack_inputs,
 )
-from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from .vector import outer_product, sum_partials, sum_rows, times_vector
 
 
 @kernel(inline=True)

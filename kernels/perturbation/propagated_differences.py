@@ -29,11 +29,11 @@ import math
 
 import numpy as np
 
-from .compile import kernel
-from .layers import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, panels_of, strip_height
-from .simd import MR, VECTORS, copy_run, multiply_rows, panel_width
-from .team import draw_ticket, report_done, stopped, wait_until_done
+from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
+from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, panels_of, strip_height
+from ..simd.tile import MR, VECTORS, copy_run, multiply_rows, panel_width
 
 ROW_PITCH = DEPTH + PITCH_MARGIN  # of gathered rows: a power of two would share cache lines
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import compare_vectors as vectors
-from .compare_vectors import compare_vectors
-from .compile import kernel
-from .lanes import LANES
-from .layers import UNITS_IN, UNITS_OUT, WEIGHTS
-from .normal import SHIFT, hashed
-from .simd import MR
+from ..layer_table import UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..random_numbers import SHIFT, hashed
+from ..simd import chunk_comparison as vectors
+from ..simd.chunk_comparison import compare_vectors
+from ..simd.lane_sums import LANES
+from ..simd.tile import MR
 
 # Columns of ``places``, one row for each layer: where its packed operands, its given gradient, its
 # tiles in the table of findings, its map and its radius operands begin.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .compile import kernel
-from .team import draw_ticket, report_done, stopped, wait_until_done
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
 
 EVALUATIONS_PER_BLOCK = 16
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compile import kernel
-from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import CUSTOM, LEAST_SQUARES, sample_loss
-from .matmul import BLOCK_ROWS, multiply_block, panels_of, strips_size
-from .rectify import LINEAR, OFF_AT_ZERO, ON_AT_ZERO, PARTLY_AT_ZERO, update_panel
-from .simd import VECTORS, panel_width
-from .team import draw_ticket, report_done, stopped, wait_until_done
+from ..backprop.sample_losses import CUSTOM, LEAST_SQUARES, sample_loss
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
+from ..products.matmul import BLOCK_ROWS, multiply_block, panels_of, strips_size
+from ..simd.relu_update import LINEAR, OFF_AT_ZERO, ON_AT_ZERO, PARTLY_AT_ZERO, update_panel
+from ..simd.tile import VECTORS, panel_width
 
 # Samples whose columns go together.  A constant: losses are summed block by block, and the bits
 # must not depend on how much memory there is.

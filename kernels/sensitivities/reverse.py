@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
-from .backprop import weight_strides
-from .compile import kernel
-from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .loss import LEAST_SQUARES, sample_loss
+from ..backprop.many_samples import weight_strides
+from ..backprop.phases import losses_of_panel
+from ..backprop.sample_losses import LEAST_SQUARES, sample_loss
+from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..products.matmul import multiply_block
+from ..random_numbers import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill_signs
+from ..simd.tile import panel_width
+from .forward import REVERSE_ROWS
 from .loss_noise import output_noise
-from .matmul import multiply_block
-from .noise import (
+from .network_pairs import A_S, A_Z, PAIR_DOTS, add_projection, samples_of_pair
+from .rounding_noise import (
     growth_root,
     mask_block,
     panel_norms,
@@ -19,11 +24,6 @@ from .noise import (
     safe_norm,
     weighted_norms,
 )
-from .normal import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill_signs
-from .pairs import A_S, A_Z, PAIR_DOTS, add_projection, samples_of_pair
-from .phases import losses_of_panel
-from .simd import panel_width
-from .sweep_forward import REVERSE_ROWS
 
 # Rows of the table of samples.
 (

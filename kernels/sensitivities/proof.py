@@ -11,11 +11,11 @@ whatever the batch.  The masks are compared entry by entry.
 
 from __future__ import annotations
 
-from .compile import kernel
-from .layers import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
-from .matmul import long_dot
-from .noise import panel_norms
-from .simd import VECTORS, multiply_rows, panel_width
+from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
+from ..machine.compile import kernel
+from ..products.matmul import long_dot
+from ..simd.tile import VECTORS, multiply_rows, panel_width
+from .rounding_noise import panel_norms
 
 SHORT = 32  # terms of one sum
 

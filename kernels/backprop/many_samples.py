@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compile import kernel
-from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .matmul import (
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..machine.tickets import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from ..products.matmul import (
     BLOCK_ROWS,
     GROUP,
     multiply_block,
@@ -24,6 +25,8 @@ from .matmul import (
     panels_of,
     strips_size,
 )
+from ..products.matvec import add_multiple, sum_of
+from ..simd.tile import MR, VECTORS, copy_run, panel_width
 from .phases import (
     AFTER,
     BLOCKS,
@@ -48,9 +51,6 @@ from .phases import (
     unpack_inputs,
     zero_times,
 )
-from .simd import MR, VECTORS, copy_run, panel_width
-from .team import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from .vector import add_multiple, sum_of
 
 
 @kernel

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .simd import VECTOR_BYTES, VECTORS, broadcast, panel_width
+from .tile import VECTOR_BYTES, VECTORS, broadcast, panel_width
 
 LANES = VECTOR_BYTES // 8
 

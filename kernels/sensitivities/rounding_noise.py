@@ -17,9 +17,9 @@ import math
 
 import numpy as np
 
-from .compile import kernel
-from .lanes import squares_of_lanes, sums_along_lanes
-from .simd import panel_width
+from ..machine.compile import kernel
+from ..simd.lane_sums import squares_of_lanes, sums_along_lanes
+from ..simd.tile import panel_width
 
 ONE = np.ones(1)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from .backprop import weight_strides
-from .compile import kernel
-from .layers import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from .matmul import BLOCK_ROWS, multiply_block
-from .noise import activate_block, growth_root, panel_norms, panels_apart, row_norms
-from .normal import FORWARD_NOISE, fill_signs
-from .pairs import (
+from ..backprop.many_samples import weight_strides
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.compile import kernel
+from ..products.matmul import BLOCK_ROWS, multiply_block
+from ..random_numbers import FORWARD_NOISE, fill_signs
+from ..simd.tile import panel_width
+from .network_pairs import (
     B_H,
     B_PAIR,
     PAIR_DOTS,
@@ -21,7 +21,7 @@ from .pairs import (
     vectors_of_pair,
 )
 from .proof import project_rows
-from .simd import panel_width
+from .rounding_noise import activate_block, growth_root, panel_norms, panels_apart, row_norms
 
 # Columns of ``blocks``, one row for each layer: rows of a block forward and back.
 FORWARD_ROWS, REVERSE_ROWS = range(2)

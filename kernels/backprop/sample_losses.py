@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .compile import kernel
+from ..machine.compile import kernel
 
 LEAST_SQUARES, SOFTMAX, SIGMOID, CUSTOM = 0, 1, 2, 3
 

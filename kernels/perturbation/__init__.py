@@ -1,0 +1,1 @@
+"""Perturbed parameters, perturbed arguments, and differences carried forward."""

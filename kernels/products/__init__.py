@@ -1,0 +1,1 @@
+"""Blocked matrix products, packing, and products with vectors."""

@@ -1,0 +1,1 @@
+"""Explicit vectors, each with its twin in plain Python."""
