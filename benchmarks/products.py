@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from fastbp.kernels.machine.tickets import new_control
 from fastbp.kernels.products.matmul import product
-from fastbp.kernels.simd.tile import panel_width
+from fastbp.kernels.simd.vectors import panel_width
 
 from fastbp.runtime.threads import run_team
 

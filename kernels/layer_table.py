@@ -8,5 +8,15 @@ the input, level k + 1 what leaves layer k; a level starts at its units times th
 
 from __future__ import annotations
 
+from .machine.compile import kernel
+
 OUTPUTS, INPUTS, WEIGHTS, BIASES, UNITS_IN, UNITS_OUT = range(6)
 COLUMNS = 6
+
+
+@kernel(inline=True)
+def weight_strides(transposed, layer):
+    """Strides of W[k] (unit, input) in the parameter vector: (n_out, n_in) or (n_in, n_out)."""
+    if transposed:
+        return 1, layer[OUTPUTS]
+    return layer[INPUTS], 1

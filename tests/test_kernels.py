@@ -21,7 +21,8 @@ from fastbp.kernels.products.matmul import (
     ROWS_WITHOUT_PACKING,
     product,
 )
-from fastbp.kernels.simd.tile import MR, ROW_COUNTS, VECTORS, multiply_rows, panel_width
+from fastbp.kernels.simd.tile import multiply_rows
+from fastbp.kernels.simd.vectors import MR, ROW_COUNTS, VECTORS, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

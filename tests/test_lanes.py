@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fastbp.kernels.simd import chunk_comparison as kernels
 from fastbp.kernels.simd.chunk_comparison import LANE_ROWS, compare_vectors
-from fastbp.kernels.simd.lane_sums import LANES, squares_of_lanes, sums_along_lanes
-from fastbp.kernels.simd.tile import MR, panel_width
+from fastbp.kernels.simd.lane_sums import squares_of_lanes, sums_along_lanes
+from fastbp.kernels.simd.vectors import LANES, MR, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

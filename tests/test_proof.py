@@ -12,7 +12,7 @@ from fastbp.kernels.machine.borrowed_arrays import borrowed, keep
 from fastbp.kernels.random_numbers import fill_normals, fill_signs
 from fastbp.kernels.sensitivities.network_pairs import typical_sizes
 from fastbp.kernels.sensitivities.proof import note_wrong_masks, project_rows, wrong_masks
-from fastbp.kernels.simd.tile import panel_width
+from fastbp.kernels.simd.vectors import panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys

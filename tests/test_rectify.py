@@ -14,7 +14,7 @@ from fastbp.kernels.simd.relu_update import (
     PARTLY_AT_ZERO,
     update_panel,
 )
-from fastbp.kernels.simd.tile import panel_width
+from fastbp.kernels.simd.vectors import panel_width
 
 SHARE = {OFF_AT_ZERO: 0.0, ON_AT_ZERO: 1.0, PARTLY_AT_ZERO: 0.5}
 

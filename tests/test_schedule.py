@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from fastbp.kernels.backprop import phases
-from fastbp.kernels.simd.tile import panel_width
+from fastbp.kernels.simd.vectors import panel_width
 from strategies import LAYOUTS, make_problem
 
 import fastbp.network.passes

@@ -14,7 +14,8 @@ from fastbp.kernels.products.matvec import (
     sum_partials,
     sum_rows,
 )
-from fastbp.kernels.simd.tile import VECTOR_BYTES, square_width, stream_vector, transpose_square
+from fastbp.kernels.simd.moves import stream_vector, transpose_square
+from fastbp.kernels.simd.vectors import VECTOR_BYTES, square_width
 
 DTYPES = (np.float64, np.float32)
 GUARD = 7.25  # in every place that a kernel must not touch

@@ -14,7 +14,7 @@ from fastbp.kernels.backprop.phases import S_HERE
 from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT
 from fastbp.kernels.machine.cache_sizes import L2_BYTES
 from fastbp.kernels.machine.tickets import NON_FINITE
-from fastbp.kernels.simd.tile import panel_width
+from fastbp.kernels.simd.vectors import panel_width
 from fastbp.network.losses import kernel_targets
 from fastbp.network.schedule import BACKWARD, FORWARD, Shape, places, plan
 from fastbp.runtime.threads import run_team

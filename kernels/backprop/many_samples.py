@@ -12,21 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, stop_for_non_finite, wait_until_done
-from ..products.matmul import (
-    BLOCK_ROWS,
-    GROUP,
-    multiply_block,
-    multiply_into_matrix,
-    pack_columns_of_panel,
-    pack_panels,
-    panels_of,
-    strips_size,
-)
+from ..products.matmul import BLOCK_ROWS, GROUP, multiply_block, multiply_into_matrix, strips_size
 from ..products.matvec import add_multiple, sum_of
-from ..simd.tile import MR, VECTORS, copy_run, panel_width
+from ..products.packing import pack_panels, pack_rows, pack_transposed
+from ..simd.moves import copy_run
+from ..simd.vectors import MR, VECTORS, panel_width, panels_of
 from .phases import (
     AFTER,
     BLOCKS,
@@ -96,14 +89,6 @@ def add_bias(
     return alarm
 
 
-@kernel(inline=True)
-def weight_strides(transposed, layer):
-    """Strides of W[k] (unit, input) in the parameter vector: (n_out, n_in) or (n_in, n_out)."""
-    if transposed:
-        return 1, layer[OUTPUTS]
-    return layer[INPUTS], 1
-
-
 @kernel
 def forward_block(
     row,
@@ -137,36 +122,6 @@ def forward_block(
         rows, panels, vectors, relu, parameters, bias_at, keep, kept, activations, target,
         outputs * width,
     )  # fmt: skip
-
-
-@kernel
-def pack_transposed(first, last, batch, level_units, level, level_at, packed):
-    """Copy units first..last of a level to panels of units: packed[unit panel, sample, unit].
-
-    ``first`` is a multiple of NR; units past the last are zero.
-    """
-    width = panel_width(level)
-    for unit in range(first, last, width):
-        units = min(width, last - unit)
-        for panel in range(panels_of(batch, width)):
-            source = level_at + (panel * level_units + unit) * width
-            target = (unit // width * batch + panel * width) * width
-            samples = min(width, batch - panel * width)
-            pack_columns_of_panel(0, samples, units, level, source, 1, width, packed, target)
-            for sample in range(samples):
-                for u in range(units, width):
-                    packed[target + sample * width + u] = 0
-
-
-@kernel
-def pack_rows(first, last, pitch, level_units, level, level_at, rows):
-    """Copy units first..last of a level to rows of all their samples: rows[unit, sample]."""
-    width = panel_width(level)
-    for unit in range(first, last):
-        for panel in range(pitch // width):
-            source = level_at + (panel * level_units + unit) * width
-            target = unit * pitch + panel * width
-            copy_run(width, level, source, rows, target)
 
 
 @kernel

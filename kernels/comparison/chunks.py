@@ -19,8 +19,7 @@ from ..machine.compile import kernel
 from ..random_numbers import SHIFT, hashed
 from ..simd import chunk_comparison as vectors
 from ..simd.chunk_comparison import compare_vectors
-from ..simd.lane_sums import LANES
-from ..simd.tile import MR
+from ..simd.vectors import LANES, MR
 
 # Columns of ``places``, one row for each layer: where its packed operands, its given gradient, its
 # tiles in the table of findings, its map and its radius operands begin.

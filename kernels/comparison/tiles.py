@@ -12,19 +12,21 @@ import math
 
 import numpy as np
 
-from ..backprop.many_samples import pack_rows, pack_transposed
 from ..backprop.phases import PACK_ROWS
 from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from ..machine.borrowed_arrays import borrowed, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, wait_until_done
-from ..products.matmul import BLOCK_ROWS, long_dot, multiply_block, panels_of, strips_size
-from ..products.matvec import add_multiple
+from ..products.matmul import BLOCK_ROWS, multiply_block, strips_size
+from ..products.matvec import add_multiple, long_dot
+from ..products.norms import panel_norms, row_norms
+from ..products.packing import pack_rows, pack_transposed
 from ..random_numbers import SAMPLES, TILE_PROOF, fill_normals
-from ..sensitivities.rounding_noise import panel_norms, row_norms
 from ..simd.chunk_comparison import LANE_ROWS
-from ..simd.lane_sums import LANES, sums_along_lanes
-from ..simd.tile import MR, VECTORS, copy_run, multiply_rows, panel_width
+from ..simd.lane_sums import sums_along_lanes
+from ..simd.moves import copy_run
+from ..simd.tile import multiply_rows
+from ..simd.vectors import LANES, MR, VECTORS, panel_width, panels_of
 from .chunks import (
     CELL_ROWS,
     COLUMNS,

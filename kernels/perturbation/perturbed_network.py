@@ -22,9 +22,9 @@ from ..backprop.sample_losses import CUSTOM, LEAST_SQUARES, sample_loss
 from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
-from ..products.matmul import BLOCK_ROWS, multiply_block, panels_of, strips_size
+from ..products.matmul import BLOCK_ROWS, multiply_block, strips_size
 from ..simd.relu_update import LINEAR, OFF_AT_ZERO, ON_AT_ZERO, PARTLY_AT_ZERO, update_panel
-from ..simd.tile import VECTORS, panel_width
+from ..simd.vectors import VECTORS, panel_width, panels_of
 
 # Samples whose columns go together.  A constant: losses are summed block by block, and the bits
 # must not depend on how much memory there is.

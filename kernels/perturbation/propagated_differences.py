@@ -32,8 +32,10 @@ import numpy as np
 from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
-from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, panels_of, strip_height
-from ..simd.tile import MR, VECTORS, copy_run, multiply_rows, panel_width
+from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, strip_height
+from ..simd.moves import copy_run
+from ..simd.tile import multiply_rows
+from ..simd.vectors import MR, VECTORS, panel_width, panels_of
 
 ROW_PITCH = DEPTH + PITCH_MARGIN  # of gathered rows: a power of two would share cache lines
 

@@ -15,15 +15,10 @@ import numpy as np
 from ..machine.cache_sizes import L1_BYTES, WAY_BYTES
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, wait_until_done
-from ..simd.tile import (
-    MR,
-    VECTORS,
-    copy_run,
-    multiply_rows,
-    panel_width,
-    square_width,
-    transpose_square,
-)
+from ..simd.moves import copy_run
+from ..simd.tile import multiply_rows
+from ..simd.vectors import MR, VECTORS, panel_width, panels_of, square_width
+from .packing import copy_columns, copy_rows, pack_panels
 
 DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
 BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel
@@ -35,13 +30,6 @@ WAY_MARGIN = 256
 PANELS_WORTH_COPYING = 3
 ROWS_WITHOUT_PACKING = 2 * MR  # packing a panel costs as much as three strips of a product
 GROUP = 32  # panels of one block: they share the copied rows of A
-PACK_DEPTH = 16  # rows of B that are packed together
-
-
-@kernel(inline=True)
-def panels_of(columns, width):
-    """Count the panels that hold so many columns."""
-    return (columns + width - 1) // width
 
 
 @kernel(inline=True)
@@ -73,32 +61,6 @@ def falls_on_few_lines(row_bytes):
     """Tell whether rows so far apart share their places in an L1 cache."""
     beyond = row_bytes % WAY_BYTES
     return row_bytes > WAY_MARGIN and min(beyond, WAY_BYTES - beyond) < WAY_MARGIN
-
-
-@kernel
-def copy_columns(rows, depth, a, a_at, a_column, strips):
-    """Copy A (rows, depth), whose columns are contiguous, to strips[strip, p, row].
-
-    Strips are one line of MR further apart than they are long: at a power of two they would
-    share their places in the cache.
-    """
-    for p in range(depth):
-        source = a_at + p * a_column
-        for first in range(0, rows, MR):
-            target = first * (depth + 1) + p * MR
-            height = min(MR, rows - first)
-            if height == MR:
-                copy_run(MR, a, source + first, strips, target)
-            else:
-                for r in range(height):
-                    strips[target + r] = a[source + first + r]
-
-
-@kernel
-def copy_rows(rows, depth, a, a_at, a_row, strips, pitch):
-    """Copy ``rows`` contiguous rows of A to rows ``pitch`` apart."""
-    for r in range(rows):
-        copy_run(depth, a, a_at + r * a_row, strips, r * pitch)
 
 
 @kernel(inline=True)
@@ -195,63 +157,6 @@ def multiply_into_matrix(
             copy_run(rest, edge, r * width, c, c_at + r * c_row + whole * width)
 
 
-@kernel
-def pack_rows_of_panels(first, last, lanes, b, b_at, b_row, packed, packed_at):
-    """Copy ``lanes`` neighbours of rows first..last of B to the rows of one panel."""
-    width = panel_width(packed)
-    if lanes == width:
-        for p in range(first, last):
-            copy_run(width, b, b_at + p * b_row, packed, packed_at + p * width)
-    else:
-        for p in range(first, last):
-            copy_run(lanes, b, b_at + p * b_row, packed, packed_at + p * width)
-
-
-@kernel
-def pack_columns_of_panel(first, last, lanes, b, b_at, b_row, b_column, packed, packed_at):
-    """Copy columns of B to the lanes of one panel: by squares where rows are neighbours."""
-    width = panel_width(packed)
-    square = square_width(packed)
-    squares = 0
-    if b_row == 1:
-        squares = (last - first) // square
-        for lane in range(0, lanes // square * square, square):
-            for s in range(squares):
-                p = first + s * square
-                transpose_square(
-                    b, b_at + p + lane * b_column, b_column,
-                    packed, packed_at + p * width + lane, width,
-                )  # fmt: skip
-    for lane in range(lanes):
-        begin = first
-        if lane < lanes // square * square:
-            begin += squares * square
-        for p in range(begin, last):
-            packed[packed_at + p * width + lane] = b[b_at + p * b_row + lane * b_column]
-
-
-@kernel
-def pack_panels(first, last, columns, b, b_at, b_row, b_column, packed, packed_at, packed_panel):
-    """Copy rows first..last of B (any strides) into panels, the last one padded with zeros.
-
-    A few rows at a time: their columns are neighbours in memory, those of a panel are not.
-    """
-    width = panel_width(packed)
-    for start in range(first, last, PACK_DEPTH):
-        end = min(last, start + PACK_DEPTH)
-        for panel in range(panels_of(columns, width)):
-            lanes = min(width, columns - panel * width)
-            source = b_at + panel * width * b_column
-            target = packed_at + panel * packed_panel
-            if b_column == 1:
-                pack_rows_of_panels(start, end, lanes, b, source, b_row, packed, target)
-            else:
-                pack_columns_of_panel(start, end, lanes, b, source, b_row, b_column, packed, target)
-            for p in range(start, end):
-                for lane in range(lanes, width):
-                    packed[target + p * width + lane] = 0
-
-
 @kernel(inline=True)
 def columns_in_place(m, n, depth, b_column, b):
     """Count the columns of B that are read where they stand: whole vectors of contiguous rows.
@@ -328,23 +233,3 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
         report_done(control)
         ticket = draw_ticket(control)
     wait_until_done(control, end)
-
-
-@kernel(reassociate=True)
-def long_dot(a, b):
-    """Sum of a[k] b[k], reordered into vectors."""
-    total = a.dtype.type(0)
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total
-
-
-@kernel
-def dot(a, b):
-    """Sum of a[k] b[k]: in order if it is short, where vectors gain nothing."""
-    if a.size > 16:
-        return long_dot(a, b)
-    total = a.dtype.type(0)
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total

@@ -12,8 +12,8 @@ compiler knows, and the test for that keeps it from using vectors.
 from __future__ import annotations
 
 from ..machine.compile import kernel
-from ..simd.tile import VECTOR_BYTES, square_width, stream_vector
-from .matmul import dot
+from ..simd.moves import stream_vector
+from ..simd.vectors import VECTOR_BYTES, square_width
 
 PIECE = 2048  # columns: sums of 16 KB, and rows that are read four pages at a time
 
@@ -112,3 +112,23 @@ def outer_product(
             write_multiple(left[left_at + r], factors, target)
             if decay != 0:
                 add_multiple(decay, matrix[at : at + columns], target)
+
+
+@kernel(reassociate=True)
+def long_dot(a, b):
+    """Sum of a[k] b[k], reordered into vectors."""
+    total = a.dtype.type(0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total
+
+
+@kernel
+def dot(a, b):
+    """Sum of a[k] b[k]: in order if it is short, where vectors gain nothing."""
+    if a.size > 16:
+        return long_dot(a, b)
+    total = a.dtype.type(0)
+    for k in range(a.size):
+        total += a[k] * b[k]
+    return total

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ..backprop.many_samples import weight_strides
-from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
 from ..machine.compile import kernel
 from ..products.matmul import BLOCK_ROWS, multiply_block
+from ..products.norms import panel_norms, row_norms
 from ..random_numbers import FORWARD_NOISE, fill_signs
-from ..simd.tile import panel_width
+from ..simd.vectors import panel_width
 from .network_pairs import (
     B_H,
     B_PAIR,
@@ -21,7 +21,7 @@ from .network_pairs import (
     vectors_of_pair,
 )
 from .proof import project_rows
-from .rounding_noise import activate_block, growth_root, panel_norms, panels_apart, row_norms
+from .rounding_noise import activate_block, growth_root, panels_apart
 
 # Columns of ``blocks``, one row for each layer: rows of a block forward and back.
 FORWARD_ROWS, REVERSE_ROWS = range(2)

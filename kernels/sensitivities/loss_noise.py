@@ -6,7 +6,7 @@ import math
 
 from ..backprop.sample_losses import LEAST_SQUARES, SOFTMAX
 from ..machine.compile import kernel
-from ..simd.tile import panel_width
+from ..simd.vectors import panel_width
 
 MOST_LIKELY = math.log(0.5)  # and above: of a probability
 

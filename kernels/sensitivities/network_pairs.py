@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 
 from ..machine.compile import kernel
-from ..simd.tile import VECTORS, copy_run, panel_width
+from ..simd.moves import copy_run
+from ..simd.vectors import VECTORS, panel_width
 
 # What is known of each sample of a pair: b.h, b.h+-, a.s, c.s, a.z, c.z for each layer.
 B_H, B_PAIR, A_S, C_S, A_Z, C_Z = range(6)

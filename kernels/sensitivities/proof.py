@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
-from ..products.matmul import long_dot
-from ..simd.tile import VECTORS, multiply_rows, panel_width
-from .rounding_noise import panel_norms
+from ..products.matvec import long_dot
+from ..products.norms import panel_norms
+from ..simd.tile import multiply_rows
+from ..simd.vectors import VECTORS, panel_width
 
 SHORT = 32  # terms of one sum
 

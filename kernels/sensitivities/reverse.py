@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import math
 
-from ..backprop.many_samples import weight_strides
 from ..backprop.phases import losses_of_panel
 from ..backprop.sample_losses import LEAST_SQUARES, sample_loss
-from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
 from ..machine.compile import kernel
 from ..products.matmul import multiply_block
+from ..products.norms import panel_norms, row_norms, safe_norm, weighted_norms
 from ..random_numbers import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill_signs
-from ..simd.tile import panel_width
+from ..simd.vectors import panel_width
 from .forward import REVERSE_ROWS
 from .loss_noise import output_noise
 from .network_pairs import A_S, A_Z, PAIR_DOTS, add_projection, samples_of_pair
-from .rounding_noise import (
-    growth_root,
-    mask_block,
-    panel_norms,
-    panels_apart,
-    row_norms,
-    safe_norm,
-    weighted_norms,
-)
+from .rounding_noise import growth_root, mask_block, panels_apart
 
 # Rows of the table of samples.
 (

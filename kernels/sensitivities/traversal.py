@@ -20,8 +20,9 @@ from ..layer_table import INPUTS, OUTPUTS
 from ..machine.borrowed_arrays import borrowed, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, wait_until_done
-from ..products.matmul import BLOCK_ROWS, pack_panels, panels_of, strips_size
-from ..simd.tile import panel_width
+from ..products.matmul import BLOCK_ROWS, strips_size
+from ..products.packing import pack_panels
+from ..simd.vectors import panel_width, panels_of
 from .forward import forward_step, level_step
 from .proof import proof_step
 from .reverse import loss_step, output_noise_sizes, reverse_step, sensitivity_step

@@ -18,8 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .lane_sums import LANES
-from .tile import MR, broadcast
+from .vectors import LANES, MR, broadcast
 
 # Rows of the scratch ``lanes``, each one vector: the proof of each row of the strip, and these.
 PRODUCT, SQUARE, WIDEST, TOP, TOP_COLUMN = range(MR, MR + 5)

@@ -14,42 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .tile import VECTOR_BYTES, VECTORS, broadcast, panel_width
-
-LANES = VECTOR_BYTES // 8
-
-
-class _Emitter:
-    """What both kinds of sums need: float64 vectors of arrays, by position of the argument."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        self.builder = builder
-        self.vector = ir.VectorType(ir.DoubleType(), LANES)
-        self.zero = ir.Constant(self.vector, [0.0] * LANES)
-        self._starts = {
-            k: context.make_array(kind)(context, builder, value).data
-            for k, (kind, value) in enumerate(zip(signature.args, arguments, strict=True))
-            if isinstance(kind, types.Array)
-        }
-        self.fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(self.vector, [self.vector] * 3),
-            f"llvm.fma.v{LANES}f64",
-        )
-
-    def number(self, value: int) -> Any:
-        return ir.Constant(ir.IntType(64), value)
-
-    def address(self, position: int, offset: Any) -> Any:
-        return self.builder.gep(self._starts[position], [offset])
-
-    def load(self, position: int, offset: Any) -> Any:
-        place = self.builder.bitcast(self.address(position, offset), self.vector.as_pointer())
-        return self.builder.load(place, align=8)
-
-    def store(self, value: Any, position: int, offset: Any) -> None:
-        place = self.builder.bitcast(self.address(position, offset), self.vector.as_pointer())
-        self.builder.store(value, place, align=8)
+from .vectors import LANES, VECTORS, _Emitter, broadcast, panel_width
 
 
 @intrinsic

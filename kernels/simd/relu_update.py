@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .tile import VECTOR_BYTES, VECTORS, panel_width
+from .vectors import VECTOR_BYTES, VECTORS, panel_width
 
 # What a panel goes through, and by what masks are told apart: f > 0 where the derivative at 0 is
 # 0, f >= 0 where it is 1, both where it is something between.

@@ -11,7 +11,7 @@ from fastbp.kernels.backprop.phases import PACK_ROWS
 from fastbp.kernels.comparison import chunks as compare
 from fastbp.kernels.comparison import tiles as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS
-from fastbp.kernels.simd.tile import MR
+from fastbp.kernels.simd.vectors import MR
 from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.runtime.threads import run_team
 

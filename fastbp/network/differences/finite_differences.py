@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastbp.errors import OptionError
 from fastbp.kernels.perturbation.perturbed_network import SAMPLE_BLOCK, replay
 from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
-from fastbp.kernels.simd.tile import MR, panel_width
+from fastbp.kernels.simd.vectors import MR, panel_width
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
 from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
 from fastbp.network.differences.unperturbed import Unperturbed, evaluate, float64_copy

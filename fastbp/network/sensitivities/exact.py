@@ -13,7 +13,7 @@ from fastbp.errors import OptionError
 from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT, WEIGHTS
 from fastbp.kernels.perturbation.propagated_differences import exact
 from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, product
-from fastbp.kernels.simd.tile import MR, panel_width
+from fastbp.kernels.simd.vectors import MR, panel_width
 from fastbp.network.network import Network
 from fastbp.network.passes import Passes
 from fastbp.network.sensitivities.loss_slopes import loss_slopes

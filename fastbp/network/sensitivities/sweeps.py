@@ -16,7 +16,7 @@ from fastbp.kernels.sensitivities import reverse as sweep_back
 from fastbp.kernels.sensitivities import traversal as kernels
 from fastbp.kernels.sensitivities.forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
-from fastbp.kernels.simd.tile import MR, VECTORS, panel_width
+from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.losses import kernel_targets
 from fastbp.network.network import custom_gradient, custom_value
 from fastbp.runtime.threads import run_team
