@@ -22,7 +22,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.network.checks.check_network import check_network
@@ -31,6 +30,7 @@ from fastbp.network.given_gradients import given_gradients
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import ForwardPass, Network
 from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
+from fastbp.typing import Array
 
 if TYPE_CHECKING:
     from fastbp.report import ArrayReport, Report
@@ -46,7 +46,6 @@ __all__ = [
     "least_squares_loss",
 ]
 
-Array = NDArray[Any]
 Arrays = Sequence[Array]
 BackwardPass = Callable[[Any, Any, Any, Any, Any], tuple[Any, Any]]
 

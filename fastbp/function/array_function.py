@@ -8,7 +8,7 @@ conjugate of PyTorch's, which points uphill.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from fastbp.function.evaluation import (
 )
 from fastbp.function.pytree import Container, require_leaves, take_apart
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.given_gradient import GivenLeaves
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = [
     "CONVENTIONS",

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.pytree import Container, require_leaves, take_apart
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["Function", "Point", "argument_name", "scalar_value"]
 

@@ -5,13 +5,14 @@ Both travel to workers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import ShapeError
 from fastbp.function.evaluation import moved_results, real_numbers
 from fastbp.function.pytree import take_apart
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from fastbp.function.evaluation import Point
     from fastbp.function.pytree import Container
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["OutputsJob", "Pairing", "RealOutputs", "first_of", "real_leaf"]
 

@@ -30,16 +30,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp.errors import OptionError, ProblemFileError
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import Network
+from fastbp.typing import Array
 
 __all__ = ["Problem", "load_problem", "save_problem"]
 
-Array = NDArray[Any]
 GradientArrays = tuple[list[Array], list[Array] | None]
 
 _TEXT_OPTIONS = ("loss", "reduction", "layout")

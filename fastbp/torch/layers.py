@@ -16,17 +16,15 @@ from fastbp.function.derivatives.line_slopes import SIGMAS, measure_lines
 from fastbp.function.evaluation import DOUBLE_UNIT, Function, Point
 from fastbp.function.given_gradient import GivenLeaves
 from fastbp.runtime.progress import progress_bar
+from fastbp.typing import Vector
 from fastbp.verdict.entries import check_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import NDArray
-
     from fastbp.function.checks.check_gradient import Options
     from fastbp.report import ArrayReport, Failure
 
-    Vector: TypeAlias = NDArray[np.float64]
     Buffers: TypeAlias = list[tuple[torch.nn.Module, str, torch.Tensor]]
 
 __all__ = ["check_layers", "same_random_numbers"]

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from fastbp.typing import AnyFloats, Mask, Radius
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -46,11 +48,6 @@ __all__ = [
 ArrayVerdict: TypeAlias = Literal["passed", "failed", "untested", "inconclusive"]
 CheckVerdict: TypeAlias = Literal["passed", "failed", "vacuous", "inconclusive"]
 
-if TYPE_CHECKING:
-    Floats: TypeAlias = NDArray[np.floating[Any]]
-    Mask: TypeAlias = NDArray[np.bool_]
-    # One number for all entries, or one for each.
-    Radius: TypeAlias = float | NDArray[np.float64]
 
 # 2**16 entries of float64 are half a megabyte: a handful of such temporaries stays in the cache.
 BLOCK = 1 << 16
@@ -113,7 +110,7 @@ class Judgement:
     detectable: float
 
 
-def default_tolerance(dtype: np.dtype[Any], numerical: Floats) -> Tolerance:
+def default_tolerance(dtype: np.dtype[Any], numerical: AnyFloats) -> Tolerance:
     """Return the tolerance for an array that was computed in float64 or float32.
 
     Parameters
@@ -135,7 +132,7 @@ def default_tolerance(dtype: np.dtype[Any], numerical: Floats) -> Tolerance:
 
 
 def allowed_difference(
-    numerical: Floats, error_bar: Radius, tolerance: Tolerance, hull: Radius = 0.0
+    numerical: AnyFloats, error_bar: Radius, tolerance: Tolerance, hull: Radius = 0.0
 ) -> NDArray[np.float64]:
     """Return ``error_bar + hull + atol + rtol * |numerical|`` for each entry."""
     # An infinite numerical value is not judged; with rtol = 0 its product is a NaN, in silence.
@@ -147,7 +144,7 @@ def allowed_difference(
     return allowed
 
 
-def judged_entries(numerical: Floats, error_bar: Radius, kinks: Mask | None = None) -> Mask:
+def judged_entries(numerical: AnyFloats, error_bar: Radius, kinks: Mask | None = None) -> Mask:
     """Return where a verdict is possible: numbers finite, not on a kink."""
     judged: Mask = np.isfinite(numerical)
     judged &= np.isfinite(error_bar)
@@ -157,8 +154,8 @@ def judged_entries(numerical: Floats, error_bar: Radius, kinks: Mask | None = No
 
 
 def wrong_entries(
-    given: Floats,
-    numerical: Floats,
+    given: AnyFloats,
+    numerical: AnyFloats,
     error_bar: Radius,
     tolerance: Tolerance,
     *,
@@ -200,7 +197,7 @@ def wrong_entries(
     return wrong
 
 
-def zero_entries(given: Floats, numerical: Floats, error_bar: Radius) -> Mask:
+def zero_entries(given: AnyFloats, numerical: AnyFloats, error_bar: Radius) -> Mask:
     """Return which entries say nothing: given is exactly 0, numerical is 0 within its error bar."""
     zero: Mask = given == 0
     for part in _blocks(given.size):
@@ -208,7 +205,9 @@ def zero_entries(given: Floats, numerical: Floats, error_bar: Radius) -> Mask:
     return zero
 
 
-def largest_errors(given: Floats, numerical: Floats, among: Mask, count: int) -> NDArray[np.int64]:
+def largest_errors(
+    given: AnyFloats, numerical: AnyFloats, among: Mask, count: int
+) -> NDArray[np.int64]:
     """Return the flat indices of the largest ``|given - numerical|``, largest first.
 
     Parameters
@@ -233,7 +232,9 @@ def largest_errors(given: Floats, numerical: Floats, among: Mask, count: int) ->
     return indices
 
 
-def fit_factor(given: Floats, numerical: Floats, judged: Mask) -> tuple[float | None, float | None]:
+def fit_factor(
+    given: AnyFloats, numerical: AnyFloats, judged: Mask
+) -> tuple[float | None, float | None]:
     """Return k with ``given ≈ k numerical`` in least squares, and what is left.
 
     Returns
@@ -268,7 +269,7 @@ def fit_factor(given: Floats, numerical: Floats, judged: Mask) -> tuple[float | 
 
 
 def detectable_error(
-    numerical: Floats,
+    numerical: AnyFloats,
     error_bar: Radius,
     tolerance: Tolerance,
     judged: Mask,
@@ -288,8 +289,8 @@ def detectable_error(
 
 
 def judge_array(
-    given: Floats,
-    numerical: Floats,
+    given: AnyFloats,
+    numerical: AnyFloats,
     error_bar: Radius,
     tolerance: Tolerance,
     *,
@@ -386,8 +387,8 @@ def check_verdict(
 
 
 def _array_verdict(
-    given: Floats,
-    numerical: Floats,
+    given: AnyFloats,
+    numerical: AnyFloats,
     error_bar: Radius,
     wrong: Mask,
     zero: Mask,
@@ -419,7 +420,7 @@ def _array_verdict(
 
 
 def _verdict_of_rough(
-    given: Floats, numerical: Floats, error_bar: Radius, hull: Radius, margin: float
+    given: AnyFloats, numerical: AnyFloats, error_bar: Radius, hull: Radius, margin: float
 ) -> tuple[ArrayVerdict, str]:
     scale = max(_largest_among(given, np.isfinite(given)), _largest_finite(numerical))
     scale = 1.0 / scale if scale > 1e-300 else 1.0
@@ -490,7 +491,7 @@ def _counted(some: int, entries: int) -> str:
     return f"{some} of {entries} {'entry' if entries == 1 else 'entries'}"
 
 
-def _any_above_noise(numerical: Floats, error_bar: Radius, informative: Mask) -> bool:
+def _any_above_noise(numerical: AnyFloats, error_bar: Radius, informative: Mask) -> bool:
     for part in _blocks(numerical.size):
         if np.any(informative[part] & (np.abs(numerical[part]) > _cut(error_bar, part))):
             return True
@@ -498,7 +499,7 @@ def _any_above_noise(numerical: Floats, error_bar: Radius, informative: Mask) ->
 
 
 def _scaled_products(
-    given: Floats, numerical: Floats, used: Mask, given_scale: float, numerical_scale: float
+    given: AnyFloats, numerical: AnyFloats, used: Mask, given_scale: float, numerical_scale: float
 ) -> tuple[float, float]:
     product = square = 0.0
     for part in _blocks(given.size):
@@ -510,8 +511,8 @@ def _scaled_products(
 
 
 def _scaled_residual(
-    given: Floats,
-    numerical: Floats,
+    given: AnyFloats,
+    numerical: AnyFloats,
     used: Mask,
     given_scale: float,
     numerical_scale: float,
@@ -526,11 +527,11 @@ def _scaled_residual(
     return float(np.sqrt(left / square))
 
 
-def _scaled(values: Floats, used: Mask, scale: float) -> NDArray[np.float64]:
+def _scaled(values: AnyFloats, used: Mask, scale: float) -> NDArray[np.float64]:
     return values[used].astype(np.float64) / scale
 
 
-def _errors(given: Floats, numerical: Floats) -> NDArray[np.float64]:
+def _errors(given: AnyFloats, numerical: AnyFloats) -> NDArray[np.float64]:
     # Infinity less infinity is a NaN, and the difference of huge numbers overflows: both are
     # errors that count as infinite, not accidents.
     with np.errstate(invalid="ignore", over="ignore"):
@@ -538,11 +539,11 @@ def _errors(given: Floats, numerical: Floats) -> NDArray[np.float64]:
     return np.abs(difference, out=difference)
 
 
-def _largest_finite(values: Floats) -> float:
+def _largest_finite(values: AnyFloats) -> float:
     return _largest_among(values, np.isfinite(values))
 
 
-def _largest_among(values: Floats, used: Mask) -> float:
+def _largest_among(values: AnyFloats, used: Mask) -> float:
     largest = 0.0
     for part in _blocks(values.size):
         size = np.abs(values[part])

@@ -6,7 +6,7 @@ All of them give the same bits for the same function.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba.core.dispatcher import Dispatcher
@@ -17,6 +17,7 @@ from fastbp.function.evaluation import Function, real_numbers
 from fastbp.kernels.perturbation.perturbed_function import evaluate_perturbed
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import require_bool
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from fastbp.function.evaluation import Point
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["check_workers", "make_function", "moved_batches"]
 

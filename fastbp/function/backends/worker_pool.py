@@ -10,12 +10,13 @@ import contextlib
 import os
 import tempfile
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
 from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fastbp.function.backends.task import Errand, Outcome, Parcel
     from fastbp.function.evaluation import Point
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["DistributedFunction", "Workforce"]
 

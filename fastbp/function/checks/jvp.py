@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.evaluation import SINGLE_UNIT, Point
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
+from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, judged_row
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.report import ArrayReport, Failure
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["check_tangents"]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure, Report
+from fastbp.typing import Vector
 from fastbp.verdict.entries import Tolerance, check_verdict, default_tolerance
 from fastbp.verdict.rows import worst_of_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["FunctionCheck", "Options", "bare_row", "function_tolerance", "report_of"]
 

@@ -7,7 +7,7 @@ any gradient. Where it is wrong, bisection over the cotangent tells by which out
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,17 +16,15 @@ from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.check_gradient import check_scalar
 from fastbp.function.evaluation import Point
 from fastbp.function.given_gradient import given_leaves, leaves_of
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.check_gradient import FunctionCheck, Options
     from fastbp.function.derivatives.line_slopes import Lines
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["check_cotangent"]
 

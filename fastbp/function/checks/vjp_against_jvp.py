@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fastbp.function.evaluation import SINGLE_UNIT, Point
 from fastbp.function.given_gradient import leaves_of
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from fastbp.function.checks.check_gradient import Options
     from fastbp.report import Report
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["agreement_of_products", "finished_report", "jvp_outputs"]
 

@@ -9,7 +9,7 @@ thoroughly too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from fastbp.function.evaluation import Function
 
-    Vector: TypeAlias = NDArray[np.float64]
-    Indices: TypeAlias = NDArray[np.int64]
 
 __all__ = [
     "FIRST_STEP",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from fastbp.typing import Vector
 
-    Vector: TypeAlias = NDArray[np.float64]
+if TYPE_CHECKING:
+    pass
+
 
 __all__ = ["ROUNDING", "evaluation_noise", "rounding_of_values"]
 

@@ -33,6 +33,7 @@ from fastbp.function.derivatives.step_choice import (
     extrapolated,
     possible_slopes,
 )
+from fastbp.typing import Vector
 
 __all__ = [
     "BEND_SIGMAS",
@@ -44,7 +45,6 @@ __all__ = [
     "measure_lines",
 ]
 
-Vector: TypeAlias = NDArray[np.float64]
 # (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
 Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
 

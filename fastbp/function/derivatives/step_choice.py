@@ -8,14 +8,15 @@ corners.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = [
     "RATIO",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from fastbp.function.derivatives.entry_slopes import (
 from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, measure_lines
 from fastbp.function.evaluation import SINGLE_UNIT
 from fastbp.function.methods.many_kinks import measure_grain
+from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fastbp.function.evaluation import Function
     from fastbp.verdict.entries import Tolerance
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["Located", "locate_wrong_entries"]
 

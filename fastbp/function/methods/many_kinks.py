@@ -9,19 +9,17 @@ one step to the next. So these measure it: its standard deviation grows as the r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastbp.function.derivatives.line_slopes import SIGMAS
 from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["Grain", "measure_grain"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fastbp.function.checks.report_assembly import bare_row, function_tolerance
 from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
+from fastbp.typing import Vector
 from fastbp.verdict.entries import Tolerance, allowed_difference
 from fastbp.verdict.rows import unusable_reason
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fastbp.function.given_gradient import GivenLeaves
     from fastbp.function.methods.bisection import Located
 
-    Vector: TypeAlias = NDArray[np.float64]
 
 __all__ = ["check_by_probing"]
 

@@ -22,6 +22,7 @@ from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.sensitivities.exact import outer_product
 from fastbp.network.sensitivities.hull import Hull, book_weight, hull_of_levels
 from fastbp.network.sensitivities.sweeps import MARGIN
+from fastbp.typing import Floats, Mask
 from fastbp.verdict.entries import Tolerance
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
 
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
     Replayed: TypeAlias = tuple[Floats, NDArray[np.bool_]]
 
 __all__ = ["Measured", "check_by_replay", "measure_by_replay"]
@@ -199,7 +198,7 @@ def check_by_replay(
     )  # fmt: skip
 
 
-def _doubts_of_steps(net: Network, rounding: Rounding, measured: Measured) -> list[Flags]:
+def _doubts_of_steps(net: Network, rounding: Rounding, measured: Measured) -> list[Mask]:
     """Which masks are in doubt by rounding, or can be changed by a step that crosses one."""
     reaches = _reaches(net, rounding, np.where(measured.crossing, measured.steps, 0.0))
     return [

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp.network.checks.one_sided import slopes_beside, with_convention
 from fastbp.report import Corner
+from fastbp.typing import Floats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from fastbp.network.sensitivities.hull import Hull
     from fastbp.verdict.entries import Tolerance
 
-    Floats = NDArray[np.float64]
 
 __all__ = ["Seen", "fitting_convention", "most_moved", "worst_corner"]
 

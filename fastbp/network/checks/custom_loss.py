@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.network.network import custom_value
 from fastbp.runtime.progress import progress_bar
+from fastbp.typing import Vector
 from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fastbp.report import ArrayReport, Failure
     from fastbp.verdict.entries import Tolerance
 
-    Vector = NDArray[np.float64]
     Value = Callable[[NDArray[Any], NDArray[Any]], Any]
 
 __all__ = ["check_loss"]

@@ -19,6 +19,7 @@ from fastbp.network.network import custom_gradient
 from fastbp.network.sensitivities.hull import book_weight
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
+from fastbp.typing import Floats, Mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fastbp.network.gradients import Shapes
     from fastbp.network.network import Network
 
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
 
 __all__ = ["Rounding", "flat_bars", "rounding_of"]
 
@@ -63,7 +62,7 @@ class Rounding:
     sensitivities: list[Floats]
     sensitivity_noise: list[Floats]
     distances: list[Floats]
-    doubts: list[Flags]
+    doubts: list[Mask]
     problem: str
 
     def error_bars(self, roundoff: float) -> Floats:
@@ -138,13 +137,13 @@ def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
 
 def _forward(
     base: Unperturbed, roundoff: float, random: np.random.Generator
-) -> tuple[list[Floats], list[Floats], list[Floats], list[Flags]]:
+) -> tuple[list[Floats], list[Floats], list[Floats], list[Mask]]:
     """Return h and its noise of every level, outputs included; |f| and the masks in doubt."""
     net, hidden = base.network, len(base.network.weights) - 1
     rows = np.split(base.levels.reshape(-1, base.batch), np.cumsum(net.sizes[:-1]))
     levels, noise = [rows[0]], [np.zeros(rows[0].shape)]
     distances: list[Floats] = []
-    doubts: list[Flags] = []
+    doubts: list[Mask] = []
     for k, f in enumerate(rows[1:]):
         weight = book_weight(net, k)
         bias = 0.0 if net.biases is None else np.abs(net.biases[k]).reshape(-1, 1)
@@ -172,7 +171,7 @@ def _back(
     random: np.random.Generator,
     levels: list[Floats],
     level_noise: list[Floats],
-    doubts: list[Flags],
+    doubts: list[Mask],
 ) -> tuple[list[Floats], list[Floats]]:
     """Return dL/df of every layer and its noise."""
     net = base.network

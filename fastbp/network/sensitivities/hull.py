@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.typing import Floats, Mask
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.network.network import Network
     from fastbp.network.sensitivities.sweeps import Sweeps
 
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
 
 __all__ = ["Hull", "book_weight", "hull_of", "hull_of_levels"]
 
@@ -50,7 +50,7 @@ class Hull:
     doubtful: tuple[int, ...]
     centres: list[Floats]
     radii: list[Floats]
-    doubts: list[Flags]
+    doubts: list[Mask]
     inputs: list[Floats]
 
     @property
@@ -58,7 +58,7 @@ class Hull:
         """How many samples are affected."""
         return int(self.samples.size)
 
-    def active(self, k: int) -> Flags:
+    def active(self, k: int) -> Mask:
         """Tell which units of hidden layer k are on beyond doubt."""
         return (self.inputs[k + 1] > 0) & ~self.doubts[k]
 
@@ -80,7 +80,7 @@ def hull_of(sweeps: Sweeps) -> Hull:
     return _carried_back(net, samples, doubts, inputs, slopes)
 
 
-def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: list[Flags]) -> Hull:
+def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: list[Mask]) -> Hull:
     """Carry back what masks in doubt can do, as `hull_of` does.
 
     Parameters
@@ -111,14 +111,14 @@ def _untouched(hidden: int) -> Hull:
     return Hull(np.empty(0, np.int64), (0,) * hidden, [], [], [], [])
 
 
-def _touched(doubts: list[Flags]) -> NDArray[np.int64]:
+def _touched(doubts: list[Mask]) -> NDArray[np.int64]:
     return np.flatnonzero(np.any([doubt.any(axis=0) for doubt in doubts], axis=0))
 
 
 def _carried_back(
     net: Network,
     samples: NDArray[np.int64],
-    doubts: list[Flags],
+    doubts: list[Mask],
     inputs: list[Floats],
     slopes: Floats,
 ) -> Hull:
