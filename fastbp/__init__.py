@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         ProblemFileError,
         ShapeError,
     )
+    from fastbp.function.by_reference import by_reference
     from fastbp.function.checks.check_gradient import check_gradient
     from fastbp.function.checks.check_products import check_jvp, check_vjp
     from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
-    from fastbp.function.pytree import by_reference
     from fastbp.network.checks.check_network import check_network
     from fastbp.network.differences.finite_differences import Differences, finite_differences
     from fastbp.network.gradients import Gradients
@@ -46,6 +46,7 @@ _ROOMS = {
         "ProblemFileError",
         "ShapeError",
     ),
+    "function.by_reference": ("by_reference",),
     "function.checks.check_gradient": ("check_gradient",),
     "function.checks.check_products": (
         "check_jvp",
@@ -55,7 +56,6 @@ _ROOMS = {
         "NumericalGradient",
         "numerical_gradient",
     ),
-    "function.pytree": ("by_reference",),
     "network.checks.check_network": ("check_network",),
     "network.differences.finite_differences": (
         "Differences",

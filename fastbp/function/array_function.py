@@ -13,22 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import EvaluationError, FastbpError, ShapeError
-from fastbp.function.backends.choose import moved_batches
-from fastbp.function.derivatives.entry_slopes import (
-    FIRST_STEP,
-    FIRST_STEP_SINGLE,
-    LAST_STEP,
-    typical,
-)
-from fastbp.function.derivatives.line_slopes import measure_lines
-from fastbp.function.evaluation import (
+from fastbp.function.backends.vectorized import moved_batches
+from fastbp.function.evaluation import call_at, moved_results
+from fastbp.function.methods.directions import random_components
+from fastbp.function.point import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
     Point,
     argument_name,
-    call_at,
     make_point,
-    moved_results,
     real_numbers,
 )
 from fastbp.function.pytree import Container, require_leaves, take_apart
@@ -43,7 +36,6 @@ if TYPE_CHECKING:
     from fastbp.function.backends.task import Errand
     from fastbp.function.backends.worker_pool import Workforce
     from fastbp.function.checks.check_gradient import Options
-    from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.given_gradient import GivenLeaves
 
 
@@ -51,9 +43,7 @@ __all__ = [
     "CONVENTIONS",
     "VectorFunction",
     "call_with",
-    "measure_outputs",
     "output_name",
-    "random_components",
     "real_given",
 ]
 
@@ -238,13 +228,6 @@ class VectorFunction:
         return np.stack([dual.real, dual.imag], axis=-1)
 
 
-def random_components(rng: np.random.Generator, size: int) -> Vector:
-    """Return random numbers between a half and one in size, of either sign."""
-    signs = rng.integers(0, 1, size, endpoint=True) * 2 - 1
-    components: Vector = signs * rng.integers(128, 256, size, endpoint=True) / 256
-    return components
-
-
 def output_name(function: VectorFunction, place: int) -> str:
     """Return a real number of the output as one writes it in Python."""
     for name, shape, part, is_complex in zip(
@@ -262,50 +245,6 @@ def output_name(function: VectorFunction, place: int) -> str:
             index = ", ".join(str(int(i)) for i in np.unravel_index(entry, shape))
             return f"{name}[{index}]{ending}" if index else f"{name}{ending}"
     raise IndexError(place)
-
-
-def measure_outputs(
-    function: VectorFunction,
-    leaf: int,
-    tangent: Vector,
-    shift: float = 1.0,
-    only: slice = slice(None),
-) -> Lines:
-    """Difference all outputs, or some, along a tangent of one leaf."""
-    point = function.point
-    base = point.base[leaf]
-    single = function.unit == SINGLE_UNIT
-    scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
-    direction = tangent.astype(base.dtype)
-    cache: dict[float, Vector] = {}
-
-    def evaluate(which: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
-        # All outputs move along the same line: one evaluation for all that share a step.
-        different = np.unique(steps).tolist()
-        new = [step for step in different if step not in cache]
-        for step, outputs in zip(new, function.moved(leaf, direction, new), strict=True):
-            cache[step] = outputs[only]
-        values = np.empty(steps.size)
-        for step in different:
-            same = steps == step
-            values[same] = cache[step][which[same]]
-        return steps, values
-
-    values = function.value[only]
-    first = FIRST_STEP_SINGLE if single else FIRST_STEP
-    return measure_lines(
-        evaluate,
-        values,
-        np.full(values.size, shift * first * scale),
-        np.full(values.size, LAST_STEP * max(scale, typical(base))),
-        function.unit,
-        alike=False,
-    )
-
-
-def _entry_scale(base: NDArray[np.floating], tangent: Vector) -> float:
-    entry = base[np.flatnonzero(tangent)]
-    return max(typical(entry), 2.0**-16 * typical(base)) if entry[0] else typical(base)
 
 
 def real_given(given: GivenLeaves, function: VectorFunction) -> GivenLeaves:

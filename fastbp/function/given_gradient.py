@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.function.evaluation import Point
+from fastbp.function.point import Point
 from fastbp.function.pytree import take_apart
 from fastbp.network.given_gradients import differing_reason
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
-from fastbp.function.evaluation import moved_results, real_numbers
+from fastbp.function.evaluation import moved_results
+from fastbp.function.point import real_numbers
 from fastbp.function.pytree import take_apart
 from fastbp.typing import Vector
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.evaluation import Point
+    from fastbp.function.point import Point
     from fastbp.function.pytree import Container
 
 

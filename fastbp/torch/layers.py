@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, check_scalar
+from fastbp.function.checks.check_gradient import FunctionCheck, bare_row
+from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.derivatives.entry_slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
 from fastbp.function.derivatives.line_slopes import SIGMAS, measure_lines
-from fastbp.function.evaluation import DOUBLE_UNIT, Function, Point
+from fastbp.function.evaluation import Function
 from fastbp.function.given_gradient import GivenLeaves
+from fastbp.function.point import DOUBLE_UNIT, Point
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
 from fastbp.verdict.entries import check_verdict

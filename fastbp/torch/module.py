@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.function.checks.check_gradient import check_gradient, checked_options, report_of
+from fastbp.function.checks.check_gradient import check_gradient, report_of
 from fastbp.function.checks.check_products import check_vjp
+from fastbp.function.methods.options import checked_options
 from fastbp.torch.layers import check_layers, same_random_numbers
 from fastbp.torch.relu_network import as_network, check_as_network
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import distributed
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.task import forget, run_errand
-from fastbp.function.backends.worker_pool import LARGE_BYTES, WorkerDiedError
+from fastbp.function.backends.task import LARGE_BYTES, WorkerDiedError, forget, run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

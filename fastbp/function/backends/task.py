@@ -10,7 +10,7 @@ import threading
 import traceback
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import cloudpickle
 import numpy as np
@@ -18,6 +18,8 @@ import numpy as np
 from fastbp.errors import FastbpError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Errand: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of what is in the parcel, arguments
@@ -155,3 +157,34 @@ def _pickled_cause(cause: BaseException | None) -> bytes:
             continue
         return pickled
     return b""
+
+
+LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others go with each task
+
+
+class Crew(Protocol):
+    """Whoever does errands: joblib's processes, or a Dask cluster."""
+
+    hands: int
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """Lay a large array down where all workers find it, and return what stands for it."""
+
+    def drop(self, handle: Any) -> None:
+        """Take it away again."""
+
+    def run(
+        self, token: str, data: Any, shared: Any, errands: list[Errand]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Do errands and yield what comes, each with its place; raise `WorkerDiedError`."""
+
+    def close(self, token: str) -> None:
+        """Let go of what workers have unpacked."""
+
+
+class WorkerDiedError(Exception):
+    """Errands are left without an outcome; `final` says that trying again is no use."""
+
+    def __init__(self, final: bool = False) -> None:
+        super().__init__()
+        self.final = final

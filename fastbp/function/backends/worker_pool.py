@@ -7,82 +7,29 @@ replaced, and what they had in hand is evaluated again.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
-import warnings
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
-from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
-from fastbp.typing import Vector
+from fastbp.function.backends.joblib_pool import JoblibProcesses
+from fastbp.function.backends.task import Crew, WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand, Outcome, Parcel
-    from fastbp.function.evaluation import Point
+    from fastbp.function.backends.task import Errand, Parcel
 
 
-__all__ = ["DistributedFunction", "Workforce"]
+__all__ = ["Workforce"]
 
 # A task takes about so long: a hundred times what it costs to send, and what is lost, or still
 # runs after Ctrl-C, is no more than that or one evaluation.
 TASK_SECONDS = 0.1
-LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others go with each task
 # A function that takes its worker with it each time is not tried without end.
 ATTEMPTS = 4
-
-
-class Job:
-    """A scalar function at a point, in a worker."""
-
-    def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
-        self.function, self.point, self.name = function, point, name
-
-    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
-        """Evaluate with single entries replaced."""
-        return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
-
-    def moved(
-        self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
-    ) -> Vector:
-        """Evaluate with a slice of a leaf moved along a direction."""
-        results = moved_results(
-            self.function, self.point, self.name, leaf, direction[part], steps, part
-        )
-        return as_floats(results, self.name)
-
-
-class Crew(Protocol):
-    """Whoever does errands: joblib's processes, or a Dask cluster."""
-
-    hands: int
-
-    def put(self, array: NDArray[Any]) -> Any:
-        """Lay a large array down where all workers find it, and return what stands for it."""
-
-    def drop(self, handle: Any) -> None:
-        """Take it away again."""
-
-    def run(
-        self, token: str, data: Any, shared: Any, errands: list[Errand]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands and yield what comes, each with its place; raise `WorkerDiedError`."""
-
-    def close(self, token: str) -> None:
-        """Let go of what workers have unpacked."""
-
-
-class WorkerDiedError(Exception):
-    """Errands are left without an outcome; `final` says that trying again is no use."""
-
-    def __init__(self, final: bool = False) -> None:
-        super().__init__()
-        self.final = final
 
 
 class Workforce:
@@ -202,101 +149,3 @@ def _hired(workers: int) -> Crew:
 
         return DaskCluster(client)
     return JoblibProcesses(workers)
-
-
-class JoblibProcesses:
-    """joblib's processes, or whatever its active backend has."""
-
-    def __init__(self, workers: int) -> None:
-        import joblib
-
-        self.joblib, self.workers = joblib, workers
-        with joblib.parallel_config(n_jobs=workers):
-            self.hands = max(1, joblib.effective_n_jobs(workers))
-
-    def put(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Write a large array to a file, of which joblib sends the name."""
-        if array.nbytes < LARGE_BYTES:
-            return array
-        descriptor, name = tempfile.mkstemp(prefix="fastbp-")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(np.ascontiguousarray(array).data)
-        return np.memmap(name, dtype=array.dtype, mode="r", shape=array.shape)
-
-    def drop(self, handle: NDArray[Any]) -> None:
-        """Remove the file."""
-        if isinstance(handle, np.memmap) and handle.filename is not None:
-            with contextlib.suppress(OSError):  # Windows keeps what is mapped somewhere
-                os.unlink(handle.filename)
-
-    def run(
-        self, token: str, data: Any, shared: Any, errands: list[Errand]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands; whatever interrupts this kills the processes at once."""
-        from fastbp.function.backends.task import run_errand
-
-        parallel = self.joblib.Parallel(
-            n_jobs=self.workers, return_as="generator", batch_size=1, max_nbytes=None
-        )
-        tasks = [self.joblib.delayed(run_errand)(token, data, shared, errand) for errand in errands]
-        try:
-            results = parallel(tasks)
-            with warnings.catch_warnings():
-                # joblib warns of results that were not taken; where f raised nobody wants them.
-                warnings.simplefilter("ignore", UserWarning)
-                with contextlib.closing(results):
-                    yield from enumerate(results)
-        except Exception as death:  # what f raises is an outcome: this is about the workers
-            raise WorkerDiedError from death
-
-    def close(self, token: str) -> None:
-        """Nothing to do: the processes end when nobody has used them for a while."""
-
-
-class DistributedFunction(Function):
-    """A scalar function whose values beside the point come from other processes."""
-
-    def __init__(
-        self, function: Callable[[Any], Any], point: Point, name: str, workers: int
-    ) -> None:
-        self._force = Workforce(workers, name)
-        super().__init__(function, point, name)
-        self.hands = self._force.hands
-        job = Job(self.function, point, name)
-        self._force.pack(job, {name: self.function, point.name: point})
-
-    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
-        """Evaluate in other processes, and again what a dying one had in hand."""
-        if self._restore_always or indices.size == 0:
-            return super().perturbed(leaf, indices, entries)
-        self.evaluations += indices.size
-        parts = self._force.shares(indices.size, self.seconds)
-        errands: list[Errand] = [
-            ("perturbed", (leaf, indices[part], entries[part])) for part in parts
-        ]
-
-        def describe(task: int) -> str:
-            entry = self.point.entry_name(leaf, int(indices[parts[task].start]))
-            return f"with {entry} and others changed"
-
-        return np.concatenate(self._force.run(errands, None, describe))
-
-    def moved(
-        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
-    ) -> Vector:
-        """Evaluate in other processes; they get a direction once, whatever part is moved."""
-        if self._restore_always:
-            return super().moved(leaf, direction, steps, part)
-        self.evaluations += len(steps)
-        errands: list[Errand] = [
-            ("moved", (leaf, steps[share], part))
-            for share in self._force.shares(len(steps), self.seconds)
-        ]
-        where = f"with {self.point.container.names[leaf]} moved at random"
-        values = self._force.run(errands, direction, lambda _: where)
-        return np.concatenate(values)
-
-    def close(self) -> None:
-        """Let the workers go."""
-        self._force.close()
-        super().close()

@@ -5,41 +5,26 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fastbp.function.backends.choose import check_workers, make_function
-from fastbp.function.checks.report_assembly import (
-    FunctionCheck,
-    Options,
-    bare_row,
-    function_tolerance,
-    report_of,
-)
-from fastbp.function.evaluation import argument_name, make_point
-from fastbp.function.given_gradient import GivenLeaves, given_leaves
-from fastbp.function.methods.every_entry import check_every_entry
-from fastbp.function.methods.probe import check_by_probing
-from fastbp.runtime.progress import check_progress_option
-from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
+from fastbp.function.backends.choose import make_function
+from fastbp.function.checks.report_assembly import FunctionCheck, bare_row, report_of
+from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.given_gradient import given_leaves
+from fastbp.function.methods.options import Options, checked_options, function_tolerance
+from fastbp.function.point import argument_name, make_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.function.evaluation import Function
-    from fastbp.report import ArrayReport, Report
+    from fastbp.report import Report
 
 __all__ = [
     "FunctionCheck",
     "Options",
     "bare_row",
     "check_gradient",
-    "check_scalar",
-    "checked_options",
     "function_tolerance",
     "report_of",
 ]
-
-METHODS = ("auto", "every", "probe")
 
 
 def check_gradient(
@@ -138,64 +123,3 @@ def check_gradient(
         found = check_scalar(function, given_leaves(gradient, point), options)
     title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"
     return report_of([found], title, point.base, options, started)
-
-
-def checked_options(
-    method: str,
-    rtol: float | None,
-    atol: float | None,
-    budget: float,
-    most: int,
-    seed: int | None,
-    vectorized: bool,
-    workers: int | None,
-    progress: bool | None,
-) -> Options:
-    """Validate the keyword arguments that all checks of functions share."""
-    require_choice(method, "method", METHODS)
-    expected = "None or a finite number of at least 0"
-    for value, name in ((rtol, "rtol"), (atol, "atol")):
-        if value is not None:
-            require_number(value, name, 0.0, np.inf, expected)
-    require_number(budget, "budget", 0.0, np.inf, "a finite number of at least 0")
-    require_integer(most, "most", 1)
-    require_bool(vectorized, "vectorized")
-    check_workers(workers, vectorized)
-    check_progress_option(progress)
-    if seed is None:
-        seed = int(np.random.default_rng().integers(2**32))
-    require_integer(seed, "seed", 0)
-    return Options(method, rtol, atol, budget, most, seed, vectorized, workers, progress)
-
-
-def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
-    """Check a gradient of a scalar function at a point, by whichever method fits."""
-    entries = sum(numbers.size for numbers in function.point.base)
-    method, notes = options.method, []
-    if method == "auto":
-        seconds = 2 * entries * function.seconds / function.hands
-        method = "every" if seconds <= options.budget else "probe"
-        if method == "probe":
-            notes.append(
-                f"auto chose probe: every entry would take about {seconds:.0f} s, "
-                f"the budget is {options.budget:g} s"
-            )
-    measure = check_every_entry if method == "every" else check_by_probing
-    rows, failures, more, at_least = measure(function, given, options)
-    function.close()
-    return FunctionCheck(
-        rows=tuple(rows),
-        others=tuple(_finding_rows(function, given)),
-        failures=tuple(failures),
-        method=method,
-        evaluations=function.evaluations,
-        notes=(*notes, *more, *function.notes),
-        at_least=at_least,
-    )
-
-
-def _finding_rows(function: Function, given: GivenLeaves) -> list[ArrayReport]:
-    findings = [("f", reason) for reason in function.findings]
-    findings += [("gradient", reason) for reason in given.findings]
-    findings += [(name, "is not in the argument") for name in given.extra]
-    return [bare_row(name, (), 0, "failed", reason) for name, reason in findings]

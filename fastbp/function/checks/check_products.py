@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastbp.function.array_function import CONVENTIONS, VectorFunction
-from fastbp.function.checks.check_gradient import checked_options
 from fastbp.function.checks.jvp import check_tangents
 from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
+from fastbp.function.methods.options import checked_options
 from fastbp.runtime.validation import require_choice
 
 if TYPE_CHECKING:

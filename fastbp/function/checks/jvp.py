@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import (
-    VectorFunction,
-    call_with,
-    measure_outputs,
-    output_name,
-    random_components,
-)
+from fastbp.function.array_function import VectorFunction, call_with, output_name
 from fastbp.function.checks.check_gradient import (
     FunctionCheck,
     Options,
@@ -28,7 +22,9 @@ from fastbp.function.checks.check_gradient import (
 )
 from fastbp.function.checks.vjp_against_jvp import jvp_outputs
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
-from fastbp.function.evaluation import SINGLE_UNIT, Point
+from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.methods.directions import random_components
+from fastbp.function.point import SINGLE_UNIT, Point
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
 from fastbp.typing import Vector

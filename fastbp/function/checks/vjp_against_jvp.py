@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import VectorFunction, call_with, random_components, real_given
+from fastbp.function.array_function import VectorFunction, call_with, real_given
 from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, report_of
-from fastbp.function.evaluation import SINGLE_UNIT, Point
 from fastbp.function.given_gradient import leaves_of
+from fastbp.function.methods.directions import random_components
+from fastbp.function.point import SINGLE_UNIT, Point
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
 from fastbp.typing import Vector

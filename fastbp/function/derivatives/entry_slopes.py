@@ -22,7 +22,7 @@ from fastbp.function.derivatives.line_slopes import (
     Lines,
     measure_lines,
 )
-from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.function.backends.choose import make_function
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
-from fastbp.function.evaluation import argument_name, make_point
+from fastbp.function.point import argument_name, make_point
 from fastbp.runtime.progress import check_progress_option, progress_bar
 from fastbp.runtime.validation import require_bool
 

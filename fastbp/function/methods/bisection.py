@@ -25,8 +25,9 @@ from fastbp.function.derivatives.entry_slopes import (
     typical,
 )
 from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, measure_lines
-from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.function.methods.directions import _random_direction, _signs
 from fastbp.function.methods.many_kinks import measure_grain
+from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Located", "locate_wrong_entries"]
 
-# Components are between a half and one: two equal errors would cancel along every other
-# direction of +1 and -1.
-COMPONENT_BITS = 256
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on corners, each of them is a trail.
 MOST_TRAILS = 600
@@ -147,16 +145,6 @@ def locate_wrong_entries(
         # The sum that is largest if the gradient is right.
         search.along(np.abs(_random_direction(rng, base)) * _signs(given, base.dtype))
     return search.located
-
-
-def _random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> NDArray[np.floating]:
-    sizes = rng.integers(COMPONENT_BITS // 2, COMPONENT_BITS, base.size, endpoint=True)
-    signs = rng.integers(0, 1, base.size, endpoint=True) * 2 - 1
-    return (signs * sizes / COMPONENT_BITS).astype(base.dtype)
-
-
-def _signs(given: Vector, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    return np.where(given < 0, -1, 1).astype(dtype)
 
 
 @dataclass(frozen=True, slots=True)

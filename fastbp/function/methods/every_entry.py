@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.checks.report_assembly import bare_row, function_tolerance
+from fastbp.function.checks.report_assembly import bare_row
 from fastbp.function.derivatives.entry_slopes import cheap_slopes, measure_again, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
+from fastbp.function.methods.options import function_tolerance
 from fastbp.verdict.entries import Tolerance, allowed_difference, wrong_entries
 from fastbp.verdict.rows import Numerical, judged_row, unusable_reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.checks.report_assembly import Options
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
     from fastbp.function.given_gradient import GivenLeaves
+    from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
 
 __all__ = ["check_every_entry"]

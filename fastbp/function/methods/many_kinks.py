@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastbp.function.derivatives.line_slopes import SIGMAS
-from fastbp.function.evaluation import SINGLE_UNIT
+from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.checks.report_assembly import bare_row, function_tolerance
+from fastbp.function.checks.report_assembly import bare_row
 from fastbp.function.methods.bisection import locate_wrong_entries
+from fastbp.function.methods.options import function_tolerance
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.checks.report_assembly import Options
     from fastbp.function.evaluation import Function
     from fastbp.function.given_gradient import GivenLeaves
     from fastbp.function.methods.bisection import Located
+    from fastbp.function.methods.options import Options
 
 
 __all__ = ["check_by_probing"]

@@ -1,0 +1,90 @@
+"""A function that is evaluated in other processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.function.backends.worker_pool import Workforce
+from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
+from fastbp.typing import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from fastbp.function.backends.task import Errand
+    from fastbp.function.point import Point
+
+__all__ = ["DistributedFunction"]
+
+
+class Job:
+    """A scalar function at a point, in a worker."""
+
+    def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
+        self.function, self.point, self.name = function, point, name
+
+    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
+        """Evaluate with single entries replaced."""
+        return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+
+    def moved(
+        self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
+    ) -> Vector:
+        """Evaluate with a slice of a leaf moved along a direction."""
+        results = moved_results(
+            self.function, self.point, self.name, leaf, direction[part], steps, part
+        )
+        return as_floats(results, self.name)
+
+
+class DistributedFunction(Function):
+    """A scalar function whose values beside the point come from other processes."""
+
+    def __init__(
+        self, function: Callable[[Any], Any], point: Point, name: str, workers: int
+    ) -> None:
+        self._force = Workforce(workers, name)
+        super().__init__(function, point, name)
+        self.hands = self._force.hands
+        job = Job(self.function, point, name)
+        self._force.pack(job, {name: self.function, point.name: point})
+
+    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
+        """Evaluate in other processes, and again what a dying one had in hand."""
+        if self._restore_always or indices.size == 0:
+            return super().perturbed(leaf, indices, entries)
+        self.evaluations += indices.size
+        parts = self._force.shares(indices.size, self.seconds)
+        errands: list[Errand] = [
+            ("perturbed", (leaf, indices[part], entries[part])) for part in parts
+        ]
+
+        def describe(task: int) -> str:
+            entry = self.point.entry_name(leaf, int(indices[parts[task].start]))
+            return f"with {entry} and others changed"
+
+        return np.concatenate(self._force.run(errands, None, describe))
+
+    def moved(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        """Evaluate in other processes; they get a direction once, whatever part is moved."""
+        if self._restore_always:
+            return super().moved(leaf, direction, steps, part)
+        self.evaluations += len(steps)
+        errands: list[Errand] = [
+            ("moved", (leaf, steps[share], part))
+            for share in self._force.shares(len(steps), self.seconds)
+        ]
+        where = f"with {self.point.container.names[leaf]} moved at random"
+        values = self._force.run(errands, direction, lambda _: where)
+        return np.concatenate(values)
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self._force.close()
+        super().close()

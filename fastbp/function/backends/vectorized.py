@@ -1,0 +1,114 @@
+"""A function that takes many points in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.errors import EvaluationError, ShapeError
+from fastbp.function.evaluation import Function
+from fastbp.function.point import real_numbers
+from fastbp.typing import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from fastbp.function.point import Point
+
+__all__ = ["moved_batches"]
+
+
+BATCH_NUMBERS = 1 << 22  # real numbers in one call of a vectorized function: 32 MB
+
+
+class VectorizedFunction(Function):
+    """A function of many points at once: each leaf has one more axis, the first."""
+
+    def _call(self, where: str) -> Any:
+        self.evaluations += 1
+        return self._evaluated(self.point.repeated(1), where)[0]
+
+    def _changed(self) -> list[str]:
+        """Compare what the function got last with the point."""
+        return [
+            name
+            for name, batch, base in zip(
+                self.point.container.names, self._last, self.point.base, strict=True
+            )
+            if not np.array_equal(real_numbers(batch), base, equal_nan=True)
+        ]
+
+    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
+        self.evaluations += indices.size
+        points = points_per_call(self.point)
+        values = np.empty(indices.size)
+        for start in range(0, indices.size, points):
+            part = slice(start, min(start + points, indices.size))
+            count = part.stop - part.start
+            batch = self.point.repeated(count)
+            numbers = real_numbers(batch[leaf]).reshape(count, -1)
+            numbers[np.arange(count), indices[part]] = entries[part]
+            where = f"with entries of {self.point.container.names[leaf]} changed"
+            values[part] = self._evaluated(batch, where)
+        return values
+
+    def moved(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        self.evaluations += len(steps)
+        values = [
+            self._evaluated(batch, _where_moved(self.point, leaf, some))
+            for some, batch in moved_batches(self.point, leaf, direction, steps, part)
+        ]
+        return np.concatenate(values)
+
+    def close(self) -> None:
+        """Nothing to look at: each call got copies of its own."""
+
+    def _evaluated(self, batch: list[NDArray[Any]], where: str) -> NDArray[Any]:
+        count = len(batch[0])
+        self._last = batch
+        try:
+            with np.errstate(all="ignore"):
+                values = np.asarray(self.function(self.point.container.rebuilt(batch)))
+        except Exception as error:
+            raise EvaluationError(
+                f"{self.name} raised {type(error).__name__} {where}: {error}"
+            ) from error
+        if values.shape != (count,) or values.dtype.kind != "f":
+            raise ShapeError(
+                f"{self.name} is vectorized: it must return floats of shape ({count},) for "
+                f"{count} points, not {values.dtype} of shape {values.shape}."
+            )
+        return values
+
+
+def points_per_call(point: Point) -> int:
+    """Return how many points a vectorized function is given at a time."""
+    return max(1, BATCH_NUMBERS // sum(base.size for base in point.base))
+
+
+def moved_batches(
+    point: Point,
+    leaf: int,
+    direction: NDArray[Any],
+    steps: Sequence[float],
+    part: slice,
+) -> Iterator[tuple[Sequence[float], list[NDArray[Any]]]]:
+    """Yield some of the steps, and the points that lie so far along a direction."""
+    points = points_per_call(point)
+    for start in range(0, len(steps), points):
+        some = steps[start : start + points]
+        batch = point.repeated(len(some))
+        numbers = real_numbers(batch[leaf]).reshape(len(some), -1)
+        for row, step in zip(numbers, some, strict=True):
+            row[part] += row.dtype.type(step) * direction[part]
+        yield some, batch
+
+
+def _where_moved(point: Point, leaf: int, steps: Sequence[float]) -> str:
+    by = ", ".join(f"{step:g}" for step in steps)
+    return f"with {point.container.names[leaf]} moved by {by} at random"

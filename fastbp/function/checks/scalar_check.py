@@ -1,0 +1,50 @@
+"""A scalar function, checked by whichever method fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastbp.function.checks.report_assembly import FunctionCheck, bare_row
+from fastbp.function.given_gradient import GivenLeaves
+from fastbp.function.methods.every_entry import check_every_entry
+from fastbp.function.methods.options import Options
+from fastbp.function.methods.probe import check_by_probing
+
+if TYPE_CHECKING:
+    from fastbp.function.evaluation import Function
+    from fastbp.report import ArrayReport
+
+__all__ = ["check_scalar"]
+
+
+def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
+    """Check a gradient of a scalar function at a point, by whichever method fits."""
+    entries = sum(numbers.size for numbers in function.point.base)
+    method, notes = options.method, []
+    if method == "auto":
+        seconds = 2 * entries * function.seconds / function.hands
+        method = "every" if seconds <= options.budget else "probe"
+        if method == "probe":
+            notes.append(
+                f"auto chose probe: every entry would take about {seconds:.0f} s, "
+                f"the budget is {options.budget:g} s"
+            )
+    measure = check_every_entry if method == "every" else check_by_probing
+    rows, failures, more, at_least = measure(function, given, options)
+    function.close()
+    return FunctionCheck(
+        rows=tuple(rows),
+        others=tuple(_finding_rows(function, given)),
+        failures=tuple(failures),
+        method=method,
+        evaluations=function.evaluations,
+        notes=(*notes, *more, *function.notes),
+        at_least=at_least,
+    )
+
+
+def _finding_rows(function: Function, given: GivenLeaves) -> list[ArrayReport]:
+    findings = [("f", reason) for reason in function.findings]
+    findings += [("gradient", reason) for reason in given.findings]
+    findings += [(name, "is not in the argument") for name in given.extra]
+    return [bare_row(name, (), 0, "failed", reason) for name, reason in findings]

@@ -1,0 +1,69 @@
+"""Slopes of all outputs of a function along one tangent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.function.array_function import VectorFunction
+from fastbp.function.derivatives.entry_slopes import (
+    FIRST_STEP,
+    FIRST_STEP_SINGLE,
+    LAST_STEP,
+    typical,
+)
+from fastbp.function.derivatives.line_slopes import measure_lines
+from fastbp.function.point import SINGLE_UNIT
+from fastbp.typing import Vector
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastbp.function.derivatives.line_slopes import Lines
+
+__all__ = ["measure_outputs"]
+
+
+def measure_outputs(
+    function: VectorFunction,
+    leaf: int,
+    tangent: Vector,
+    shift: float = 1.0,
+    only: slice = slice(None),
+) -> Lines:
+    """Difference all outputs, or some, along a tangent of one leaf."""
+    point = function.point
+    base = point.base[leaf]
+    single = function.unit == SINGLE_UNIT
+    scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
+    direction = tangent.astype(base.dtype)
+    cache: dict[float, Vector] = {}
+
+    def evaluate(which: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
+        # All outputs move along the same line: one evaluation for all that share a step.
+        different = np.unique(steps).tolist()
+        new = [step for step in different if step not in cache]
+        for step, outputs in zip(new, function.moved(leaf, direction, new), strict=True):
+            cache[step] = outputs[only]
+        values = np.empty(steps.size)
+        for step in different:
+            same = steps == step
+            values[same] = cache[step][which[same]]
+        return steps, values
+
+    values = function.value[only]
+    first = FIRST_STEP_SINGLE if single else FIRST_STEP
+    return measure_lines(
+        evaluate,
+        values,
+        np.full(values.size, shift * first * scale),
+        np.full(values.size, LAST_STEP * max(scale, typical(base))),
+        function.unit,
+        alike=False,
+    )
+
+
+def _entry_scale(base: NDArray[np.floating], tangent: Vector) -> float:
+    entry = base[np.flatnonzero(tangent)]
+    return max(typical(entry), 2.0**-16 * typical(base)) if entry[0] else typical(base)

@@ -1,0 +1,202 @@
+"""The argument of a function as real numbers: a working copy beside the point."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.function.pytree import Container, require_leaves, take_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["Point", "argument_name"]
+
+
+DOUBLE_UNIT = float(np.finfo(np.float64).eps) / 2
+SINGLE_UNIT = float(np.finfo(np.float32).eps) / 2
+
+
+def argument_name(function: Callable[..., Any], otherwise: str = "at") -> str:
+    """Return what a function calls its first argument: that is how the report names the arrays.
+
+    Examples
+    --------
+    >>> argument_name(lambda params: 0.0)
+    'params'
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return otherwise
+    named = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return parameters[0].name if parameters and parameters[0].kind in named else otherwise
+
+
+class Point:
+    """A working copy of a nested argument, every real number of it within reach.
+
+    Parameters
+    ----------
+    at : nesting of arrays and scalars
+        Validated; never changed.
+    name : str
+        What the whole is called.
+    double : bool
+        Whether float32 leaves become float64.
+
+    Attributes
+    ----------
+    container : Container
+        The names, leaves and structure of `at`.
+    base : list of ndarray, each of shape (n,)
+        The real numbers of each leaf, in its precision here; a complex number is two.
+    flat : list of ndarray, each of shape (n,)
+        The same, in the working copy.
+    """
+
+    def __init__(self, at: Any, name: str, *, double: bool = True) -> None:
+        self.at, self.name, self.double = at, name, double
+        self.container: Container = take_apart(at, name)
+        self._leaves = [_working_copy(leaf, double) for leaf in self.container.leaves]
+        self.flat = [real_numbers(leaf) for leaf in self._leaves]
+        self.base = [numbers.copy() for numbers in self.flat]
+        self._scalars = [not isinstance(leaf, np.ndarray) for leaf in self.container.leaves]
+        self._fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as the argument itself: optree must meet the dataclasses where it arrives."""
+        return _point_of, (self.at, self.name, self.double)
+
+    @property
+    def argument(self) -> Any:
+        """What the function gets: the working copy, scalars as scalars."""
+        if self._fixed is not None:
+            return self._fixed
+        leaves = [
+            _scalar_like(leaf, array) if scalar else array
+            for leaf, array, scalar in zip(
+                self.container.leaves, self._leaves, self._scalars, strict=True
+            )
+        ]
+        return self.container.rebuilt(leaves)
+
+    @property
+    def dtypes(self) -> list[np.dtype[Any]]:
+        """The dtype of each leaf of the working copy."""
+        return [leaf.dtype for leaf in self._leaves]
+
+    @property
+    def row_names(self) -> list[str]:
+        """What the report calls each leaf: complex ones are pairs of real numbers there."""
+        return [
+            f"{name} (real, imag)" if dtype.kind == "c" else name
+            for name, dtype in zip(self.container.names, self.dtypes, strict=True)
+        ]
+
+    @property
+    def row_shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each leaf in the report: complex ones have one more axis, of two."""
+        return [
+            (*shape, 2) if dtype.kind == "c" else shape
+            for shape, dtype in zip(self.container.shapes, self.dtypes, strict=True)
+        ]
+
+    @property
+    def single(self) -> bool:
+        """Tell whether there is float32 in the working copy."""
+        return any(numbers.dtype == np.float32 for numbers in self.flat)
+
+    def repeated(self, count: int) -> list[NDArray[Any]]:
+        """Return the leaves of a number of points: each with one more axis, the first."""
+        return [
+            np.repeat(base.view(dtype).reshape(1, *shape), count, axis=0)
+            for base, dtype, shape in zip(
+                self.base, self.dtypes, self.container.shapes, strict=True
+            )
+        ]
+
+    def copy(self) -> Point:
+        """Return the same point with a working copy of its own."""
+        other = object.__new__(Point)
+        vars(other).update(vars(self))
+        other._leaves = [leaf.copy() for leaf in self._leaves]
+        other.flat = [real_numbers(leaf) for leaf in other._leaves]
+        if self._fixed is not None:
+            other._fixed = self.container.rebuilt(other._leaves)
+        return other
+
+    def is_scalar(self, leaf: int) -> bool:
+        """Tell whether a leaf is a number and no array."""
+        return self._scalars[leaf]
+
+    def restore(self) -> None:
+        """Put the working copy back to the point."""
+        for numbers, base in zip(self.flat, self.base, strict=True):
+            numbers[:] = base
+
+    def changed(self) -> list[str]:
+        """Return the names of leaves whose working copy is not as it should be."""
+        return [
+            name
+            for name, numbers, base in zip(self.container.names, self.flat, self.base, strict=True)
+            if not np.array_equal(numbers, base, equal_nan=True)
+        ]
+
+    def entry_name(self, leaf: int, entry: int) -> str:
+        """Return an entry as one writes it in Python."""
+        shape = self.container.shapes[leaf]
+        name, part = self.container.names[leaf], ""
+        if self._leaves[leaf].dtype.kind == "c":
+            entry, imaginary = divmod(entry, 2)
+            part = ".imag" if imaginary else ".real"
+        index = ", ".join(str(int(i)) for i in np.unravel_index(entry, shape))
+        return f"{name}[{index}]{part}" if index else f"{name}{part}"
+
+
+def _point_of(at: Any, name: str, double: bool) -> Point:
+    return Point(at, name, double=double)
+
+
+def _working_copy(leaf: Any, double: bool) -> NDArray[Any]:
+    array = np.asarray(leaf)
+    dtype = np.result_type(array.dtype, np.float64) if double else array.dtype
+    # order="C" also for Fortran arrays: the flat view must see the same memory.
+    return np.array(array, dtype=dtype, order="C")
+
+
+def real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:
+    """Return a flat view of the real numbers of a contiguous array: a complex one has two."""
+    flat = leaf.reshape(-1)
+    return flat.view(flat.real.dtype) if leaf.dtype.kind == "c" else flat
+
+
+def _scalar_like(leaf: Any, array: NDArray[Any]) -> Any:
+    return array[()] if isinstance(leaf, np.generic) else array.item()
+
+
+def make_point(
+    function: Callable[[Any], Any],
+    at: Any,
+    name: str,
+    *,
+    vectorized: bool = False,
+    complex_too: bool = False,
+) -> Point:
+    """Return the point in float64, or in its own precision where the function refuses float64."""
+    require_leaves(take_apart(at, name), name, complex_too=complex_too)
+    point = Point(at, name)
+    own = Point(at, name, double=False)
+    if not own.single:
+        return point
+    try:
+        with np.errstate(all="ignore"):
+            function(point.container.rebuilt(point.repeated(1)) if vectorized else point.argument)
+    except Exception:  # whatever it does not like about float64
+        return own
+    point.restore()
+    return point
