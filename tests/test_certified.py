@@ -13,7 +13,7 @@ from fastbp.kernels.comparison.chunks import PROOF, WRONG
 import fastbp
 from fastbp.errors import NonFiniteError
 from fastbp.network.checks.tile_comparison import Tiles
-from fastbp.network.differences.finite_differences import entry_name
+from fastbp.network.differences.replay import entry_name
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.sensitivities.certificate import judge_sweeps
 from fastbp.network.sensitivities.hull import hull_of

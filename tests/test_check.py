@@ -12,9 +12,10 @@ from strategies import LOSSES, make_problem
 import fastbp
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.network.checks.check_network import check_network
-from fastbp.network.differences.finite_differences import entry_name
 from fastbp.network.differences.propagated_noise import rounding_of
-from fastbp.network.differences.unperturbed import evaluate, float64_copy
+from fastbp.network.differences.replay import entry_name
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.network import float64_copy
 
 pytestmark = pytest.mark.small
 

@@ -17,7 +17,7 @@ from processes import command, environment, run_program
 
 import fastbp
 from fastbp.errors import OptionError
-from fastbp.network.differences.finite_differences import replay_entries
+from fastbp.network.differences.replay import replay_entries
 from fastbp.runtime.threads import _POOL, run_team
 
 HAS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp.network.differences.finite_differences import replay_entries
+from fastbp.network.differences.replay import replay_entries
 
 from .. import common, reference
 from ..clock import seconds_of

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
 
-__all__ = ["GivenGradients", "differing_reason", "given_gradients"]
+__all__ = ["GivenGradients", "coarser_dtype", "differing_reason", "given_gradients"]
 
 FORMS = (
     "None, Gradients, a pair (dweights, dbiases) of lists, a flat vector, "
@@ -261,3 +261,14 @@ def _close(first: NDArray[Any], second: NDArray[Any]) -> bool:
     with np.errstate(over="ignore"):
         difference = np.max(np.abs(second - first), initial=0.0)
     return bool(difference <= ROUNDING * coarser * largest)
+
+
+def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:
+    """Return the coarser dtype of the network and the given arrays that are of floats."""
+    single = np.dtype(np.float32)
+    if net.dtype == single or any(
+        array.dtype.kind == "f" and array.dtype.itemsize == single.itemsize
+        for array in given.arrays
+    ):
+        return single
+    return np.dtype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from fastbp.network.network import Network
     from fastbp.network.passes import Passes
 
 
@@ -104,3 +106,17 @@ class Gradients:
 def empty_gradients(shapes: Shapes, dtype: np.dtype[Any]) -> Gradients:
     """Gradients that a kernel is about to fill."""
     return Gradients(shapes, np.empty(shapes.size, dtype))
+
+
+def _array_slices(net: Network) -> list[slice]:
+    """Return where each array is in the flat vector."""
+    ends = np.cumsum([math.prod(shape) for shape in _shapes(net)]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _shapes(net: Network) -> list[tuple[int, ...]]:
+    weights = [array.shape for array in net.weights]
+    if net.biases is None:
+        return weights
+    biases = [array.shape for array in net.biases]
+    return [shape for layer in zip(weights, biases, strict=True) for shape in layer]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.errors import DTypeError, OptionError, ShapeError
+from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
 from fastbp.runtime.validation import (
     FloatArray,
@@ -183,3 +183,29 @@ def kernel_targets(
     flat, first, second = flat_view(y)
     row, column = (first, second) if classes_axis == 0 else (second, first)
     return flat, row, column, NO_LABELS
+
+
+def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
+    """Call a user's loss on copies and insist on one finite-or-not number."""
+    result = value(output.copy(), y.copy())
+    array = np.asarray(result)
+    if array.size != 1 or array.dtype.kind not in "fiu":
+        raise ShapeError(
+            f"loss[0](output, y) must return one real number, not {type(result).__name__} "
+            f"of shape {array.shape}."
+        )
+    return float(array.reshape(()))
+
+
+def custom_gradient(gradient: Any, output: FloatArray, y: npt.NDArray[Any]) -> FloatArray:
+    """Call a user's loss gradient on copies and insist on the output's shape and type."""
+    result = require_dtype(
+        gradient(output.copy(), y.copy()),
+        "loss[1](output, y)",
+        output.dtype,
+        "weights[0]",
+    )
+    require_shape(result, "loss[1](output, y)", output.shape)
+    if not np.isfinite(result).all():
+        raise NonFiniteError("loss[1](output, y) must be finite.")
+    return result

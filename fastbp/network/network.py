@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.errors import DTypeError, NonFiniteError, ShapeError
+from fastbp.errors import DTypeError, ShapeError
 from fastbp.kernels.layer_table import (
     BIASES,
     COLUMNS,
@@ -19,7 +19,14 @@ from fastbp.kernels.layer_table import (
     WEIGHTS,
 )
 from fastbp.network.gradients import Gradients, Shapes, Views, empty_gradients
-from fastbp.network.losses import Loss, Objective, check_targets
+from fastbp.network.losses import (
+    CustomLoss,
+    Loss,
+    Objective,
+    check_targets,
+    custom_gradient,
+    custom_value,
+)
 from fastbp.network.parameters import (
     check_biases,
     check_dtype,
@@ -39,6 +46,9 @@ from fastbp.runtime.validation import (
     require_number,
     require_shape,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LAYOUTS = ("book", "torch", "keras")
 
@@ -548,27 +558,29 @@ class Network:
         return total
 
 
-def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
-    """Call a user's loss on copies and insist on one finite-or-not number."""
-    result = value(output.copy(), y.copy())
-    array = np.asarray(result)
-    if array.size != 1 or array.dtype.kind not in "fiu":
-        raise ShapeError(
-            f"loss[0](output, y) must return one real number, not {type(result).__name__} "
-            f"of shape {array.shape}."
-        )
-    return float(array.reshape(()))
+def book_weight(net: Network, k: int) -> NDArray[np.float64]:
+    """View W[k] as (n_out, n_in), whatever the layout."""
+    weight: NDArray[np.float64] = net.weights[k].T if net.layout == "keras" else net.weights[k]
+    return weight
 
 
-def custom_gradient(gradient: Any, output: FloatArray, y: npt.NDArray[Any]) -> FloatArray:
-    """Call a user's loss gradient on copies and insist on the output's shape and type."""
-    result = require_dtype(
-        gradient(output.copy(), y.copy()),
-        "loss[1](output, y)",
-        output.dtype,
-        "weights[0]",
+def float64_copy(network: Network) -> Network:
+    """Copy a network; float32 numbers are converted exactly."""
+    objective, biases = network.objective, network.biases
+    custom = objective.custom
+    return Network(
+        [w.astype(np.float64) for w in network.weights],
+        None if biases is None else [b.astype(np.float64) for b in biases],
+        loss=objective.loss if custom is None else _with_float64_gradient(custom),
+        reduction=objective.reduction,
+        scale=objective.scale,
+        weight_decay=objective.weight_decay,
+        relu_at_zero=network.relu_at_zero,
+        layout=network.layout,
     )
-    require_shape(result, "loss[1](output, y)", output.shape)
-    if not np.isfinite(result).all():
-        raise NonFiniteError("loss[1](output, y) must be finite.")
-    return result
+
+
+def _with_float64_gradient(loss: CustomLoss) -> CustomLoss:
+    """Take the gradient of a custom loss in float64, whatever the user's function computes in."""
+    value, gradient = loss
+    return value, lambda output, y: np.asarray(gradient(output, y)).astype(np.float64)

@@ -26,11 +26,13 @@ from fastbp.kernels.comparison.chunks import (
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_corner
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
-from fastbp.network.differences.unperturbed import float64_copy
+from fastbp.network.given_gradients import coarser_dtype
+from fastbp.network.network import book_weight, float64_copy
 from fastbp.network.sensitivities.certificate import LARGEST, Certificate, judge_sweeps
+from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.exact import replace_sensitivities
-from fastbp.network.sensitivities.hull import Hull, book_weight, hull_of
-from fastbp.network.sensitivities.sweeps import MARGIN, Sweeps
+from fastbp.network.sensitivities.hull import Hull, hull_of
+from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report import ArrayReport, Failure
 from fastbp.verdict.entries import TOO_ROUGH, Tolerance
 from fastbp.verdict.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
@@ -51,22 +53,11 @@ if TYPE_CHECKING:
     from fastbp.network.network import Network
     from fastbp.verdict.summary import Vectors
 
-__all__ = ["check_certified", "coarser_dtype"]
+__all__ = ["check_certified"]
 
 CHUNK = 1 << 18  # entries of a failed array that are written out at a time
 # Arrays of fewer entries are copied side by side, so that one call compares them all.
 WORTH_A_CALL = 1 << 18
-
-
-def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:
-    """Return the coarser dtype of the network and the given arrays that are of floats."""
-    single = np.dtype(np.float32)
-    if net.dtype == single or any(
-        array.dtype.kind == "f" and array.dtype.itemsize == single.itemsize
-        for array in given.arrays
-    ):
-        return single
-    return np.dtype(np.float64)
 
 
 def check_certified(

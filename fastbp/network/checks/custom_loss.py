@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network.network import custom_value
+from fastbp.network.losses import custom_value
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
 from fastbp.verdict.rows import Numerical, judged_row

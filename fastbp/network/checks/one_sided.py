@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.network.sensitivities.hull import book_weight
+from fastbp.network.network import book_weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,14 @@ from fastbp.kernels.comparison import chunks as compare
 from fastbp.kernels.comparison import tiles as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS
 from fastbp.kernels.simd.vectors import MR
-from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
+from fastbp.network.sensitivities.error_bars import (
+    DECAY_ROUNDINGS,
+    MARGIN,
+    UNDERFLOWS,
+    norms,
+    smallest_of,
+    sum_growth,
+)
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
@@ -29,11 +36,7 @@ __all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
 MAP_CELLS = 128  # of each side of a map, at most
 SAMPLED_PAIRS = 1000
 GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
-# Roundings of decay * W and of its sum with the rest.
-DECAY_ROUNDINGS = 8.0
 EMPTY = np.empty(0)
-# Of numbers too small for their digits, what an entry may lose.
-UNDERFLOWS = 64.0
 
 
 @dataclass(slots=True, eq=False)
@@ -375,14 +378,6 @@ class _Comparison:
 
 def _blocks(count: int, size: int) -> int:
     return -(-count // size)
-
-
-def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Norms of columns, whatever their size."""
-    largest = parts.max(axis=0)
-    with np.errstate(invalid="ignore"):
-        scaled = parts / np.where(largest > 0, largest, 1.0)
-        return np.asarray(largest * np.sqrt(np.square(scaled).sum(axis=0)))
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:

@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.network.checks.tile_comparison import DECAY_ROUNDINGS, UNDERFLOWS, norms
-from fastbp.network.differences.propagated_noise import flat_bars
 from fastbp.network.network import Network
-from fastbp.network.sensitivities.exact import Sensitivities, outer_product
+from fastbp.network.sensitivities.error_bars import (
+    DECAY_ROUNDINGS,
+    MARGIN,
+    UNDERFLOWS,
+    flat_bars,
+    norms,
+    smallest_of,
+)
+from fastbp.network.sensitivities.exact import Sensitivities
 from fastbp.network.sensitivities.hull import hull_of
-from fastbp.network.sensitivities.sweeps import MARGIN, Sweeps, smallest_of
-
-Floats = npt.NDArray[np.float64]
+from fastbp.network.sensitivities.sweeps import Sweeps
+from fastbp.network.sensitivities.weight_gradients import outer_product
+from fastbp.typing import Floats
 
 ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 SEED = 0  # of the noise: the same call gives the same bars

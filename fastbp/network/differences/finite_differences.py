@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import OptionError
-from fastbp.kernels.perturbation.perturbed_network import SAMPLE_BLOCK, replay
-from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
-from fastbp.kernels.simd.vectors import MR, panel_width
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
-from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
-from fastbp.network.differences.unperturbed import Unperturbed, evaluate, float64_copy
+from fastbp.network.differences.replay import _replay
+from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.gradients import Gradients, Shapes
-from fastbp.network.network import Network, custom_value
+from fastbp.network.network import Network, float64_copy
 from fastbp.network.sensitivities.exact import exact_sensitivities, gradient_of, require_memory
-from fastbp.runtime.progress import progress_bar
-from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.validation import FloatArray, require_choice, require_number
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")
 DEFAULT_DELTA = 1e-6
-CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
-# Estimated operations of one kernel call, some 10 to 50 ms: Ctrl-C and the progress bar never
-# wait long, and the 100 us that Python takes between two calls do not show.
-OPERATIONS_PER_CALL = 2e8
-UNITS_PER_THREAD = 4  # at least, in one call: threads share it by units
-NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturbed outputs kept
-CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 
 class Quality(Protocol):
@@ -125,257 +113,6 @@ def _check_step(delta: object, scheme: object) -> tuple[float, str]:
     if step == 0.0:
         raise OptionError("delta must be a positive finite number, not 0.0.")
     return step, known
-
-
-def _realised_steps(
-    values: npt.NDArray[np.float64], scheme: str, delta: float
-) -> npt.NDArray[np.float64]:
-    """(theta + delta) - theta and, for central differences, (theta - delta) - theta."""
-    plus = values + delta
-    plus -= values
-    if scheme == "forward":
-        return plus.reshape(1, -1)
-    minus = values - delta
-    minus -= values
-    return np.stack((plus, minus))
-
-
-def _check_steps(network: Network, places: npt.NDArray[np.int64], steps: FloatArray) -> None:
-    if not steps.all():
-        lost = (steps == 0.0).any(axis=0)
-        place = int(places[np.argmax(lost)])
-        value = float(network.parameters[place])
-        raise OptionError(
-            f"delta must change every parameter, but {entry_name(network, place)} = {value} "
-            "stays the same when it is added."
-        )
-
-
-def entry_name(network: Network, place: int) -> str:
-    """Name one entry of the parameter vector: ``weights[1][3, 17]``."""
-    for name, array in zip(network.parameter_names(), network.arrays(), strict=True):
-        if place < array.size:
-            index = ", ".join(str(int(i)) for i in np.unravel_index(place, array.shape))
-            return f"{name}[{index}]"
-        place -= array.size
-    raise IndexError(place)
-
-
-@lru_cache
-def _operations_per_entry(sizes: tuple[int, ...], batch: int, signs: int) -> tuple[float, ...]:
-    """Of each layer: about half of the samples go through the layers above, and their losses."""
-    costs = []
-    for k in range(len(sizes) - 1):
-        above = sum(2.0 * sizes[m] * sizes[m + 1] for m in range(k + 2, len(sizes) - 1))
-        rank_one = 8.0 * sizes[min(k + 2, len(sizes) - 1)]
-        costs.append(signs * batch * (0.5 * (above + rank_one) + 10.0 * sizes[-1] + 10.0))
-    return tuple(costs)
-
-
-@lru_cache
-def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: int) -> int:
-    """Choose how many panels of columns go together so that all threads stay within bounds."""
-    largest, above = max(sizes[1:]), sum(sizes[1:])
-    width = panel_width(np.empty(0))
-    height = min(BLOCK_ROWS, -(-largest // MR) * MR)
-    strips = height * (min(DEPTH, largest) + PITCH_MARGIN)
-    pitch = min(SAMPLE_BLOCK, batch) + width
-    fixed = strips + pitch * (above + sizes[-1] + 2) + 2 * largest + width
-    panels = CHUNK_PANELS
-    while True:
-        needed = threads * 8 * (fixed + panels * width * (2 * largest + 2))
-        if needed <= max_memory:
-            return panels
-        if panels == 1:
-            raise OptionError(
-                f"max_memory must be at least {needed} bytes for this network, not {max_memory}."
-            )
-        panels //= 2
-
-
-def _custom_totals(
-    base: Unperturbed, perturbed: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Call a custom loss once for every perturbed network."""
-    custom = base.network.objective.custom
-    assert custom is not None
-    signs, entries = perturbed.shape[:2]
-    totals = np.empty((signs, entries))
-    for s in range(signs):
-        for e in range(entries):
-            output = perturbed[s, e]
-            if base.network.samples_axis == 0:
-                output = np.ascontiguousarray(output.T)
-            totals[s, e] = custom_value(custom[0], output, base.y)
-    return totals
-
-
-def _replay_chunk(
-    base: Unperturbed,
-    group: UnitEntries,
-    steps: npt.NDArray[np.float64],
-    panels: int,
-    operations: float,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Replay a chunk of entries.
-
-    Returns
-    -------
-    totals : float64, shape (signs, entries)
-        Summed losses of the perturbed networks.
-    unmoved : float64, shape (units,)
-        Those of the unperturbed one, added in the same order, so that no change is exactly 0.
-    flagged : bool, shape (entries,)
-    """
-    net, objective = base.network, base.network.objective
-    totals, unmoved = np.zeros(steps.shape), np.zeros(len(group.units))
-    flagged = np.zeros(group.columns.size, np.bool_)
-    perturbed = NO_OUTPUTS
-    if objective.custom is not None:
-        shape = (*steps.shape, net.sizes[-1], base.batch)
-        by_unit = base.output if net.samples_axis == 1 else base.output.T
-        perturbed = np.ascontiguousarray(np.broadcast_to(by_unit, shape))
-    targets, target_row, target_column, labels = base.targets
-    arguments = (
-        net.layers, net.layout == "keras", net.relu_at_zero, objective.code, base.batch,
-        base.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
-        group.units, group.starts, group.columns, steps, panels, perturbed, totals, unmoved,
-        flagged,
-    )  # fmt: skip
-    run_team(replay, arguments, operations)
-    if objective.custom is not None:
-        totals, unmoved = _custom_totals(base, perturbed), np.full(unmoved.shape, base.total)
-    return totals, unmoved, flagged
-
-
-def _decayed(
-    base: Unperturbed,
-    group: UnitEntries,
-    values: npt.NDArray[np.float64],
-    steps: npt.NDArray[np.float64],
-    losses: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """Add the weight decay of each perturbed network to its loss."""
-    decay = base.network.objective.weight_decay
-    if decay == 0.0:
-        return losses
-    inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], group.counts)]
-    is_weight = group.columns < inputs
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
-        change = 0.5 * decay * steps * (2.0 * values + steps)
-        return losses + (base.decay_term + np.where(is_weight, change, 0.0))
-
-
-def _replay(
-    base: Unperturbed,
-    entries: npt.NDArray[np.int64] | None,
-    *,
-    scheme: str,
-    delta: float,
-    max_memory: int,
-    progress: bool | None,
-    moved: npt.NDArray[np.float64] | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
-    """Return quotients, kinks, and the largest sum of losses that was seen.
-
-    ``moved``, shape (P,), is filled with how far each step moves the sum of the losses.
-    """
-    net = base.network
-    costs = _operations_per_entry(net.sizes, base.batch, 2 if scheme == "central" else 1)
-    panels = _chunk_panels(net.sizes, base.batch, get_num_threads(), max_memory)
-    if net.objective.custom is not None and entries is None:
-        entries = np.arange(net.parameters.size)
-    groups = (
-        all_entries(net, costs, OPERATIONS_PER_CALL, UNITS_PER_THREAD * get_num_threads())
-        if entries is None
-        else chosen_entries(net, entries, costs, _most_entries(base, max(costs), max_memory))
-    )
-    count = net.parameters.size
-    result, kinks = np.empty(count), np.zeros(count, np.bool_)
-    largest = 0.0
-    size = count if entries is None else entries.size
-    if progress is None and size * max(costs) <= OPERATIONS_PER_CALL:
-        progress = False  # one call of some milliseconds: no bar would show
-    with progress_bar(progress, size, "replay") as advance:
-        for group, operations in groups:
-            values = base.parameters[group.places]
-            steps = _realised_steps(values, scheme, delta)
-            _check_steps(net, group.places, steps)
-            totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
-            largest = max(largest, float(totals.max()))
-            if moved is not None:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    change = totals - np.repeat(unmoved, group.counts)
-                moved[group.places] = np.abs(change).max(axis=0)
-            losses = _decayed(base, group, values, steps, totals * base.factor)
-            if scheme == "forward":
-                unmoved = unmoved * base.factor + base.decay_term
-                losses = np.stack([losses[0], np.repeat(unmoved, group.counts)])
-                steps = np.stack([steps[0], np.zeros(steps.shape[1])])
-            with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
-                quotients = (losses[0] - losses[1]) / (steps[0] - steps[1])
-            result[group.places] = quotients
-            kinks[group.places] = flagged
-            advance(group.places.size)
-    if entries is None:
-        return result, kinks, largest
-    return result[entries], kinks[entries], largest
-
-
-def _most_entries(base: Unperturbed, operations: float, max_memory: int) -> int:
-    """Entries of one call: as many as keep it short, and a custom loss's outputs small."""
-    most = max(1, int(OPERATIONS_PER_CALL / operations))
-    if base.network.objective.custom is not None:
-        room = min(max_memory, CUSTOM_BYTES_PER_CALL) // 2  # the outputs, and a copy of one
-        most = max(1, min(most, room // (16 * base.output.size)))
-    return most
-
-
-def replay_entries(
-    network: Network,
-    x: FloatArray,
-    y: npt.NDArray[Any],
-    entries: npt.NDArray[np.int64] | None,
-    *,
-    scheme: str,
-    delta: float,
-    max_memory: int,
-    progress: bool | None,
-    moved: npt.NDArray[np.float64] | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Replay some entries of the parameter vector, or all.
-
-    Parameters
-    ----------
-    network : Network
-    x, y : ndarray
-        Checked inputs and targets.
-    entries : int64, shape (E,), or None
-        Places in ``network.parameters``, each once; None for all.
-    scheme : {"central", "forward"}
-    delta : float
-    max_memory : int
-        Bytes of scratch for all threads.
-    progress : bool or None
-    moved : float64, shape (P,), optional
-        At the places of the entries it gets how far their steps move the sum of the losses,
-        before reduction and scale.
-
-    Returns
-    -------
-    quotients : float64, shape (E,)
-    kinks : bool, shape (E,)
-        Along whose step a mask changes.
-    """
-    return _replay(
-        evaluate(network, x, y),
-        entries,
-        scheme=scheme,
-        delta=delta,
-        max_memory=max_memory,
-        progress=progress,
-        moved=moved,
-    )[:2]
 
 
 def finite_differences(

@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network.checks.tile_comparison import DECAY_ROUNDINGS, UNDERFLOWS
-from fastbp.network.network import custom_gradient
-from fastbp.network.sensitivities.hull import book_weight
+from fastbp.network.losses import custom_gradient
+from fastbp.network.network import book_weight
+from fastbp.network.sensitivities.error_bars import (
+    DECAY_ROUNDINGS,
+    MARGIN,
+    UNDERFLOWS,
+    flat_bars,
+    smallest_of,
+)
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
-from fastbp.network.sensitivities.sweeps import MARGIN, smallest_of, sum_growth
 from fastbp.typing import Floats, Mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.network.differences.unperturbed import Unperturbed
-    from fastbp.network.gradients import Shapes
     from fastbp.network.network import Network
 
 
-__all__ = ["Rounding", "flat_bars", "rounding_of"]
+__all__ = ["Rounding", "rounding_of"]
 
 SEED = 0  # of the noise: the same call gives the same bars
 # Numbers beyond are near the ends of the range, where products lose digits or overflow.
@@ -82,34 +86,6 @@ class Rounding:
                 part += decay * np.abs(weight)
         bars += UNDERFLOWS * smallest_of(roundoff)
         return bars
-
-
-def flat_bars(
-    shapes: Shapes,
-    keras: bool,
-    batch: int,
-    roundoff: float,
-    s_sizes: list[Floats],
-    s_noise: list[Floats],
-    h_sizes: list[Floats],
-    h_noise: list[Floats],
-) -> Floats:
-    """MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) for all parameters, of norms over the batch.
-
-    g is `sum_growth`. Biases have h = 1. The lists hold a vector over the units of each layer, or
-    over its inputs.
-    """
-    bars = np.empty(shapes.size)
-    biases = shapes.bias_views(bars)
-    for k, weights in enumerate(shapes.weight_views(bars)):
-        both = s_noise[k] + sum_growth(batch) * s_sizes[k]
-        if biases is not None:
-            biases[k].reshape(-1)[:] = np.sqrt(batch) * both
-        by_unit = weights.T if keras else weights
-        np.multiply.outer(both, h_sizes[k], out=by_unit)
-        by_unit += np.multiply.outer(s_sizes[k], h_noise[k])
-    bars *= MARGIN * roundoff
-    return bars
 
 
 def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:

@@ -9,12 +9,11 @@ from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.kernels.layer_table import BIASES, INPUTS, OUTPUTS, WEIGHTS
 from fastbp.network.network import Network
+from fastbp.typing import Indices
 
-Integers = npt.NDArray[np.int64]
 _WHOLE: WeakKeyDictionary[Network, UnitEntries] = WeakKeyDictionary()
 
 
@@ -34,25 +33,25 @@ class UnitEntries:
         The entries' places in the parameter vector.
     """
 
-    units: Integers
-    starts: Integers
-    columns: Integers
-    places: Integers
+    units: Indices
+    starts: Indices
+    columns: Indices
+    places: Indices
 
     @cached_property
-    def counts(self) -> Integers:
+    def counts(self) -> Indices:
         """How many entries each unit has."""
         return np.diff(self.starts)
 
 
-def _places(network: Network, k: int, units: Integers, columns: Integers) -> Integers:
+def _places(network: Network, k: int, units: Indices, columns: Indices) -> Indices:
     layer = network.layers[k]
     inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
     if network.layout == "keras":
         weights = layer[WEIGHTS] + columns * outputs + units
     else:
         weights = layer[WEIGHTS] + units * inputs + columns
-    places: Integers = np.where(columns == inputs, layer[BIASES] + units, weights)
+    places: Indices = np.where(columns == inputs, layer[BIASES] + units, weights)
     return places
 
 
@@ -135,7 +134,7 @@ def all_entries(
 
 
 def chosen_entries(
-    network: Network, places: Integers, operations: tuple[float, ...], most: int
+    network: Network, places: Indices, operations: tuple[float, ...], most: int
 ) -> Iterator[tuple[UnitEntries, float]]:
     """Yield the entries at ``places``, at most so many at a time, and their operations."""
     for first in range(0, places.size, most):
@@ -143,7 +142,7 @@ def chosen_entries(
         yield group, float(np.take(operations, group.units[:, 0]) @ group.counts)
 
 
-def _grouped_by_unit(network: Network, places: Integers) -> UnitEntries:
+def _grouped_by_unit(network: Network, places: Indices) -> UnitEntries:
     """Sort any entries of the parameter vector (each named once) by unit."""
     layer_of, unit_of, column_of = (np.empty(places.size, np.int64) for _ in range(3))
     for k, layer in enumerate(network.layers):

@@ -8,15 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.network.losses import CustomLoss, Targets, kernel_targets
-from fastbp.network.network import Network, custom_gradient, custom_value
+from fastbp.network.differences.quotient_noise import NOISE_MARGIN
+from fastbp.network.losses import Targets, custom_gradient, custom_value, kernel_targets
+from fastbp.network.network import Network, float64_copy
 from fastbp.network.passes import Passes
 from fastbp.network.schedule import FORWARD, LOSS
 from fastbp.runtime.validation import FloatArray, require_finite
-
-# From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
-# times the largest error on five random networks of 15 to 26 122 entries.
-NOISE_MARGIN = 16.0
 
 
 @dataclass(slots=True, eq=False)
@@ -141,28 +138,6 @@ class Unperturbed:
             residual += np.sqrt(largest)
             return 2.0 * residual
         return np.ones(by_unit.shape)
-
-
-def float64_copy(network: Network) -> Network:
-    """Copy a network; float32 numbers are converted exactly."""
-    objective, biases = network.objective, network.biases
-    custom = objective.custom
-    return Network(
-        [w.astype(np.float64) for w in network.weights],
-        None if biases is None else [b.astype(np.float64) for b in biases],
-        loss=objective.loss if custom is None else _with_float64_gradient(custom),
-        reduction=objective.reduction,
-        scale=objective.scale,
-        weight_decay=objective.weight_decay,
-        relu_at_zero=network.relu_at_zero,
-        layout=network.layout,
-    )
-
-
-def _with_float64_gradient(loss: CustomLoss) -> CustomLoss:
-    """Take the gradient of a custom loss in float64, whatever the user's function computes in."""
-    value, gradient = loss
-    return value, lambda output, y: np.asarray(gradient(output, y)).astype(np.float64)
 
 
 def _rows(work: Passes, kept: npt.NDArray[Any], x: FloatArray, layers: int) -> npt.NDArray[Any]:

@@ -19,8 +19,9 @@ import numpy as np
 from fastbp.kernels.products.matmul import DEPTH
 from fastbp.kernels.sensitivities import network_pairs as kernels
 from fastbp.kernels.sensitivities import reverse as sweep_back
+from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
-from fastbp.network.sensitivities.sweeps import MARGIN, PAIR_STEP
+from fastbp.network.sensitivities.sweeps import PAIR_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,20 +12,17 @@ import numpy.typing as npt
 from fastbp.errors import OptionError
 from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT, WEIGHTS
 from fastbp.kernels.perturbation.propagated_differences import exact
-from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, product
-from fastbp.kernels.simd.vectors import MR, panel_width
+from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH
+from fastbp.kernels.simd.vectors import MR
 from fastbp.network.network import Network
 from fastbp.network.passes import Passes
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import Sweeps, riding_bytes
+from fastbp.network.sensitivities.weight_gradients import LANES, _add_decay, outer_product
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
-from fastbp.runtime.validation import flat_view
+from fastbp.typing import Floats, Indices
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-LANES = int(panel_width(np.empty(0)))
 STRIPS = int(BLOCK_ROWS * (DEPTH + 1))
 # Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
 # gathering a strip of W costs 7 % of the 24 products in which it is used.
@@ -33,7 +30,6 @@ PANELS = 24
 BLOCKS_PER_THREAD = 4  # at least, where there are so many columns: the last ones end together
 # Operations of one kernel call, some tenths of a second: then the progress bar moves.
 OPERATIONS_PER_CALL = 2e10
-DECAY_ENTRIES = 2**18  # of the weights at a time
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +79,7 @@ class Sensitivities:
 
     def at_kinks(
         self,
-        samples: Integers,
+        samples: Indices,
         doubts: list[npt.NDArray[np.bool_]],
         up: float,
         down: float,
@@ -181,7 +177,7 @@ def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | N
     _propagate(levels, (0.0, 0.0), max_memory, progress)
 
 
-def _count_active(levels: Sensitivities, zeros_change: bool) -> Integers:
+def _count_active(levels: Sensitivities, zeros_change: bool) -> Indices:
     """Count the units that can change: shape (hidden layers, batch)."""
     layers = levels.network.layers
     counts = np.empty((len(layers) - 1, levels.batch), np.int64)
@@ -225,7 +221,7 @@ def require_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
         )
 
 
-def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
+def _block_size(network: Network, counts: Indices, max_memory: int) -> int:
     """Choose how many columns go up together so that all threads stay within bounds."""
     threads, largest = get_num_threads(), int(counts.max(initial=1))
     most = -(-int(counts.sum(axis=0).max(initial=1)) // LANES)
@@ -238,7 +234,7 @@ def _block_size(network: Network, counts: Integers, max_memory: int) -> int:
     return panels * LANES
 
 
-def _plan_blocks(counts: Integers, outputs: int, size: int) -> tuple[Integers, Floats, Integers]:
+def _plan_blocks(counts: Indices, outputs: int, size: int) -> tuple[Indices, Floats, Indices]:
     """Cut every sample's columns into blocks, those with most work first.
 
     Returns
@@ -315,24 +311,3 @@ def gradient_of(sensitivities: Sensitivities) -> Floats:
         outer_product(left, right, weights.reshape(-1))
         _add_decay(net, int(net.layers[k, WEIGHTS]), weights.reshape(-1))
     return flat
-
-
-def outer_product(left: Floats, right: Floats, result: Floats) -> None:
-    """Compute left right^T, a sum over samples, into a flat array."""
-    m, batch = left.shape
-    n = right.shape[0]
-    a, a_row, a_column = flat_view(left)
-    b, b_column, b_row = flat_view(right)
-    packed = np.empty(-(-n // LANES) * LANES * batch)
-    arguments = (m, n, batch, a, a_row, a_column, b, b_row, b_column, packed, result)
-    run_team(product, arguments, 2.0 * m * n * batch)
-
-
-def _add_decay(network: Network, at: int, result: Floats) -> None:
-    """Add the derivative of decay / 2 * W^2, some weights at a time."""
-    decay = network.objective.weight_decay
-    if decay == 0.0:
-        return
-    for first in range(0, result.size, DECAY_ENTRIES):
-        part = result[first : first + DECAY_ENTRIES]
-        part += decay * network.parameters[at + first : at + first + part.size]

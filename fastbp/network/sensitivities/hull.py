@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.network.network import book_weight
 from fastbp.typing import Floats, Mask
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fastbp.network.sensitivities.sweeps import Sweeps
 
 
-__all__ = ["Hull", "book_weight", "hull_of", "hull_of_levels"]
+__all__ = ["Hull", "hull_of", "hull_of_levels"]
 
 ABSOLUTE_ENTRIES = 1 << 20  # of |W| held at a time
 
@@ -99,12 +100,6 @@ def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: l
     samples = _touched(doubts)
     inputs = [level[:, samples] for level in levels]
     return _carried_back(net, samples, doubts, inputs, slopes[:, samples])
-
-
-def book_weight(net: Network, k: int) -> NDArray[np.float64]:
-    """View W[k] as (n_out, n_in), whatever the layout."""
-    weight: NDArray[np.float64] = net.weights[k].T if net.layout == "keras" else net.weights[k]
-    return weight
 
 
 def _untouched(hidden: int) -> Hull:

@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.network.losses import Objective
-from fastbp.network.network import custom_gradient
-
-Floats = npt.NDArray[np.float64]
+from fastbp.network.losses import Objective, custom_gradient
+from fastbp.typing import Floats
 
 
 def loss_slopes(

@@ -17,8 +17,8 @@ from fastbp.kernels.sensitivities import traversal as kernels
 from fastbp.kernels.sensitivities.forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
-from fastbp.network.losses import kernel_targets
-from fastbp.network.network import custom_gradient, custom_value
+from fastbp.network.losses import custom_gradient, custom_value, kernel_targets
+from fastbp.network.sensitivities.error_bars import MARGIN, smallest_of
 from fastbp.runtime.threads import run_team
 from fastbp.runtime.validation import flat_view
 
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
 
-__all__ = ["MARGIN", "Sweeps", "smallest_of", "sum_growth"]
+__all__ = ["Sweeps"]
 
-# From the noise that a few random columns show to what no correct computation exceeds
-# (benchmarks/calibration.py).
-MARGIN = 32.0
 # Rows of W in one block, so that what several groups of columns read again is still in the cache.
 BLOCK_ENTRIES = 1 << 16
 # Few enough weights that a panel of samples goes through all layers sooner than threads meet.
@@ -359,20 +356,6 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     panel = -(-largest // width) * width * batch
     kept = sum(sizes) * (9 * pitch + 32) if directions else sum(sizes) * (pitch + 32)
     return 8 * (6 * largest * pitch + panel) + kept
-
-
-def sum_growth(batch: int) -> float:
-    """How much more than its norm a sum over the batch may be off by, beyond the margin.
-
-    Of n equal numbers, added one after the other, every rounding may go the same way: n / 2.
-    """
-    return max(1.0, batch / 64.0)
-
-
-def smallest_of(roundoff: float) -> float:
-    """Return the number below which a computation of that roundoff loses digits."""
-    single = np.finfo(np.float32)
-    return float(single.tiny) if roundoff == float(single.eps) / 2 else 1e-290
 
 
 def _rows_of_block(depth: int) -> int:
