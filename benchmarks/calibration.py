@@ -26,7 +26,7 @@ from fastbp.network.sensitivities.certificate import PROOF_MARGIN, judge_sweeps
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.hull import hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
-from fastbp.verdict.entries import Tolerance
+from fastbp.verdict.tolerance import Tolerance
 
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
 

@@ -18,7 +18,7 @@ from fastbp.network.given_gradients import given_gradients
 from fastbp.network.sensitivities.certificate import judge_sweeps
 from fastbp.network.sensitivities.hull import hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
-from fastbp.verdict.entries import Tolerance
+from fastbp.verdict.tolerance import Tolerance
 
 UNIT = 2.0**-53
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")

@@ -12,7 +12,7 @@ from random_functions import cornered_case, double, only_single, rounded, single
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
-from fastbp.verdict.entries import default_tolerance
+from fastbp.verdict.tolerance import default_tolerance
 
 pytestmark = pytest.mark.small
 

@@ -19,7 +19,8 @@ import reference
 from strategies import CUSTOM_LOSS, Problem, d_smooth_distance, make_problem, smooth_distance
 
 import fastbp
-from fastbp.errors import FastbpError, GradientMismatchError
+from fastbp.errors import FastbpError
+from fastbp.report.model import GradientMismatchError
 
 Lists = tuple[list[np.ndarray], list[np.ndarray]]
 

@@ -11,7 +11,8 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from fastbp.verdict import entries as verdict
-from fastbp.verdict.entries import TOO_ROUGH, Tolerance, judge_array
+from fastbp.verdict.arrays import TOO_ROUGH, judge_array
+from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
 

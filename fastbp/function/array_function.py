@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import EvaluationError, FastbpError, ShapeError
+from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.evaluation import call_at, moved_results
 from fastbp.function.methods.directions import random_components
@@ -26,6 +26,7 @@ from fastbp.function.point import (
 )
 from fastbp.function.pytree import Container, require_leaves, take_apart
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
+from fastbp.runtime.user_code import call_with
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CONVENTIONS",
     "VectorFunction",
-    "call_with",
     "output_name",
     "real_given",
 ]
@@ -258,16 +258,3 @@ def real_given(given: GivenLeaves, function: VectorFunction) -> GivenLeaves:
             arrays.append(function.real_cotangent(array))
     given.arrays = arrays
     return given
-
-
-def call_with(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
-    """Call a user's function; what it raises becomes the cause of an error of ours."""
-    try:
-        with np.errstate(all="ignore"):
-            return function(*arguments)
-    except FastbpError:
-        raise
-    except Exception as error:
-        raise EvaluationError(
-            f"{name} raised {type(error).__name__} at the point: {error}"
-        ) from error

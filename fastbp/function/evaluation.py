@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
+from fastbp.runtime.user_code import _raised
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -303,10 +304,6 @@ def as_floats(values: Sequence[Any], name: str) -> Vector:
     if all(type(value) in (float, np.float64) for value in values):
         return np.array(values, dtype=np.float64)
     return np.array([scalar_value(value, name) for value in values], dtype=np.float64)
-
-
-def _raised(name: str, error: Exception, where: str) -> str:
-    return f"{name} raised {type(error).__name__} {where}: {error}"
 
 
 def _reproduced(first: float, second: float, unit: float) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
 from fastbp.function.point import Point
 from fastbp.function.pytree import take_apart
-from fastbp.network.given_gradients import differing_reason
+from fastbp.runtime.user_code import differing_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.network.gradients import Gradients
+from fastbp.runtime.user_code import differing_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
 
-__all__ = ["GivenGradients", "coarser_dtype", "differing_reason", "given_gradients"]
+__all__ = ["GivenGradients", "coarser_dtype", "given_gradients"]
 
 FORMS = (
     "None, Gradients, a pair (dweights, dbiases) of lists, a flat vector, "
     "or a function that returns one of these"
 )
-
-# Two runs of one correct function may differ by the order of its sums, where threads share them.
-ROUNDING = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,49 +216,6 @@ def _same(now: Any, before: NDArray[Any]) -> bool:
 
 def _changed_reason(changed: list[str]) -> str:
     return f"the function changed its arguments: {', '.join(changed)}" if changed else ""
-
-
-def differing_reason(
-    names: list[str], first: list[NDArray[Any]], second: list[NDArray[Any]]
-) -> str:
-    """Say which arrays differ between two calls of one function; empty if none."""
-    differing = [
-        (name, one, two)
-        for name, one, two in zip(names, first, second, strict=True)
-        if _differ(one, two)
-    ]
-    if not differing:
-        return ""
-    where = ", ".join(name for name, _, _ in differing)
-    reason = f"called twice, it gave two different results: {where}"
-    if all(_is_double(one, two) for _, one, two in differing):
-        reason += " (second = 2 first: an accumulation)"
-    return reason
-
-
-def _differ(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Tell whether two results differ by more than the order of sums can explain."""
-    if first.shape != second.shape or first.dtype.kind != second.dtype.kind:
-        return True
-    if np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"):
-        return False
-    return not _close(first, second)
-
-
-def _is_double(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    with np.errstate(over="ignore"):
-        return first.shape == second.shape and _close(2 * first, second)
-
-
-def _close(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    floats = first.dtype.kind == second.dtype.kind == "f"
-    if not (floats and np.isfinite(first).all() and np.isfinite(second).all()):
-        return False
-    coarser = max(np.finfo(first.dtype).eps, np.finfo(second.dtype).eps)
-    largest = np.max(np.abs(first), initial=0.0)
-    with np.errstate(over="ignore"):
-        difference = np.max(np.abs(second - first), initial=0.0)
-    return bool(difference <= ROUNDING * coarser * largest)
 
 
 def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
+from fastbp.runtime.panels import flat_view
 from fastbp.runtime.validation import (
     FloatArray,
-    flat_view,
     require_array,
     require_choice,
     require_dtype,

@@ -17,8 +17,9 @@ from fastbp.kernels.machine.tickets import NON_FINITE
 from fastbp.kernels.simd.vectors import panel_width
 from fastbp.network.losses import kernel_targets
 from fastbp.network.schedule import BACKWARD, FORWARD, Shape, places, plan
+from fastbp.runtime.panels import flat_view
 from fastbp.runtime.threads import run_team
-from fastbp.runtime.validation import FloatArray, flat_view
+from fastbp.runtime.validation import FloatArray
 
 if TYPE_CHECKING:
     from fastbp.network.network import Network

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from fastbp.errors import GradientMismatchError
+from fastbp.errors import FastbpError
 
 if TYPE_CHECKING:
     import os
@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastbp.network.sensitivities.certificate import Certificate
-    from fastbp.verdict.entries import ArrayVerdict, CheckVerdict
 
-__all__ = ["ArrayReport", "Corner", "Failure", "Report"]
+__all__ = [
+    "ArrayReport",
+    "ArrayVerdict",
+    "Certificate",
+    "CheckVerdict",
+    "Corner",
+    "Failure",
+    "GradientMismatchError",
+    "Report",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,3 +313,67 @@ class Report:
             raise GradientMismatchError(
                 f"The gradient is wrong in {', '.join(rows)}.\n\n{self}", self
             )
+
+
+ArrayVerdict: TypeAlias = Literal["passed", "failed", "untested", "inconclusive"]
+
+
+CheckVerdict: TypeAlias = Literal["passed", "failed", "vacuous", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How the sensitivities were proved.
+
+    Attributes
+    ----------
+    directions : int
+        Random vectors that each layer's product was proved with.
+    seed : int
+        Of every random number: the same seed gives the same bits.
+    resolution : float
+        The largest threshold: an error of s in one sample, in units of |s_k| of the layer over
+        the batch, that is K times as large slips through with probability (0.8 / K)**directions.
+    closest : float
+        The largest gap that was found, over its threshold.
+    samples : int
+        Samples that were proved so.
+    differenced : int
+        Samples whose loss was also differenced literally, along a random direction of all
+        parameters.
+    problem : str
+        Why it is no proof; empty if it is one.
+    """
+
+    directions: int
+    seed: int
+    resolution: float
+    closest: float
+    samples: int
+    differenced: int
+    problem: str
+
+
+class GradientMismatchError(FastbpError, AssertionError):
+    """A checked gradient did not pass; raised by `Report.raise_if_failed`.
+
+    Parameters
+    ----------
+    message : str
+        The text of the error: one line of summary, then the report.
+    report : Report
+        The report that did not pass.
+
+    Attributes
+    ----------
+    report : Report
+        The report that did not pass, for programs that look further.
+    """
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[GradientMismatchError], tuple[str, Report]]:
+        """Pickle the report too: test runners send errors between processes."""
+        return type(self), (str(self), self.report)

@@ -88,24 +88,17 @@ def require_choice(value: object, name: str, known: Sequence[str]) -> str:
     return value
 
 
-def flat_view(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
-    """Lay a 2-D array out flat for a kernel: (flat, stride of axis 0, stride of axis 1).
-
-    A view where the array is contiguous either way and writable, else a copy: kernels know
-    one type of array only (a read-only or strided one would compile them again).
-    """
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable:
-        return array.ravel(), array.shape[1], 1
-    if not flags.writeable or not flags.f_contiguous:
-        array = np.array(array, order="C")
-    if array.flags.c_contiguous:
-        return array.reshape(-1), array.shape[1], 1
-    return array.T.reshape(-1), 1, array.shape[0]
-
-
 def require_bool(value: object, name: str) -> bool:
     """Return ``value`` if it is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name} must be True or False, not {value!r}.")
     return bool(value)
+
+
+def check_memory(max_memory: object) -> int:
+    """Return ``max_memory`` if it is a positive number of bytes."""
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int | np.integer):
+        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
+    if max_memory < 1:
+        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
+    return int(max_memory)

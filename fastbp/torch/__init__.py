@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp.torch.module import check_function, check_module
+from fastbp.torch.function import check_function
+from fastbp.torch.module import check_module
 
 __all__ = ["check_function", "check_module"]

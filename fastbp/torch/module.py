@@ -14,96 +14,19 @@ import numpy as np
 import torch
 
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.function.checks.check_gradient import check_gradient, report_of
-from fastbp.function.checks.check_products import check_vjp
+from fastbp.function.checks.check_gradient import report_of
 from fastbp.function.methods.options import checked_options
-from fastbp.torch.layers import check_layers, same_random_numbers
+from fastbp.torch.layers import check_layers
 from fastbp.torch.relu_network import as_network, check_as_network
+from fastbp.torch.state import same_random_numbers
+from fastbp.torch.tensors import _in_double, _is_float, _tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.report import Report
 
-__all__ = ["check_function", "check_module"]
-
-
-def check_function(f: Callable[..., Any], *inputs: torch.Tensor, **options: Any) -> Report:
-    """Check what ``torch.autograd`` makes of a function.
-
-    Parameters
-    ----------
-    f : callable
-        ``f(*inputs)`` returns a tensor, or a tuple of tensors.
-    *inputs : Tensor
-        Where, of real or complex floats; bind what is no float to `f`. float32 is differenced in
-        float64 if f takes that.
-    **options
-        As in `check_gradient` where f returns one real number of real inputs, else as in
-        `check_vjp`.
-
-    Returns
-    -------
-    Report
-
-    Raises
-    ------
-    DTypeError, ShapeError, EvaluationError, OptionError
-        As in `check_gradient` and `check_vjp`.
-
-    Notes
-    -----
-    Complex numbers by PyTorch's convention. On the device of the inputs.
-
-    Examples
-    --------
-    >>> import fastbp.torch
-    >>> import torch
-    >>> fastbp.torch.check_function(lambda x: torch.sin(x).sum(), torch.ones(3)).verdict
-    'passed'
-    """
-    for place, tensor in enumerate(inputs):
-        if not isinstance(tensor, torch.Tensor):
-            raise DTypeError(f"inputs[{place}] must be a tensor, not {type(tensor).__name__}.")
-    devices = [tensor.device for tensor in inputs]
-    at = tuple(tensor.detach().cpu().numpy() for tensor in inputs)
-
-    def to_torch(arrays: Any) -> list[torch.Tensor]:
-        return [
-            torch.tensor(array, device=device)
-            for array, device in zip(arrays, devices, strict=True)
-        ]
-
-    def evaluate(inputs: Any) -> Any:
-        with torch.no_grad():
-            return _to_numpy(f(*to_torch(inputs)))
-
-    def vjp(inputs: Any, cotangent: Any) -> Any:
-        leaves = [tensor.requires_grad_() for tensor in to_torch(inputs)]
-        outputs = _as_tuple(f(*leaves))
-        used = [place for place, output in enumerate(outputs) if output.requires_grad]
-        weights = cotangent if isinstance(cotangent, tuple) else (cotangent,)
-        grads: Any = [None] * len(leaves)
-        if used:
-            grads = torch.autograd.grad(
-                [outputs[place] for place in used],
-                leaves,
-                [torch.tensor(weights[place], device=outputs[place].device) for place in used],
-                allow_unused=True,
-            )
-        return tuple(
-            _array(torch.zeros_like(leaf) if grad is None else grad)
-            for leaf, grad in zip(leaves, grads, strict=True)
-        )
-
-    evaluate.__name__ = getattr(f, "__name__", type(f).__name__)
-    with torch.no_grad():
-        result = f(*to_torch(at))
-    complex_somewhere = any(tensor.is_complex() for tensor in inputs)
-    if _is_float(result) and result.numel() == 1 and not complex_somewhere:
-        one = np.ones(tuple(result.shape), dtype=result.detach().cpu().numpy().dtype)
-        return check_gradient(evaluate, lambda inputs: vjp(inputs, one), at, **options)
-    return check_vjp(evaluate, vjp, at, convention="torch", **options)
+__all__ = ["check_module"]
 
 
 def check_module(
@@ -230,35 +153,3 @@ def weighted_sum(output: Any, seed: int) -> torch.Tensor:
         weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         total = total.to(tensor.device) + (tensor * weights.to(tensor.device)).sum()
     return total
-
-
-def _tensors(output: Any) -> list[torch.Tensor]:
-    leaves = torch.utils._pytree.tree_leaves(output)
-    found = [leaf for leaf in leaves if _is_float(leaf)]
-    if not found:
-        raise DTypeError("module must return at least one tensor of floats.")
-    return found
-
-
-def _in_double(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone().double()
-    return value.double()
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def _as_tuple(outputs: Any) -> tuple[torch.Tensor, ...]:
-    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
-
-
-def _to_numpy(outputs: Any) -> Any:
-    if isinstance(outputs, torch.Tensor):
-        return _array(outputs)
-    return tuple(_array(output) for output in outputs)
-
-
-def _array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().resolve_conj().resolve_neg().cpu().numpy()

@@ -10,6 +10,7 @@ import torch
 
 from fastbp.network.checks.check_network import check_network
 from fastbp.network.network import Network
+from fastbp.torch.tensors import _array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,3 @@ def check_as_network(module: torch.nn.Module, known: ModuleAsNetwork, options: O
     )
     note = f"a ReLU network with a loss we know: every entry, by the engine, method {report.method}"
     return replace(report, notes=(note, *report.notes))
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy().copy()

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure
-from fastbp.verdict.entries import (
-    Tolerance,
-    allowed_difference,
-    default_tolerance,
-    detectable_error,
-    judge_array,
-    judged_entries,
-)
+from fastbp.verdict.arrays import judge_array
+from fastbp.verdict.entries import detectable_error, judged_entries
+from fastbp.verdict.tolerance import Tolerance, allowed_difference, default_tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.network.network import Network
-__all__ = ["Numerical", "judged_row", "unjudged_rows", "unusable_reason", "worst_of_all"]
+__all__ = [
+    "Numerical",
+    "bare_row",
+    "judged_row",
+    "unjudged_rows",
+    "unusable_reason",
+    "worst_of_all",
+]
 
 FAILURES_IN_ALL = 1000
 FAILURES_PER_ARRAY = 10
@@ -233,3 +235,23 @@ def _multi_indices(flat: NDArray[np.int64], shape: tuple[int, ...]) -> list[tupl
     if not shape:
         return [()] * flat.size
     return list(zip(*(axis.tolist() for axis in np.unravel_index(flat, shape)), strict=True))
+
+
+def bare_row(
+    name: str, shape: tuple[int, ...], entries: int, verdict: Any, reason: str
+) -> ArrayReport:
+    """Return a row without any comparison: all entries are wrong if it failed."""
+    return ArrayReport(
+        name=name,
+        shape=shape,
+        entries=entries,
+        wrong=entries if verdict == "failed" else 0,
+        zero=0,
+        kinks=0,
+        worst=None,
+        factor=None,
+        residual=None,
+        detectable=np.inf if entries else 0.0,
+        verdict=verdict,
+        reason=reason,
+    )

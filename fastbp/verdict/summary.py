@@ -26,14 +26,15 @@ from fastbp.kernels.comparison.chunks import (
     WRONG,
     ZERO,
 )
-from fastbp.verdict.entries import TOO_ROUGH, failed_reason, verdict_as_a_whole
+from fastbp.verdict.arrays import TOO_ROUGH, failed_reason, verdict_as_a_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from fastbp.verdict.entries import ArrayVerdict, Tolerance
+    from fastbp.report.model import ArrayVerdict
+    from fastbp.verdict.tolerance import Tolerance
 
     # Given, numerical, bar and radius of some entries.
     Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]

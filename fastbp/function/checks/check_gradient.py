@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastbp.function.backends.choose import make_function
-from fastbp.function.checks.report_assembly import FunctionCheck, bare_row, report_of
+from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.options import Options, checked_options, function_tolerance
 from fastbp.function.point import argument_name, make_point
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

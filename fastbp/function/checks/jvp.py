@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import VectorFunction, call_with, output_name
+from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.check_gradient import (
     FunctionCheck,
     Options,
@@ -27,6 +27,7 @@ from fastbp.function.methods.directions import random_components
 from fastbp.function.point import SINGLE_UNIT, Point
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
+from fastbp.runtime.user_code import call_with
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, judged_row

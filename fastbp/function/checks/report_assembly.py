@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
-from fastbp.verdict.entries import check_verdict
+from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["FunctionCheck", "bare_row", "report_of"]
+__all__ = ["FunctionCheck", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,6 @@ class FunctionCheck:
     evaluations: int
     notes: tuple[str, ...]
     at_least: bool
-
-
-def bare_row(
-    name: str, shape: tuple[int, ...], entries: int, verdict: Any, reason: str
-) -> ArrayReport:
-    """Return a row without any comparison: all entries are wrong if it failed."""
-    return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=entries,
-        wrong=entries if verdict == "failed" else 0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=np.inf if entries else 0.0,
-        verdict=verdict,
-        reason=reason,
-    )
 
 
 def report_of(

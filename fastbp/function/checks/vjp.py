@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import call_with, output_name, real_given
+from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.given_gradient import given_leaves, leaves_of
 from fastbp.function.point import Point
+from fastbp.runtime.user_code import call_with
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import VectorFunction, call_with, real_given
+from fastbp.function.array_function import VectorFunction, real_given
 from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, report_of
 from fastbp.function.given_gradient import leaves_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.point import SINGLE_UNIT, Point
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
+from fastbp.runtime.user_code import call_with
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

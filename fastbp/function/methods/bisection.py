@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
-    from fastbp.verdict.entries import Tolerance
+    from fastbp.verdict.tolerance import Tolerance
 
 
 __all__ = ["Located", "locate_wrong_entries"]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.checks.report_assembly import bare_row
 from fastbp.function.derivatives.entry_slopes import cheap_slopes, measure_again, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
-from fastbp.verdict.entries import Tolerance, allowed_difference, wrong_entries
-from fastbp.verdict.rows import Numerical, judged_row, unusable_reason
+from fastbp.verdict.entries import wrong_entries
+from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
+from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

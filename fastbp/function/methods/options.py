@@ -11,7 +11,7 @@ from fastbp.function.backends.choose import check_workers
 from fastbp.runtime.progress import check_progress_option
 from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
 from fastbp.typing import Vector
-from fastbp.verdict.entries import Tolerance, default_tolerance
+from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

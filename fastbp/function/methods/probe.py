@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.checks.report_assembly import bare_row
 from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.function.methods.options import function_tolerance
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
-from fastbp.verdict.entries import Tolerance, allowed_difference
-from fastbp.verdict.rows import unusable_reason
+from fastbp.verdict.rows import bare_row, unusable_reason
+from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

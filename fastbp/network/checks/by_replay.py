@@ -23,8 +23,8 @@ from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.hull import Hull, hull_of_levels
 from fastbp.network.sensitivities.weight_gradients import outer_product
 from fastbp.typing import Floats, Mask
-from fastbp.verdict.entries import Tolerance
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
+from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

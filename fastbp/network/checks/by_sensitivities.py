@@ -28,13 +28,14 @@ from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, float64_copy
-from fastbp.network.sensitivities.certificate import LARGEST, Certificate, judge_sweeps
+from fastbp.network.sensitivities.certificate import LARGEST, judge_sweeps
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report import ArrayReport, Failure
-from fastbp.verdict.entries import TOO_ROUGH, Tolerance
+from fastbp.report.model import Certificate
+from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
 from fastbp.verdict.summary import (
     entry_ratios,
@@ -43,6 +44,7 @@ from fastbp.verdict.summary import (
     verdict_of,
     verdict_of_rough,
 )
+from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,18 +11,19 @@ import numpy as np
 from fastbp.network.checks.by_replay import check_by_replay
 from fastbp.network.checks.by_sensitivities import check_certified
 from fastbp.network.checks.custom_loss import check_loss
-from fastbp.network.differences.finite_differences import check_memory
 from fastbp.network.given_gradients import given_gradients
 from fastbp.report import ArrayReport, Report
 from fastbp.runtime.progress import check_progress_option
 from fastbp.runtime.validation import (
+    check_memory,
     require_choice,
     require_finite,
     require_integer,
     require_number,
 )
-from fastbp.verdict.entries import Tolerance, check_verdict
+from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
+from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

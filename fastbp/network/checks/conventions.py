@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
     from fastbp.network.sensitivities.hull import Hull
-    from fastbp.verdict.entries import Tolerance
+    from fastbp.verdict.tolerance import Tolerance
 
 
 __all__ = ["Seen", "fitting_convention", "most_moved", "worst_corner"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
-    from fastbp.verdict.entries import Tolerance
+    from fastbp.verdict.tolerance import Tolerance
 
     Value = Callable[[NDArray[Any], NDArray[Any]], Any]
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastbp.network.sensitivities.certificate import Certificate
     from fastbp.report import ArrayReport, Corner, Failure
+    from fastbp.report.model import Certificate
 
 __all__ = ["Outcome"]
 

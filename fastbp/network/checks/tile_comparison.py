@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fastbp.network.sensitivities.hull import Hull
     from fastbp.network.sensitivities.sweeps import Sweeps
-    from fastbp.verdict.entries import Tolerance
+    from fastbp.verdict.tolerance import Tolerance
 
 __all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
 

@@ -17,7 +17,7 @@ from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.gradients import Gradients, Shapes
 from fastbp.network.network import Network, float64_copy
 from fastbp.network.sensitivities.exact import exact_sensitivities, gradient_of, require_memory
-from fastbp.runtime.validation import FloatArray, require_choice, require_number
+from fastbp.runtime.validation import FloatArray, check_memory, require_choice, require_number
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")
@@ -223,12 +223,3 @@ def _exact_differences(
     )
     flat = gradient_of(sensitivities)
     return Differences(network.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))
-
-
-def check_memory(max_memory: object) -> int:
-    """Return ``max_memory`` if it is a positive number of bytes."""
-    if isinstance(max_memory, bool) or not isinstance(max_memory, int | np.integer):
-        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
-    if max_memory < 1:
-        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
-    return int(max_memory)

@@ -11,7 +11,6 @@ bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,13 +21,14 @@ from fastbp.kernels.sensitivities import reverse as sweep_back
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
+from fastbp.report.model import Certificate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.network.sensitivities.sweeps import Sweeps
 
-__all__ = ["Certificate", "judge_sweeps"]
+__all__ = ["judge_sweeps"]
 
 UNIT = float(np.finfo(np.float64).eps) / 2
 # The largest gap of 2 000 correct networks was 2.7 times the sum without it
@@ -41,39 +41,6 @@ GROSS = 1e-3
 STRAIGHT = 1e-6
 # Numbers beyond are near the ends of the range, where products lose digits or overflow.
 SMALLEST, LARGEST = 1e-290, 1e290
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """How the sensitivities were proved.
-
-    Attributes
-    ----------
-    directions : int
-        Random vectors that each layer's product was proved with.
-    seed : int
-        Of every random number: the same seed gives the same bits.
-    resolution : float
-        The largest threshold: an error of s in one sample, in units of |s_k| of the layer over
-        the batch, that is K times as large slips through with probability (0.8 / K)**directions.
-    closest : float
-        The largest gap that was found, over its threshold.
-    samples : int
-        Samples that were proved so.
-    differenced : int
-        Samples whose loss was also differenced literally, along a random direction of all
-        parameters.
-    problem : str
-        Why it is no proof; empty if it is one.
-    """
-
-    directions: int
-    seed: int
-    resolution: float
-    closest: float
-    samples: int
-    differenced: int
-    problem: str
 
 
 def judge_sweeps(sweeps: Sweeps) -> Certificate:

@@ -19,8 +19,8 @@ from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.losses import custom_gradient, custom_value, kernel_targets
 from fastbp.network.sensitivities.error_bars import MARGIN, smallest_of
+from fastbp.runtime.panels import flat_view
 from fastbp.runtime.threads import run_team
-from fastbp.runtime.validation import flat_view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

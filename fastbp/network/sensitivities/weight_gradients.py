@@ -7,8 +7,8 @@ import numpy as np
 from fastbp.kernels.products.matmul import product
 from fastbp.kernels.simd.vectors import panel_width
 from fastbp.network.network import Network
+from fastbp.runtime.panels import flat_view
 from fastbp.runtime.threads import run_team
-from fastbp.runtime.validation import flat_view
 from fastbp.typing import Floats
 
 LANES = int(panel_width(np.empty(0)))
