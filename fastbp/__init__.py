@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         DTypeError,
         EvaluationError,
         FastbpError,
+        GradientMismatchError,
         NonFiniteError,
         OptionError,
         ProblemFileError,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from fastbp.network.network import ForwardPass, Network
     from fastbp.network.problem_file import Problem, load_problem, save_problem
     from fastbp.report import Report
-    from fastbp.report.model import GradientMismatchError
     from fastbp.runtime.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ _ROOMS = {
         "DTypeError",
         "EvaluationError",
         "FastbpError",
+        "GradientMismatchError",
         "NonFiniteError",
         "OptionError",
         "ProblemFileError",
@@ -71,7 +72,6 @@ _ROOMS = {
         "save_problem",
     ),
     "report": ("Report",),
-    "report.model": ("GradientMismatchError",),
     "runtime.threads": (
         "get_num_threads",
         "set_num_threads",

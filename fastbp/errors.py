@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     pass
@@ -11,6 +11,7 @@ __all__ = [
     "DTypeError",
     "EvaluationError",
     "FastbpError",
+    "GradientMismatchError",
     "NonFiniteError",
     "OptionError",
     "ProblemFileError",
@@ -44,3 +45,28 @@ class OptionError(FastbpError, ValueError):
 
 class ProblemFileError(FastbpError, ValueError):
     """A problem file cannot be read: not one of ours, damaged, or incomplete."""
+
+
+class GradientMismatchError(FastbpError, AssertionError):
+    """A checked gradient did not pass; raised by `Report.raise_if_failed`.
+
+    Parameters
+    ----------
+    message : str
+        The text of the error: one line of summary, then the report.
+    report : Report
+        The report that did not pass.
+
+    Attributes
+    ----------
+    report : Report
+        The report that did not pass, for programs that look further.
+    """
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[GradientMismatchError], tuple[str, Any]]:
+        """Pickle the report too: test runners send errors between processes."""
+        return type(self), (str(self), self.report)

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 import pytest
-from golden import GOLDEN_X, GOLDEN_Y, default_parameters
 from hypothesis import HealthCheck, settings
+from support.golden import GOLDEN_X, GOLDEN_Y, default_parameters
 
 settings.register_profile(
     "everyday",

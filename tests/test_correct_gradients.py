@@ -7,7 +7,7 @@ import pytest
 import reference
 import torch
 from hypothesis import given
-from strategies import LAYOUTS, LOSSES, Problem, make_problem, problems
+from support.strategies import LAYOUTS, LOSSES, Problem, make_problem, problems
 
 import fastbp
 

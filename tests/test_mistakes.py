@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from strategies import CUSTOM_LOSS, Problem, d_smooth_distance, make_problem, smooth_distance
+from support.strategies import (
+    CUSTOM_LOSS,
+    Problem,
+    d_smooth_distance,
+    make_problem,
+    smooth_distance,
+)
 
 import fastbp
-from fastbp.errors import FastbpError
-from fastbp.report.model import GradientMismatchError
+from fastbp.errors import FastbpError, GradientMismatchError
 
 Lists = tuple[list[np.ndarray], list[np.ndarray]]
 

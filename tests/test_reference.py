@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import golden as numbers
 import numpy as np
 import pytest
 import reference
 from hypothesis import given, settings
-from rounding import gradient_bounds, replay_bounds
-from strategies import Problem, problems
+from support import golden as numbers
+from support.rounding import gradient_bounds, replay_bounds
+from support.strategies import Problem, problems
 
 pytestmark = pytest.mark.small
 

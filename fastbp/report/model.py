@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from fastbp.errors import FastbpError
+from fastbp.errors import GradientMismatchError
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +21,6 @@ __all__ = [
     "CheckVerdict",
     "Corner",
     "Failure",
-    "GradientMismatchError",
     "Report",
 ]
 
@@ -352,28 +351,3 @@ class Certificate:
     samples: int
     differenced: int
     problem: str
-
-
-class GradientMismatchError(FastbpError, AssertionError):
-    """A checked gradient did not pass; raised by `Report.raise_if_failed`.
-
-    Parameters
-    ----------
-    message : str
-        The text of the error: one line of summary, then the report.
-    report : Report
-        The report that did not pass.
-
-    Attributes
-    ----------
-    report : Report
-        The report that did not pass, for programs that look further.
-    """
-
-    def __init__(self, message: str, report: Report) -> None:
-        super().__init__(message)
-        self.report = report
-
-    def __reduce__(self) -> tuple[type[GradientMismatchError], tuple[str, Report]]:
-        """Pickle the report too: test runners send errors between processes."""
-        return type(self), (str(self), self.report)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sent_functions import Program
+from support.sent_functions import Program
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
+from fastbp.errors import GradientMismatchError
 from fastbp.report import ArrayReport, Corner, Failure, Report
-from fastbp.report.model import GradientMismatchError
 from fastbp.verdict.rows import worst_of_all
 
 pytestmark = pytest.mark.small

@@ -6,14 +6,14 @@ import decimal
 import re
 import tracemalloc
 
-import golden as numbers
 import numpy as np
 import pytest
 import reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from rounding import gradient_bounds, replay_bounds
-from strategies import BIAS_KINDS, LAYOUTS, LOSSES, Problem, make_problem, problems
+from support import golden as numbers
+from support.rounding import gradient_bounds, replay_bounds
+from support.strategies import BIAS_KINDS, LAYOUTS, LOSSES, Problem, make_problem, problems
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sent_functions import Counted, divided, gradient, plain, slowly
+from support.sent_functions import Counted, divided, gradient, plain, slowly
 
 import fastbp
 from fastbp.errors import EvaluationError, OptionError, ShapeError

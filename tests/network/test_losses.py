@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 from hypothesis import given
-from rounding import forward_bounds, loss_bound, unit_roundoff
-from strategies import CUSTOM_LOSS, LAYOUTS, Problem, make_problem, problems
+from support.rounding import forward_bounds, loss_bound, unit_roundoff
+from support.strategies import CUSTOM_LOSS, LAYOUTS, Problem, make_problem, problems
 
 import fastbp
 from fastbp.errors import FastbpError

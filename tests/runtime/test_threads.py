@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastbp.kernels.machine.compile import JIT_DISABLED
 from fastbp.kernels.machine.tickets import DRAWN, STOP
-from processes import command, environment, run_program
+from support.processes import command, environment, run_program
 
 import fastbp
 from fastbp.errors import OptionError
@@ -29,7 +29,7 @@ import os, sys, threading
 import numpy as np
 import numba
 import fastbp
-from fastbp.network.differences.finite_differences import replay_entries
+from fastbp.network.differences.replay import replay_entries
 
 net = fastbp.Network.random({SIZES})
 small = fastbp.Network.random([9, 16, 4])

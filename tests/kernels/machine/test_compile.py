@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fastbp.kernels.backprop.many_samples import passes
-from processes import copy_kernels, environment, run_program
+from support.processes import copy_kernels, environment, run_program
 
 import fastbp
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 
-import golden as numbers
 import numpy as np
 import pytest
 import reference
+from support import golden as numbers
 
 from fastbp import DTypeError, NonFiniteError, OptionError, ShapeError, check_network, notebook
 from fastbp.network.network import Network

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from processes import command, environment
+from support.processes import command, environment
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a process cannot send Ctrl-C to one child alone"

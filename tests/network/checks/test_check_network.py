@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from strategies import LOSSES, make_problem
+from support.strategies import LOSSES, make_problem
 
 import fastbp
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sent_functions import MATRIX, f, mixed
+from support.sent_functions import MATRIX, f, mixed
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError

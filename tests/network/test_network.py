@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import reference
 from hypothesis import given
-from rounding import forward_bounds, unit_roundoff
-from strategies import BIAS_KINDS, LAYOUTS, MEMORY_ORDERS, Problem, make_problem, problems
+from support.rounding import forward_bounds, unit_roundoff
+from support.strategies import BIAS_KINDS, LAYOUTS, MEMORY_ORDERS, Problem, make_problem, problems
 
 import fastbp
 from fastbp.errors import DTypeError, FastbpError, NonFiniteError, OptionError, ShapeError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import LOSSES, Problem, make_problem, problems
+from support.strategies import LOSSES, Problem, make_problem, problems
 
 from fastbp import (
     DTypeError,

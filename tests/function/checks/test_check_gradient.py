@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_functions import cornered_case, double, only_single, rounded, single, smooth_case
+from support.random_functions import (
+    cornered_case,
+    double,
+    only_single,
+    rounded,
+    single,
+    smooth_case,
+)
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_functions import Case, cornered_case, only_single, rounded, single, smooth_case
+from support.random_functions import Case, cornered_case, only_single, rounded, single, smooth_case
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.small
 

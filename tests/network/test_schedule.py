@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fastbp.kernels.backprop import phases
 from fastbp.kernels.simd.vectors import panel_width
-from strategies import LAYOUTS, make_problem
+from support.strategies import LAYOUTS, make_problem
 
 import fastbp.network.passes
 from fastbp.network.schedule import ALL, BACKWARD, FORWARD, LOSS, Shape, places, plan

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import pytest
-from sent_functions import gradient
+from support.sent_functions import gradient
 
 import fastbp
 from fastbp.errors import EvaluationError, ShapeError

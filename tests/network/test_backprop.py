@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 
-import golden as numbers
 import numpy as np
 import pytest
 import reference
 from hypothesis import assume, given
-from rounding import forward_bounds, gradient_bounds, loss_bound, unit_roundoff
-from strategies import BIAS_KINDS, LAYOUTS, Problem, make_problem, problems
+from support import golden as numbers
+from support.rounding import forward_bounds, gradient_bounds, loss_bound, unit_roundoff
+from support.strategies import BIAS_KINDS, LAYOUTS, Problem, make_problem, problems
 
 import fastbp
 from fastbp.errors import FastbpError, NonFiniteError, ShapeError
