@@ -28,7 +28,7 @@ def available_bytes() -> float:
     return 1024.0 * int(fields["MemAvailable"].split()[0])
 
 
-def require_memory(needed: float) -> None:
+def require_enough_memory(needed: float) -> None:
     if available_bytes() < needed:
         pytest.skip(
             f"needs {needed / GIGABYTE:.1f} GB of memory, but only "
@@ -42,7 +42,7 @@ def assert_checked(
     """Check the backward pass, then the same with one entry off by a thousandth of the largest."""
     parameters = sum((i + 1) * o for i, o in pairwise(sizes))
     activations = sum(sizes) * max(batch, 16)
-    require_memory(2 * 8 * parameters + 64 * activations + FOR_THE_WORK)
+    require_enough_memory(2 * 8 * parameters + 64 * activations + FOR_THE_WORK)
     net = fastbp.Network.random(sizes, seed=0, loss=loss)
     assert net.parameters.size == parameters
     rng = np.random.default_rng(1)
@@ -97,6 +97,6 @@ def test_10_000_classes():
     reason="five minutes: FASTBP_TEST_LARGEST=1 asks for it",
 )
 def test_the_largest_network_in_16_gigabytes():
-    require_memory(LARGEST)
+    require_enough_memory(LARGEST)
     width = math.isqrt(int((LARGEST - FOR_THE_WORK) / 16 / 4))
     assert_checked([*[width] * 5, 10], 2, entry=0.9)

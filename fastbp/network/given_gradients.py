@@ -122,7 +122,7 @@ def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[NDArray[Any]
     """Return the arrays in the order of the parameters: weights, biases, layer by layer."""
     weights = _listed(dweights, "weight", len(net.weights))
     if net.biases is None:
-        _check_no_biases(dbiases)
+        _require_no_biases(dbiases)
         return weights
     biases = _listed(dbiases, "bias", len(net.biases))
     return [array for layer in zip(weights, biases, strict=True) for array in layer]
@@ -142,7 +142,7 @@ def _listed(arrays: Any, kind: str, count: int) -> list[NDArray[Any]]:
     ]
 
 
-def _check_no_biases(dbiases: Any) -> None:
+def _require_no_biases(dbiases: Any) -> None:
     if dbiases is not None and not (isinstance(dbiases, tuple | list) and len(dbiases) == 0):
         raise ShapeError(
             f"the bias gradients must be None, since the network has no biases, "

@@ -97,7 +97,7 @@ def takes_labels(objective: Objective, y: object) -> bool:
     )
 
 
-def _check_labels(y: npt.NDArray[Any], batch: int, classes: int) -> None:
+def _require_labels(y: npt.NDArray[Any], batch: int, classes: int) -> None:
     require_shape(y, "y", (batch,))
     outside = (y < 0) | (y >= classes)
     if outside.any():
@@ -107,7 +107,7 @@ def _check_labels(y: npt.NDArray[Any], batch: int, classes: int) -> None:
         )
 
 
-def _check_range(y: FloatArray, low: float, high: float, what: str) -> None:
+def _require_range(y: FloatArray, low: float, high: float, what: str) -> None:
     outside = ~((y >= low) & (y <= high))
     if outside.any():
         place = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -115,8 +115,8 @@ def _check_range(y: FloatArray, low: float, high: float, what: str) -> None:
         raise OptionError(f"y must hold {what}, but y[{index}] is {float(y[place])}.")
 
 
-def _check_probabilities(y: FloatArray, classes_axis: int) -> None:
-    _check_range(y, 0.0, np.inf, "probabilities of at least 0")
+def _require_probabilities(y: FloatArray, classes_axis: int) -> None:
+    _require_range(y, 0.0, np.inf, "probabilities of at least 0")
     sums = y.sum(axis=classes_axis, dtype=np.float64)
     # A float probability is rounded by half a unit; so is each of the sum's terms.
     allowed = 4.0 * y.shape[classes_axis] * float(np.finfo(y.dtype).eps) + 1e-7
@@ -131,7 +131,7 @@ def _check_probabilities(y: FloatArray, classes_axis: int) -> None:
         )
 
 
-def check_targets(
+def require_targets(
     objective: Objective, y: object, shape: tuple[int, int], classes_axis: int, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """Check ``y`` against the shape of the outputs, the type and the loss; not its finiteness.
@@ -155,7 +155,7 @@ def check_targets(
     array = require_array(y, "y")
     batch = shape[1 - classes_axis]
     if takes_labels(objective, y):
-        _check_labels(array, batch, shape[classes_axis])
+        _require_labels(array, batch, shape[classes_axis])
         return array
     if objective.loss == "softmax_cross_entropy" and array.ndim == 1:
         if array.dtype.kind == "f":
@@ -166,9 +166,9 @@ def check_targets(
     if objective.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
         require_finite(floats, "y")
     if objective.loss == "softmax_cross_entropy":
-        _check_probabilities(floats, classes_axis)
+        _require_probabilities(floats, classes_axis)
     elif objective.loss == "sigmoid_cross_entropy":
-        _check_range(floats, 0.0, 1.0, "numbers from 0 to 1")
+        _require_range(floats, 0.0, 1.0, "numbers from 0 to 1")
     return floats
 
 

@@ -23,16 +23,16 @@ from fastbp.network.losses import (
     CustomLoss,
     Loss,
     Objective,
-    check_targets,
     custom_gradient,
     custom_value,
+    require_targets,
 )
 from fastbp.network.parameters import (
-    check_biases,
-    check_dtype,
-    check_sizes,
-    check_weights,
     random_parameters,
+    require_biases,
+    require_float_dtype,
+    require_sizes,
+    require_weights,
 )
 from fastbp.network.passes import Passes
 from fastbp.network.schedule import BACKWARD, FORWARD, LOSS
@@ -137,8 +137,8 @@ class Network:
         self._relu_at_zero = require_number(
             relu_at_zero, "relu_at_zero", 0.0, 1.0, "a number from 0 to 1"
         )
-        checked = check_weights(weights, layout)
-        checked_biases = check_biases(biases, checked, layout)
+        checked = require_weights(weights, layout)
+        checked_biases = require_biases(biases, checked, layout)
         self.shapes = Shapes(
             tuple((w.shape[0], w.shape[1]) for w in checked),
             None if checked_biases is None else tuple(b.shape for b in checked_biases),
@@ -199,9 +199,9 @@ class Network:
         """
         require_choice(layout, "layout", LAYOUTS)
         weights, biases = random_parameters(
-            check_sizes(sizes),
+            require_sizes(sizes),
             require_integer(seed, "seed", 0),
-            check_dtype(dtype),
+            require_float_dtype(dtype),
             layout,
         )
         return cls(
@@ -322,7 +322,7 @@ class Network:
         ------
         DTypeError, ShapeError, NonFiniteError, OptionError
         """
-        inputs, targets = self.check_arguments(x, y)
+        inputs, targets = self.require_arguments(x, y)
         self.explain_non_finite(inputs, targets)
         return inputs, targets
 
@@ -358,7 +358,7 @@ class Network:
         array([[6., 0.],
                [0., 1.]])
         """
-        inputs = self._check_inputs(x)
+        inputs = self._require_inputs(x)
         work = Passes(self, self.batch_of(inputs))
         kept = np.empty_like(work.activations)
         work.forward(inputs, kept)
@@ -393,7 +393,7 @@ class Network:
         >>> net.loss(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 2.0]]))
         4.0
         """
-        inputs, targets = self.check_arguments(x, y)
+        inputs, targets = self.require_arguments(x, y)
         work = Passes(self, self.batch_of(inputs))
         if self._objective.custom is not None:
             work.forward(inputs)
@@ -444,7 +444,7 @@ class Network:
         >>> loss, gradients.biases[0]
         (1.0, array([2.]))
         """
-        x_checked, y_checked = self.check_arguments(x, y)
+        x_checked, y_checked = self.require_arguments(x, y)
         gradients = self._gradients_for(out)
         work = gradients.passes
         if work is None or work.batch != x_checked.shape[self.samples_axis]:
@@ -477,7 +477,7 @@ class Network:
         """Number of examples."""
         return int(x.shape[self.samples_axis])
 
-    def _check_inputs(self, x: object) -> FloatArray:
+    def _require_inputs(self, x: object) -> FloatArray:
         array = require_dtype(x, "x", self.dtype, "weights[0]")
         features = self._sizes[0]
         wanted = (features, "batch") if self._layout == "book" else ("batch", features)
@@ -487,16 +487,16 @@ class Network:
             raise ShapeError(f"x must hold at least one example, not shape {array.shape}.")
         return array
 
-    def check_arguments(self, x: object, y: object) -> tuple[FloatArray, npt.NDArray[Any]]:
+    def require_arguments(self, x: object, y: object) -> tuple[FloatArray, npt.NDArray[Any]]:
         """Check types, shapes and values of inputs and targets; finiteness the kernels see."""
-        inputs = self._check_inputs(x)
+        inputs = self._require_inputs(x)
         batch, outputs = inputs.shape[self.samples_axis], self._sizes[-1]
         shape = (outputs, batch) if self._layout == "book" else (batch, outputs)
         if type(y) is np.ndarray and y.shape == shape and y.dtype == self.dtype:
             if self._objective.loss != "least_squares":
-                check_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
+                require_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
             return inputs, y
-        return inputs, check_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
+        return inputs, require_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
 
     def explain_non_finite(self, x: FloatArray, y: npt.NDArray[Any] | None) -> None:
         """Raise if an argument holds NaN or infinity; otherwise the network itself overflows."""

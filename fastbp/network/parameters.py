@@ -21,7 +21,7 @@ from fastbp.runtime.validation import (
 )
 
 
-def check_weights(weights: object, layout: str) -> list[FloatArray]:
+def require_weights(weights: object, layout: str) -> list[FloatArray]:
     """Check that ``weights`` is a list of finite matrices that fit each other."""
     if isinstance(weights, np.ndarray) or not isinstance(weights, Sequence):
         raise DTypeError(f"weights must be a list of arrays, not {type(weights).__name__}.")
@@ -49,7 +49,9 @@ def check_weights(weights: object, layout: str) -> list[FloatArray]:
     return arrays
 
 
-def check_biases(biases: object, weights: list[FloatArray], layout: str) -> list[FloatArray] | None:
+def require_biases(
+    biases: object, weights: list[FloatArray], layout: str
+) -> list[FloatArray] | None:
     """Check that ``biases`` is None or a list of finite vectors that fit the weights."""
     if biases is None:
         return None
@@ -71,7 +73,7 @@ def check_biases(biases: object, weights: list[FloatArray], layout: str) -> list
     return arrays
 
 
-def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def require_float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the float type that ``dtype`` names."""
     try:
         kind = np.dtype(dtype)
@@ -82,7 +84,7 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return kind
 
 
-def check_sizes(sizes: object) -> list[int]:
+def require_sizes(sizes: object) -> list[int]:
     """Return the units of each level as plain integers."""
     if not isinstance(sizes, Sequence) or isinstance(sizes, str):
         raise DTypeError(f"sizes must be a sequence of integers, not {type(sizes).__name__}.")

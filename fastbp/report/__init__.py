@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fastbp.report.model import ArrayReport, Corner, Failure, Report
+from fastbp.report.model import ArrayReport, Failure, Kink, Report
 
-__all__ = ["ArrayReport", "Corner", "Failure", "Report"]
+__all__ = ["ArrayReport", "Failure", "Kink", "Report"]

@@ -19,8 +19,8 @@ __all__ = [
     "ArrayVerdict",
     "Certificate",
     "CheckVerdict",
-    "Corner",
     "Failure",
+    "Kink",
     "Report",
 ]
 
@@ -69,7 +69,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Corner:
+class Kink:
     """One entry on a kink, beside the slopes of the loss on its two sides.
 
     Attributes
@@ -188,7 +188,7 @@ class Report:
     convention : str
         Which derivative of the ReLU at 0 fits as a whole: "0", "1/2", "1", "none", or several
         ("0 and 1/2"); empty where it makes no difference.
-    corner : Corner or None
+    kink : Kink or None
         Of the entries on kinks the one furthest from the middle of what conventions give, with
         the slopes on its two sides; None where there are no kinks.
     maps : dict of str to ndarray
@@ -231,7 +231,7 @@ class Report:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
-    corner: Corner | None = None
+    kink: Kink | None = None
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     function: str = ""

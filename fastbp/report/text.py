@@ -47,7 +47,7 @@ def _header(report: Report) -> str:
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
         _doubt(report),
-        _corner(report),
+        _kink(report),
         *report.notes,
     ]
     return "\n".join(_wrapped(line) for line in lines if line)
@@ -59,7 +59,7 @@ def _function_header(report: Report) -> str:
         f"{report.verdict.upper()}: {report.function}, {report.dtype}",
         f"method {report.method}, {_tolerance(report)}",
         f"{_many(report.entries, 'entry', 'entries')}, {at_least}{report.wrong:,} wrong, "
-        f"{report.kinks:,} on corners; {_many(report.evaluations, 'value', 'values')} evaluated "
+        f"{report.kinks:,} on kinks; {_many(report.evaluations, 'value', 'values')} evaluated "
         f"in {report.seconds:.3g} s",
         _detectable(report.arrays),
         *report.notes,
@@ -100,13 +100,13 @@ def _doubt(report: Report) -> str:
     return text
 
 
-def _corner(report: Report) -> str:
-    corner = report.corner
-    if corner is None:
+def _kink(report: Report) -> str:
+    kink = report.kink
+    if kink is None:
         return ""
     return (
-        f"{corner.where} is on a kink: slopes {corner.left:.6g} to the left, {corner.right:.6g} to "
-        f"the right; the gradient has {corner.given:.6g} there, {corner.remark}"
+        f"{kink.where} is on a kink: slopes {kink.left:.6g} to the left, {kink.right:.6g} to "
+        f"the right; the gradient has {kink.given:.6g} there, {kink.remark}"
     )
 
 

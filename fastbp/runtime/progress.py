@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-__all__ = ["check_progress_option", "progress_bar"]
+__all__ = ["progress_bar", "require_progress_option"]
 
 PATIENCE_SECONDS = 1.0
 
@@ -52,7 +52,7 @@ def progress_bar(
     >>> with progress_bar(False, 10, "counting") as advance:
     ...     advance(10)
     """
-    check_progress_option(progress)
+    require_progress_option(progress)
     if progress is False or (progress is None and not _stderr_is_terminal()):
         return _NoBar()
     if progress is None:
@@ -60,7 +60,7 @@ def progress_bar(
     return _Bar(total, description, patience=0.0, stays=True)
 
 
-def check_progress_option(progress: object) -> None:
+def require_progress_option(progress: object) -> None:
     """Raise `OptionError` unless `progress` is None, True or False."""
     if progress is not None and not isinstance(progress, bool):
         raise OptionError(f"progress must be None, True or False, not {progress!r}.")

@@ -95,7 +95,7 @@ def require_bool(value: object, name: str) -> bool:
     return bool(value)
 
 
-def check_memory(max_memory: object) -> int:
+def require_memory(max_memory: object) -> int:
     """Return ``max_memory`` if it is a positive number of bytes."""
     if isinstance(max_memory, bool) or not isinstance(max_memory, int | np.integer):
         raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")

@@ -48,7 +48,7 @@ class Numerical:
     kinks : ndarray of bool, shape (n,)
         The entries that are not to be judged.
     hull : float or ndarray of float64, shape (n,)
-        Radius of what conventions at a corner can produce.
+        Radius of what conventions at a kink can produce.
     margin : float, optional
         How many times the noise the error bars are, where that is known.
     """

@@ -10,7 +10,7 @@ from fastbp.kernels.backprop import phases
 from fastbp.kernels.simd.vectors import panel_width
 from support.strategies import LAYOUTS, make_problem
 
-import fastbp.network.passes
+from fastbp.network import passes
 from fastbp.network.schedule import ALL, BACKWARD, FORWARD, LOSS, Shape, places, plan
 
 WIDTH = panel_width(np.empty(0))
@@ -121,7 +121,7 @@ def test_panel_by_panel_and_layer_by_layer_give_the_same_bits(
     net = problem.network()
     found = []
     for cache in (0, 2**40):
-        monkeypatch.setattr(fastbp.network.passes, "L2_BYTES", cache)
+        monkeypatch.setattr(passes, "L2_BYTES", cache)
         for inputs in (False, True):
             loss, gradients = net.loss_and_gradients(problem.x, problem.y, inputs=inputs)
             again, _ = net.loss_and_gradients(problem.x, problem.y, out=gradients, inputs=inputs)
@@ -142,7 +142,7 @@ def test_the_two_ways_differ_in_their_plan(monkeypatch):
     batch = 2 * panel_width(np.empty(0)) + 1
     kinds = []
     for cache in (0, 2**40):
-        monkeypatch.setattr(fastbp.network.passes, "L2_BYTES", cache)
-        schedule = fastbp.passes.Passes(net, batch)._schedule(ALL, True)
+        monkeypatch.setattr(passes, "L2_BYTES", cache)
+        schedule = passes.Passes(net, batch)._schedule(ALL, True)
         kinds.append(phases.THROUGH in schedule[:, phases.KIND])
     assert kinds == [False, True]

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from fastbp.errors import GradientMismatchError
-from fastbp.report import ArrayReport, Corner, Failure, Report
+from fastbp.report import ArrayReport, Failure, Kink, Report
 from fastbp.verdict.rows import worst_of_all
 
 pytestmark = pytest.mark.small
@@ -158,19 +158,19 @@ def test_a_reason_that_several_arrays_share_is_said_once():
     assert lines_of(every)[-1] == "all arrays: zero"
 
 
-def test_a_corner_is_told_with_its_slopes():
-    corner = Corner(
+def test_a_kink_is_told_with_its_slopes():
+    kink = Kink(
         "biases[0]", (3,), 0.0, -1.5, -1.5, 1e-12,
         "which follows a convention, but is not the derivative here",
     )  # fmt: skip
-    shown = report(row(), doubtful=(2, 0), convention="0", corner=corner)
+    shown = report(row(), doubtful=(2, 0), convention="0", kink=kink)
     text = " ".join(str(shown).split())
     assert "0 within rounding: layer 0: 2; the gradient has the derivative 0 there" in text
     assert (
         "biases[0][3] is on a kink: slopes -1.5 to the left, -1.5 to the right; the gradient has 0 "
         "there, which follows a convention, but is not the derivative here"
     ) in text
-    assert shown.to_dict()["corner"]["remark"] == corner.remark
+    assert shown.to_dict()["kink"]["remark"] == kink.remark
     assert "kink:" not in str(report(row()))
 
 

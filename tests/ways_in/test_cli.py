@@ -254,7 +254,7 @@ def test_a_defect_of_ours_is_not_taken_for_a_wrong_gradient(monkeypatch, capsys)
     def stumble(path):
         raise RuntimeError(f"cannot happen with {path}")
 
-    monkeypatch.setattr("fastbp.problem.load_problem", stumble)
+    monkeypatch.setattr("fastbp.network.problem_file.load_problem", stumble)
     assert main(["check", "a.npz"]) == 70
     assert "RuntimeError: cannot happen with a.npz" in capsys.readouterr().err
 

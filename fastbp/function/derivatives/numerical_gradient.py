@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.function.backends.choose import make_function
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
 from fastbp.function.point import argument_name, make_point
-from fastbp.runtime.progress import check_progress_option, progress_bar
+from fastbp.runtime.progress import progress_bar, require_progress_option
 from fastbp.runtime.validation import require_bool
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def numerical_gradient(
     >>> bool(found.error_bar["scale"] < 1e-9)
     True
     """
-    check_progress_option(progress)
+    require_progress_option(progress)
     require_bool(thorough, "thorough")
     point = make_point(f, at, argument_name(f), vectorized=vectorized is True)
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)

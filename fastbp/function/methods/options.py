@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.backends.choose import check_workers
-from fastbp.runtime.progress import check_progress_option
+from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
 from fastbp.typing import Vector
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
@@ -95,7 +95,7 @@ def checked_options(
     require_integer(most, "most", 1)
     require_bool(vectorized, "vectorized")
     check_workers(workers, vectorized)
-    check_progress_option(progress)
+    require_progress_option(progress)
     if seed is None:
         seed = int(np.random.default_rng().integers(2**32))
     require_integer(seed, "seed", 0)

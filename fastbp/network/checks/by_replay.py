@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network.checks.conventions import Seen, fitting_convention, worst_corner
+from fastbp.network.checks.conventions import Seen, fitting_convention, worst_kink
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, measure_by_replay
 from fastbp.network.differences.propagated_noise import Rounding, rounding_of
@@ -75,15 +75,15 @@ def check_by_replay(
         judged.append((replace(row, kinks=int(np.count_nonzero(kinks[part]))), wrong))
         if kinks[part].any() and not unusable_reason(array, shape):
             seen.append(_seen(net, name, array, numerical))
-    convention, corner = "", None
+    convention, kink = "", None
     if seen:
         looked_at = (rounding.network, hull, seen, allowed)
-        convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
+        convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
     return Outcome(
         [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
         scheme=SCHEME, delta=DELTA,
         doubtful=hull.doubtful,
-        convention=convention, corner=corner,
+        convention=convention, kink=kink,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from fastbp.kernels.comparison.chunks import (
     WRONG,
     ZERO,
 )
-from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_corner
+from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
@@ -188,13 +188,13 @@ class _Check:
                 verdict, reason = verdict_of_rough(*self._parts(i), MARGIN)
                 row = replace(row, verdict=verdict, reason=reason)
             rows.append(row)
-        convention, corner = "", None
+        convention, kink = "", None
         if self.hull.affected:
             looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
-            convention, corner = fitting_convention(*looked_at), worst_corner(*looked_at)
+            convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
         return Outcome(
             rows, failures, self._evaluations(), certificate=self.certificate,
-            doubtful=self.hull.doubtful, convention=convention, corner=corner,
+            doubtful=self.hull.doubtful, convention=convention, kink=kink,
             maps=maps, samples=samples,
         )  # fmt: skip
 

@@ -13,12 +13,12 @@ from fastbp.network.checks.by_sensitivities import check_certified
 from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.report import ArrayReport, Report
-from fastbp.runtime.progress import check_progress_option
+from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
-    check_memory,
     require_choice,
     require_finite,
     require_integer,
+    require_memory,
     require_number,
 )
 from fastbp.verdict.arrays import check_verdict
@@ -143,9 +143,9 @@ def check_network(
     tolerance = _chosen_tolerance(rtol, atol)
     require_integer(directions, "directions", 1)
     own_seed = secrets.randbits(32) if seed is None else require_integer(seed, "seed", 0)
-    memory = check_memory(max_memory)
-    check_progress_option(progress)
-    x, y = net.check_arguments(x, y)
+    memory = require_memory(max_memory)
+    require_progress_option(progress)
+    x, y = net.require_arguments(x, y)
     if y.dtype.kind == "f":
         require_finite(y, "y")
     if method == "replay" or callable(gradients):
@@ -183,7 +183,7 @@ def check_network(
         certificate=found.certificate,
         doubtful=found.doubtful,
         convention=found.convention,
-        corner=found.corner,
+        kink=found.kink,
         maps=found.maps,
         samples=found.samples,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.network.checks.one_sided import slopes_beside, with_convention
-from fastbp.report import Corner
+from fastbp.report import Kink
 from fastbp.typing import Floats
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastbp.verdict.tolerance import Tolerance
 
 
-__all__ = ["Seen", "fitting_convention", "most_moved", "worst_corner"]
+__all__ = ["Seen", "fitting_convention", "most_moved", "worst_kink"]
 
 CONVENTIONS = (("0", 0.0), ("1/2", 0.5), ("1", 1.0))
 LOOKED_AT = 24  # rows, and columns, of an array
@@ -103,7 +103,7 @@ def _fits(seen: Seen, hull: Hull, change: Floats, tolerance: Tolerance) -> bool:
     return bool(np.all(np.abs(seen.given - value) <= allowed))
 
 
-def worst_corner(net: Network, hull: Hull, seen: list[Seen], tolerance: Tolerance) -> Corner | None:
+def worst_kink(net: Network, hull: Hull, seen: list[Seen], tolerance: Tolerance) -> Kink | None:
     """Return the entry on a kink that lies furthest from the middle of its hull, and its slopes.
 
     Parameters
@@ -113,7 +113,7 @@ def worst_corner(net: Network, hull: Hull, seen: list[Seen], tolerance: Toleranc
 
     Returns
     -------
-    Corner or None
+    Kink or None
         None where none of the entries is on a kink.
     """
     chosen, furthest = None, -1.0
@@ -125,12 +125,12 @@ def worst_corner(net: Network, hull: Hull, seen: list[Seen], tolerance: Toleranc
             place = np.unravel_index(np.argmax(np.where(usable, away, -1.0)), away.shape)
             if away[place] > furthest:
                 chosen, furthest = (part, place), float(away[place])
-    return None if chosen is None else _corner(net, hull, *chosen, tolerance)
+    return None if chosen is None else _kink(net, hull, *chosen, tolerance)
 
 
-def _corner(
+def _kink(
     net: Network, hull: Hull, seen: Seen, place: tuple[np.intp, ...], tolerance: Tolerance
-) -> Corner:
+) -> Kink:
     unit = int(seen.units[place[0]])
     column = None if seen.inputs is None else int(seen.inputs[place[1]])
     given, value, bar, radius = (
@@ -141,7 +141,7 @@ def _corner(
         index = (column, unit) if net.layout == "keras" else (unit, column)
     left, right = slopes_beside(net, hull, seen.k, unit, column, value)
     allowed = bar + tolerance.atol + tolerance.rtol * abs(value)
-    return Corner(
+    return Kink(
         seen.name, index, given, left, right, bar,
         _remark(given, left, right, allowed, abs(given - value) <= allowed + radius),
     )  # fmt: skip

@@ -113,7 +113,7 @@ def _differences_of_sample(
     """Return slopes, error bars and kinks by the outputs of one sample.
 
     Two step sizes tell how far a quotient is off. The difference of the slopes on both sides
-    halves with the step where the loss is smooth, and stays where it has a corner.
+    halves with the step where the loss is smooth, and stays where it has a kink.
     """
     steps = STEP * np.maximum(1.0, np.abs(output))
     middle = custom_value(value, output, target)

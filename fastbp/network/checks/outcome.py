@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fastbp.report import ArrayReport, Corner, Failure
+    from fastbp.report import ArrayReport, Failure, Kink
     from fastbp.report.model import Certificate
 
 __all__ = ["Outcome"]
@@ -34,7 +34,7 @@ class Outcome:
         Pre-activations in doubt, of each hidden layer.
     convention : str
         Which derivative of the ReLU at 0 fits all arrays; empty where it makes no difference.
-    corner : Corner or None
+    kink : Kink or None
         An entry on a kink, with its slopes.
     maps : dict of str to ndarray
         Of each weight array, the largest error over what is allowed, by cells.
@@ -50,6 +50,6 @@ class Outcome:
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""
-    corner: Corner | None = None
+    kink: Kink | None = None
     maps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     samples: dict[str, NDArray[np.float64]] = field(default_factory=dict)

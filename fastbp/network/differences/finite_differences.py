@@ -16,8 +16,12 @@ from fastbp.network.differences.replay import _replay
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.gradients import Gradients, Shapes
 from fastbp.network.network import Network, float64_copy
-from fastbp.network.sensitivities.exact import exact_sensitivities, gradient_of, require_memory
-from fastbp.runtime.validation import FloatArray, check_memory, require_choice, require_number
+from fastbp.network.sensitivities.exact import (
+    exact_sensitivities,
+    gradient_of,
+    require_enough_memory,
+)
+from fastbp.runtime.validation import FloatArray, require_choice, require_memory, require_number
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")
@@ -105,7 +109,7 @@ class _ReplayQuality:
         return None
 
 
-def _check_step(delta: object, scheme: object) -> tuple[float, str]:
+def _require_step(delta: object, scheme: object) -> tuple[float, str]:
     known = "central" if scheme is None else require_choice(scheme, "scheme", SCHEMES)
     if delta is None:
         return DEFAULT_DELTA, known
@@ -116,7 +120,7 @@ def _check_step(delta: object, scheme: object) -> tuple[float, str]:
 
 
 def finite_differences(
-    network: Network,
+    net: Network,
     x: FloatArray,
     y: npt.NDArray[Any],
     *,
@@ -130,7 +134,7 @@ def finite_differences(
 
     Parameters
     ----------
-    network : Network
+    net : Network
     x : ndarray, shape (n_in, batch), or (batch, n_in) where rows are examples
     y : ndarray, in the shape of the output, or class indices of shape (batch,)
     method : {"exact", "replay"}
@@ -187,21 +191,21 @@ def finite_differences(
     True
     """
     require_choice(method, "method", METHODS)
-    memory = check_memory(max_memory)
+    memory = require_memory(max_memory)
     if method == "exact":
-        return _exact_differences(network, x, y, scheme, delta, memory, progress)
-    step, known = _check_step(delta, scheme)
-    base = evaluate(network, *network.check_arguments(x, y))
+        return _exact_differences(net, x, y, scheme, delta, memory, progress)
+    step, known = _require_step(delta, scheme)
+    base = evaluate(net, *net.require_arguments(x, y))
     flat, kinks, largest = _replay(
         base, None, scheme=known, delta=step, max_memory=memory, progress=progress
     )
 
     noise = partial(base.quotient_noise, known, step, largest)
-    return Differences(network.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
+    return Differences(net.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
 
 
 def _exact_differences(
-    network: Network,
+    net: Network,
     x: FloatArray,
     y: npt.NDArray[Any],
     scheme: object,
@@ -212,14 +216,14 @@ def _exact_differences(
     for name, value in (("scheme", scheme), ("delta", delta)):
         if value is not None:
             raise OptionError(f'{name} must be None with method="exact", not {value!r}.')
-    x, y = network.validated(x, y)
-    net = network if network.dtype == np.float64 else float64_copy(network)
+    x, y = net.validated(x, y)
+    net = net if net.dtype == np.float64 else float64_copy(net)
     inputs = x.astype(np.float64, copy=False)
     targets = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-    require_memory(net.sizes, net.batch_of(inputs), max_memory)
+    require_enough_memory(net.sizes, net.batch_of(inputs), max_memory)
     noise = measure_noise(net, inputs, targets, max_memory=max_memory)
     sensitivities = exact_sensitivities(
         net, inputs, targets, max_memory=max_memory, progress=progress
     )
     flat = gradient_of(sensitivities)
-    return Differences(network.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))
+    return Differences(net.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))

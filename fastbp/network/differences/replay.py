@@ -44,7 +44,9 @@ def _realised_steps(
     return np.stack((plus, minus))
 
 
-def _check_steps(network: Network, places: npt.NDArray[np.int64], steps: FloatArray) -> None:
+def _require_moving_steps(
+    network: Network, places: npt.NDArray[np.int64], steps: FloatArray
+) -> None:
     if not steps.all():
         lost = (steps == 0.0).any(axis=0)
         place = int(places[np.argmax(lost)])
@@ -204,7 +206,7 @@ def _replay(
         for group, operations in groups:
             values = base.parameters[group.places]
             steps = _realised_steps(values, scheme, delta)
-            _check_steps(net, group.places, steps)
+            _require_moving_steps(net, group.places, steps)
             totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
             largest = max(largest, float(totals.max()))
             if moved is not None:

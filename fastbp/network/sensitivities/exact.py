@@ -162,7 +162,7 @@ def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | N
     A unit whose f is exactly 0 counts as off, as in the sweeps: the hull judges it.
     """
     net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
-    require_memory(net.sizes, sweeps.batch, max_memory)
+    require_enough_memory(net.sizes, sweeps.batch, max_memory)
     output = sweeps.level(sweeps.h, sweeps.count)
     by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
     slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
@@ -206,7 +206,7 @@ def _bytes_of_columns(sizes: tuple[int, ...], largest: int, panels: int) -> int:
     return 8 * (lists + STRIPS + lines + panels * LANES * (2 * largest + 1))
 
 
-def require_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
+def require_enough_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
     """Refuse memory too small for a panel of columns in each thread, or for what comes after.
 
     Raises

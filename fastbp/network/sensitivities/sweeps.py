@@ -90,7 +90,7 @@ class Sweeps:
         self.count = len(self.layers)
         self.factor = network.objective.factor(self.batch, network.sizes[-1])
         self._generator = np.random.default_rng(seed)
-        self._check_memory(max_memory)
+        self._require_enough_memory(max_memory)
         self._allocate()
         self._choose_pairs()
         self._choose_directions()
@@ -98,7 +98,7 @@ class Sweeps:
         largest = max(i * o for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True))
         self.by_panels = self.panels >= 2 * PANELS_TOGETHER and largest <= SMALL_LAYER
 
-    def _check_memory(self, max_memory: int) -> None:
+    def _require_enough_memory(self, max_memory: int) -> None:
         """Refuse memory that does not hold two levels of everything that rides along."""
         needed = riding_bytes(self.network.sizes, self.batch, self.directions)
         if needed > max_memory:

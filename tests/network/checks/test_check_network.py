@@ -345,24 +345,24 @@ def test_what_a_convention_can_produce_passes_and_no_more(share, method):
     assert rows(report)["biases[0]"].kinks == 1
     assert report.doubtful == (1,)
     assert report.convention == {0.0: "0", 0.25: "none", 1.0: "1"}[share]
-    corner = report.corner
-    assert (corner.where, corner.given) == ("biases[0][0, 0]", between[1])
-    assert (corner.left, corner.right) == pytest.approx((off.flat[1], active.flat[1]))
+    kink = report.kink
+    assert (kink.where, kink.given) == ("biases[0][0, 0]", between[1])
+    assert (kink.left, kink.right) == pytest.approx((off.flat[1], active.flat[1]))
     assert (
-        corner.remark
+        kink.remark
         == {
             0.0: "which is the slope to the left",
             0.25: "which lies between them",
             1.0: "which is the slope to the right",
         }[share]
     )
-    assert f"{corner.where} is on a kink: slopes 48 to the left, 24 to the right" in str(report)
-    assert report.to_dict()["corner"]["right"] == corner.right
+    assert f"{kink.where} is on a kink: slopes 48 to the left, 24 to the right" in str(report)
+    assert report.to_dict()["kink"]["right"] == kink.right
     beyond = off.flat + 1.001 * (active.flat - off.flat)
     report = check_network(net, x, y, beyond, method=method)
     assert report.verdict == "failed"
     assert rows(report)["biases[0]"].wrong == 1
-    assert report.corner.remark == "which no convention gives"
+    assert report.kink.remark == "which no convention gives"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -378,34 +378,34 @@ def test_a_convention_may_miss_a_derivative_that_exists(layout, method):
         net = fastbp.Network(weights, biases, layout=layout, relu_at_zero=convention)
         report = check_network(net, x, y, method=method)
         assert report.verdict == "passed", str(report)
-        assert (report.corner.left, report.corner.right) == pytest.approx((-10, -10))
-        assert report.corner.given == -20 * convention
-        assert report.corner.remark == (
+        assert (report.kink.left, report.kink.right) == pytest.approx((-10, -10))
+        assert report.kink.given == -20 * convention
+        assert report.kink.remark == (
             "which is the derivative"
             if convention == 0.5
             else "which follows a convention, but is not the derivative here"
         )
-        assert report.corner.remark in " ".join(str(report).split())
+        assert report.kink.remark in " ".join(str(report).split())
 
 
 @pytest.mark.parametrize("layout", ["book", "torch", "keras"])
-def test_the_slopes_of_a_corner_are_those_of_the_exact_differences(layout):
+def test_the_slopes_of_a_kink_are_those_of_the_exact_differences(layout):
     """And of two real losses, where the loss is a parabola on each side."""
     seen = 0
     for seed in range(12):
         problem = make_problem([4, 6, 5, 3], 5, seed=seed, values="integers", layout=layout)
         net = problem.network()
         report = check_network(net, problem.x, problem.y, seed=0)
-        if report.corner is None:
+        if report.kink is None:
             assert report.kinks == 0
             continue
         differences = fastbp.finite_differences(net, problem.x, problem.y)
         place = next(
             place for place in range(net.parameters.size)
-            if entry_name(net, place) == report.corner.where
+            if entry_name(net, place) == report.kink.where
         )  # fmt: skip
         beside = differences.left.flat[place], differences.right.flat[place]
-        assert (report.corner.left, report.corner.right) == pytest.approx(beside, rel=1e-12)
+        assert (report.kink.left, report.kink.right) == pytest.approx(beside, rel=1e-12)
         for side, slope in zip((-1, 1), beside, strict=True):
             losses = [net.loss(problem.x, problem.y)]
             for step in (2.0**-20, 2.0**-19):
@@ -619,7 +619,7 @@ def test_a_wrong_entry_of_a_loss_gradient_is_found_where_it_is(layout):
 
 
 @pytest.mark.parametrize("slope_at_zero", [-1.0, 0.0, 1.0])
-def test_a_corner_of_a_custom_loss_is_not_judged(slope_at_zero):
+def test_a_kink_of_a_custom_loss_is_not_judged(slope_at_zero):
     def slope(output, y):
         return np.where(output == y, slope_at_zero, np.sign(output - y))
 
@@ -630,7 +630,7 @@ def test_a_corner_of_a_custom_loss_is_not_judged(slope_at_zero):
 
 
 @pytest.mark.parametrize("distance", np.linspace(-3, 3, 25))
-def test_a_corner_near_the_output_raises_no_false_alarm(distance):
+def test_a_kink_near_the_output_raises_no_false_alarm(distance):
     net, x, y = example(loss=(absolute, sign))
     y[0, 2] = net.forward(x).output[0, 2] + distance * 6e-6
     assert rows(check_network(net, x, y))["loss"].verdict == "passed"

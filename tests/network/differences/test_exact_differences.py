@@ -582,7 +582,9 @@ def test_no_bar_where_there_is_no_terminal(capfd, progress):
 
 @pytest.mark.small
 def test_a_bar_on_stderr_when_asked_for(capsys, monkeypatch):
-    monkeypatch.setattr("fastbp.exact.OPERATIONS_PER_CALL", 1.0)  # every block for itself
+    monkeypatch.setattr(
+        "fastbp.network.sensitivities.exact.OPERATIONS_PER_CALL", 1.0
+    )  # every block for itself
     problem = make_problem([3, 4, 5, 2], 3)
     quiet = exact(problem, progress=False)
     loud = exact(problem, progress=True)

@@ -17,6 +17,7 @@ from support.strategies import BIAS_KINDS, LAYOUTS, Problem, make_problem, probl
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError
+from fastbp.network.differences.replay import replay_entries
 
 SCHEMES = ("central", "forward")
 
@@ -274,7 +275,7 @@ def peak_of_replay(problem: Problem, entries: int, max_memory: int) -> int:
     net = problem.network()
     tracemalloc.start()
     try:
-        fastbp.differences.replay_entries(
+        replay_entries(
             net, problem.x, problem.y, np.arange(entries),
             scheme="central", delta=1e-6, max_memory=max_memory, progress=None,
         )  # fmt: skip
@@ -334,7 +335,7 @@ def test_chosen_entries_give_the_bits_of_the_whole(scheme):
     net = problem.network()
     whole = replay(net, problem.x, problem.y, scheme=scheme)
     entries = some_entries(problem, 17).astype(np.int64)
-    quotients, kinks = fastbp.differences.replay_entries(
+    quotients, kinks = replay_entries(
         net, problem.x, problem.y, entries,
         scheme=scheme, delta=1e-6, max_memory=2**30, progress=None,
     )  # fmt: skip
@@ -442,3 +443,11 @@ def test_senseless_progress(progress):
     problem = make_problem([2, 2], 1)
     with pytest.raises(OptionError, match="progress"):
         replay(problem.network(), problem.x, problem.y, progress=progress)
+
+
+@pytest.mark.small
+def test_the_network_is_called_net_as_in_every_other_function():
+    net = fastbp.Network.random([2, 2], seed=1)
+    x, y = np.ones((2, 1)), np.zeros((2, 1))
+    by_name = fastbp.finite_differences(net=net, x=x, y=y, method="replay")
+    assert by_name.flat.tobytes() == replay(net, x, y).flat.tobytes()
