@@ -42,7 +42,7 @@ MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "f
 
 # What is imported only by who asks for it.
 NEEDS = {"fastbp.jax": "jax", "fastbp.torch": "torch"}
-NEEDS |= {name: "torch" for name in MODULES if name.startswith("fastbp.torch_")}
+NEEDS |= {name: "torch" for name in MODULES if name.startswith("fastbp.torch.")}
 
 
 class LenientChecker(doctest.OutputChecker):
@@ -167,17 +167,3 @@ def test_every_public_function_shows_an_example() -> None:
     assert functions
     without = [f.__name__ for f in functions if ">>>" not in (f.__doc__ or "")]
     assert without == []
-
-
-def test_every_file_has_its_room() -> None:
-    """The table in CONTRIBUTING.md names each file of the house, in the row of its folder."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`(?:kernels|fastbp)/.*?) \|", page, re.MULTILINE)
-    named: dict[str, set[str]] = {"kernels": set(), "fastbp": set()}
-    for row in rows:
-        first, *others = re.findall(r"`([^`]*)`", row)
-        folder, name = first.split("/", 1)
-        named[folder] |= {name, *others} - {""}
-    for folder, names in named.items():
-        files = {path.name for path in (ROOT / folder).glob("[!_]*.py")}
-        assert names - {"report/"} == files
