@@ -1,4 +1,4 @@
-"""Every example that a reader can see runs: README, docs and docstrings.
+"""Every example that a reader can see runs: READMEs, docs and docstrings.
 
 In the Markdown pages a ``pycon`` block is a doctest, a ``python`` block is run, a ``text`` block
 is what the ``python`` block before it prints, and a ``console`` block holds commands (after ``$``)
@@ -28,7 +28,11 @@ import pytest
 import fastbp
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
@@ -84,7 +88,7 @@ class LenientChecker(doctest.OutputChecker):
         return "".join([*parts, re.escape(text[end:])])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_runs(
     page: Path,
     tmp_path: Path,
@@ -148,6 +152,18 @@ def test_the_examples_of_a_module_run(
     pytest.importorskip(NEEDS.get(name, "fastbp"))
     for test in doctest.DocTestFinder().find(importlib.import_module(name)):
         run_examples(test)
+
+
+def test_every_example_is_run_by_a_page() -> None:
+    commands = [
+        command
+        for page in PAGES
+        for language, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+        for command, _ in COMMAND.findall(text)
+        if language == "console"
+    ]
+    run = {word for command in commands for word in command.split()}
+    assert {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")} <= run
 
 
 def test_numbers_may_differ_by_rounding_and_nothing_else_may() -> None:
