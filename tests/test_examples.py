@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 import fastbp
+import fastbp.kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -41,12 +42,28 @@ PIECE = re.compile(
     rf"|(?P<rule>-{{3,}})|(?P<number>{NUMBER.pattern})"
 )
 ROUNDING = 1e-3  # Errors and error bars below it come from rounding: no two machines share them.
-MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
+PACKAGES = (fastbp, fastbp.kernels)  # in a checkout, the kernels are a folder of their own
+MODULES = {package.__name__ for package in PACKAGES} | {
+    module.name
+    for package in PACKAGES
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+}
 
 
-# What is imported only by who asks for it.
-NEEDS = {"fastbp.jax": "jax", "fastbp.torch": "torch"}
-NEEDS |= {name: "torch" for name in MODULES if name.startswith("fastbp.torch.")}
+# The optional packages that a module imports, and with them the modules of its own package.
+NEEDS = {
+    "fastbp.jax": "jax",
+    "fastbp.torch": "torch",
+    "fastbp.function.backends.dask_pool": "distributed",
+}
+
+
+def needed_by(module: str) -> str:
+    """The package without which the module cannot be imported."""
+    for name, package in NEEDS.items():
+        if module == name or module.startswith(f"{name}."):
+            return package
+    return "fastbp"
 
 
 class LenientChecker(doctest.OutputChecker):
@@ -144,12 +161,12 @@ def require_output(wanted: str, printed: str, origin: str) -> None:
     assert same, f"{origin} prints\n{printed}\n--- but the page says\n{wanted}"
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_examples_of_a_module_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip(NEEDS.get(name, "fastbp"))
+    pytest.importorskip(needed_by(name))
     for test in doctest.DocTestFinder().find(importlib.import_module(name)):
         run_examples(test)
 

@@ -10,7 +10,9 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from support.judging import BAR, TIGHT, gradient, judge
 
-from fastbp.verdict import entries as verdict
+from fastbp.verdict import blocks
+from fastbp.verdict.arrays import check_verdict
+from fastbp.verdict.entries import fit_factor, wrong_entries
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -59,8 +61,8 @@ def test_whatever_is_allowed_passes_and_a_little_more_fails(seed, bar, rtol, ato
     allowed = bar + atol + rtol * np.abs(numerical) + hull
     inside = numerical + share * np.maximum(allowed - 1e-15, 0)
     outside = numerical + np.copysign(1.001 * allowed + 1e-14, share)
-    assert not verdict.wrong_entries(inside, numerical, bar, tolerance, hull=hull).any()
-    assert verdict.wrong_entries(outside, numerical, bar, tolerance, hull=hull).all()
+    assert not wrong_entries(inside, numerical, bar, tolerance, hull=hull).any()
+    assert wrong_entries(outside, numerical, bar, tolerance, hull=hull).all()
 
 
 def test_an_error_above_detectable_cannot_hide():
@@ -79,7 +81,7 @@ def test_an_error_above_detectable_cannot_hide():
 def test_the_bar_and_the_hull_may_differ_by_entry():
     numerical = gradient(4)
     bars, hull = np.array([0.1, 0.0, 0.0, 0.1]), np.array([0.0, 0.1, 0.0, 0.1])
-    wrong = verdict.wrong_entries(numerical + 0.15, numerical, bars, TIGHT, hull=hull)
+    wrong = wrong_entries(numerical + 0.15, numerical, bars, TIGHT, hull=hull)
     np.testing.assert_array_equal(wrong, [True, True, True, False])
 
 
@@ -104,7 +106,7 @@ def test_many_blocks_give_what_one_gives(monkeypatch):
     kinks = np.arange(1000) % 41 == 0
     bars = np.full(1000, BAR)
     whole = judge(given, numerical, bars, kinks=kinks)
-    monkeypatch.setattr(verdict, "BLOCK", 17)
+    monkeypatch.setattr(blocks, "BLOCK", 17)
     parts = judge(given, numerical, bars, kinks=kinks)
     assert (parts.verdict, parts.reason, parts.wrong) == (whole.verdict, whole.reason, whole.wrong)
     np.testing.assert_array_equal(parts.failures, whole.failures)
@@ -122,14 +124,14 @@ def test_many_blocks_give_what_one_gives(monkeypatch):
 def test_a_constant_factor_is_measured(factor, sign, seed):
     numerical = gradient(seed=seed)
     every = np.ones(40, dtype=bool)
-    k, residual = verdict.fit_factor(sign * factor * numerical, numerical, every)
+    k, residual = fit_factor(sign * factor * numerical, numerical, every)
     assert k == pytest.approx(sign * factor, rel=1e-13)
     assert residual < 1e-14
 
 
 def test_what_is_no_multiple_leaves_a_residual():
     numerical = gradient()
-    _, residual = verdict.fit_factor(numerical[::-1].copy(), numerical, np.ones(40, dtype=bool))
+    _, residual = fit_factor(numerical[::-1].copy(), numerical, np.ones(40, dtype=bool))
     assert residual > 0.5
 
 
@@ -152,7 +154,7 @@ def test_what_is_no_multiple_leaves_a_residual():
     ],
 )
 def test_the_worst_array_decides(arrays, others, expected):
-    assert verdict.check_verdict(arrays, others) == expected
+    assert check_verdict(arrays, others) == expected
 
 
 # ---- cost ----
