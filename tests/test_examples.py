@@ -23,10 +23,10 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import fastbp.kernels
 import pytest
 
 import fastbp
-import fastbp.kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
