@@ -14,7 +14,8 @@ import numpy as np
 
 from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
-from fastbp.function.evaluation import call_at, moved_results
+from fastbp.function.evaluation import moved_results
+from fastbp.function.given_gradient import GivenLeaves, leaves_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.point import (
     DOUBLE_UNIT,
@@ -26,7 +27,7 @@ from fastbp.function.point import (
 )
 from fastbp.function.pytree import Container, require_leaves, take_apart
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
-from fastbp.runtime.user_code import call_with
+from fastbp.runtime.user_code import called_twice, calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from fastbp.function.backends.task import Errand
     from fastbp.function.backends.worker_pool import Workforce
     from fastbp.function.checks.check_gradient import Options
-    from fastbp.function.given_gradient import GivenLeaves
 
 
 __all__ = [
@@ -77,7 +77,7 @@ class VectorFunction:
             f, self.output.names, self.output.shapes, vectorized=options.vectorized
         )
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
-        own = Point(at, self.name, double=False)
+        own = self.point.as_given()
         self.single_argument = own.single
         # What the user's own vjp gets is of the precision that f returns at the user's point.
         self.given_dtypes = self.dtypes
@@ -87,29 +87,31 @@ class VectorFunction:
     def _result(self, point: Point) -> Container:
         """Evaluate at the point and take the result apart."""
         if not self.vectorized:
-            return take_apart(call_at(self.f, point, "f"), "output")
+            with calling("f", "at or beside the point"):
+                return take_apart(self.f(point.argument), "output")
         batch = point.repeated(1)
-        result = call_with(self.f, "f", point.container.rebuilt(batch))
+        with calling("f"):
+            result = self.f(point.container.rebuilt(batch))
         for numbers, one in zip(point.flat, batch, strict=True):
             numbers[:] = real_numbers(one)  # what f changed is looked for there
         return first_of(result, "output")
 
     def _called_twice(self) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
-        result = self._result(self.point)
-        output = result.copied()
-        if self.point.changed():
-            self.findings.append(f"f changed its argument: {', '.join(self.point.changed())}")
-        self.point.restore()
-        again = self._result(self.point)
-        self.point.restore()
-        same = output.shapes == again.shapes and all(
-            np.allclose(one, two, rtol=1e-13, atol=0, equal_nan=True)
-            for one, two in zip(output.leaves, again.leaves, strict=True)
-        )
-        if not same:
-            self.findings.append("f, called twice at the same point, gave two different results")
-        return output
+        outputs: list[Container] = []
+
+        def call() -> tuple[list[str], list[Any], list[str]]:
+            outputs.append(self._result(self.point).copied())
+            changed = self.point.changed()
+            self.point.restore()
+            return outputs[-1].names, outputs[-1].leaves, changed
+
+        twice = called_twice(call)
+        if twice.changed:
+            self.findings.append(f"f changed its argument: {', '.join(twice.changed)}")
+        if twice.differing:
+            self.findings.append(f"f, called twice at the same point, {twice.differing}")
+        return outputs[0]
 
     def moved(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
         """Evaluate with a leaf moved along a direction, for each of some steps."""
@@ -117,7 +119,8 @@ class VectorFunction:
         if self.vectorized:
             rows: list[Vector] = []
             for some, batch in moved_batches(self.point, leaf, direction, steps, slice(None)):
-                found = call_with(self.outputs, "f", self.point.container.rebuilt(batch))
+                with calling("f"):
+                    found = self.outputs(self.point.container.rebuilt(batch))
                 if len(found) != len(some):
                     raise ShapeError(
                         f"f is vectorized: for {len(some)} points it must return as many, not "
@@ -168,6 +171,29 @@ class VectorFunction:
         """Of the coarsest precision among the outputs and arguments."""
         single = any(dtype in (np.float32, np.complex64) for dtype in self.dtypes)
         return SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
+
+    @property
+    def single_products(self) -> bool:
+        """Tell whether the user's products of this function may be computed in single precision."""
+        return self.unit == SINGLE_UNIT or self.single_argument
+
+    def given_vjp(self, vjp: Callable[..., Any], weights: Vector) -> list[NDArray[Any] | None]:
+        """Call the user's vjp; return an array of real numbers for each leaf, or None."""
+        with calling("vjp"):
+            result = vjp(self.point.as_given().argument, self.nested_output(weights))
+        return real_given(leaves_of(result, self.point, "vjp"), self).arrays
+
+    def given_jvp(
+        self, jvp: Callable[..., Any], leaf: int, tangent: Vector
+    ) -> list[NDArray[Any] | None]:
+        """Call the user's jvp; return an array for each output, or None."""
+        with calling("jvp"):
+            result = jvp(self.point.as_given().argument, self.nested_tangent(leaf, tangent))
+        parts = take_apart(result, "output")
+        by_name = dict(zip(parts.names, parts.leaves, strict=True))
+        return [
+            np.asarray(by_name[name]) if name in by_name else None for name in self.output.names
+        ]
 
     def output_parts(self) -> list[slice]:
         """Where the real numbers of each output are in the vector."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
+from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
-from fastbp.runtime.user_code import _raised
+from fastbp.runtime.user_code import agree, calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Function", "scalar_value"]
-
-# Two values of one function may differ by the order of its sums, where threads share them.
-REPRODUCIBLE = 64
 
 
 def scalar_value(value: Any, name: str) -> float:
@@ -104,7 +101,7 @@ class Function:
         started = time.perf_counter()
         second = scalar_value(self._call("at the point"), self.name)
         self.seconds = time.perf_counter() - started
-        if not _reproduced(self.value, second, self.unit):
+        if not agree(self.value, second, self.unit):
             self.findings.append(
                 f"{self.name}, called twice at the same point, gave two different results: "
                 f"{self.value:.9g} and {second:.9g}"
@@ -118,13 +115,8 @@ class Function:
         self.evaluations += 1
         if self._restore_always:
             self.point.restore()
-        try:
-            with np.errstate(all="ignore"):
-                return self.function(self.point.argument)
-        except FastbpError:
-            raise
-        except Exception as error:
-            raise EvaluationError(_raised(self.name, error, where)) from error
+        with calling(self.name, where):
+            return self.function(self.point.argument)
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate with single entries of a leaf replaced, one at a time.
@@ -213,31 +205,16 @@ def perturbed_values(
     """Evaluate with single entries replaced: the loop that every method spends its time in."""
     numbers = point.flat[leaf]
     base = point.base[leaf][indices].tolist()
-    fixed = point._fixed
+    fixed = point.fixed
     values: list[Any] = []
     keep = values.append
     index = 0
     try:
-        with np.errstate(all="ignore"):
-            if fixed is not None:
-                for index, entry, former in zip(
-                    indices.tolist(), entries.tolist(), base, strict=True
-                ):
-                    numbers[index] = entry
-                    keep(function(fixed))
-                    numbers[index] = former
-            else:
-                for index, entry, former in zip(
-                    indices.tolist(), entries.tolist(), base, strict=True
-                ):
-                    numbers[index] = entry
-                    keep(function(point.argument))
-                    numbers[index] = former
-    except FastbpError:
-        raise
-    except Exception as error:
-        where = _where_changed(point, leaf, index, numbers[index])
-        raise EvaluationError(_raised(name, error, where)) from error
+        with calling(name, lambda: _where_changed(point, leaf, index, numbers[index])):
+            for index, entry, former in zip(indices.tolist(), entries.tolist(), base, strict=True):
+                numbers[index] = entry
+                keep(function(point.argument if fixed is None else fixed))
+                numbers[index] = former
     finally:
         numbers[index] = point.base[leaf][index]
     return as_floats(values, name)
@@ -259,17 +236,12 @@ def moved_results(
     results: list[Any] = []
     step = 0.0
     try:
-        with np.errstate(all="ignore"):
+        with calling(name, lambda: _where_moved(point, leaf, direction, step, part)):
             for step in steps:
                 if restore:
                     point.restore()
                 numbers[:] = base + numbers.dtype.type(step) * direction
                 results.append(function(point.argument))
-    except FastbpError:
-        raise
-    except Exception as error:
-        where = _where_moved(point, leaf, direction, step, part)
-        raise EvaluationError(_raised(name, error, where)) from error
     finally:
         numbers[:] = base
     return results
@@ -304,20 +276,3 @@ def as_floats(values: Sequence[Any], name: str) -> Vector:
     if all(type(value) in (float, np.float64) for value in values):
         return np.array(values, dtype=np.float64)
     return np.array([scalar_value(value, name) for value in values], dtype=np.float64)
-
-
-def _reproduced(first: float, second: float, unit: float) -> bool:
-    if first == second or (np.isnan(first) and np.isnan(second)):
-        return True
-    return abs(first - second) <= REPRODUCIBLE * unit * max(abs(first), abs(second))
-
-
-def call_at(function: Callable[[Any], Any], point: Point, name: str) -> Any:
-    """Call a function with the working copy; what it raises is the cause of an error of ours."""
-    try:
-        with np.errstate(all="ignore"):
-            return function(point.argument)
-    except FastbpError:
-        raise
-    except Exception as error:
-        raise EvaluationError(_raised(name, error, "at or beside the point")) from error

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import DTypeError, EvaluationError, ShapeError
+from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.point import Point
 from fastbp.function.pytree import take_apart
-from fastbp.runtime.user_code import differing_reason
+from fastbp.runtime.user_code import called_twice, calling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,45 +118,25 @@ def _called_twice(
     function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
 ) -> GivenLeaves:
     """Call a gradient function on fresh copies, twice, and see whether it behaves."""
-    result, changed = _called(function, point, name, rest)
-    given = leaves_of(result, point, name)
-    # Copied before the second call: it may go on adding to the same buffer.
-    given.arrays = [None if array is None else array.copy() for array in given.arrays]
-    again, _ = _called(function, point, name, rest)
-    second = leaves_of(again, point, name)
-    given.dtype = _coarsest(point.container.leaves)
+    answers: list[GivenLeaves] = []
+
+    def call() -> tuple[list[str], list[NDArray[Any] | None], list[str]]:
+        own = point.as_given()
+        with calling(name):
+            result = function(own.argument, *rest)
+        answers.append(leaves_of(result, point, name))
+        return point.container.names, answers[-1].arrays, own.changed()
+
+    twice = called_twice(call)
+    given = answers[0]
+    given.arrays, given.dtype = twice.arrays, _coarsest(point.container.leaves)
     if given.dtype.itemsize == 4 and not point.single:
         given.noise = _single_precision_noise(function, point, name, rest, given.arrays)
-    if changed:
-        given.findings.append(f"{name} changed its argument: {', '.join(changed)}")
-    pairs = [
-        (leaf, one, two)
-        for leaf, one, two in zip(point.container.names, given.arrays, second.arrays, strict=True)
-        if one is not None and two is not None
-    ]
-    if pairs:
-        names, firsts, seconds = map(list, zip(*pairs, strict=True))
-        differing = differing_reason(names, firsts, seconds)
-        given.findings += [f"{name}, {differing}"] if differing else []
+    if twice.changed:
+        given.findings.append(f"{name} changed its argument: {', '.join(twice.changed)}")
+    if twice.differing:
+        given.findings.append(f"{name}, called twice, {twice.differing}")
     return given
-
-
-def _called(
-    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
-) -> tuple[Any, list[str]]:
-    """Call it with a copy of the point as the user has it; return also what it changed.
-
-    A float32 point stays that, although f may be differenced in float64: it is the gradient that
-    the user computes which is in question, and it may use constants in float32.
-    """
-    copy = Point(point.at, point.name, double=False)
-    try:
-        with np.errstate(all="ignore"):
-            return function(copy.argument, *rest), copy.changed()
-    except Exception as error:
-        raise EvaluationError(
-            f"{name} raised {type(error).__name__} at the point: {error}"
-        ) from error
 
 
 def _single_precision_noise(

@@ -57,6 +57,8 @@ class Point:
         The real numbers of each leaf, in its precision here; a complex number is two.
     flat : list of ndarray, each of shape (n,)
         The same, in the working copy.
+    fixed : nesting of arrays or None
+        What the function gets, if that is always the same object: None where a leaf is a scalar.
     """
 
     def __init__(self, at: Any, name: str, *, double: bool = True) -> None:
@@ -66,7 +68,7 @@ class Point:
         self.flat = [real_numbers(leaf) for leaf in self._leaves]
         self.base = [numbers.copy() for numbers in self.flat]
         self._scalars = [not isinstance(leaf, np.ndarray) for leaf in self.container.leaves]
-        self._fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
+        self.fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the argument itself: optree must meet the dataclasses where it arrives."""
@@ -75,8 +77,8 @@ class Point:
     @property
     def argument(self) -> Any:
         """What the function gets: the working copy, scalars as scalars."""
-        if self._fixed is not None:
-            return self._fixed
+        if self.fixed is not None:
+            return self.fixed
         leaves = [
             _scalar_like(leaf, array) if scalar else array
             for leaf, array, scalar in zip(
@@ -120,14 +122,22 @@ class Point:
             )
         ]
 
+    def as_given(self) -> Point:
+        """Return a fresh copy in the precision of the user's arrays, for the user's own derivative.
+
+        It is the derivative that the user computes which is in question, and it may use constants
+        in float32, although f may be differenced in float64.
+        """
+        return Point(self.at, self.name, double=False)
+
     def copy(self) -> Point:
         """Return the same point with a working copy of its own."""
         other = object.__new__(Point)
         vars(other).update(vars(self))
         other._leaves = [leaf.copy() for leaf in self._leaves]
         other.flat = [real_numbers(leaf) for leaf in other._leaves]
-        if self._fixed is not None:
-            other._fixed = self.container.rebuilt(other._leaves)
+        if self.fixed is not None:
+            other.fixed = self.container.rebuilt(other._leaves)
         return other
 
     def is_scalar(self, leaf: int) -> bool:
@@ -190,7 +200,7 @@ def make_point(
     """Return the point in float64, or in its own precision where the function refuses float64."""
     require_leaves(take_apart(at, name), name, complex_too=complex_too)
     point = Point(at, name)
-    own = Point(at, name, double=False)
+    own = point.as_given()
     if not own.single:
         return point
     try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.network.gradients import Gradients
-from fastbp.runtime.user_code import differing_reason
+from fastbp.runtime.user_code import called_twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,17 +172,19 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
 def _called_twice(
     net: Network, x: NDArray[Any], y: NDArray[Any], function: Callable[..., Any]
 ) -> GivenGradients:
-    """Call a gradient function on fresh copies, twice, and see whether it behaves.
+    """Call a gradient function on fresh copies, twice, and see whether it behaves."""
 
-    The first results are copied before the second call: they may share memory with one another,
-    or with a buffer that the function goes on adding to.
-    """
-    result, changed = _called_on_copies(net, x, y, function)
-    first = [array.copy() for array in _arrays_of(net, result)]
-    result, _ = _called_on_copies(net, x, y, function)
-    second = _arrays_of(net, result)
-    found = [_changed_reason(changed), differing_reason(net.parameter_names(), first, second)]
-    return GivenGradients(first, "; ".join(filter(None, found)))
+    def call() -> tuple[list[str], list[NDArray[Any]], list[str]]:
+        result, changed = _called_on_copies(net, x, y, function)
+        return net.parameter_names(), _arrays_of(net, result), changed
+
+    twice = called_twice(call)
+    found = []
+    if twice.changed:
+        found.append(f"the function changed its arguments: {', '.join(twice.changed)}")
+    if twice.differing:
+        found.append(f"called twice, it {twice.differing}")
+    return GivenGradients([a for a in twice.arrays if a is not None], "; ".join(found))
 
 
 def _called_on_copies(
@@ -212,10 +214,6 @@ def _changed_items(name: str, now: list[Any], before: Sequence[NDArray[Any]]) ->
 def _same(now: Any, before: NDArray[Any]) -> bool:
     array = np.asarray(now)
     return array.shape == before.shape and bool(np.array_equal(array, before))
-
-
-def _changed_reason(changed: list[str]) -> str:
-    return f"the function changed its arguments: {', '.join(changed)}" if changed else ""
 
 
 def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:

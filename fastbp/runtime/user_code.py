@@ -2,79 +2,156 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastbp.errors import EvaluationError, FastbpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["call_with", "differing_reason"]
+__all__ = ["TwoCalls", "agree", "called_twice", "calling"]
+
+# Two calls of one correct function may differ by the order of its sums, where threads share them:
+# by so many times the precision, relative to the largest number of an array.
+REPRODUCIBLE = 64
 
 
-# Two runs of one correct function may differ by the order of its sums, where threads share them.
-ROUNDING = 64
+class calling:  # noqa: N801 - used as a statement, like contextlib.suppress
+    """Surround the call of a user's function.
+
+    NumPy's floating-point warnings are silenced. What the function raises becomes the cause of an
+    `EvaluationError`; errors of fastbp pass.
+
+    Parameters
+    ----------
+    name : str
+        What the function is called in messages.
+    where : str or callable
+        Where it was evaluated; a callable is asked only after an exception.
+
+    Examples
+    --------
+    >>> with calling("f", "at 0"):
+    ...     1 / 0
+    Traceback (most recent call last):
+        ...
+    fastbp.errors.EvaluationError: f raised ZeroDivisionError at 0: division by zero
+    """
+
+    def __init__(self, name: str, where: str | Callable[[], str] = "at the point") -> None:
+        self.name, self.where = name, where
+        self._silence = np.errstate(all="ignore")
+
+    def __enter__(self) -> None:
+        """Silence NumPy."""
+        self._silence.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Let NumPy speak again, and raise our error where the function raised."""
+        # Not with contextlib.contextmanager, which takes an EvaluationError that a StopIteration
+        # has caused for the end of its generator.
+        self._silence.__exit__(kind, error, trace)
+        if isinstance(error, Exception) and not isinstance(error, FastbpError):
+            where = self.where if isinstance(self.where, str) else self.where()
+            raise EvaluationError(
+                f"{self.name} raised {type(error).__name__} {where}: {error}"
+            ) from error
 
 
-def differing_reason(
-    names: list[str], first: list[NDArray[Any]], second: list[NDArray[Any]]
+class TwoCalls(NamedTuple):
+    """What two calls of one function gave.
+
+    Attributes
+    ----------
+    arrays : list of ndarray or None
+        Copies of what the first call returned; None where it returned nothing.
+    changed : list of str
+        The arguments that the first call changed.
+    differing : str
+        "gave two different results: ...", with their names; empty if they agree.
+    """
+
+    arrays: list[NDArray[Any] | None]
+    changed: list[str]
+    differing: str
+
+
+def called_twice(
+    call: Callable[[], tuple[Sequence[str], Sequence[ArrayLike | None], list[str]]],
+    unit: float = 0.0,
+) -> TwoCalls:
+    """Call a user's function twice, to see whether it changes its arguments or its results.
+
+    Parameters
+    ----------
+    call : callable
+        Calls the function with fresh arguments. Returns the names of its results, the results
+        (None where there is none), and the names of the arguments that it changed.
+    unit : float
+        As in `agree`.
+    """
+    names, arrays, changed = call()
+    # The second call may write to the memory of the first result, or add to it.
+    first = [None if array is None else np.array(array, order="C") for array in arrays]
+    names_again, second, _ = call()
+    if names_again != names:
+        return TwoCalls(first, changed, "gave results of two different structures")
+    return TwoCalls(first, changed, _difference(names, first, second, unit))
+
+
+def _difference(
+    names: Sequence[str],
+    first: Sequence[NDArray[Any] | None],
+    second: Sequence[ArrayLike | None],
+    unit: float,
 ) -> str:
-    """Say which arrays differ between two calls of one function; empty if none."""
+    """Say which arrays differ between two calls; empty if none."""
     differing = [
-        (name, one, two)
+        (name, one, np.asarray(two))
         for name, one, two in zip(names, first, second, strict=True)
-        if _differ(one, two)
+        if one is not None and two is not None and not agree(one, two, unit)
     ]
     if not differing:
         return ""
+    with np.errstate(over="ignore"):
+        doubled = all(
+            one.dtype.kind in "fc" and agree(2 * one, two, unit) for _, one, two in differing
+        )
     where = ", ".join(name for name, _, _ in differing)
-    reason = f"called twice, it gave two different results: {where}"
-    if all(_is_double(one, two) for _, one, two in differing):
-        reason += " (second = 2 first: an accumulation)"
-    return reason
+    ending = " (second = 2 first: an accumulation)" if doubled else ""
+    return f"gave two different results: {where}{ending}"
 
 
-def _differ(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Tell whether two results differ by more than the order of sums can explain."""
-    if first.shape != second.shape or first.dtype.kind != second.dtype.kind:
-        return True
-    if np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"):
+def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0) -> bool:
+    """Tell whether two results differ by no more than the order of sums can explain.
+
+    Parameters
+    ----------
+    first, second : array_like
+        They disagree if shape, kind of dtype, or the places of what is not finite differ.
+    unit : float
+        Half the distance from 1 to the next number, of the precision in which they were computed,
+        if that is coarser than their dtypes.
+
+    Examples
+    --------
+    >>> agree(1.0, 1.0 + 2**-50), agree([1e-20, 1.0], [2e-20, 1.0]), agree(1.0, 1.001)
+    (True, True, False)
+    """
+    one, two = np.asarray(first), np.asarray(second)
+    if one.shape != two.shape or one.dtype.kind != two.dtype.kind:
         return False
-    return not _close(first, second)
-
-
-def _is_double(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    with np.errstate(over="ignore"):
-        return first.shape == second.shape and _close(2 * first, second)
-
-
-def _close(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    floats = first.dtype.kind == second.dtype.kind == "f"
-    if not (floats and np.isfinite(first).all() and np.isfinite(second).all()):
+    if one.dtype.kind not in "fc":
+        return np.array_equal(one, two)
+    finite = np.isfinite(one) & np.isfinite(two)
+    if not np.array_equal(one[~finite], two[~finite], equal_nan=True):
         return False
-    coarser = max(np.finfo(first.dtype).eps, np.finfo(second.dtype).eps)
-    largest = np.max(np.abs(first), initial=0.0)
+    precision = max(2 * unit, *(float(np.finfo(array.dtype).eps) for array in (one, two)))
+    largest = np.max(np.abs(one[finite]), initial=0.0)
     with np.errstate(over="ignore"):
-        difference = np.max(np.abs(second - first), initial=0.0)
-    return bool(difference <= ROUNDING * coarser * largest)
-
-
-def _raised(name: str, error: Exception, where: str) -> str:
-    return f"{name} raised {type(error).__name__} {where}: {error}"
-
-
-def call_with(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
-    """Call a user's function; what it raises becomes the cause of an error of ours."""
-    try:
-        with np.errstate(all="ignore"):
-            return function(*arguments)
-    except FastbpError:
-        raise
-    except Exception as error:
-        raise EvaluationError(
-            f"{name} raised {type(error).__name__} at the point: {error}"
-        ) from error
+        apart = np.max(np.abs(two[finite] - one[finite]), initial=0.0)
+    return bool(apart <= REPRODUCIBLE * precision * largest)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import EvaluationError, ShapeError
+from fastbp.errors import ShapeError
 from fastbp.function.evaluation import Function
 from fastbp.function.point import real_numbers
+from fastbp.runtime.user_code import calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -71,13 +72,8 @@ class VectorizedFunction(Function):
     def _evaluated(self, batch: list[NDArray[Any]], where: str) -> NDArray[Any]:
         count = len(batch[0])
         self._last = batch
-        try:
-            with np.errstate(all="ignore"):
-                values = np.asarray(self.function(self.point.container.rebuilt(batch)))
-        except Exception as error:
-            raise EvaluationError(
-                f"{self.name} raised {type(error).__name__} {where}: {error}"
-            ) from error
+        with calling(self.name, where):
+            values = np.asarray(self.function(self.point.container.rebuilt(batch)))
         if values.shape != (count,) or values.dtype.kind != "f":
             raise ShapeError(
                 f"{self.name} is vectorized: it must return floats of shape ({count},) for "

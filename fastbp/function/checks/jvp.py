@@ -20,14 +20,13 @@ from fastbp.function.checks.check_gradient import (
     bare_row,
     function_tolerance,
 )
-from fastbp.function.checks.vjp_against_jvp import jvp_outputs
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.methods.directions import random_components
-from fastbp.function.point import SINGLE_UNIT, Point
+from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
-from fastbp.runtime.user_code import call_with
+from fastbp.runtime.user_code import called_twice, calling
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, judged_row
@@ -83,9 +82,7 @@ def check_tangents(
         rows += merged
         failures += wrong
     others += [bare_row("f", (), 0, "failed", finding) for finding in function.findings]
-    finding = _jvp_findings(function, jvp)
-    if finding:
-        others.append(bare_row("jvp", (), 0, "failed", finding))
+    others += [bare_row("jvp", (), 0, "failed", found) for found in _jvp_findings(function, jvp)]
     return FunctionCheck(
         rows=tuple(rows),
         others=tuple(others),
@@ -109,7 +106,7 @@ def _tangent_rows(
 ) -> list[tuple[ArrayReport, tuple[Failure, ...]]]:
     """Compare one call of a jvp, a row for each output."""
     lines = measure_outputs(function, leaf, tangent)
-    given = jvp_outputs(function, jvp, leaf, tangent)
+    given = function.given_jvp(jvp, leaf, tangent)
     rows: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
     by = function.point.container.names[leaf]
     for place, part in enumerate(function.output_parts()):
@@ -144,9 +141,7 @@ def _judged_outputs(
     shape: tuple[int, ...],
     array: NDArray[Any],
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
-    single = np.dtype(
-        np.float32 if function.unit == SINGLE_UNIT or function.single_argument else np.float64
-    )
+    single = np.dtype(np.float32 if function.single_products else np.float64)
     mine = lines.only(part)
     tolerance = function_tolerance(options, array, single, mine.slope)
     if array.dtype.kind == "f":
@@ -273,10 +268,10 @@ def _wrong_inputs(
         part = np.zeros_like(tangent)
         part[start:stop] = tangent[start:stop]
         line = measure_outputs(function, leaf, part, only=output)
-        outputs = [array for array in jvp_outputs(function, jvp, leaf, part) if array is not None]
+        outputs = [array for array in function.given_jvp(jvp, leaf, part) if array is not None]
         given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
         numerical = float(line.slope[0])
-        rounding = SINGLE_ROUNDING if function.single_argument else ROUNDING
+        rounding = SINGLE_ROUNDING if function.single_products else ROUNDING
         allowed = float(line.error_bar[0] + line.hull[0]) + rounding * abs(numerical)
         if abs(given - numerical) <= allowed:
             return
@@ -292,23 +287,19 @@ def _wrong_inputs(
     return named
 
 
-def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any]) -> str:
+def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any]) -> list[str]:
     """Call a jvp twice, on copies, and say what it does that it should not."""
     leaf = next(i for i, numbers in enumerate(function.point.base) if numbers.size)
     tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
-    copy = Point(function.point.at, function.name, double=False)
-    nested = function.nested_tangent(leaf, tangent)
-    first = take_apart(call_with(jvp, "jvp", copy.argument, nested), "output").leaves
-    first = [np.array(part) for part in first]
-    if copy.changed():
-        return f"jvp changed its argument: {', '.join(copy.changed())}"
-    copy.restore()
-    second = take_apart(
-        call_with(jvp, "jvp", copy.argument, function.nested_tangent(leaf, tangent)), "output"
-    ).leaves
-    same = len(first) == len(second) and all(
-        np.shape(one) == np.shape(two)
-        and np.allclose(one, two, rtol=256 * function.unit, atol=0, equal_nan=True)
-        for one, two in zip(first, second, strict=True)
-    )
-    return "" if same else "jvp, called twice, gave two different results"
+
+    def call() -> tuple[list[str], list[Any], list[str]]:
+        own = function.point.as_given()
+        with calling("jvp"):
+            result = jvp(own.argument, function.nested_tangent(leaf, tangent))
+        parts = take_apart(result, "output")
+        return parts.names, parts.leaves, own.changed()
+
+    twice = called_twice(call, SINGLE_UNIT if function.single_products else DOUBLE_UNIT)
+    if twice.changed:
+        return [f"jvp changed its argument: {', '.join(twice.changed)}"]
+    return [f"jvp, called twice, {twice.differing}"] if twice.differing else []

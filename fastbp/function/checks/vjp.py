@@ -15,9 +15,7 @@ from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.derivatives.output_slopes import measure_outputs
-from fastbp.function.given_gradient import given_leaves, leaves_of
-from fastbp.function.point import Point
-from fastbp.runtime.user_code import call_with
+from fastbp.function.given_gradient import given_leaves
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -111,9 +109,5 @@ class _OutputSearch:
         self.follow(middle, stop)
 
     def _given(self, weights: Vector) -> float:
-        copy = Point(self.function.point.at, self.function.name, double=False)
-        nested = self.function.nested_output(weights)
-        result = call_with(self.vjp, "vjp", copy.argument, nested)
-        given = real_given(leaves_of(result, self.function.point, "vjp"), self.function)
-        array = given.arrays[self.leaf]
+        array = self.function.given_vjp(self.vjp, weights)[self.leaf]
         return float("nan") if array is None else float(array.reshape(-1)[self.entry])

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import VectorFunction, real_given
+from fastbp.function.array_function import VectorFunction
 from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, report_of
-from fastbp.function.given_gradient import leaves_of
 from fastbp.function.methods.directions import random_components
-from fastbp.function.point import SINGLE_UNIT, Point
-from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
-from fastbp.runtime.user_code import call_with
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from fastbp.report import Report
 
 
-__all__ = ["agreement_of_products", "finished_report", "jvp_outputs"]
+__all__ = ["agreement_of_products", "finished_report"]
 
 # Both products are sums of rounded terms: relative to the sum of their sizes.
 AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
@@ -36,15 +32,13 @@ def agreement_of_products(
     function: VectorFunction, vjp: Callable[..., Any], jvp: Callable[..., Any], cotangent: Vector
 ) -> FunctionCheck:
     """Compare <cotangent, jvp(tangent)> with <vjp(cotangent), tangent> for each leaf."""
-    copy = Point(function.point.at, function.name, double=False)
-    result = call_with(vjp, "vjp", copy.argument, function.nested_output(cotangent))
-    backward = real_given(leaves_of(result, function.point, "vjp"), function).arrays
+    backward = function.given_vjp(vjp, cotangent)
     rows = []
     for leaf, numbers in enumerate(function.point.base):
         name = f"jvp against vjp, {function.point.container.names[leaf]}"
         array = backward[leaf]
         tangent = random_components(function.rng, numbers.size)
-        forward = jvp_outputs(function, jvp, leaf, tangent)
+        forward = function.given_jvp(jvp, leaf, tangent)
         if array is None or array.size != tangent.size or any(part is None for part in forward):
             rows.append(bare_row(name, (), 0, "failed", "the structures do not fit"))
             continue
@@ -54,9 +48,8 @@ def agreement_of_products(
             continue
         left, right = cotangent * outputs, array.reshape(-1) * tangent
         apart = abs(float(np.sum(left)) - float(np.sum(right)))
-        share = AGREEMENT
-        if function.unit == SINGLE_UNIT or function.single_argument or _any_single(array, forward):
-            share = AGREEMENT_SINGLE
+        single = function.single_products or _any_single(array, forward)
+        share = AGREEMENT_SINGLE if single else AGREEMENT
         size = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
         good = apart <= share * size
         reason = (
@@ -75,19 +68,6 @@ def _any_single(array: NDArray[Any], outputs: list[NDArray[Any] | None]) -> bool
     """Tell whether one of the arrays is in single precision."""
     dtypes = [array.dtype, *(part.dtype for part in outputs if part is not None)]
     return any(dtype in (np.float32, np.complex64) for dtype in dtypes)
-
-
-def jvp_outputs(
-    function: VectorFunction, jvp: Callable[..., Any], leaf: int, tangent: Vector
-) -> list[NDArray[Any] | None]:
-    """Call a jvp, and return an array for each output; None where there is none."""
-    copy = Point(function.point.at, function.name, double=False)
-    result = call_with(jvp, "jvp", copy.argument, function.nested_tangent(leaf, tangent))
-    parts = take_apart(result, "output")
-    by_name = dict(zip(parts.names, parts.leaves, strict=True))
-    return [
-        np.asarray(by_name[name]) if name in by_name else None for name in function.output.names
-    ]
 
 
 def finished_report(
