@@ -1,58 +1,95 @@
 """How a kernel is compiled and cached: the only place with JIT options.
 
 numba stamps a cached kernel with the hash of its *own* file alone, so that after an edit of a
-kernel that it calls, or of an option in another file, the old machine code would keep running.
-Every kernel here is cached under a key that also holds the digest of all kernel sources.
+kernel that it calls, or of an option in another file, the old machine code would keep running,
+and a comment would compile the file's kernels anew. Here a kernel is kept under a key of all that
+its machine code depends on, and of nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
 from numba import types
+from numba.core import compiler
+from numba.core.serialize import dumps
+
+from . import disk_cache
+from .dependencies import digest_of_dependencies
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 # Sums may be reordered into vectors and products contracted into FMAs; NaN and infinity keep
 # their meaning ("fast" would include nnan and ninf, under which isnan finds nothing).
 REASSOCIATE = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
+# Variables of the environment (NUMBA_...) that change the machine code beside the processor's
+# name and features.
+SETTINGS = ("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
 
 
-def _digest_of_sources(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+class KernelCache:
+    """What a dispatcher of numba asks for compiled kernels, and gives them to.
 
-
-SOURCES = _digest_of_sources(Path(__file__).parents[1])
-
-
-def _salted_cache(function: Callable[..., Any]) -> Any:
-    """Make the disk cache of one kernel, or None where numba does not offer what it takes.
-
-    It rests on two private names of numba (``FunctionCache._index_key`` and the dispatcher's
-    ``_cache``); without them there is no disk cache at all rather than a stale one.
+    It rests on private names of numba: the dispatcher's ``_cache`` and `PRIVATE` of a result of
+    its compiler. Where one is missing there is no disk cache at all, rather than a stale one.
     """
-    try:
-        from numba.core.caching import FunctionCache
-    except ImportError:
-        return None
-    if not hasattr(FunctionCache, "_index_key"):
-        return None
 
-    class SaltedCache(FunctionCache):  # type: ignore[misc]
-        def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-            return (*super()._index_key(sig, codegen), SOURCES)
+    PRIVATE = ("_reduce", "_rebuild")
 
-    try:
-        return SaltedCache(function)
-    except RuntimeError:  # no folder that can be written
-        return None
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+
+    @property
+    def cache_path(self) -> str | None:
+        """Folder of the cache, as in numba's statistics."""
+        folder = disk_cache.folder()
+        return None if folder is None else str(folder)
+
+    def _key(self, signature: Any, context: Any) -> str | None:
+        function = self._function
+        digest = digest_of_dependencies(function.__module__)
+        if digest is None:
+            return None
+        own = function.__module__, function.__qualname__
+        bytecode = hashlib.sha256(function.__code__.co_code).hexdigest()
+        settings = [getattr(numba.config, name, None) for name in SETTINGS]
+        return repr(
+            (own, str(signature), context.codegen().magic_tuple(), settings, bytecode, digest)
+        )
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """Return the compiled kernel for a signature, or None where the disk has none of use."""
+        context.refresh()
+        key = self._key(signature, context)
+        content = None if key is None else disk_cache.read(self._name, key)
+        if content is None:
+            return None
+        try:
+            return compiler.CompileResult._rebuild(context, *pickle.loads(content))
+        except Exception as error:  # of any kind: what was written whole should have been usable
+            disk_cache.note_damaged(f"{self._name} in {self.cache_path}", repr(error))
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a compiled kernel, where there is room."""
+        key = self._key(signature, result.target_context)
+        if key is None or result.lifted or result.library.has_dynamic_globals:
+            return
+        disk_cache.write(self._name, key, dumps(result._reduce()))
+
+    def flush(self) -> None:
+        """Forget nothing: an entry is as good as what is compiled anew."""
+
+
+def _can_be_kept(dispatcher: Any, function: Callable[..., Any]) -> bool:
+    """Whether numba offers what the disk cache takes, and the source tells all about a kernel."""
+    named = all(hasattr(compiler.CompileResult, name) for name in KernelCache.PRIVATE)
+    return named and hasattr(dispatcher, "_cache") and function.__closure__ is None
 
 
 def _ignore_literals(dispatcher: Any) -> None:
@@ -109,7 +146,6 @@ def kernel(
     if compiled is function:
         return function
     _ignore_literals(compiled)
-    cache = None if inline or not on_disk else _salted_cache(function)
-    if cache is not None and hasattr(compiled, "_cache"):
-        compiled._cache = cache
+    if on_disk and not inline and _can_be_kept(compiled, function):
+        compiled._cache = KernelCache(function)
     return compiled

@@ -2,79 +2,70 @@
 
 from __future__ import annotations
 
+import compileall
 import inspect
-import json
 import os
-from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from fastbp.kernels.backprop.many_samples import passes
-from support.processes import copy_kernels, environment, run_program
+from support.kernel_copy import CALL, Copy
+from support.processes import environment, run_program
 
 import fastbp
 
-# Two kernel files of our own beside the real ones: the caller takes a kernel and a constant
-# from the other file, which lies in another folder.
+# A callee that imports in every way there is, each time a zero.
 CALLEE = """
+from numba.extending import overload
+
+from ..deeper import NOTHING
 from ..machine.compile import kernel
+from . import DEFAULT
 
 OFFSET = 1.0
 
+def lazy():
+    return 0.0
+
+@overload(lazy)
+def _lazy():
+    from ..later import LATER
+
+    return lambda: LATER
+
 @kernel
 def weigh(value):
-    return 10.0 * value
+    "Weigh."
+    return 10.0 * value + NOTHING + DEFAULT + lazy()
 """
-CALLER = """
-from .machine.compile import kernel
-from .other.callee import OFFSET, weigh
-
-@kernel(entry=True)
-def total(values):
-    result = OFFSET
-    for k in range(values.size):
-        result += weigh(values[k])
-    return result
-"""
-CALL = """
-import json
-import numpy as np
-from kernels.caller import total
-
-result = total(np.array([1.0, 2.0]))
-print(json.dumps([result, sum(total.stats.cache_hits.values()), len(total.signatures)]))
-"""
-
-
-class Copy:
-    """The kernels and two small ones more in a folder with a disk cache of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.package = copy_kernels(folder)
-        self.write("other/callee.py", CALLEE)
-        self.write("caller.py", CALLER)
-        self.env = environment(NUMBA_CACHE_DIR=str(folder / "cache"), PYTHONPATH=str(folder))
-
-    def write(self, name: str, text: str) -> None:
-        path = self.package / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        text = (self.package / name).read_text()
-        assert old in text
-        self.write(name, text.replace(old, new))
-
-    def call(self, program: str = CALL) -> tuple[float, int, int]:
-        """Result, hits of the disk cache and number of specialisations in a new process."""
-        result, hits, signatures = json.loads(run_program(program, env=self.env, cwd=self.folder))
-        return result, hits, signatures
-
-    def cached(self, pattern: str) -> dict[str, bytes]:
-        found = sorted((self.folder / "cache").rglob(pattern))
-        return {path.name: path.read_bytes() for path in found}
+FILES = {
+    "other/callee.py": CALLEE,
+    "other/__init__.py": "DEFAULT = 0.0",
+    "deeper.py": "from .deepest import NOTHING",
+    "deepest.py": "NOTHING = 0.0",
+    "later.py": "LATER = 0.0",
+    "unrelated.py": "VALUE = 0.0",
+}
+# File, what stands there, what shall, and the result; it was 31.
+CHANGES = {
+    "the kernel itself": ("caller.py", "result = OFFSET", "result = OFFSET + 1.0", 32.0),
+    "the callee": ("other/callee.py", "10.0 *", "100.0 *", 301.0),
+    "a constant": ("other/callee.py", "OFFSET = 1.0", "OFFSET = 2.0", 32.0),
+    "an option": ("machine/compile.py", 'error_model="numpy"', 'error_model="python"', 31.0),
+    "what the callee's import imports": ("deepest.py", "0.0", "1.0", 33.0),
+    "what the callee's package holds": ("other/__init__.py", "0.0", "1.0", 33.0),
+    "what an overload imports": ("later.py", "0.0", "1.0", 33.0),
+}
+HARMLESS = {
+    "a comment above": ("caller.py", "@kernel", "# One of\n# two lines.\n\n@kernel"),
+    "a comment at the callee": ("other/callee.py", "def weigh", "# A comment.\ndef weigh"),
+    "a docstring": ("other/callee.py", '"Weigh."', '"Weigh in tens."'),
+    "a new docstring": ("caller.py", "(values):", '(values):\n    """Add up."""'),
+    "a docstring of a module": ("caller.py", "\nfrom .machine", '"""A file."""\n\nfrom .machine'),
+    "an unrelated file": ("unrelated.py", "0.0", "1.0"),
+}
 
 
 @pytest.fixture
@@ -102,8 +93,9 @@ def test_unchanged_sources_hit_the_disk_cache_and_edits_miss_it(copy):
 
 
 @pytest.mark.long
-def test_edit_of_the_vector_tile_recompiles_the_products(copy):
+def test_edit_of_the_vector_tile_recompiles_the_products(tmp_path):
     """Of the real files: the tile reaches the product only through numba's overloads."""
+    copy = Copy(tmp_path, whole=True)
     program = """
     import json
     import numpy as np
@@ -126,13 +118,73 @@ def test_edit_of_the_vector_tile_recompiles_the_products(copy):
     assert hits == 0
 
 
+@pytest.fixture
+def manifold(copy) -> Copy:
+    """Kernels whose callee imports in every way there is."""
+    for name, text in FILES.items():
+        copy.write(name, text)
+    return copy
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_the_machine_code_misses(manifold, change):
+    """Right results after the edit, and the old entry again after its return."""
+    name, old, new, result = CHANGES[change]
+    assert manifold.call_here() == (31.0, 0)
+    manifold.edit(name, old, new)
+    assert manifold.call_here() == (result, 0)
+    assert manifold.call_here() == (result, 1)
+    manifold.edit(name, new, old)
+    assert manifold.call_here() == (31.0, 1)
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_what_changes_no_machine_code_hits(manifold, change):
+    name, old, new = HARMLESS[change]
+    assert manifold.call_here() == (31.0, 0)
+    written = manifold.cached("*.total-*.nbc")
+    manifold.edit(name, old, new)
+    assert manifold.call_here() == (31.0, 1)
+    assert manifold.cached("*.total-*.nbc") == written
+
+
+def test_facts_of_the_machine_belong_to_the_key(copy, monkeypatch):
+    """A constant of the callee's file that is not in its text."""
+    copy.edit("other/callee.py", "OFFSET = 1.0", 'import os\nOFFSET = float(os.environ["OFFSET"])')
+    for offset, expected in ("1", (31.0, 0)), ("2", (32.0, 0)), ("1", (31.0, 1)), ("2", (32.0, 1)):
+        monkeypatch.setenv("OFFSET", offset)
+        assert copy.call_here() == expected
+
+
+def test_settings_of_numba_belong_to_the_key(copy, monkeypatch):
+    assert copy.call_here() == (31.0, 0)
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
+    assert copy.call_here() == (31.0, 0)
+    assert copy.call_here() == (31.0, 1)
+    monkeypatch.undo()
+    assert copy.call_here() == (31.0, 1)
+
+
+def test_equal_sources_in_another_folder_use_the_same_entries(copy, tmp_path):
+    assert copy.call_here() == (31.0, 0)
+    assert Copy(tmp_path / "elsewhere", cache=copy.cache).call_here() == (31.0, 1)
+
+
+def test_without_sources_nothing_is_kept(copy):
+    """Nobody could tell whether an entry is stale: a folder of bytecode alone, as some ship."""
+    compileall.compile_dir(copy.package, quiet=1, legacy=True)
+    for source in copy.package.rglob("*.py"):
+        source.unlink()
+    assert copy.call() == copy.call() == (31.0, 0, 1)
+    assert not copy.cached("caller*")
+
+
 def test_without_numbas_private_names_there_is_no_disk_cache(copy):
     """Entries of the same sources are not used, none is written, the results are right."""
     assert copy.call() == (31.0, 0, 1)
     written = copy.cached("*.nb?")
-    for name in ("Cache._index_key", "FunctionCache"):
-        # numba itself has imported before all that it needs.
-        program = f"from numba.core import caching, ccallback\ndel caching.{name}\n{CALL}"
+    for name in ("_reduce", "_rebuild"):
+        program = f"from numba.core import compiler\ndel compiler.CompileResult.{name}\n{CALL}"
         assert copy.call(program) == (31.0, 0, 1)
     copy.edit("other/callee.py", "10.0 *", "100.0 *")
     assert copy.call(program) == (301.0, 0, 1)
