@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,27 @@ def test_the_programs_of_the_import_benchmarks_run():
     benchmark = bench_import.Import()
     for name in ("fastbp_alone", "fastbp_every_name", "numba", "numpy"):
         exec(getattr(benchmark, f"timeraw_{name}")(), {})
+
+
+def test_products_find_their_kernels_today_and_in_older_layouts(monkeypatch):
+    products = importlib.import_module("benchmarks.products")
+    for name, (today, *_) in products.PLACES.items():
+        assert products.find(name) is getattr(importlib.import_module(today), name)
+    older = ModuleType("fastbp.kernels.team")
+    older.new_control = object()
+    monkeypatch.setitem(sys.modules, "fastbp.kernels.machine.tickets", None)
+    monkeypatch.setitem(sys.modules, "fastbp.kernels.team", older)
+    assert products.find("new_control") is older.new_control
+    monkeypatch.setitem(sys.modules, "fastbp.kernels.team", None)
+    with pytest.raises(ImportError, match="new_control is in none of"):
+        products.find("new_control")
+
+
+def test_asv_suites_use_public_names_alone():
+    inside = re.compile(r"^\s*(?:from|import) fastbp\.", re.MULTILINE)
+    suites = sorted((ROOT / "benchmarks").glob("bench_*.py"))
+    assert suites
+    assert [path.name for path in suites if inside.search(path.read_text("utf-8"))] == []
 
 
 def test_reference_agrees_with_its_loop():

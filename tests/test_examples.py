@@ -1,4 +1,4 @@
-"""Every example that a reader can see runs: README, docs and docstrings.
+"""Every example that a reader can see runs: READMEs, docs and docstrings.
 
 In the Markdown pages a ``pycon`` block is a doctest, a ``python`` block is run, a ``text`` block
 is what the ``python`` block before it prints, and a ``console`` block holds commands (after ``$``)
@@ -23,12 +23,17 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import fastbp.kernels
 import pytest
 
 import fastbp
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
@@ -37,12 +42,28 @@ PIECE = re.compile(
     rf"|(?P<rule>-{{3,}})|(?P<number>{NUMBER.pattern})"
 )
 ROUNDING = 1e-3  # Errors and error bars below it come from rounding: no two machines share them.
-MODULES = ["fastbp", *(m.name for m in pkgutil.walk_packages(fastbp.__path__, "fastbp."))]
+PACKAGES = (fastbp, fastbp.kernels)  # in a checkout, the kernels are a folder of their own
+MODULES = {package.__name__ for package in PACKAGES} | {
+    module.name
+    for package in PACKAGES
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+}
 
 
-# What is imported only by who asks for it.
-NEEDS = {"fastbp.jax": "jax", "fastbp.torch": "torch"}
-NEEDS |= {name: "torch" for name in MODULES if name.startswith("fastbp.torch.")}
+# The optional packages that a module imports, and with them the modules of its own package.
+NEEDS = {
+    "fastbp.jax": "jax",
+    "fastbp.torch": "torch",
+    "fastbp.function.backends.dask_pool": "distributed",
+}
+
+
+def needed_by(module: str) -> str:
+    """The package without which the module cannot be imported."""
+    for name, package in NEEDS.items():
+        if module == name or module.startswith(f"{name}."):
+            return package
+    return "fastbp"
 
 
 class LenientChecker(doctest.OutputChecker):
@@ -84,7 +105,7 @@ class LenientChecker(doctest.OutputChecker):
         return "".join([*parts, re.escape(text[end:])])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_of_a_page_runs(
     page: Path,
     tmp_path: Path,
@@ -140,14 +161,26 @@ def require_output(wanted: str, printed: str, origin: str) -> None:
     assert same, f"{origin} prints\n{printed}\n--- but the page says\n{wanted}"
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_the_examples_of_a_module_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip(NEEDS.get(name, "fastbp"))
+    pytest.importorskip(needed_by(name))
     for test in doctest.DocTestFinder().find(importlib.import_module(name)):
         run_examples(test)
+
+
+def test_every_example_is_run_by_a_page() -> None:
+    commands = [
+        command
+        for page in PAGES
+        for language, text in BLOCK.findall(page.read_text(encoding="utf-8"))
+        for command, _ in COMMAND.findall(text)
+        if language == "console"
+    ]
+    run = {word for command in commands for word in command.split()}
+    assert {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")} <= run
 
 
 def test_numbers_may_differ_by_rounding_and_nothing_else_may() -> None:

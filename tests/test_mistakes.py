@@ -8,7 +8,6 @@ that differ from the truth. At one point at least they must differ.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from support.mistake_points import POINTS, Lists, interleaved
 from support.strategies import (
     CUSTOM_LOSS,
     Problem,
@@ -25,9 +25,7 @@ from support.strategies import (
 )
 
 import fastbp
-from fastbp.errors import FastbpError, GradientMismatchError
-
-Lists = tuple[list[np.ndarray], list[np.ndarray]]
+from fastbp.errors import GradientMismatchError
 
 
 @dataclass
@@ -370,20 +368,6 @@ def _square(array: np.ndarray) -> bool:
 
 # ---- the points ----
 
-# A point that lets no mistake of shape hide, a square one for transposes, batches of 1 and 4.
-POINTS = {
-    "distinct sizes": make_problem([3, 7, 6, 2], 4, seed=11),
-    "one sample": make_problem([3, 7, 6, 2], 1, seed=17),
-    "square": make_problem([5, 5, 5, 5], 4, seed=12),
-    "softmax": make_problem(
-        [4, 8, 7, 3], 4, seed=13, loss="softmax_cross_entropy", reduction="mean", weight_decay=0.3
-    ),
-    "mean of entries": make_problem(
-        [4, 8, 7, 3], 5, seed=14, reduction="mean_entries", scale=0.5, weight_decay=0.1
-    ),
-    "float32": make_problem([4, 8, 7, 3], 5, seed=15, dtype=np.float32, loss="custom", scale=0.25),
-}
-
 
 @pytest.mark.small
 @pytest.mark.parametrize("point", POINTS)
@@ -409,11 +393,6 @@ def planted(problem: Problem, name: str) -> Callable[..., Lists]:
         return [w.astype(dtype) for w in d_weights], [b.astype(dtype) for b in d_biases]
 
     return gradients
-
-
-def interleaved(weights: list[Any], biases: list[Any]) -> list[Any]:
-    """In flat order: W0, b0, W1, b1, ..."""
-    return [array for pair in zip(weights, biases, strict=True) for array in pair]
 
 
 def wrong_arrays(problem: Problem, given: Lists) -> set[str]:
@@ -502,192 +481,6 @@ def test_what_is_detectable_is_detected():
         given = own.flat.copy()
         given[entry] += 1.01 * clean.detectable
         assert fastbp.check_network(net, problem.x, problem.y, given).verdict == "failed"
-
-
-# ---- shapes, dtypes, NaN: findings, never broadcast ----
-
-
-def correct_lists(problem: Problem) -> Lists:
-    _, truth = reference.loss_and_gradients(problem.reference(), problem.x, problem.y)
-    return list(truth.weights), list(truth.biases)
-
-
-@pytest.mark.small
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda b: b.ravel(), r"\(7, 1\).*\(7,\)"),
-        (lambda b: b.T, r"\(7, 1\).*\(1, 7\)"),
-        (lambda b: np.repeat(b, 4, axis=1), r"\(7, 1\).*\(7, 4\)"),
-        (lambda b: float(b[0, 0]), r"\(7, 1\).*\(\)"),
-        (lambda b: b[:1], r"\(7, 1\).*\(1, 1\)"),
-        (lambda b: b.astype(np.int64), "int64"),
-        (lambda b: b.astype(np.complex128), "complex128"),
-        (lambda b: b != 0, "bool"),
-        (lambda b: np.where(np.arange(7)[:, None] == 3, np.nan, b), "not finite|NaN|nan"),
-        (lambda b: np.where(np.arange(7)[:, None] == 3, np.inf, b), "not finite|inf"),
-    ],
-    ids=["flat", "row", "batch", "scalar", "one", "int", "complex", "bool", "nan", "inf"],
-)
-def test_an_array_that_cannot_be_a_gradient_fails_with_its_reason(change, reason):
-    problem = POINTS["distinct sizes"]
-    d_weights, d_biases = correct_lists(problem)
-    d_biases[0] = change(d_biases[0])
-    report = fastbp.check_network(problem.network(), problem.x, problem.y, (d_weights, d_biases))
-    rows = {row.name: row for row in report.arrays}
-    assert report.verdict == "failed"
-    assert rows["biases[0]"].verdict == "failed"
-    assert re.search(reason, rows["biases[0]"].reason)
-    assert all(row.verdict == "passed" for row in report.arrays if row.name != "biases[0]")
-
-
-@pytest.mark.small
-@pytest.mark.parametrize(
-    "wrong_number",
-    [
-        lambda w, b: (w[:-1], b),
-        lambda w, b: (w, b[:-1]),
-        lambda w, _: (w, None),
-        lambda w, b: (w, [*b, b[0]]),
-        lambda w, b: w + b,
-        lambda *_: np.zeros(3),
-        lambda w, b: np.concatenate([a.ravel() for a in interleaved(w, b)] + [np.zeros(1)]),
-        lambda *_: "gradient",
-        lambda *_: 3.0,
-        lambda w, b: (w, ["a"] * len(b)),
-        lambda w, b: (w, [None] * len(b)),
-        lambda w, b: {"weights": w, "biases": b},
-        lambda w, b: lambda *_: (w[:-1], b),
-        lambda *_: lambda *_: None,
-    ],
-    ids=[
-        "too few weights",
-        "too few biases",
-        "no biases",
-        "too many biases",
-        "one list",
-        "short vector",
-        "long vector",
-        "string",
-        "number",
-        "list of strings",
-        "list of nones",
-        "dict",
-        "function with too few",
-        "function of none",
-    ],
-)
-def test_a_wrong_number_of_arrays_raises(wrong_number):
-    problem = POINTS["distinct sizes"]
-    with pytest.raises(FastbpError, match="gradient"):
-        fastbp.check_network(
-            problem.network(), problem.x, problem.y, wrong_number(*correct_lists(problem))
-        )
-
-
-# ---- 21 and 22: functions that remember or change ----
-
-
-def failed_reasons(problem: Problem, function: Callable[..., Any]) -> str:
-    report = fastbp.check_network(problem.network(), problem.x, problem.y, function)
-    assert report.verdict == "failed", str(report)
-    return "; ".join(row.reason for row in report.arrays if row.verdict == "failed")
-
-
-@pytest.mark.small
-def test_21_accumulation_is_told_apart():
-    problem = POINTS["distinct sizes"]
-    d_weights = [np.zeros_like(w) for w in problem.weights]
-    d_biases = [np.zeros_like(b) for b in problem.biases]
-
-    def accumulating(*_):
-        terms = interleaved(*correct_lists(problem))
-        for total, term in zip(interleaved(d_weights, d_biases), terms, strict=True):
-            total += term
-        return d_weights, d_biases
-
-    reason = failed_reasons(problem, accumulating)
-    assert "twice" in reason
-    assert "accumulat" in reason
-
-
-@pytest.mark.small
-def test_21_a_random_gradient_is_two_different_results(rng):
-    problem = POINTS["distinct sizes"]
-
-    def dropped_out(*_):
-        d_weights, d_biases = correct_lists(problem)
-        return [w * (rng.random(w.shape) < 0.5) for w in d_weights], d_biases
-
-    assert "two different results" in failed_reasons(problem, dropped_out)
-
-
-@pytest.mark.small
-@pytest.mark.parametrize("argument", range(4))
-def test_22_a_function_that_changes_its_arguments(argument):
-    problem = POINTS["distinct sizes"]
-
-    def changing(*arguments):
-        result = correct_lists(problem)
-        target = arguments[argument]
-        if isinstance(target, list):
-            target = target[1]
-        target[0] += 1.0
-        return result
-
-    name = ["weights[1]", "biases[1]", "x", "y"][argument]
-    kept = [array.copy() for array in problem.arrays]
-    assert f"arguments: {name}" in failed_reasons(problem, changing)
-    for array, copy in zip(problem.arrays, kept, strict=True):
-        np.testing.assert_array_equal(array, copy)
-
-
-@pytest.mark.small
-def test_22_a_function_that_rebinds_the_items_of_a_list():
-    problem = POINTS["distinct sizes"]
-
-    def updating(weights, *_):
-        result = correct_lists(problem)
-        weights[2] = weights[2] - 0.1 * result[0][2]
-        return result
-
-    assert "weights[2]" in failed_reasons(problem, updating)
-
-
-@pytest.mark.small
-def test_22_results_that_share_memory_are_wrong_arrays():
-    """One buffer for all biases of a size: what was written last shows in each."""
-    problem = POINTS["square"]
-    buffer = np.zeros((5, 1))
-
-    def aliasing(*_):
-        d_weights, d_biases = correct_lists(problem)
-        for d_bias in d_biases:
-            buffer[...] = d_bias
-        return d_weights, [buffer] * len(d_biases)
-
-    report = fastbp.check_network(problem.network(), problem.x, problem.y, aliasing)
-    failed = [row.name for row in report.arrays if row.verdict == "failed"]
-    assert failed == ["biases[0]", "biases[1]"]
-
-
-@pytest.mark.small
-def test_22_a_function_that_reuses_its_buffers_correctly_passes():
-    problem = POINTS["square"]
-    held = correct_lists(problem)
-    report = fastbp.check_network(problem.network(), problem.x, problem.y, lambda *_: held)
-    assert report.verdict == "passed", str(report)
-
-
-@pytest.mark.small
-def test_an_error_of_the_users_function_comes_through():
-    problem = POINTS["square"]
-
-    def broken(*_):
-        raise ZeroDivisionError("mine")
-
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        fastbp.check_network(problem.network(), problem.x, problem.y, broken)
 
 
 # ---- 9 and 26: zeros ----

@@ -1,128 +1,23 @@
-"""The report: verdict and totals, text, JSON, raising, and that it holds no arrays."""
+"""The text of a report."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 import math
-import pickle
 import subprocess
 import sys
 
 import pytest
+from support.reports import failed_report, failed_row, failure, report, row
 
-from fastbp.errors import GradientMismatchError
-from fastbp.report import ArrayReport, Failure, Kink, Report
-from fastbp.verdict.rows import worst_of_all
+from fastbp.report import Kink, Report
 
 pytestmark = pytest.mark.small
-
-
-def failure(array="weights[1]", index=(3, 17), given=2.0, numerical=1.0) -> Failure:
-    error = abs(given - numerical)
-    error = math.inf if math.isnan(error) else error
-    return Failure(array, index, given, numerical, error, error_bar=1e-9, allowed=1e-6)
-
-
-def row(name="weights[0]", **changes) -> ArrayReport:
-    passed = ArrayReport(
-        name=name,
-        shape=(5, 4),
-        entries=20,
-        wrong=0,
-        zero=2,
-        kinks=1,
-        worst=failure(name, (1, 1), 1.0, 1.0 + 1e-10),
-        factor=1.0,
-        residual=1e-12,
-        detectable=2e-6,
-        verdict="passed",
-        reason="",
-    )
-    return dataclasses.replace(passed, **changes)
-
-
-def failed_row(name="weights[1]", **changes) -> ArrayReport:
-    options = {"wrong": 7, "factor": 2.0, "verdict": "failed", "reason": "7 of 20 are wrong"}
-    return row(name, **{**options, **changes})
-
-
-def report(*rows: ArrayReport, verdict="passed", failures=(), **changes) -> Report:
-    options = {
-        "sizes": (4, 5, 2),
-        "batch": 3,
-        "dtype": "float64",
-        "layout": "book",
-        "method": "replay",
-        "scheme": "central",
-        "delta": 1e-6,
-        "rtol": None,
-        "atol": None,
-        "evaluations": 80,
-        "seconds": 0.0123,
-    }
-    return Report(verdict, rows, tuple(failures), **{**options, **changes})
-
-
-def failed_report() -> Report:
-    return report(row(), failed_row(), verdict="failed", failures=[failure()])
 
 
 def lines_of(shown: Report) -> list[str]:
     """The lines of its text, with single blanks."""
     return [" ".join(line.split()) for line in str(shown).splitlines()]
-
-
-# ---- verdict and totals ----
-
-
-@pytest.mark.parametrize("verdict", ["passed", "failed", "vacuous", "inconclusive"])
-def test_only_a_pass_is_true(verdict):
-    assert bool(report(row(), verdict=verdict)) == (verdict == "passed")
-
-
-def test_totals_are_those_of_the_rows():
-    both = report(row(kinks=2), failed_row(detectable=3e-5))
-    assert (both.entries, both.wrong, both.kinks, both.detectable) == (40, 7, 3, 3e-5)
-
-
-def test_a_row_without_entries_says_nothing_of_what_is_detectable():
-    empty = failed_row("gradients", entries=0, detectable=1.0)
-    assert report(row(), empty).detectable == 2e-6
-
-
-def test_an_entry_is_written_as_in_python():
-    assert failure().where == "weights[1][3, 17]"
-    assert failure("biases[0]", (3,)).where == "biases[0][3]"
-
-
-def test_a_report_cannot_be_edited():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        failed_report().verdict = "passed"
-
-
-def test_reports_can_be_copied_pickled_and_compared():
-    original = failed_report()
-    assert pickle.loads(pickle.dumps(original)) == original
-    assert copy.deepcopy(original) == original
-    assert original != report(row())
-
-
-# ---- raising ----
-
-
-def test_a_failed_report_raises_with_itself_and_its_text():
-    failed = failed_report()
-    with pytest.raises(GradientMismatchError) as caught:
-        failed.raise_if_failed()
-    assert str(caught.value) == f"The gradient is wrong in weights[1].\n\n{failed}"
-    assert caught.value.report is failed
-
-
-@pytest.mark.parametrize("verdict", ["passed", "vacuous", "inconclusive"])
-def test_the_others_do_not_raise(verdict):
-    assert report(row(), verdict=verdict).raise_if_failed() is None
 
 
 # ---- text ----
@@ -259,82 +154,6 @@ def test_text_does_not_depend_on_the_terminal(monkeypatch):
 
 def test_repr_is_one_line():
     assert repr(failed_report()) == "<Report: failed, 7 of 40 entries wrong in 2 arrays>"
-
-
-# ---- JSON ----
-
-
-def test_to_dict_holds_everything_in_plain_types():
-    failed = failed_report()
-    content = failed.to_dict()
-    fields = {field.name for field in dataclasses.fields(Report)}
-    arrays = {"maps", "samples"}
-    assert set(content) == fields - arrays | {"entries", "wrong", "kinks", "detectable"}
-    assert content["arrays"][1]["worst"]["index"] == [1, 1]
-    assert content["failures"] == [
-        {
-            "array": "weights[1]",
-            "index": [3, 17],
-            "given": 2.0,
-            "numerical": 1.0,
-            "error": 1.0,
-            "error_bar": 1e-9,
-            "allowed": 1e-6,
-            "hull": 0.0,
-        }
-    ]
-    assert json.loads(json.dumps(content)) == content
-
-
-def test_json_has_no_nan_literals(tmp_path):
-    odd = [failure(given=math.nan), failure(given=-math.inf)]
-    failed = report(failed_row(detectable=math.inf), verdict="failed", failures=odd)
-    path = tmp_path / "report.json"
-    failed.to_json(path)
-
-    def refuse(literal: str) -> None:
-        raise AssertionError(literal)
-
-    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    assert [entry["given"] for entry in content["failures"]] == ["nan", "-inf"]
-    assert content["failures"][0]["error"] == "inf"
-    assert content["detectable"] == "inf"
-    assert content == failed.to_dict()
-
-
-def test_to_json_takes_a_string_and_replaces_a_file(tmp_path):
-    path = tmp_path / "report.json"
-    path.write_text("before")
-    failed_report().to_json(str(path))
-    assert json.loads(path.read_text())["verdict"] == "failed"
-
-
-# ---- choosing the failures ----
-
-
-def errors(name: str, sizes: list[float]) -> tuple[Failure, ...]:
-    return tuple(failure(name, (i,), given=1.0 + size) for i, size in enumerate(sizes))
-
-
-def test_ten_of_each_array_and_the_largest_of_the_rest():
-    large = errors("large", [2e6 - i for i in range(1000)])
-    small = errors("small", [1.0 - i / 1000 for i in range(900)])
-    chosen = worst_of_all([large, (), small])
-    assert len(chosen) == 1000
-    assert [f for f in chosen if f.array == "small"] == list(small[:10])
-    assert [f for f in chosen if f.array == "large"] == list(large[:990])
-    assert [f.error for f in chosen] == sorted((f.error for f in chosen), reverse=True)
-
-
-def test_many_wrong_arrays_share_the_thousand():
-    arrays = [errors(f"weights[{k}]", [3.0, 2.0, 1.0]) for k in range(400)]
-    chosen = worst_of_all(arrays)
-    assert len(chosen) == 1000
-    assert {f.array for f in chosen} == {f"weights[{k}]" for k in range(400)}
-
-
-def test_no_failures():
-    assert worst_of_all([(), ()]) == ()
 
 
 # ---- import ----

@@ -1,21 +1,15 @@
-"""What proves the way back: projections, gaps, masks, random bits, and borrowed arrays."""
+"""What proves the way back: projections, masks, gaps, typical sizes."""
 
 from __future__ import annotations
-
-import sys
-from itertools import pairwise
 
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.machine.borrowed_arrays import borrowed, keep
-from fastbp.kernels.random_numbers import fill_normals, fill_signs
 from fastbp.kernels.sensitivities.network_pairs import typical_sizes
 from fastbp.kernels.sensitivities.proof import note_wrong_masks, project_rows, wrong_masks
 from fastbp.kernels.simd.vectors import panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
 from fastbp.network.sensitivities.certificate import judge_sweeps
@@ -202,141 +196,3 @@ def test_typical_sizes_are_root_mean_squares_of_a_sample(shapes, scale, seed):
     sizes = np.full((2, len(shapes)), GUARD)
     typical_sizes(np.array(places, np.int64).T.copy(), np.concatenate(parts), sizes)
     np.testing.assert_allclose(sizes, expected, rtol=1e-13)
-
-
-# ---- random bits ----
-
-
-@numba.njit
-def signs(key, start, out):
-    fill_signs(key, start, out)
-
-
-@numba.njit
-def normals(key, start, out):
-    fill_normals(key, start, out)
-
-
-def bits_of(key: int, start: int, count: int) -> np.ndarray:
-    """The random bits as 0 and 1, (numbers, 64)."""
-    out = np.empty(count, np.int64)
-    with np.errstate(over="ignore"):  # of plain Python
-        signs(np.uint64(key), start, out)
-    return (out[:, None] >> np.arange(64)) & 1
-
-
-def split_mix(key: int, counter: int) -> int:
-    """SplitMix64 in Python's whole numbers."""
-    bits = (key + counter * 0x9E3779B97F4A7C15) % 2**64
-    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB % 2**64
-    return bits ^ (bits >> 31)
-
-
-@given(key=st.integers(0, 2**64 - 1), start=st.integers(0, 2**40))
-def test_signs_are_the_bits_of_splitmix(key, start):
-    expected = [[split_mix(key, start + n) >> lane & 1 for lane in range(64)] for n in range(5)]
-    np.testing.assert_array_equal(bits_of(key, start, 5), expected)
-
-
-def test_signs_are_balanced_and_no_two_streams_or_counters_agree():
-    count = 1000
-    keys = np.random.SeedSequence(0).generate_state(3, np.uint64)
-    streams = [2.0 * bits_of(int(key), 0, count) - 1 for key in keys]
-    for n, one in enumerate(streams):
-        # Six standard deviations of a fair coin; of each lane, of each number, and all together.
-        assert abs(one.sum()) < 6 * np.sqrt(one.size)
-        assert np.abs(one.sum(axis=0)).max() < 6 * np.sqrt(count)
-        assert np.abs(one.sum(axis=1)).max() < 6 * np.sqrt(64)
-        assert abs(np.sum(one[1:] * one[:-1])) < 6 * np.sqrt(one.size)
-        for other in streams[:n]:
-            assert abs(np.sum(one * other)) < 6 * np.sqrt(one.size)
-    numbers = np.unique(streams[0], axis=0)
-    assert len(numbers) == count
-
-
-def test_normals_have_mean_0_and_variance_1_and_are_never_0():
-    out = np.empty(20_000 if not numba.config.DISABLE_JIT else 2_000)
-    with np.errstate(over="ignore"):
-        normals(np.uint64(2**63 + 5), 3, out)
-        again = np.empty(7)
-        normals(np.uint64(2**63 + 5), 13, again)
-    np.testing.assert_array_equal(again, out[10:17])
-    assert abs(out.mean()) < 6 / np.sqrt(out.size)
-    assert abs(out.var() - 1) < 6 * np.sqrt(2 / out.size)
-    assert np.abs(out).min() > 0
-
-
-# ---- borrowed arrays ----
-
-
-@numba.njit
-def sum_of_borrowed(arrays, numbers):
-    """Sum up through many blocks, and in a nested tuple."""
-    (first, second), third, factor = borrowed((arrays, numbers, 2.0))
-    total = 0.0
-    for k in range(first.size):
-        if third[k] > 0:
-            total += factor * first[k] * third[k]
-        else:
-            total -= second[k]
-    return total
-
-
-@numba.njit
-def sum_of_scratch(size, rounds):
-    """Borrow memory of a kernel's own while more and more is allocated and freed around it."""
-    total = 0.0
-    for n in range(rounds):
-        owned = (np.empty(size), np.empty(size))
-        one, two = borrowed(owned)
-        one[:] = n
-        two[:] = 1.0
-        for _ in range(4):
-            other = np.full(size, -1e9)
-            total += other[0] + 1e9
-        for k in range(size):
-            total += one[k] * two[k]
-        keep(owned)
-    return total
-
-
-def test_no_reference_is_leaked_or_lost():
-    arrays = [np.arange(1.0, 9.0) for _ in range(3)]
-    counts = [sys.getrefcount(array) for array in arrays]
-    for _ in range(10):
-        assert sum_of_borrowed((arrays[0], arrays[1]), arrays[2]) == 2 * 204.0
-    assert [sys.getrefcount(array) for array in arrays] == counts
-    np.testing.assert_array_equal(arrays[1], np.arange(1.0, 9.0))
-
-
-def test_a_check_leaves_the_references_of_its_arrays_as_they_were():
-    rng = np.random.default_rng(0)
-    sizes = [5, 6, 4]
-    weights = [rng.standard_normal((o, i)) for i, o in pairwise(sizes)]
-    net = fastbp.Network(weights)
-    x, y = rng.standard_normal((5, 3)), rng.standard_normal((4, 3))
-    given = net.loss_and_gradients(x, y)[1].flat.copy()
-    held = [net.parameters, x, y, given, *weights]
-    assert fastbp.check_network(net, x, y, given, seed=0)  # and whatever is made once
-    counts = [sys.getrefcount(array) for array in held]
-    for _ in range(3):
-        assert fastbp.check_network(net, x, y, given, seed=0)
-    assert [sys.getrefcount(array) for array in held] == counts
-
-
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba allocates nothing then")
-def test_memory_that_was_borrowed_is_freed():
-    _nrt_python.memsys_enable_stats()  # for the process; what it costs is a counter
-    sum_of_scratch(10, 1)
-    before = rtsys.get_allocation_stats()
-    sum_of_scratch(10, 50)
-    after = rtsys.get_allocation_stats()
-    assert after.alloc - before.alloc >= 2 * 50
-    assert after.alloc - before.alloc == after.free - before.free
-
-
-@pytest.mark.parametrize("size", [1, 100, 10_000])
-def test_memory_that_is_kept_is_not_freed_before(size):
-    rounds = 20 if not numba.config.DISABLE_JIT else 2
-    assert sum_of_scratch(size, rounds) == size * rounds * (rounds - 1) / 2

@@ -1,4 +1,4 @@
-"""Compiled and vectorized evaluation: the same bits as one call after the other."""
+"""Compiled evaluation: the same bits as one call after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from support.sent_functions import gradient
 
 import fastbp
-from fastbp.errors import EvaluationError, ShapeError
+from fastbp.errors import EvaluationError
 
 AT = np.linspace(-1.0, 2.0, 200)
 
@@ -23,10 +23,6 @@ def compiled(x: np.ndarray) -> float:
     for i in range(x.size):
         total += math.sin(x[i]) * x[0]
     return total
-
-
-def vectorized(x: np.ndarray) -> np.ndarray:
-    return np.sum(np.sin(x), axis=1) * x[:, 0]
 
 
 def same(first: Any, second: Any) -> bool:
@@ -185,42 +181,3 @@ def test_bits_do_not_depend_on_how_many_evaluate_or_how_long_it_takes() -> None:
         return cornered(x)
 
     assert same(fastbp.numerical_gradient(slower, at), fastbp.numerical_gradient(cornered, at))
-
-
-def test_a_vectorized_function_takes_many_points_in_a_call() -> None:
-    calls = []
-
-    def counted(x: np.ndarray) -> np.ndarray:
-        calls.append(len(x))
-        return vectorized(x)
-
-    report = fastbp.check_gradient(counted, gradient, AT, vectorized=True)
-    assert report.verdict == "passed"
-    assert report.evaluations == sum(calls)
-    assert len(calls) < 60
-    report = fastbp.check_gradient(counted, gradient, AT, vectorized=True, method="probe")
-    assert report.verdict == "passed"
-
-
-def test_a_vectorized_function_of_a_nesting() -> None:
-    at = {"w": np.ones((2, 3)), "b": 0.5}
-    found = fastbp.numerical_gradient(
-        lambda p: np.sum(p["w"] ** 2, axis=(1, 2)) * p["b"], at, vectorized=True
-    )
-    np.testing.assert_allclose(found.value["w"], 1.0, atol=1e-8)
-    assert found.value["b"] == pytest.approx(6)
-
-
-def test_vectorized_functions_must_return_one_number_for_each_point() -> None:
-    with pytest.raises(ShapeError, match=r"floats of shape \(1,\) for 1 points, not float64 of"):
-        fastbp.numerical_gradient(lambda x: x.sum(), AT, vectorized=True)
-    with pytest.raises(EvaluationError, match="f raised IndexError at the point"):
-        fastbp.numerical_gradient(lambda x: x[:, 500], AT, vectorized=True)
-
-    def spoiling(x: np.ndarray) -> np.ndarray:
-        values = x.sum(axis=1)
-        x *= 2
-        return values
-
-    report = fastbp.check_gradient(spoiling, np.ones(3), np.ones(3), vectorized=True)
-    assert report.arrays[-1].reason == "f changed its argument: x"

@@ -1,0 +1,88 @@
+"""Borrowed arrays: no reference is leaked or lost."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+
+import numba
+import numpy as np
+import pytest
+from fastbp.kernels.machine.borrowed_arrays import borrowed, keep
+from numba.core.runtime import _nrt_python, rtsys
+
+import fastbp
+
+pytestmark = pytest.mark.small
+
+
+@numba.njit
+def sum_of_borrowed(arrays, numbers):
+    """Sum up through many blocks, and in a nested tuple."""
+    (first, second), third, factor = borrowed((arrays, numbers, 2.0))
+    total = 0.0
+    for k in range(first.size):
+        if third[k] > 0:
+            total += factor * first[k] * third[k]
+        else:
+            total -= second[k]
+    return total
+
+
+@numba.njit
+def sum_of_scratch(size, rounds):
+    """Borrow memory of a kernel's own while more and more is allocated and freed around it."""
+    total = 0.0
+    for n in range(rounds):
+        owned = (np.empty(size), np.empty(size))
+        one, two = borrowed(owned)
+        one[:] = n
+        two[:] = 1.0
+        for _ in range(4):
+            other = np.full(size, -1e9)
+            total += other[0] + 1e9
+        for k in range(size):
+            total += one[k] * two[k]
+        keep(owned)
+    return total
+
+
+def test_no_reference_is_leaked_or_lost():
+    arrays = [np.arange(1.0, 9.0) for _ in range(3)]
+    counts = [sys.getrefcount(array) for array in arrays]
+    for _ in range(10):
+        assert sum_of_borrowed((arrays[0], arrays[1]), arrays[2]) == 2 * 204.0
+    assert [sys.getrefcount(array) for array in arrays] == counts
+    np.testing.assert_array_equal(arrays[1], np.arange(1.0, 9.0))
+
+
+def test_a_check_leaves_the_references_of_its_arrays_as_they_were():
+    rng = np.random.default_rng(0)
+    sizes = [5, 6, 4]
+    weights = [rng.standard_normal((o, i)) for i, o in pairwise(sizes)]
+    net = fastbp.Network(weights)
+    x, y = rng.standard_normal((5, 3)), rng.standard_normal((4, 3))
+    given = net.loss_and_gradients(x, y)[1].flat.copy()
+    held = [net.parameters, x, y, given, *weights]
+    assert fastbp.check_network(net, x, y, given, seed=0)  # and whatever is made once
+    counts = [sys.getrefcount(array) for array in held]
+    for _ in range(3):
+        assert fastbp.check_network(net, x, y, given, seed=0)
+    assert [sys.getrefcount(array) for array in held] == counts
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="numba allocates nothing then")
+def test_memory_that_was_borrowed_is_freed():
+    _nrt_python.memsys_enable_stats()  # for the process; what it costs is a counter
+    sum_of_scratch(10, 1)
+    before = rtsys.get_allocation_stats()
+    sum_of_scratch(10, 50)
+    after = rtsys.get_allocation_stats()
+    assert after.alloc - before.alloc >= 2 * 50
+    assert after.alloc - before.alloc == after.free - before.free
+
+
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_memory_that_is_kept_is_not_freed_before(size):
+    rounds = 20 if not numba.config.DISABLE_JIT else 2
+    assert sum_of_scratch(size, rounds) == size * rounds * (rounds - 1) / 2

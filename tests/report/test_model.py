@@ -1,0 +1,95 @@
+"""The report: verdict, totals, raising, the failures that it shows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+from support.reports import failed_report, failed_row, failure, report, row
+
+from fastbp.errors import GradientMismatchError
+from fastbp.report import Failure
+from fastbp.verdict.rows import worst_of_all
+
+pytestmark = pytest.mark.small
+
+
+# ---- verdict and totals ----
+
+
+@pytest.mark.parametrize("verdict", ["passed", "failed", "vacuous", "inconclusive"])
+def test_only_a_pass_is_true(verdict):
+    assert bool(report(row(), verdict=verdict)) == (verdict == "passed")
+
+
+def test_totals_are_those_of_the_rows():
+    both = report(row(kinks=2), failed_row(detectable=3e-5))
+    assert (both.entries, both.wrong, both.kinks, both.detectable) == (40, 7, 3, 3e-5)
+
+
+def test_a_row_without_entries_says_nothing_of_what_is_detectable():
+    empty = failed_row("gradients", entries=0, detectable=1.0)
+    assert report(row(), empty).detectable == 2e-6
+
+
+def test_an_entry_is_written_as_in_python():
+    assert failure().where == "weights[1][3, 17]"
+    assert failure("biases[0]", (3,)).where == "biases[0][3]"
+
+
+def test_a_report_cannot_be_edited():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        failed_report().verdict = "passed"
+
+
+def test_reports_can_be_copied_pickled_and_compared():
+    original = failed_report()
+    assert pickle.loads(pickle.dumps(original)) == original
+    assert copy.deepcopy(original) == original
+    assert original != report(row())
+
+
+# ---- raising ----
+
+
+def test_a_failed_report_raises_with_itself_and_its_text():
+    failed = failed_report()
+    with pytest.raises(GradientMismatchError) as caught:
+        failed.raise_if_failed()
+    assert str(caught.value) == f"The gradient is wrong in weights[1].\n\n{failed}"
+    assert caught.value.report is failed
+
+
+@pytest.mark.parametrize("verdict", ["passed", "vacuous", "inconclusive"])
+def test_the_others_do_not_raise(verdict):
+    assert report(row(), verdict=verdict).raise_if_failed() is None
+
+
+# ---- choosing the failures ----
+
+
+def errors(name: str, sizes: list[float]) -> tuple[Failure, ...]:
+    return tuple(failure(name, (i,), given=1.0 + size) for i, size in enumerate(sizes))
+
+
+def test_ten_of_each_array_and_the_largest_of_the_rest():
+    large = errors("large", [2e6 - i for i in range(1000)])
+    small = errors("small", [1.0 - i / 1000 for i in range(900)])
+    chosen = worst_of_all([large, (), small])
+    assert len(chosen) == 1000
+    assert [f for f in chosen if f.array == "small"] == list(small[:10])
+    assert [f for f in chosen if f.array == "large"] == list(large[:990])
+    assert [f.error for f in chosen] == sorted((f.error for f in chosen), reverse=True)
+
+
+def test_many_wrong_arrays_share_the_thousand():
+    arrays = [errors(f"weights[{k}]", [3.0, 2.0, 1.0]) for k in range(400)]
+    chosen = worst_of_all(arrays)
+    assert len(chosen) == 1000
+    assert {f.array for f in chosen} == {f"weights[{k}]" for k in range(400)}
+
+
+def test_no_failures():
+    assert worst_of_all([(), ()]) == ()

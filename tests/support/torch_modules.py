@@ -1,0 +1,70 @@
+"""Modules of torch, right and wrong."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+class WrongProduct(torch.autograd.Function):
+    """A linear map whose gradient by the weights is wrong in one row, by a thousandth."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any) -> Any:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        by_weight = gradient.T @ x
+        by_weight[2] *= 1.001
+        return gradient @ weight, by_weight
+
+
+def recurrent_wrapper(layer: Any) -> Any:
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+    return Wrapped()
+
+
+def state_of(module: Any) -> list[Any]:
+    """Everything about a module that a check might change, and the global random numbers."""
+    tensors = {name: value.clone() for name, value in module.state_dict().items()}
+    grads = {
+        name: None if parameter.grad is None else parameter.grad.clone()
+        for name, parameter in module.named_parameters()
+    }
+    parts = [
+        (part.training, len(part._forward_hooks), len(part._forward_pre_hooks),
+         len(part._backward_hooks), getattr(part, "inplace", None))
+        for part in module.modules()
+    ]  # fmt: skip
+    wanted = [parameter.requires_grad for parameter in module.parameters()]
+    numbers = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1]]
+    return [tensors, grads, parts, wanted, numbers]
+
+
+def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            equal(first[key], second[key]) for key in first
+        )
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)

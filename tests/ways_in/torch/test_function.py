@@ -1,0 +1,34 @@
+"""Functions of tensors."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from support.torch_modules import WrongProduct  # noqa: E402
+
+import fastbp.torch  # noqa: E402
+
+
+def test_functions_of_tensors() -> None:
+    x, y = torch.randn(3, 4), torch.randn(4, 2, dtype=torch.float64)
+    assert fastbp.torch.check_function(lambda x, y: torch.sin(x.double()) @ y, x, y)
+    assert fastbp.torch.check_function(lambda x: (x**2).sum(), x)
+    assert fastbp.torch.check_function(lambda x: (x.sin(), x.sum()), x)
+    z = torch.randn(3, dtype=torch.complex128)
+    report = fastbp.torch.check_function(lambda z: z * z.conj()[0] + z**2, z)
+    assert report.verdict == "passed"
+    assert "convention of torch" in report.notes[0]
+    w = torch.randn(3, 3)
+    report = fastbp.torch.check_function(lambda x, w: WrongProduct.apply(x, w), w, w.clone())
+    assert report.verdict == "failed"
+    assert {failure.array for failure in report.failures} == {"inputs[1]"}
+    assert {failure.index[0] for failure in report.failures} == {2}
+
+
+def test_what_does_not_reach_the_output_is_untested() -> None:
+    report = fastbp.torch.check_function(
+        lambda x, y: x.sum() + 0 * y.detach().sum(), *[torch.ones(2)] * 2
+    )
+    assert [row.verdict for row in report.arrays] == ["passed", "untested"]
