@@ -20,12 +20,24 @@ pytestmark = pytest.mark.small
 WORK = """
 import time
 from fastbp.runtime.progress import progress_bar
+{patience}
 with progress_bar({progress}, 8, "replay") as advance:
     for _ in range(8):
         advance(1)
         time.sleep({pause})
 print("done")
 """
+# Where no bar may appear, a fifth of the patience shows it as well as the whole second does.
+LESS_PATIENCE = "import fastbp.runtime.progress\nfastbp.runtime.progress.PATIENCE_SECONDS = 0.2"
+
+
+def work(progress: bool | None, pause: float, patience: str = "") -> str:
+    return WORK.format(progress=progress, pause=pause, patience=patience)
+
+
+def patient_work(progress: bool | None) -> str:
+    """Work that takes twice as long as the bar waits."""
+    return work(progress, 0.05, LESS_PATIENCE)
 
 
 def on_a_terminal(code: str) -> tuple[str, str]:
@@ -69,23 +81,27 @@ def on_a_pipe(code: str) -> tuple[str, str]:
 
 
 def test_a_bar_appears_on_a_terminal_after_a_second():
-    stdout, shown = on_a_terminal(WORK.format(progress=None, pause=0.2))
+    stdout, shown = on_a_terminal(work(None, 0.2))
     assert stdout == "done\n"
     assert "replay" in shown
     assert re.search(r"[678]/8", shown)
 
 
+def test_a_bar_appears_on_a_terminal_after_less_patience_where_that_is_set():
+    assert "replay" in on_a_terminal(patient_work(None))[1]
+
+
 def test_no_bar_on_a_terminal_for_what_is_over_at_once():
-    assert on_a_terminal(WORK.format(progress=None, pause=0)) == ("done\n", "")
+    assert on_a_terminal(work(None, 0)) == ("done\n", "")
 
 
 def test_no_bar_on_a_pipe_however_long_it_takes():
-    assert on_a_pipe(WORK.format(progress=None, pause=0.2)) == ("done\n", "")
+    assert on_a_pipe(patient_work(None)) == ("done\n", "")
 
 
 @pytest.mark.parametrize("run", [on_a_terminal, on_a_pipe])
 def test_true_shows_a_bar_everywhere_and_at_once(run):
-    stdout, shown = run(WORK.format(progress=True, pause=0))
+    stdout, shown = run(work(True, 0))
     assert stdout == "done\n"
     assert "replay" in shown
     assert "8/8" in shown
@@ -93,7 +109,7 @@ def test_true_shows_a_bar_everywhere_and_at_once(run):
 
 @pytest.mark.parametrize("run", [on_a_terminal, on_a_pipe])
 def test_false_never_shows_one(run):
-    assert run(WORK.format(progress=False, pause=0.2)) == ("done\n", "")
+    assert run(patient_work(False)) == ("done\n", "")
 
 
 INTERRUPTED = """
@@ -129,7 +145,7 @@ def test_every_thread_may_report(capsys):
 
 
 def test_a_process_without_stderr_has_no_bar():
-    code = "import sys; sys.stderr = None\n" + WORK.format(progress=None, pause=0.2)
+    code = "import sys; sys.stderr = None\n" + patient_work(None)
     assert on_a_pipe(code) == ("done\n", "")
 
 
