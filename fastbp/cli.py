@@ -15,9 +15,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fastbp import __version__
+from fastbp.errors import FastbpError, printable
 
 if TYPE_CHECKING:
     from fastbp.report import Report
@@ -66,14 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forget_the_output()
         return READER_GONE
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc(), lines=True))
         return DEFECT
     return code
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints quote arguments, file names among them, in printable form."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a message and the code for bad input."""
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the commands and their options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fastbp", description="Check a backward pass, every single derivative.", epilog=EPILOG
     )
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
@@ -131,8 +140,6 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_check(options: argparse.Namespace) -> int:
     """Check the problem file that the options name, and print the report."""
-    from fastbp.errors import FastbpError
-
     try:
         report = check_problem(options)
         if options.json is not None:
@@ -140,7 +147,7 @@ def run_check(options: argparse.Namespace) -> int:
     except FastbpError as error:
         return complain(str(error))
     except OSError as error:
-        return complain(f"{error.filename} cannot be written: {error.strerror}.")
+        return complain(f"{printable(str(error.filename))} cannot be written: {error.strerror}.")
     print(report)
     return EXIT_CODES[report.verdict]
 
@@ -162,7 +169,8 @@ def check_problem(options: argparse.Namespace) -> Report:
         seed=options.seed,
     )
     if problem.gradients is None:
-        print(f"{options.problem} holds no gradient: fastbp's own backward pass is checked.\n")
+        name = printable(options.problem)
+        print(f"{name} holds no gradient: fastbp's own backward pass is checked.\n")
     return report
 
 

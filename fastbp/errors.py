@@ -16,11 +16,45 @@ __all__ = [
     "OptionError",
     "ProblemFileError",
     "ShapeError",
+    "printable",
 ]
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return text that does nothing to a terminal but show: the names of users go through here.
+
+    Parameters
+    ----------
+    text : str
+        Any text: an escape code in it would move the cursor, a newline would forge a row, a
+        right-to-left mark would turn round what follows.
+    lines : bool
+        Keep newlines, for text of several lines.
+
+    Returns
+    -------
+    str
+        The same, with each character that cannot be printed as Python would escape it.
+
+    Examples
+    --------
+    >>> print(printable("layer\x1b[2J\u202e1"))
+    layer\x1b[2J\u202e1
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or (lines and sign == "\n") else ascii(sign)[1:-1]
+        for sign in text
+    )
 
 
 class FastbpError(Exception):
     """Base class of all errors that fastbp raises on purpose."""
+
+    def __str__(self) -> str:
+        """Return the message; what a user's names hold beside letters is escaped."""
+        return printable(super().__str__(), lines=True)
 
 
 class ShapeError(FastbpError, ValueError):
@@ -69,4 +103,4 @@ class GradientMismatchError(FastbpError, AssertionError):
 
     def __reduce__(self) -> tuple[type[GradientMismatchError], tuple[str, Any]]:
         """Pickle the report too: test runners send errors between processes."""
-        return type(self), (str(self), self.report)
+        return type(self), (self.args[0], self.report)

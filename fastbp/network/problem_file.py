@@ -15,7 +15,8 @@ write NumPy's format can hand a gradient to fastbp:
 ============================ ====================================================================
 
 A missing option has the default of `fastbp.Network`. Nothing is ever pickled, and a file that holds
-a pickle is refused before it is unpickled: a pickle can run any code.
+a pickle is refused before it is unpickled: a pickle can run any code. Members are stored or
+deflated; every size that the file declares is checked before memory is taken for it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from fastbp.errors import OptionError, ProblemFileError
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import Network
+from fastbp.runtime.npz_reader import key_text, path_text, read_npz
 from fastbp.typing import Array
 
 __all__ = ["Problem", "load_problem", "save_problem"]
@@ -46,6 +47,7 @@ _NUMBER_OPTIONS = ("scale", "weight_decay", "relu_at_zero")
 _SINGLE_KEYS = frozenset(("x", "y", *_TEXT_OPTIONS, *_NUMBER_OPTIONS))
 _LAYER_KEY = re.compile(r"(weights|biases|dweights|dbiases)_(0|[1-9][0-9]{0,8})")
 _NUMERIC_KINDS = "biufc"
+_TEXT_KINDS = "US"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +227,9 @@ def _write_atomically(path: Path, arrays: Mapping[str, Array]) -> None:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         temporary.replace(path)
     except OSError as error:
-        raise ProblemFileError(f"{path} cannot be written: {_reason(error)}.") from error
+        raise ProblemFileError(
+            f"{path_text(path)} cannot be written: {error.strerror or error}."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -234,74 +238,16 @@ def _write_atomically(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as file:
-            _refuse_other_formats(path, file)
-            return _read_archive(path, file)
-    except OSError as error:
-        raise ProblemFileError(f"{path} cannot be read: {_reason(error)}.") from error
-
-
-def _refuse_other_formats(path: Path, file: BinaryIO) -> None:
-    """Look at the first bytes before NumPy does, which would take an unknown file for a pickle."""
-    start = file.read(6)
-    if start == b"\x93NUMPY":
-        raise ProblemFileError(
-            f"{path} is a single .npy array, not an .npz file: write it with numpy.savez."
-        )
-    if start[:4] not in (b"PK\x03\x04", b"PK\x05\x06"):
-        raise ProblemFileError(f"{path} is not an .npz file.")
-    if not zipfile.is_zipfile(file):
-        raise ProblemFileError(f"{path} is truncated: the directory at its end is missing.")
-    file.seek(0)
-
-
-def _read_archive(path: Path, file: BinaryIO) -> dict[str, Array]:
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ProblemFileError(f"{path} is damaged: {error}.") from error
-    with archive:
-        _refuse_unknown_keys(path, archive.files)
-        return {key: _read_array(path, archive, key) for key in archive.files}
-
-
-def _refuse_unknown_keys(path: Path, keys: Sequence[str]) -> None:
-    for key in keys:
+    def kinds_of(key: str) -> str:
         if key not in _SINGLE_KEYS and _LAYER_KEY.fullmatch(key) is None:
             raise ProblemFileError(
-                f"{path}: unknown key '{key}'. The known keys are weights_0.., biases_0.., "
-                f"dweights_0.., dbiases_0.., {', '.join(sorted(_SINGLE_KEYS))}."
+                f"{path_text(path)}: unknown key {key_text(key)}. The known keys are "
+                "weights_0.., biases_0.., dweights_0.., dbiases_0.., "
+                f"{', '.join(sorted(_SINGLE_KEYS))}."
             )
+        return _TEXT_KINDS if key in _TEXT_OPTIONS else _NUMERIC_KINDS
 
-
-def _read_array(path: Path, archive: Any, key: str) -> Array:
-    try:
-        array = archive[key]
-    # Damaged bytes surface as whatever zipfile, zlib, ast or numpy trips over first.
-    except Exception as error:
-        raise ProblemFileError(_unreadable(path, key, error)) from error
-    if not isinstance(array, np.ndarray):
-        raise ProblemFileError(f"{path}: key '{key}' is not an array.")
-    expected_kinds = "US" if key in _TEXT_OPTIONS else _NUMERIC_KINDS
-    if array.dtype.kind not in expected_kinds:
-        expected = "text" if key in _TEXT_OPTIONS else "numbers"
-        raise ProblemFileError(f"{path}: key '{key}' must hold {expected}, not {array.dtype}.")
-    # The byte order belongs to the file, not to the numbers.
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _unreadable(path: Path, key: str, error: Exception) -> str:
-    if "allow_pickle" in str(error):
-        return (
-            f"{path}: key '{key}' holds Python objects. They are pickled, and fastbp never loads "
-            "a pickle, which can run any code: store plain numbers."
-        )
-    return f"{path}: key '{key}' is damaged: {error or type(error).__name__}."
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    return read_npz(path, kinds_of)
 
 
 # ---- from arrays to a problem ----
@@ -309,7 +255,7 @@ def _reason(error: OSError) -> str:
 
 def _required(path: Path, arrays: Mapping[str, Array], key: str) -> Array:
     if key not in arrays:
-        raise ProblemFileError(f"{path}: key '{key}' is missing.")
+        raise ProblemFileError(f"{path_text(path)}: key '{key}' is missing.")
     return arrays[key]
 
 
@@ -324,7 +270,7 @@ def _layers(path: Path, arrays: Mapping[str, Array], name: str, count: int) -> l
     highest = max(_indices(arrays, name), default=0)
     if highest >= count:
         raise ProblemFileError(
-            f"{path}: key '{name}_{highest}' is one too many: there are {count} weights."
+            f"{path_text(path)}: key '{name}_{highest}' is one too many: there are {count} weights."
         )
     return [_required(path, arrays, f"{name}_{layer}") for layer in range(count)]
 
@@ -345,7 +291,7 @@ def _read_options(path: Path, arrays: Mapping[str, Array]) -> dict[str, Any]:
 def _refuse_no_scalar(path: Path, key: str, array: Array) -> None:
     if array.shape != () or array.dtype.kind in "bc":
         raise ProblemFileError(
-            f"{path}: key '{key}' must be a 0-d array, one real number or one text, "
+            f"{path_text(path)}: key '{key}' must be a 0-d array, one real number or one text, "
             f"not {array.dtype} of shape {array.shape}."
         )
 
@@ -365,5 +311,7 @@ def _read_gradients(path: Path, arrays: Mapping[str, Array], net: Network) -> Gr
     if net.biases is not None:
         return dweights, _layers(path, arrays, "dbiases", count)
     if with_biases:
-        raise ProblemFileError(f"{path}: key 'biases_0' is missing, but there is a dbiases.")
+        raise ProblemFileError(
+            f"{path_text(path)}: key 'biases_0' is missing, but there is a dbiases."
+        )
     return dweights, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from fastbp.errors import GradientMismatchError
+from fastbp.errors import GradientMismatchError, printable
 
 if TYPE_CHECKING:
     import os
@@ -308,7 +308,7 @@ class Report:
         "vacuous" and "inconclusive" do not raise; ``assert report`` refuses them too.
         """
         if self.verdict == "failed":
-            rows = [array.name for array in self.arrays if array.verdict == "failed"]
+            rows = [printable(row.name) for row in self.arrays if row.verdict == "failed"]
             raise GradientMismatchError(
                 f"The gradient is wrong in {', '.join(rows)}.\n\n{self}", self
             )

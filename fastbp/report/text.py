@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from rich.box import Box
 from rich.console import Console
 from rich.table import Table
+
+from fastbp.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +23,7 @@ __all__ = ["render"]
 
 WIDTH = 100
 FAILURES_SHOWN = 10
+SENTENCES = frozenset({"reason", "notes"})  # fields that may hold newlines
 
 # A factor is worth a line when what it leaves unexplained is no more than rounding.
 CLEAN_RESIDUAL = 1e-4
@@ -30,10 +34,28 @@ HEADER_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True
 
 def render(report: Report) -> str:
     """Return the report as text, at most 100 columns wide, without a newline at the end."""
+    report = _printable(report)
     header = _function_header(report) if report.function else _header(report)
     parts = [header, _arrays_table(report.arrays)]
     parts += [_reasons(report.arrays), _factors(report.arrays), _failures(report.failures)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _printable(value: Any, *, lines: bool = False) -> Any:
+    """Return a report, or a part of it, whose text does nothing to a terminal but show.
+
+    Names come from the keys of a user's containers, from modules, functions and files.  Sentences
+    may hold newlines, as those of other people's errors do: they are wrapped like all others.
+    """
+    if isinstance(value, str):
+        return printable(value, lines=lines)
+    if isinstance(value, tuple):
+        return tuple(_printable(part, lines=lines) for part in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    escaped = {name: _printable(part, lines=name in SENTENCES) for name, part in parts.items()}
+    return replace(value, **escaped)
 
 
 def _header(report: Report) -> str:

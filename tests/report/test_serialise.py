@@ -7,7 +7,7 @@ import json
 import math
 
 import pytest
-from support.reports import failed_report, failed_row, failure, report
+from support.reports import failed_report, failed_row, failure, report, row
 
 from fastbp.report import Report
 
@@ -57,3 +57,11 @@ def test_to_json_takes_a_string_and_replaces_a_file(tmp_path):
     path.write_text("before")
     failed_report().to_json(str(path))
     assert json.loads(path.read_text())["verdict"] == "failed"
+
+
+def test_names_of_users_are_exact_in_json(tmp_path):
+    name = "w\x1b[2J\n\u202eb[0]\r"
+    shown = report(row(name), function=name, notes=(name,))
+    shown.to_json(tmp_path / "report.json")
+    loaded = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert loaded["arrays"][0]["name"] == loaded["function"] == loaded["notes"][0] == name

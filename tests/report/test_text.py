@@ -10,6 +10,7 @@ import sys
 import pytest
 from support.reports import failed_report, failed_row, failure, report, row
 
+from fastbp.errors import GradientMismatchError
 from fastbp.report import Kink, Report
 
 pytestmark = pytest.mark.small
@@ -150,6 +151,33 @@ def test_text_does_not_depend_on_the_terminal(monkeypatch):
         monkeypatch.setenv(name, value)
     assert str(failed_report()) == plain
     assert "\x1b" not in plain
+
+
+HOSTILE = "w\x1b[2J\n\u202eb[0]\r"
+HARMLESS = r"w\x1b[2J\n\u202eb[0]\r"
+
+
+def test_names_of_users_are_escaped_wherever_text_shows_them():
+    """Escape codes, right-to-left marks and newlines: in rows, entries, reasons, notes, titles."""
+    wrong = failure(array=HOSTILE)
+    shown = report(
+        failed_row(HOSTILE, factor=2.0, residual=0.0, reason=f"{HOSTILE}: no"),
+        row(HOSTILE, reason="zero on both sides"),
+        verdict="failed",
+        failures=(wrong,),
+        function=f"{HOSTILE}(x)",
+        notes=(f"a note on {HOSTILE}",),
+    )
+    text = str(shown)
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert f"FAILED: {HARMLESS}(x), float64" in text
+    assert f"{HARMLESS}: given = k numerical" in text
+    assert f"{HARMLESS}[3, 17]" in text
+    assert f"{HARMLESS}: zero on both sides" in text
+    assert r"a note on w\x1b[2J \u202eb[0]\r" in text  # a sentence is wrapped: newlines are spaces
+    with pytest.raises(GradientMismatchError) as caught:
+        shown.raise_if_failed()
+    assert str(caught.value) == f"The gradient is wrong in {HARMLESS}.\n\n{text}"
 
 
 def test_repr_is_one_line():

@@ -212,6 +212,35 @@ def test_a_file_of_something_else(path):
     refused(run("check", path), "fastbp: " + str(path) + " is not an .npz file.")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="such names are not allowed")
+def test_names_of_files_and_keys_do_nothing_to_the_terminal(tmp_path, path, capsys):
+    strange = tmp_path / "a\x1b[2J\nb.npz"
+    shown = rf"{tmp_path}/a\x1b[2J\nb.npz"
+    assert main(["check", str(strange)]) == 2
+    assert (
+        capsys.readouterr().err == f"fastbp: {shown} cannot be read: No such file or directory.\n"
+    )
+    np.savez(strange, **{"\x1b]0;title\x07": np.zeros(1)})
+    assert main(["check", str(strange)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(rf"fastbp: {shown}: unknown key '\x1b]0;title\x07'. The known keys")
+    assert printed.count("\n") == 1
+    with pytest.raises(SystemExit) as caught:
+        main(["check", str(path), str(strange)])
+    assert caught.value.code == 2
+    assert f"unrecognized arguments: {shown}\n" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names are not allowed")
+def test_a_strange_name_is_printed_harmlessly_with_the_report(tmp_path, arrays, capsys):
+    strange = tmp_path / "a\x1b[2Jb.npz"
+    np.savez(strange, **{key: value for key, value in arrays.items() if key[0] != "d"})
+    assert main(["check", str(strange), "--json", str(tmp_path / "no\x1bfolder" / "r.json")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith(rf"{tmp_path}/a\x1b[2Jb.npz holds no gradient: fastbp's own")
+    assert captured.err.startswith(rf"fastbp: {tmp_path}/no\x1bfolder/r.json cannot be written: ")
+
+
 def test_a_missing_key(path, arrays):
     del arrays["y"]
     np.savez(path, **arrays)
