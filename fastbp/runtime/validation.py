@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,11 @@ def require_integer(value: object, name: str, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise OptionError(f"{name} must be an integer of at least {low}, not {value!r}.")
     return int(value)
+
+
+def require_seed(value: object) -> int:
+    """Return ``value`` if it is a seed, or one that is drawn for None."""
+    return secrets.randbits(32) if value is None else require_integer(value, "seed", 0)
 
 
 def require_choice(value: object, name: str, known: Sequence[str]) -> str:

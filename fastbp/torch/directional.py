@@ -9,6 +9,7 @@ import torch
 
 from fastbp.function.derivatives.entry_slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
 from fastbp.function.derivatives.line_slopes import SIGMAS, measure_lines
+from fastbp.function.methods.directions import random_components
 from fastbp.function.point import DOUBLE_UNIT
 from fastbp.torch.tensors import _array
 from fastbp.typing import Vector
@@ -41,10 +42,10 @@ class _Difference:
     ) -> None:
         self.value, self.tensors, self.gradients = value, tensors, gradients
         self.centre, self.noise, self.without = centre, noise, without
-        generator = torch.Generator().manual_seed(options.seed)
+        rng = np.random.default_rng(options.seed)
         self.base = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         self.direction = {
-            name: _random_direction(tensor, generator) for name, tensor in self.base.items()
+            name: _random_direction(tensor, rng) for name, tensor in self.base.items()
         }
         for name, row in without.items():
             self.direction[name][row] = 0.0
@@ -139,10 +140,9 @@ class _Difference:
         return ""
 
 
-def _random_direction(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _random_direction(tensor: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Return components between a half and one of the tensor's typical size, of either sign."""
     size = float(torch.sqrt(torch.mean(tensor**2))) if tensor.numel() else 0.0
     scale = 2.0 ** round(np.log2(size)) if 0 < size < np.inf else 1.0
-    random = torch.randint(-128, 128, tensor.shape, generator=generator)
-    components = torch.where(random >= 0, random + 128, random - 127) / 256
-    return (scale * components).to(tensor)
+    components = scale * random_components(rng, tensor.numel())
+    return torch.from_numpy(components).reshape(tensor.shape).to(tensor)

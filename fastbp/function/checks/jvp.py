@@ -22,6 +22,7 @@ from fastbp.function.checks.check_gradient import (
 )
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.pytree import take_apart
@@ -54,15 +55,7 @@ def check_tangents(
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
     entries = sum(numbers.size for numbers in function.point.base)
     seconds = 30 * entries * (time.perf_counter() - began)
-    method = options.method
-    notes: list[str] = []
-    if method == "auto":
-        method = "every" if seconds <= options.budget else "probe"
-        if method == "probe":
-            notes.append(
-                f"auto chose probe: every entry would take about {seconds:.0f} s, "
-                f"the budget is {options.budget:g} s"
-            )
+    method, notes = options.method_for(seconds)
     rows: list[ArrayReport] = []
     failures: list[tuple[Failure, ...]] = []
     others: list[ArrayReport] = []
@@ -262,28 +255,24 @@ def _wrong_inputs(
     named: list[str] = []
     output = slice(place, place + 1)
 
-    def follow(start: int, stop: int) -> None:
+    def disagrees(entries: range) -> bool:
         if len(named) >= ENTRIES_NAMED:
-            return
+            return False
         part = np.zeros_like(tangent)
-        part[start:stop] = tangent[start:stop]
+        part[entries.start : entries.stop] = tangent[entries.start : entries.stop]
         line = measure_outputs(function, leaf, part, only=output)
         outputs = [array for array in function.given_jvp(jvp, leaf, part) if array is not None]
         given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
         numerical = float(line.slope[0])
         rounding = SINGLE_ROUNDING if function.single_products else ROUNDING
         allowed = float(line.error_bar[0] + line.hull[0]) + rounding * abs(numerical)
-        if abs(given - numerical) <= allowed:
-            return
-        if stop - start == 1:
-            name = output_name(function, place)
-            named.append(f"{name} is wrong by {function.point.entry_name(leaf, start)}")
-            return
-        middle = (start + stop) // 2
-        follow(start, middle)
-        follow(middle, stop)
+        return not abs(given - numerical) <= allowed
 
-    follow(0, tangent.size)
+    def examine(entry: int) -> None:
+        where = function.point.entry_name(leaf, entry)
+        named.append(f"{output_name(function, place)} is wrong by {where}")
+
+    bisect(range(tangent.size), halved, disagrees, examine)
     return named
 
 

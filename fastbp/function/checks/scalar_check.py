@@ -21,15 +21,7 @@ __all__ = ["check_scalar"]
 def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
     """Check a gradient of a scalar function at a point, by whichever method fits."""
     entries = sum(numbers.size for numbers in function.point.base)
-    method, notes = options.method, []
-    if method == "auto":
-        seconds = 2 * entries * function.seconds / function.hands
-        method = "every" if seconds <= options.budget else "probe"
-        if method == "probe":
-            notes.append(
-                f"auto chose probe: every entry would take about {seconds:.0f} s, "
-                f"the budget is {options.budget:g} s"
-            )
+    method, notes = options.method_for(2 * entries * function.seconds / function.hands)
     measure = check_every_entry if method == "every" else check_by_probing
     rows, failures, more, at_least = measure(function, given, options)
     function.close()

@@ -7,6 +7,7 @@ any gradient. Where it is wrong, bisection over the cotangent tells by which out
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.given_gradient import given_leaves
+from fastbp.function.methods.bisection import bisect, halved
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -23,12 +25,12 @@ if TYPE_CHECKING:
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.check_gradient import FunctionCheck, Options
-    from fastbp.function.derivatives.line_slopes import Lines
 
 
 __all__ = ["check_cotangent"]
 
 OUTPUTS_NAMED = 3
+ROUNDING = 2.0**-40  # what a correct product may be off by, relative to each of its terms
 
 
 def check_cotangent(
@@ -62,52 +64,35 @@ def _named_outputs(
     tangent = np.zeros(function.point.base[leaf].size)
     tangent[entry] = 1.0
     lines = measure_outputs(function, leaf, tangent)
-    search = _OutputSearch(function, vjp, leaf, entry, cotangent, lines)
-    search.follow(0, function.value.size)
     where = function.point.entry_name(leaf, entry)
-    notes = [f"by {where}, {found}" for found in search.found]
+    notes: list[str] = []
+
+    @cache
+    def measured(outputs: range) -> tuple[float, float, float]:
+        """Return the vjp of some outputs, its numerical value, and what they may differ by."""
+        part = slice(outputs.start, outputs.stop)
+        weights = np.zeros_like(cotangent)
+        weights[part] = cotangent[part]
+        array = function.given_vjp(vjp, weights)[leaf]
+        given = float("nan") if array is None else float(array.reshape(-1)[entry])
+        numerical = float(np.nansum(weights * lines.slope))
+        bars = lines.error_bar + lines.hull + ROUNDING * np.abs(lines.slope)
+        allowed = float(np.sum(np.abs(weights[part]) * bars[part]))
+        return given, numerical, allowed + ROUNDING * abs(given)
+
+    def disagrees(outputs: range) -> bool:
+        if len(notes) >= OUTPUTS_NAMED:
+            return False
+        given, numerical, allowed = measured(outputs)
+        return not abs(given - numerical) <= allowed
+
+    def examine(output: int) -> None:
+        given, numerical, _ = measured(range(output, output + 1))
+        weight = float(cotangent[output])
+        notes.append(
+            f"by {where}, {output_name(function, output)} is wrong: given {given / weight:.9g}, "
+            f"numerical {numerical / weight:.9g}"
+        )
+
+    bisect(range(function.value.size), halved, disagrees, examine)
     return replace(check, notes=(*check.notes, *notes))
-
-
-class _OutputSearch:
-    """Bisection over the outputs, for one entry of the argument: calls of vjp only."""
-
-    def __init__(
-        self,
-        function: VectorFunction,
-        vjp: Callable[..., Any],
-        leaf: int,
-        entry: int,
-        cotangent: Vector,
-        lines: Lines,
-    ) -> None:
-        self.function, self.vjp, self.leaf, self.entry = function, vjp, leaf, entry
-        self.cotangent, self.lines = cotangent, lines
-        self.found: list[str] = []
-
-    def follow(self, start: int, stop: int) -> None:
-        """Go down to the outputs whose part of the vjp disagrees with the differences."""
-        if len(self.found) >= OUTPUTS_NAMED:
-            return
-        weights = np.zeros_like(self.cotangent)
-        weights[start:stop] = self.cotangent[start:stop]
-        given = self._given(weights)
-        numerical = float(np.nansum(weights * self.lines.slope))
-        bars = self.lines.error_bar + self.lines.hull + 2.0**-40 * np.abs(self.lines.slope)
-        allowed = float(np.sum(np.abs(weights[start:stop]) * bars[start:stop]))
-        if abs(given - numerical) <= allowed + 2.0**-40 * abs(given):
-            return
-        if stop - start == 1:
-            weight = float(weights[start])
-            name = output_name(self.function, start)
-            self.found.append(
-                f"{name} is wrong: given {given / weight:.9g}, numerical {numerical / weight:.9g}"
-            )
-            return
-        middle = (start + stop) // 2
-        self.follow(start, middle)
-        self.follow(middle, stop)
-
-    def _given(self, weights: Vector) -> float:
-        array = self.function.given_vjp(self.vjp, weights)[self.leaf]
-        return float("nan") if array is None else float(array.reshape(-1)[self.entry])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,14 +25,14 @@ from fastbp.function.derivatives.entry_slopes import (
     typical,
 )
 from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, measure_lines
-from fastbp.function.methods.directions import _random_direction, _signs
-from fastbp.function.methods.many_kinks import measure_grain
+from fastbp.function.methods.directions import random_direction
+from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,17 +41,75 @@ if TYPE_CHECKING:
     from fastbp.verdict.tolerance import Tolerance
 
 
-__all__ = ["Located", "locate_wrong_entries"]
+__all__ = ["Located", "bisect", "locate_wrong_entries"]
 
 # Slices of one array that are looked at before the search is given up: where very many entries
-# are on corners, each of them is a trail.
-MOST_TRAILS = 600
-# How often a step is shortened, by 4 each time, before a corner counts as one at the point.
+# are on kinks, each of them is followed.
+MOST_SEGMENTS = 600
+# How often a step is shortened, by 4 each time, before a kink counts as one at the point.
 SHORTENINGS = 4
-# Directions that are drawn anew, in all, where one meets a corner so close to the point that it
+# Directions that are drawn anew, in all, where one meets a kink so close to the point that it
 # tells so many times less than the others.
 FRESH, POOR = 3, 16.0
 EVERYTHING = slice(None)
+
+
+class Segment(Protocol):
+    """Some neighbouring places, from `start` up to `stop`."""
+
+    @property
+    def start(self) -> int:
+        """The first place."""
+
+    @property
+    def stop(self) -> int:
+        """The place behind the last."""
+
+
+AnySegment = TypeVar("AnySegment", bound=Segment)
+
+
+def bisect(
+    whole: AnySegment,
+    halves: Callable[[AnySegment], Sequence[AnySegment]],
+    disagrees: Callable[[AnySegment], bool],
+    examine: Callable[[int], None],
+) -> None:
+    """Halve a segment, and go on where two things disagree, down to single places.
+
+    Parameters
+    ----------
+    whole : Segment
+        Where to begin; as a `range`, for example.
+    halves : callable
+        Both halves of a segment, in the order in which they are followed.
+    disagrees : callable
+        Whether a segment is followed. Asked when everything before it has been followed.
+    examine : callable
+        What is done with a single place.
+
+    Examples
+    --------
+    >>> numbers = [0, 3, 0, 0, 5, 0]
+    >>> bisect(range(6), halved, lambda part: any(numbers[i] for i in part), print)
+    1
+    4
+    """
+    waiting = [whole]
+    while waiting:
+        segment = waiting.pop()
+        if not disagrees(segment):
+            continue
+        if segment.stop - segment.start == 1:
+            examine(segment.start)
+        else:
+            waiting += reversed(halves(segment))
+
+
+def halved(places: range) -> tuple[range, range]:
+    """Return both halves of a range, the first one first."""
+    middle = len(places) // 2
+    return places[:middle], places[middle:]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +128,7 @@ class Located:
     complete : bool
         Whether what was found explains every difference along the directions.
     undecided : bool
-        Whether every direction shows a difference that may come from corners, which were not all
+        Whether every direction shows a difference that may come from kinks, which were not all
         found.
     """
 
@@ -138,20 +196,21 @@ def locate_wrong_entries(
     search = _Search(function, leaf, given, tolerance, allowance, most)
     base = function.point.base[leaf]
     for _ in range(directions + FRESH):
-        search.along(_random_direction(rng, base))
+        search.along(random_direction(rng, base))
         if len(search.located.good) == directions:
             break
-    if search.drowned and given.any():
+    if search.below_noise and given.any():
         # The sum that is largest if the gradient is right.
-        search.along(np.abs(_random_direction(rng, base)) * _signs(given, base.dtype))
+        sizes = np.abs(random_direction(rng, base))
+        search.along(np.where(given < 0, -sizes, sizes))
     return search.located
 
 
 @dataclass(frozen=True, slots=True)
-class _Trail:
+class _Segment:
     """A slice along which gradient and differences disagree: by how much, and how certainly.
 
-    `hull` is the part of `error_bar` that is owed to a corner at the point.
+    `hull` is the part of `error_bar` that is due to a kink at the point.
     """
 
     start: int
@@ -181,15 +240,15 @@ class _Search:
         self.tolerance, self.allowance, self.most = tolerance, allowance, most
         self.located = Located()
         self.size = typical(function.point.base[leaf])
-        self.step = self.noise = self.curvature = self.third = self.grain = 0.0
-        self.grainy = False
-        self.directions = self.confused = 0
-        self.corners = 0.0  # what they let the sum along the present direction be
-        self.cornered = False
-        self.trails_left = MOST_TRAILS
+        self.step = self.noise = self.curvature = self.third = self.kink_error = 0.0
+        self.many_kinks = False
+        self.directions = self.unresolved_directions = 0
+        self.due_to_kinks = 0.0  # what they let the sum along the present direction be
+        self.met_kinks = False
+        self.segments_left = MOST_SEGMENTS
 
     @property
-    def drowned(self) -> bool:
+    def below_noise(self) -> bool:
         """Tell whether nothing was above the noise along any direction."""
         found = self.located
         sizes = np.maximum(np.abs(found.slopes), np.abs(found.given))
@@ -204,38 +263,43 @@ class _Search:
         found.slopes.append(slope)
         found.given.append(said)
         found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
-        whole = _Trail(0, self.given.size, said - slope, found.allowed[-1], hull)
+        whole = _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
         explained = self._explained(direction)
         if not abs(whole.difference - explained) > whole.error_bar:
             return
-        self.corners = 0.0
-        self._follow(direction, whole)
+        self.due_to_kinks = 0.0
+        bisect(
+            whole,
+            halves=lambda segment: self._halves(direction, segment),
+            disagrees=lambda segment: self._is_followed(segment, whole),
+            examine=lambda index: self._examine(index, abs(float(direction[index]))),
+        )
         left = whole.difference - self._explained(direction)
         if abs(left) > whole.error_bar and len(found.indices) < self.most:
             self._confirm(direction, said)
-        found.undecided = self.confused == self.directions
+        found.undecided = self.unresolved_directions == self.directions
 
     def _confirm(self, direction: NDArray[np.floating], said: float) -> None:
         """Measure a direction again, with other steps, before its difference counts as wrong.
 
-        Corners of opposite signs hide from each other in a sum, but not from the search: what
+        Kinks of opposite signs hide from each other in a sum, but not from the search: what
         they let each entry be counts too.
         """
         found = self.located
         slope, error_bar = self._again(direction)
         left = said - slope - self._explained(direction)
-        allowed = found.allowed[-1] + error_bar + self.corners
-        self.cornered |= self.corners > 0
+        allowed = found.allowed[-1] + error_bar + self.due_to_kinks
+        self.met_kinks |= self.due_to_kinks > 0
         if abs(left) <= allowed:
             found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
-        elif self.cornered:  # no mistake was found, and not every corner either
-            self.confused += 1
+        elif self.met_kinks:  # no mistake was found, and not every kink either
+            self.unresolved_directions += 1
         else:
             found.complete = False
 
     def _again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
-        """Measure a whole direction with other steps; the bar holds what a corner adds."""
-        if self.grainy:
+        """Measure a whole direction with other steps; the bar holds what a kink adds."""
+        if self.many_kinks:
             cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
             if cheap is not None:
                 return cheap[0], cheap[1] + cheap[2]
@@ -254,38 +318,35 @@ class _Search:
         products = self.given[part] * direction[part]
         return float(np.sum(products, dtype=np.longdouble))
 
-    def _follow(self, direction: NDArray[np.floating], trail: _Trail) -> None:
-        """Halve, and go on where the difference is; the clearer half first."""
-        self.trails_left -= 1
-        if len(self.located.indices) >= self.most or self.trails_left <= 0:
-            return
-        if trail.stop - trail.start == 1:
-            self._examine(trail.start, abs(float(direction[trail.start])))
-            return
-        middle = (trail.start + trail.stop) // 2
-        left = self._trail(direction, trail.start, middle)
-        right = _Trail(
+    def _is_followed(self, segment: _Segment, whole: _Segment) -> bool:
+        """Tell whether a segment is certainly wrong, and the search not yet at its end."""
+        if segment is not whole and not segment.significant:
+            self.due_to_kinks += segment.hull
+            return False
+        self.segments_left -= 1
+        return len(self.located.indices) < self.most and self.segments_left > 0
+
+    def _halves(self, direction: NDArray[np.floating], segment: _Segment) -> list[_Segment]:
+        """Measure the halves of a segment; the clearer one comes first."""
+        middle = (segment.start + segment.stop) // 2
+        left = self._segment(direction, segment.start, middle)
+        right = _Segment(
             middle,
-            trail.stop,
-            trail.difference - left.difference,
-            trail.error_bar + left.error_bar,
+            segment.stop,
+            segment.difference - left.difference,
+            segment.error_bar + left.error_bar,
             0.0,
         )
         unclear = abs(right.difference) < 8 * right.error_bar and not left.significant
-        if unclear or left.hull or trail.hull:
-            right = self._trail(direction, middle, trail.stop)
-        halves = sorted((left, right), key=lambda half: -abs(half.difference) / half.error_bar)
-        for half in halves:
-            if half.significant:
-                self._follow(direction, half)
-            else:
-                self.corners += half.hull
+        if unclear or left.hull or segment.hull:
+            right = self._segment(direction, middle, segment.stop)
+        return sorted((left, right), key=lambda half: -abs(half.difference) / half.error_bar)
 
-    def _trail(self, direction: NDArray[np.floating], start: int, stop: int) -> _Trail:
+    def _segment(self, direction: NDArray[np.floating], start: int, stop: int) -> _Segment:
         part = slice(start, stop)
         slope, error_bar, hull = self._slope(direction, part)
         allowed = error_bar + hull + self.allowance(direction, part)
-        return _Trail(start, stop, self._said(direction, part) - slope, allowed, hull)
+        return _Segment(start, stop, self._said(direction, part) - slope, allowed, hull)
 
     def _examine(self, index: int, component: float) -> None:
         """Measure a single entry thoroughly, and again before it is called wrong."""
@@ -299,7 +360,7 @@ class _Search:
                 self.located.indices.append(index)
                 self.located.lines.append(line)
                 return
-        self.corners += component * self._owed_to_corners(line)
+        self.due_to_kinks += component * self._due_to_kinks(line)
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]
@@ -317,15 +378,15 @@ class _Search:
             if self.step:
                 break
             self._learn(direction, line)
-            if not self.grainy:
+            if not self.many_kinks:
                 break
-        hull = self._owed_to_corners(line)
+        hull = self._due_to_kinks(line)
         return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) - hull, hull
 
-    def _owed_to_corners(self, line: Lines) -> float:
-        """Return what corners do to a bar: their hull, and what noise at any step does not explain.
+    def _due_to_kinks(self, line: Lines) -> float:
+        """Return what kinks do to a bar: their hull, and what noise at any step does not explain.
 
-        Where corners of many kinds meet, the bar covers them and no jump is told.
+        Where kinks of many kinds meet, the bar covers them and no jump is told.
         """
         if not np.isfinite(line.error_bar[0]):
             return 0.0
@@ -341,22 +402,22 @@ class _Search:
         shortest, longest = 4 * first_step(self.function) * self.size, 2.0**-9 * self.size
         best = 0.5 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else longest
         if self.function.unit == SINGLE_UNIT or np.isnan(third) or not best > shortest:
-            self._learn_grain(direction)
+            self._learn_step_among_kinks(direction)
             return
         self.step = float(power_of_two(np.array([min(best, longest)]))[0])
         self.third, self.curvature = third, float(line.curvature[0])
 
-    def _learn_grain(self, direction: NDArray[np.floating]) -> None:
-        """Choose the step where there are corners everywhere, or may be, as in float32."""
-        grain = measure_grain(
+    def _learn_step_among_kinks(self, direction: NDArray[np.floating]) -> None:
+        """Choose the step where there are kinks everywhere, or may be, as in float32."""
+        chosen = step_among_kinks(
             lambda step: self._quotient(direction, EVERYTHING, step),
             self.size,
             self.noise,
             self.function.unit,
         )
-        if grain is not None:
-            self.grainy = True
-            self.step, self.grain = grain
+        if chosen is not None:
+            self.many_kinks = True
+            self.step, self.kink_error = chosen
 
     def _quotient(
         self, direction: NDArray[np.floating], part: slice, step: float
@@ -372,16 +433,16 @@ class _Search:
     ) -> tuple[float, float, float] | None:
         """Take one central difference; None if the values are not as smooth as was learned.
 
-        Returns what `_slope` does; here the hull is what corners everywhere may do.
+        Returns what `_slope` does; here the hull is what kinks everywhere may do.
         """
         slope, bend = self._quotient(direction, part, step)
         rounding = SIGMAS * self.noise / step
         if self.function.unit == SINGLE_UNIT:
-            hull = abs(bend) / 2 + self.grain
+            hull = abs(bend) / 2 + self.kink_error
             return (slope, rounding, hull) if np.isfinite(hull) else None
-        for _ in range(SHORTENINGS if self.grainy else 0):
+        for _ in range(SHORTENINGS if self.many_kinks else 0):
             if abs(bend) <= BEND_SIGMAS * self.noise / step:
-                return slope, rounding, abs(bend) / 2 + self.grain
+                return slope, rounding, abs(bend) / 2 + self.kink_error
             step /= 4
             slope, bend = self._quotient(direction, part, step)
             rounding = SIGMAS * self.noise / step

@@ -1,4 +1,7 @@
-"""Random directions."""
+"""Random directions: components between a half and one in size, of either sign.
+
+Two equal errors would cancel along every other direction of +1 and -1.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,31 @@ from fastbp.typing import Vector
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["random_components"]
+__all__ = ["random_components", "random_direction"]
+
+PARTS = 256  # sizes are multiples of 1 / PARTS
 
 
 def random_components(rng: np.random.Generator, size: int) -> Vector:
-    """Return random numbers between a half and one in size, of either sign."""
-    signs = rng.integers(0, 1, size, endpoint=True) * 2 - 1
-    components: Vector = signs * rng.integers(128, 256, size, endpoint=True) / 256
+    """Return the components of a random cotangent or tangent."""
+    signs = _signs(rng, size)
+    components: Vector = signs * _sizes(rng, size) / PARTS
     return components
 
 
-# Components are between a half and one: two equal errors would cancel along every other
-# direction of +1 and -1.
-COMPONENT_BITS = 256
+def random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return a random direction of an array, in its precision.
+
+    Sizes are drawn before signs here: a direction that equals the cotangent, from a generator of
+    the same seed, would hide every antisymmetric error of a Jacobian.
+    """
+    sizes = _sizes(rng, base.size)
+    return (_signs(rng, base.size) * sizes / PARTS).astype(base.dtype)
 
 
-def _random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> NDArray[np.floating]:
-    sizes = rng.integers(COMPONENT_BITS // 2, COMPONENT_BITS, base.size, endpoint=True)
-    signs = rng.integers(0, 1, base.size, endpoint=True) * 2 - 1
-    return (signs * sizes / COMPONENT_BITS).astype(base.dtype)
+def _sizes(rng: np.random.Generator, size: int) -> NDArray[np.int64]:
+    return rng.integers(PARTS // 2, PARTS, size, endpoint=True)
 
 
-def _signs(given: Vector, dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    return np.where(given < 0, -1, 1).astype(dtype)
+def _signs(rng: np.random.Generator, size: int) -> NDArray[np.int64]:
+    return rng.integers(0, 1, size, endpoint=True) * 2 - 1

@@ -1,6 +1,6 @@
-"""The step of central differences along a direction with many corners.
+"""The step of central differences along a direction with many kinks.
 
-A direction through a network of thousands of ReLUs crosses corners everywhere. In float64 a step
+A direction through a network of thousands of ReLUs crosses kinks everywhere. In float64 a step
 that meets none is short, but noise allows it; in float32 it does not. They come on both sides and
 bend either way, so that neither left nor right slope is that of the point, and what they do to a
 central difference is as random as what they do to the second difference, and to the change from
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["Grain", "measure_grain"]
+__all__ = ["StepAmongKinks", "step_among_kinks"]
 
 # The steps, relative to the typical entry.
 STEPS, STEPS_SINGLE = 2.0 ** np.arange(-36.0, -7.0, 2.0), 2.0 ** np.arange(-14.0, -3.0, 2.0)
-# Of what changes from step to step, in the largest of some four such changes: random corners of
+# Of what changes from step to step, in the largest of some four such changes: random kinks of
 # any density moved one of 2 000 central differences by more than 3 of them.
-GRAINS = 4.0
+CHANGES = 4.0
 
 
-class Grain(NamedTuple):
-    """A step, and how far off the central differences of that step may be because of corners."""
+class StepAmongKinks(NamedTuple):
+    """A step, and how far off the central differences of that step may be because of kinks."""
 
     step: float
     error: float
 
 
-def measure_grain(
+def step_among_kinks(
     central: Callable[[float], tuple[float, float]], size: float, noise: float, unit: float
-) -> Grain | None:
-    """Choose the step at which noise, curvature and corners together matter least.
+) -> StepAmongKinks | None:
+    """Choose the step at which noise, curvature and kinks together matter least.
 
     Parameters
     ----------
@@ -55,18 +55,18 @@ def measure_grain(
 
     Returns
     -------
-    Grain or None
+    StepAmongKinks or None
         None where f is nowhere finite.
     """
     steps = (STEPS_SINGLE if unit == SINGLE_UNIT else STEPS) * size
     slopes, bends = np.array([central(step) for step in steps.tolist()]).T
     with np.errstate(invalid="ignore", over="ignore"):
-        errors = GRAINS * _changes_nearby(slopes, bends, steps)
+        errors = CHANGES * _changes_nearby(slopes, bends, steps)
         total = SIGMAS * noise / steps + np.abs(bends) / 2 + errors
     if not np.isfinite(total).any():
         return None
     best = int(np.nanargmin(np.where(np.isfinite(total), total, np.inf)))
-    return Grain(float(steps[best]), float(errors[best]))
+    return StepAmongKinks(float(steps[best]), float(errors[best]))
 
 
 def _changes_nearby(slopes: Vector, bends: Vector, steps: Vector) -> Vector:

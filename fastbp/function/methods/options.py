@@ -9,7 +9,13 @@ import numpy as np
 
 from fastbp.function.backends.choose import check_workers
 from fastbp.runtime.progress import require_progress_option
-from fastbp.runtime.validation import require_bool, require_choice, require_integer, require_number
+from fastbp.runtime.validation import (
+    require_bool,
+    require_choice,
+    require_integer,
+    require_number,
+    require_seed,
+)
 from fastbp.typing import Vector
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
@@ -48,6 +54,18 @@ class Options:
         if self.rtol is None and self.atol is None:
             return None
         return Tolerance(self.rtol or 0.0, self.atol or 0.0)
+
+    def method_for(self, seconds: float) -> tuple[str, list[str]]:
+        """Return the method where *every* would take so long, and a note if that was decisive."""
+        if self.method != "auto":
+            return self.method, []
+        if seconds <= self.budget:
+            return "every", []
+        note = (
+            f"auto chose probe: every entry would take about {seconds:.0f} s, "
+            f"the budget is {self.budget:g} s"
+        )
+        return "probe", [note]
 
 
 def function_tolerance(
@@ -96,7 +114,6 @@ def checked_options(
     require_bool(vectorized, "vectorized")
     check_workers(workers, vectorized)
     require_progress_option(progress)
-    if seed is None:
-        seed = int(np.random.default_rng().integers(2**32))
-    require_integer(seed, "seed", 0)
-    return Options(method, rtol, atol, budget, most, seed, vectorized, workers, progress)
+    return Options(
+        method, rtol, atol, budget, most, require_seed(seed), vectorized, workers, progress
+    )

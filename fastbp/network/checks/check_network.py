@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from fastbp.runtime.validation import (
     require_integer,
     require_memory,
     require_number,
+    require_seed,
 )
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
@@ -142,7 +142,7 @@ def check_network(
     require_choice(method, "method", METHODS)
     tolerance = _chosen_tolerance(rtol, atol)
     require_integer(directions, "directions", 1)
-    own_seed = secrets.randbits(32) if seed is None else require_integer(seed, "seed", 0)
+    own_seed = require_seed(seed)
     memory = require_memory(max_memory)
     require_progress_option(progress)
     x, y = net.require_arguments(x, y)
