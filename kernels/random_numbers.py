@@ -41,10 +41,7 @@ def hashed(key, counter):
 def fill_normals(key, start, out):
     """Write numbers ``start``, ``start + 1``, ... of a stream: mean 0, variance 1."""
     for k in range(out.size):
-        bits = key + np.uint64(start + k) * INCREMENT
-        bits = (bits ^ (bits >> SHIFTS[0])) * FIRST_FACTOR
-        bits = (bits ^ (bits >> SHIFTS[1])) * SECOND_FACTOR
-        bits = bits ^ (bits >> SHIFTS[2])
+        bits = hashed(key, start + k)
         total = (bits & PART) + ((bits >> SHIFTS[3]) & PART) + ((bits >> SHIFTS[4]) & PART)
         total += bits >> SHIFTS[5]
         out[k] = (np.float64(np.int32(total)) - MEAN) * SCALE

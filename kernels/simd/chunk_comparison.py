@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .vectors import LANES, MR, broadcast
+from .emitter import INTEGER, Emitter, number
+from .vectors import LANES, MR
 
 # Rows of the scratch ``lanes``, each one vector: the proof of each row of the strip, and these.
 PRODUCT, SQUARE, WIDEST, TOP, TOP_COLUMN = range(MR, MR + 5)
@@ -28,140 +28,106 @@ LANE_ROWS = MR + 5
 WRONG, ABOVE, NOT_ZERO, ZERO = range(4)
 
 
-def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Emit the loop over vectors of columns; the rows of each are unrolled."""
-    columns, given_at, given_row, strip_row = (arguments[k] for k in (0, 2, 3, 5))
-    element = signature.args[1].dtype
-    double, integer, byte = ir.DoubleType(), ir.IntType(64), ir.IntType(LANES)
-    vector = ir.VectorType(double, LANES)
-    mask = ir.VectorType(ir.IntType(1), LANES)
-    single = double if element == types.float64 else ir.FloatType()
-    narrow = ir.VectorType(single, LANES)
+class _Comparison(Emitter):
+    """The loop over vectors of columns; the rows of each are unrolled.
 
-    def constant(value: int) -> Any:
-        return ir.Constant(integer, value)
+    Sums over columns stay in registers: as in ``lanes`` and in ``found``, by the same numbers.
+    """
 
-    def start(position: int) -> Any:
-        array = arguments[position]
-        return context.make_array(signature.args[position])(context, builder, array).data
-
-    def at(base: Any, offset: Any) -> Any:
-        return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
-
-    def load(base: Any, offset: Any) -> Any:
-        return builder.load(at(base, offset), align=8)
-
-    def number(base: Any, offset: int) -> Any:
-        return broadcast(builder, builder.load(builder.gep(base, [constant(offset)])), vector)
-
-    def function(name: str, kind: Any, *kinds: Any) -> Any:
-        return cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(kind, list(kinds)), name
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        super().__init__(context, builder, signature, arguments)
+        self.columns, _, given_at, given_row, _, strip_row = arguments[:6]
+        self.element = signature.args[1].dtype
+        self.least, self.atol, self.scale = (
+            self.load_to_all(self.address(11, number(k))) for k in range(3)
         )
+        self.given_rows = [self.row(1, given_at, given_row, number(r)) for r in range(MR)]
+        self.strip_rows = [self.row(4, number(0), strip_row, number(r)) for r in range(MR)]
 
-    fma = function(f"llvm.fma.v{LANES}f64", vector, vector, vector, vector)
-    fabs = function(f"llvm.fabs.v{LANES}f64", vector, vector)
-    count_ones = function(f"llvm.ctpop.i{LANES}", byte, byte)
-    masked = function(
-        f"llvm.masked.load.v{LANES}f{element.bitwidth}.p0",
-        narrow, narrow.as_pointer(), ir.IntType(32), mask, narrow,
-    )  # fmt: skip
+    def load_given(self, row: int, column: Any, inside: Any) -> Any:
+        """Load given numbers as float64; beyond the columns they are 0 and are not touched."""
+        bits = self.element.bitwidth
+        scalar = self.scalar if bits == self.bits else ir.FloatType()
+        narrow = ir.VectorType(scalar, self.lanes)
+        address = self.builder.bitcast(
+            self.beyond(self.given_rows[row], column), narrow.as_pointer()
+        )
+        own = self.call(
+            f"llvm.masked.load.v{self.lanes}f{bits}.p0",
+            narrow,
+            [
+                address,
+                ir.Constant(ir.IntType(32), bits // 8),
+                inside,
+                ir.Constant(narrow, [0.0] * self.lanes),
+            ],
+        )
+        return own if bits == self.bits else self.builder.fpext(own, self.vector)
 
-    def larger(one: Any, other: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+    def compare_row(
+        self, row: int, column: Any, inside: Any, of_columns: list[Any], highest: Any,
+        sums: list[Any], found: list[Any],
+    ) -> Any:  # fmt: skip
+        """Compare a vector of one row; change ``sums`` and ``found``, return the highest ratio."""
+        builder = self.builder
+        size, noise, factor = of_columns
+        value = self.load(self.beyond(self.strip_rows[row], column))
+        own = self.load_given(row, column, inside)
+        row_noise, row_size = (self.load_to_all(self.address(k, number(row))) for k in (9, 10))
+        bar = self.fma(row_noise, size, self.least)
+        bar = self.fma(row_size, noise, bar)
+        allowed = builder.fadd(bar, self.atol)
+        error = self.absolute(builder.fsub(own, value))
+        scaled = builder.fmul(value, self.scale)
+        sums[WIDEST] = self.larger(allowed, sums[WIDEST])
+        sums[row] = self.fma(value, factor, sums[row])
+        sums[PRODUCT] = self.fma(builder.fmul(own, self.scale), scaled, sums[PRODUCT])
+        sums[SQUARE] = self.fma(scaled, scaled, sums[SQUARE])
+        off = self.bits_of(builder.fcmp_unordered(">", error, allowed))
+        above = self.bits_of(builder.fcmp_ordered(">", self.absolute(value), bar))
+        empty = self.bits_of(builder.fcmp_ordered("==", own, self.zero))
+        found[WRONG] = builder.or_(found[WRONG], off)
+        found[ABOVE] = builder.or_(found[ABOVE], above)
+        found[NOT_ZERO] = builder.or_(found[NOT_ZERO], builder.not_(empty))
+        zero = builder.and_(builder.and_(empty, builder.not_(above)), self.bits_of(inside))
+        ones = self.call(f"llvm.ctpop.i{self.lanes}", zero.type, [zero])
+        found[ZERO] = builder.add(found[ZERO], builder.zext(ones, INTEGER))
+        return self.larger(builder.fdiv(error, allowed), highest)
 
-    given_start, strip_start = start(1), start(4)
-    sizes_start, noise_start, factors_start = start(6), start(7), start(8)
-    row_noise_start, row_size_start, bounds_start = start(9), start(10), start(11)
-    maxima_start, lanes_start, found_start = start(12), start(13), start(14)
-    zero = ir.Constant(vector, [0.0] * LANES)
-    numbers = ir.Constant(ir.VectorType(integer, LANES), list(range(LANES)))
-    least, atol, scale = (number(bounds_start, k) for k in range(3))
-    given_rows = [
-        builder.gep(given_start, [builder.add(given_at, builder.mul(given_row, constant(r)))])
-        for r in range(MR)
-    ]
-    strip_rows = [
-        builder.gep(strip_start, [builder.mul(strip_row, constant(r))]) for r in range(MR)
-    ]
-    entry = builder.block
-    loop = builder.append_basic_block("compare.loop")
-    done = builder.append_basic_block("compare.done")
-    builder.branch(loop)
+    def compare_columns(self, column: Any, values: list[Any]) -> list[Any]:
+        """Compare one vector of columns in every row."""
+        builder = self.builder
+        sums, found = values[:LANE_ROWS], values[LANE_ROWS:]
+        numbers = ir.Constant(ir.VectorType(INTEGER, self.lanes), list(range(self.lanes)))
+        left = self.broadcast(builder.sub(self.columns, column))
+        inside = builder.icmp_signed(">", left, numbers)
+        of_columns = [self.load(self.address(k, column)) for k in (6, 7, 8)]
+        highest = self.zero
+        for row in range(MR):
+            highest = self.compare_row(row, column, inside, of_columns, highest, sums, found)
+        maxima = self.address(12, column)
+        self.store(self.larger(highest, self.load(maxima)), maxima)
+        beyond = builder.fcmp_ordered(">", highest, sums[TOP])
+        sums[TOP] = builder.select(beyond, highest, sums[TOP])
+        here = builder.uitofp(self.broadcast(column), self.vector)
+        sums[TOP_COLUMN] = builder.select(beyond, here, sums[TOP_COLUMN])
+        return [*sums, *found]
 
-    builder.position_at_end(loop)
-    column = builder.phi(integer)
-    column.add_incoming(constant(0), entry)
-    sums = [builder.phi(vector) for _ in range(LANE_ROWS)]
-    flags = [builder.phi(byte) for _ in range(3)]
-    zeros = builder.phi(integer)
-    for phi in sums:
-        phi.add_incoming(zero, entry)
-    for phi in flags:
-        phi.add_incoming(ir.Constant(byte, 0), entry)
-    zeros.add_incoming(constant(0), entry)
-    proofs, (product, square, widest, top, top_column) = list(sums[:MR]), sums[MR:]
-    wrong, above, not_zero = flags
-    some = zeros
+    def emit(self) -> None:
+        """Emit the loop, and write what it has collected."""
+        flags = [ir.Constant(ir.IntType(self.lanes), 0)] * 3
+        starts = [self.zero] * LANE_ROWS + [*flags, number(0)]
+        step = self.lanes
+        values = self.loop(self.columns, starts, self.compare_columns, step, at_least_once=True)
+        for k, value in enumerate(values[:LANE_ROWS]):
+            self.store(value, self.address(13, number(k * self.lanes)))
+        for k, value in enumerate(values[LANE_ROWS:]):
+            word = value if k == ZERO else self.builder.zext(value, INTEGER)
+            self.builder.store(word, self.address(14, number(k)))
 
-    left = builder.sub(columns, column)
-    inside = builder.icmp_signed(
-        ">", broadcast(builder, left, ir.VectorType(integer, LANES)), numbers
-    )
-    size, noise, factor = (load(base, column) for base in (sizes_start, noise_start, factors_start))
-    highest = zero
-    for r in range(MR):
-        value = load(strip_rows[r], column)
-        address = builder.bitcast(builder.gep(given_rows[r], [column]), narrow.as_pointer())
-        own = builder.call(
-            masked,
-            [address, ir.Constant(ir.IntType(32), element.bitwidth // 8), inside,
-             ir.Constant(narrow, [0.0] * LANES)],
-        )  # fmt: skip
-        if element != types.float64:
-            own = builder.fpext(own, vector)
-        bar = builder.call(fma, [number(row_noise_start, r), size, least])
-        bar = builder.call(fma, [number(row_size_start, r), noise, bar])
-        allowed = builder.fadd(bar, atol)
-        error = builder.call(fabs, [builder.fsub(own, value)])
-        off = builder.fcmp_unordered(">", error, allowed)
-        wrong = builder.or_(wrong, builder.bitcast(off, byte))
-        highest = larger(builder.fdiv(error, allowed), highest)
-        widest = larger(allowed, widest)
-        proofs[r] = builder.call(fma, [value, factor, proofs[r]])
-        scaled = builder.fmul(value, scale)
-        product = builder.call(fma, [builder.fmul(own, scale), scaled, product])
-        square = builder.call(fma, [scaled, scaled, square])
-        value_above = builder.fcmp_ordered(">", builder.call(fabs, [value]), bar)
-        value_above = builder.bitcast(value_above, byte)
-        above = builder.or_(above, value_above)
-        empty = builder.bitcast(builder.fcmp_ordered("==", own, zero), byte)
-        not_zero = builder.or_(not_zero, builder.not_(empty))
-        empty = builder.and_(empty, builder.not_(value_above))
-        empty = builder.and_(empty, builder.bitcast(inside, byte))
-        ones = builder.call(count_ones, [empty])
-        some = builder.add(some, builder.zext(ones, integer))
-    builder.store(larger(highest, load(maxima_start, column)), at(maxima_start, column), align=8)
-    beyond = builder.fcmp_ordered(">", highest, top)
-    top = builder.select(beyond, highest, top)
-    here = builder.uitofp(broadcast(builder, column, ir.VectorType(integer, LANES)), vector)
-    top_column = builder.select(beyond, here, top_column)
-    following = builder.add(column, constant(LANES))
-    new = [*proofs, product, square, widest, top, top_column]
-    column.add_incoming(following, loop)
-    for phi, value in zip(sums, new, strict=True):
-        phi.add_incoming(value, loop)
-    for phi, value in zip(flags, (wrong, above, not_zero), strict=True):
-        phi.add_incoming(value, loop)
-    zeros.add_incoming(some, loop)
-    builder.cbranch(builder.icmp_signed("<", following, columns), loop, done)
 
-    builder.position_at_end(done)
-    for k, value in enumerate(new):
-        builder.store(value, at(lanes_start, constant(k * LANES)), align=8)
-    for k, value in enumerate((wrong, above, not_zero)):
-        builder.store(builder.zext(value, integer), builder.gep(found_start, [constant(k)]))
-    builder.store(some, builder.gep(found_start, [constant(ZERO)]))
+def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    _Comparison(context, builder, signature, arguments).emit()
     return context.get_dummy_value()
 
 

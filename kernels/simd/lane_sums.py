@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .vectors import LANES, VECTORS, _Emitter, broadcast, panel_width
+from .emitter import Emitter, number
+from .vectors import LANES, VECTORS, panel_width
 
 
 @intrinsic
@@ -22,35 +21,20 @@ def _squares_of_lanes(typingctx, units, factors, step, values, at, totals):
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        emit = _Emitter(context, builder, signature, arguments)
-        units, step, at = arguments[0], arguments[2], arguments[4]
-        entry = builder.block
-        loop, done = builder.append_basic_block("lanes.loop"), builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed(">", units, emit.number(0)), loop, done)
-        builder.position_at_end(loop)
-        unit = builder.phi(ir.IntType(64))
-        unit.add_incoming(emit.number(0), entry)
-        sums = [builder.phi(emit.vector) for _ in range(VECTORS)]
-        line = builder.add(at, builder.mul(unit, emit.number(VECTORS * LANES)))
-        factor = builder.load(emit.address(1, builder.mul(unit, step)))
-        factor = broadcast(builder, factor, emit.vector)
-        new = []
+        emit = Emitter(context, builder, signature, arguments)
+        units, _, step, _, at, _ = arguments
+
+        def add_unit(unit: Any, sums: list[Any]) -> list[Any]:
+            line = emit.row(3, at, number(VECTORS * LANES), unit)
+            factor = emit.load_to_all(emit.address(1, builder.mul(unit, step)))
+            values = [builder.fmul(emit.load(line, v), factor) for v in range(VECTORS)]
+            return [
+                emit.fma(value, value, total) for value, total in zip(values, sums, strict=True)
+            ]
+
+        sums = emit.loop(units, [emit.zero] * VECTORS, add_unit)
         for v, total in enumerate(sums):
-            value = emit.load(3, builder.add(line, emit.number(v * LANES)))
-            value = builder.fmul(value, factor)
-            new.append(builder.call(emit.fma, [value, value, total]))
-        following = builder.add(unit, emit.number(1))
-        unit.add_incoming(following, loop)
-        for total, value in zip(sums, new, strict=True):
-            total.add_incoming(emit.zero, entry)
-            total.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, units), loop, done)
-        builder.position_at_end(done)
-        totals = [builder.phi(emit.vector) for _ in new]
-        for v, (total, value) in enumerate(zip(totals, new, strict=True)):
-            total.add_incoming(emit.zero, entry)
-            total.add_incoming(value, loop)
-            emit.store(total, 5, emit.number(v * LANES))
+            emit.store(total, emit.address(5, number(v * LANES)))
         return context.get_dummy_value()
 
     return types.void(n, factors, n, values, n, totals), codegen
@@ -79,31 +63,22 @@ def _sums_along_lanes(typingctx, rows, values, at, other, other_at, other_row, a
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        emit = _Emitter(context, builder, signature, arguments)
+        emit = Emitter(context, builder, signature, arguments)
         rows, _, at, _, other_at, other_row, add, _ = arguments
-        reduce = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.DoubleType(), [ir.DoubleType(), emit.vector]),
-            f"llvm.vector.reduce.fadd.v{LANES}f64",
-        )
-        with cgutils.for_range(builder, rows) as loop:
-            line = builder.add(at, builder.mul(loop.index, emit.number(VECTORS * LANES)))
-            beside = builder.add(other_at, builder.mul(loop.index, other_row))
+
+        def write_total(row: Any, _: list[Any]) -> list[Any]:
+            line = emit.row(1, at, number(VECTORS * LANES), row)
+            beside = emit.row(3, other_at, other_row, row)
             total = emit.zero
             for v in range(VECTORS):
-                skip = emit.number(v * LANES)
-                own, weight = (
-                    emit.load(1, builder.add(line, skip)),
-                    emit.load(3, builder.add(beside, skip)),
-                )
-                total = builder.call(emit.fma, [own, weight, total])
-            start = ir.Constant(ir.DoubleType(), 0.0)
-            single = builder.call(reduce, [start, total], fastmath=("reassoc",))
-            place = emit.address(7, loop.index)
-            before = builder.select(
-                builder.icmp_signed("!=", add, emit.number(0)), builder.load(place), start
-            )
-            builder.store(builder.fadd(before, single), place)
+                total = emit.fma(emit.load(line, v), emit.load(beside, v), total)
+            place = emit.address(7, row)
+            adds = builder.icmp_signed("!=", add, number(0))
+            before = builder.select(adds, builder.load(place), emit.scalar(0.0))
+            builder.store(builder.fadd(before, emit.sum_of_lanes(total)), place)
+            return []
+
+        emit.loop(rows, [], write_total)
         return context.get_dummy_value()
 
     return types.void(n, values, n, other, n, n, n, totals), codegen

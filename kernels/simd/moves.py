@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .vectors import VECTOR_BYTES, broadcast, square_width
+from .emitter import Emitter, number
+from .vectors import VECTOR_BYTES, square_width
 
 
 @intrinsic
 def _copy_memory(typingctx, count, source, source_at, target, target_at):
     n = types.intp
 
-    def codegen(context, builder, signature, arguments):
-        count, source, source_at, target, target_at = arguments
-        size = ir.Constant(ir.IntType(64), signature.args[1].dtype.bitwidth // 8)
-        start = context.make_array(signature.args[1])(context, builder, source).data
-        goal = context.make_array(signature.args[3])(context, builder, target).data
-        cgutils.raw_memcpy(
-            builder,
-            builder.gep(goal, [target_at]),
-            builder.gep(start, [source_at]),
-            count,
-            size,
-        )
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emit = Emitter(context, builder, signature, arguments, signature.args[1].dtype)
+        count, _, source_at, _, target_at = arguments
+        start, goal = emit.address(1, source_at), emit.address(3, target_at)
+        cgutils.raw_memcpy(builder, goal, start, count, number(emit.bits // 8))
         return context.get_dummy_value()
 
     return types.void(n, source, n, target, n), codegen
@@ -52,25 +48,13 @@ def _copy_run(count, source, source_at, target, target_at):
 def _transpose(typingctx, source, source_at, source_row, target, target_at, target_row):
     n = types.intp
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Exchange halves, quarters, ... of pairs of rows: log2(side) rounds of shuffles."""
-        source, source_at, source_row, target, target_at, target_row = arguments
-        element = signature.args[0].dtype
-        side = VECTOR_BYTES * 8 // element.bitwidth
-        scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
-        vector = ir.VectorType(scalar, side)
+        emit = Emitter(context, builder, signature, arguments, signature.args[0].dtype)
+        _, source_at, source_row, _, target_at, target_row = arguments
+        side = emit.lanes
         mask = ir.VectorType(ir.IntType(32), side)
-        align = element.bitwidth // 8
-        start = context.make_array(signature.args[0])(context, builder, source).data
-        goal = context.make_array(signature.args[3])(context, builder, target).data
-
-        def place(data, at, row, r):
-            offset = builder.add(at, builder.mul(row, ir.Constant(ir.IntType(64), r)))
-            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
-
-        rows = [
-            builder.load(place(start, source_at, source_row, r), align=align) for r in range(side)
-        ]
+        rows = [emit.load(emit.row(0, source_at, source_row, number(r))) for r in range(side)]
         half = side // 2
         while half >= 1:
             upper = [k // half % 2 == 0 for k in range(side)]
@@ -84,8 +68,8 @@ def _transpose(typingctx, source, source_at, source_row, target, target_at, targ
                     exchanged[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, second))
             rows = exchanged
             half //= 2
-        for r in range(side):
-            builder.store(rows[r], place(goal, target_at, target_row, r), align=align)
+        for r, row in enumerate(rows):
+            emit.store(row, emit.row(3, target_at, target_row, number(r)))
         return context.get_dummy_value()
 
     return types.void(source, n, n, target, n, n), codegen
@@ -114,18 +98,12 @@ def _transpose_square(source, source_at, source_row, target, target_at, target_r
 def _stream(typingctx, factor, source, source_at, target, target_at):
     n = types.intp
 
-    def codegen(context, builder, signature, arguments):
-        factor, source, source_at, target, target_at = arguments
-        element = signature.args[1].dtype
-        lanes = VECTOR_BYTES * 8 // element.bitwidth
-        scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
-        vector = ir.VectorType(scalar, lanes)
-        start = context.make_array(signature.args[1])(context, builder, source).data
-        goal = context.make_array(signature.args[3])(context, builder, target).data
-        where = builder.bitcast(builder.gep(start, [source_at]), vector.as_pointer())
-        value = builder.load(where, align=element.bitwidth // 8)
-        product = builder.fmul(broadcast(builder, factor, vector), value)
-        place = builder.bitcast(builder.gep(goal, [target_at]), vector.as_pointer())
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emit = Emitter(context, builder, signature, arguments, signature.args[1].dtype)
+        factor, _, source_at, _, target_at = arguments
+        value = emit.load(emit.address(1, source_at))
+        product = builder.fmul(emit.broadcast(factor), value)
+        place = emit.vector_at(emit.address(3, target_at))
         store = builder.store(product, place, align=VECTOR_BYTES)
         once = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         store.set_metadata("nontemporal", once)

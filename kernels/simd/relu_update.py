@@ -6,13 +6,15 @@ plain-Python twin.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .vectors import VECTOR_BYTES, VECTORS, panel_width
+from .emitter import INTEGER, Emitter, number
+from .vectors import LANES, VECTORS, panel_width
 
 # What a panel goes through, and by what masks are told apart: f > 0 where the derivative at 0 is
 # 0, f >= 0 where it is 1, both where it is something between.
@@ -21,91 +23,45 @@ LINEAR, OFF_AT_ZERO, ON_AT_ZERO, PARTLY_AT_ZERO = range(4)
 COMPARISONS = ((), (">",), (">=",), (">", ">="))
 
 
-def _make_update(mode):
-    lanes = VECTOR_BYTES // 8
-    vector = ir.VectorType(ir.DoubleType(), lanes)
-    flags = ir.VectorType(ir.IntType(1), lanes)
-    integer = ir.IntType(64)
-
-    def emit(context, builder, signature, arguments):
+def _make_update(mode: int) -> Any:
+    def emit_update(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """Emit the loop over units; the lanes whose mask differs are collected in a register."""
         (
-            units, base, base_at, base_pitch, column, column_at, delta, delta_at,
-            before, before_at, before_pitch, result, result_at,
+            units, _, base_at, base_pitch, _, column_at, _, delta_at,
+            _, before_at, before_pitch, _, result_at,
         ) = arguments  # fmt: skip
-        fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f"llvm.fma.v{lanes}f64",
-        )
-        zeros = ir.Constant(vector, [0.0] * lanes)
+        emit = Emitter(context, builder, signature, arguments)
+        delta = emit.address(6, delta_at)
+        steps = [emit.load(delta, v) for v in range(VECTORS)]
+        none = ir.Constant(ir.VectorType(ir.IntType(1), LANES), [0] * LANES)
 
-        def constant(value):
-            return ir.Constant(integer, value)
-
-        def pointer(position, array, offset):
-            data = context.make_array(signature.args[position])(context, builder, array).data
-            return builder.gep(data, [offset])
-
-        def as_vector(address, v):
-            moved = builder.gep(address, [constant(v * lanes)])
-            return builder.bitcast(moved, vector.as_pointer())
-
-        def mask(value):
+        def masks(value: Any) -> list[Any]:
             """Flags that tell masks apart."""
-            return [builder.fcmp_ordered(sign, value, zeros) for sign in COMPARISONS[mode]]
+            return [builder.fcmp_ordered(sign, value, emit.zero) for sign in COMPARISONS[mode]]
 
-        starts = [
-            pointer(1, base, base_at), pointer(4, column, column_at), pointer(6, delta, delta_at),
-            pointer(8, before, before_at), pointer(11, result, result_at),
-        ]  # fmt: skip
-        base_from, column_from, delta_from, before_from, result_from = starts
-        steps = [builder.load(as_vector(delta_from, v), align=8) for v in range(VECTORS)]
-        none = ir.Constant(flags, [0] * lanes)
-        entry = builder.block
-        loop = builder.append_basic_block("update.loop")
-        done = builder.append_basic_block("update.done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        p = builder.phi(integer)
-        p.add_incoming(constant(0), entry)
-        differs = [builder.phi(flags) for _ in range(VECTORS)]
-        factor = builder.load(builder.gep(column_from, [p]))
-        factors = builder.insert_element(
-            ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0)
-        )
-        factors = builder.shuffle_vector(
-            factors,
-            ir.Constant(vector, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-        )
-        base_row = builder.gep(base_from, [builder.mul(p, base_pitch)])
-        before_row = builder.gep(before_from, [builder.mul(p, before_pitch)])
-        result_row = builder.gep(result_from, [builder.mul(p, constant(VECTORS * lanes))])
-        collected = []
-        for v in range(VECTORS):
-            start = builder.load(as_vector(base_row, v), align=8)
-            after = builder.call(fma, [factors, steps[v], start])
-            found = differs[v]
-            if mode != LINEAR:
-                old = builder.load(as_vector(before_row, v), align=8)
-                for new_flag, old_flag in zip(mask(after), mask(old), strict=True):
-                    found = builder.or_(found, builder.xor(new_flag, old_flag))
-                off = builder.fcmp_ordered("<=", after, zeros)  # NaN stays
-                after = builder.select(off, zeros, after)
-            builder.store(after, as_vector(result_row, v), align=8)
-            collected.append(found)
-        following = builder.add(p, constant(1))
-        p.add_incoming(following, loop)
-        for v in range(VECTORS):
-            differs[v].add_incoming(none, entry)
-            differs[v].add_incoming(collected[v], loop)
-        builder.cbranch(builder.icmp_signed("<", following, units), loop, done)
-        builder.position_at_end(done)
-        bits = constant(0)
-        for v in range(VECTORS):
-            word = builder.zext(builder.bitcast(collected[v], ir.IntType(lanes)), integer)
-            bits = builder.or_(bits, builder.shl(word, constant(v * lanes)))
+        def update_unit(p: Any, differs: list[Any]) -> list[Any]:
+            factors = emit.load_to_all(emit.row(4, column_at, number(1), p))
+            base = emit.row(1, base_at, base_pitch, p)
+            before = emit.row(8, before_at, before_pitch, p)
+            result = emit.row(11, result_at, number(VECTORS * LANES), p)
+            collected = []
+            for v, found in enumerate(differs):
+                after = emit.fma(factors, steps[v], emit.load(base, v))
+                if mode != LINEAR:
+                    old = emit.load(before, v)
+                    for new_flag, old_flag in zip(masks(after), masks(old), strict=True):
+                        found = builder.or_(found, builder.xor(new_flag, old_flag))
+                    off = builder.fcmp_ordered("<=", after, emit.zero)  # NaN stays
+                    after = builder.select(off, emit.zero, after)
+                emit.store(after, result, v)
+                collected.append(found)
+            return collected
+
+        differs = emit.loop(units, [none] * VECTORS, update_unit, at_least_once=True)
+        bits = number(0)
+        for v, flags in enumerate(differs):
+            word = builder.zext(emit.bits_of(flags), INTEGER)
+            bits = builder.or_(bits, builder.shl(word, number(v * LANES)))
         return bits
 
     @intrinsic
@@ -117,7 +73,7 @@ def _make_update(mode):
         signature = types.int64(
             n, base, n, n, column, n, delta, n, before, n, n, result, n
         )  # fmt: skip
-        return signature, emit
+        return signature, emit_update
 
     return update
 

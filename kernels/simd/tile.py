@@ -11,129 +11,59 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .vectors import MR, ROW_COUNTS, VECTOR_BYTES, VECTORS, broadcast, panel_width
-
-
-def _emit_prefetch(builder: Any, address: Any) -> None:
-    """Ask for the line at an address; one that is not ours does no harm."""
-    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-    fetch = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]),
-        "llvm.prefetch.p0i8",
-    )
-    builder.call(fetch, [builder.bitcast(address, byte), flag(0), flag(3), flag(1)])
+from .emitter import Emitter, number
+from .vectors import MR, ROW_COUNTS, VECTORS, panel_width
 
 
 def _emit_tile(context: Any, builder: Any, signature: Any, arguments: Any, shape: Any) -> Any:
-    """Emit the loop over p with rows x vectors accumulators as phi nodes."""
+    """Emit the loop over p, all sums in registers, and what becomes of them."""
     rows, vectors = shape
-    depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, accumulate = arguments
-    element = signature.args[1].dtype
-    scalar = ir.DoubleType() if element == types.float64 else ir.FloatType()
-    lanes = VECTOR_BYTES * 8 // element.bitwidth
-    vector = ir.VectorType(scalar, lanes)
-    integer = ir.IntType(64)
-    align = element.bitwidth // 8
-    name = f"llvm.fma.v{lanes}f{element.bitwidth}"
-    fma = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector] * 3), name
-    )
+    depth, _, a_at, a_row, a_column, _, b_at, b_row, _, c_at, c_row, accumulate = arguments
+    emit = Emitter(context, builder, signature, arguments, signature.args[1].dtype)
+    a_rows = [emit.row(1, a_at, a_row, number(r)) for r in range(rows)]
+    b_start, c_start = emit.address(5, b_at), emit.address(8, c_at)
 
-    def constant(value: int) -> Any:
-        return ir.Constant(integer, value)
+    def add_products(p: Any, sums: list[Any]) -> list[Any]:
+        b_line = emit.beyond(b_start, builder.mul(p, b_row))
+        b_vectors = [emit.load(b_line, v) for v in range(vectors)]
+        offset = builder.mul(p, a_column)
+        if rows == MR:
+            # Where A is read down its columns no hardware prefetcher follows: ask for the last
+            # line of the strip below, which is at work 256 steps from now.
+            below = builder.add(offset, builder.mul(a_row, number(MR)))
+            emit.prefetch(emit.beyond(a_rows[-1], below))
+        new = []
+        for r in range(rows):
+            factor = emit.load_to_all(emit.beyond(a_rows[r], offset))
+            new += [emit.fma(factor, b_vectors[v], sums[r * vectors + v]) for v in range(vectors)]
+        return new
 
-    def pointer(position: int, array: Any, offset: Any) -> Any:
-        data = context.make_array(signature.args[position])(context, builder, array).data
-        return builder.gep(data, [offset])
+    totals = emit.loop(depth, [emit.zero] * (rows * vectors), add_products)
 
-    def as_vector(address: Any) -> Any:
-        return builder.bitcast(address, vector.as_pointer())
+    def write(adds: bool) -> None:
+        for r in range(rows):
+            c_line = emit.beyond(c_start, builder.mul(c_row, number(r)))
+            for v in range(vectors):
+                value = totals[r * vectors + v]
+                if adds:
+                    value = builder.fadd(emit.load(c_line, v), value)
+                emit.store(value, c_line, v)
 
-    a_rows = [
-        pointer(1, a, builder.add(a_at, builder.mul(a_row, constant(r)))) for r in range(rows)
-    ]
-    b_start, c_start = pointer(5, b, b_at), pointer(8, c, c_at)
-    entry = builder.block
-    loop = builder.append_basic_block("tile.loop")
-    done = builder.append_basic_block("tile.done")
-    zero = ir.Constant(vector, [0.0] * lanes)
-    empty = builder.icmp_signed("<=", depth, constant(0))
-    builder.cbranch(empty, done, loop)
-
-    builder.position_at_end(loop)
-    p = builder.phi(integer)
-    p.add_incoming(constant(0), entry)
-    sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(rows)]
-    b_line = builder.gep(b_start, [builder.mul(p, b_row)])
-    b_vectors = [
-        builder.load(as_vector(builder.gep(b_line, [constant(v * lanes)])), align=align)
-        for v in range(vectors)
-    ]
-    offset = builder.mul(p, a_column)
-    if rows == MR:
-        # Where A is read down its columns no hardware prefetcher follows: ask for the last
-        # line of the strip below, which is at work 256 steps from now.
-        below = builder.add(offset, builder.mul(a_row, constant(MR)))
-        _emit_prefetch(builder, builder.gep(a_rows[-1], [below]))
-    new = []
-    for r in range(rows):
-        factor = broadcast(builder, builder.load(builder.gep(a_rows[r], [offset])), vector)
-        new.append([builder.call(fma, [factor, b_vectors[v], sums[r][v]]) for v in range(vectors)])
-    following = builder.add(p, constant(1))
-    p.add_incoming(following, loop)
-    for r in range(rows):
-        for v in range(vectors):
-            sums[r][v].add_incoming(zero, entry)
-            sums[r][v].add_incoming(new[r][v], loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
-
-    builder.position_at_end(done)
-    totals = []
-    for r in range(rows):
-        for v in range(vectors):
-            total = builder.phi(vector)
-            total.add_incoming(zero, entry)
-            total.add_incoming(new[r][v], loop)
-            totals.append(total)
-    with builder.if_else(builder.icmp_signed("!=", accumulate, constant(0))) as (
-        add,
-        store,
-    ):
-        for branch, adds in ((add, True), (store, False)):
-            with branch:
-                for r in range(rows):
-                    c_line = builder.gep(c_start, [builder.mul(c_row, constant(r))])
-                    for v in range(vectors):
-                        target = as_vector(builder.gep(c_line, [constant(v * lanes)]))
-                        value = totals[r * vectors + v]
-                        if adds:
-                            value = builder.fadd(builder.load(target, align=align), value)
-                        builder.store(value, target, align=align)
+    with builder.if_else(builder.icmp_signed("!=", accumulate, number(0))) as (add, store):
+        with add:
+            write(True)
+        with store:
+            write(False)
     return context.get_dummy_value()
 
 
 def _make_tile(rows: int, vectors: int) -> Any:
     @intrinsic
     def tile(
-        typingctx,
-        depth,
-        a,
-        a_at,
-        a_row,
-        a_column,
-        b,
-        b_at,
-        b_row,
-        c,
-        c_at,
-        c_row,
-        accumulate,
+        typingctx, depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, accumulate
     ):
         n = types.intp
         signature = types.void(n, a, n, n, n, b, n, n, c, n, n, n)
@@ -177,20 +107,7 @@ def _multiply_rows(
     narrow_most, narrow_two, narrow_one = _NARROW
 
     def compiled(
-        rows,
-        vectors,
-        depth,
-        a,
-        a_at,
-        a_row,
-        a_column,
-        b,
-        b_at,
-        b_row,
-        c,
-        c_at,
-        c_row,
-        add,
+        rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, add
     ):
         if vectors == 2:
             if rows == MR:
