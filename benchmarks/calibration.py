@@ -22,6 +22,7 @@ import numpy as np
 
 import fastbp
 from fastbp.network.checks.tile_comparison import Tiles
+from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.certificate import PROOF_MARGIN, judge_sweeps
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.hull import hull_of
@@ -112,8 +113,12 @@ def calibrate(count: int, dtype: Any) -> None:
     gaps = []
     for case in range(count):
         net, x, y = random_problem(rng, case, dtype)
-        sweeps = Sweeps(net, x, y, roundoff=unit, directions=2, seed=case, max_memory=2**30)
-        sweeps.everything()
+        sweeps = Sweeps(
+            net, require_batch(net, x, y), roundoff=unit, directions=2, seed=case, max_memory=2**30
+        )
+        sweeps.forward()
+        sweeps.reverse()
+        sweeps.prove()
         proof = judge_sweeps(sweeps)
         if proof.problem:
             print(f"case {case}: {proof.problem}")

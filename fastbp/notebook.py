@@ -26,7 +26,7 @@ import numpy as np
 from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.network.checks.check_network import check_network
 from fastbp.network.differences.finite_differences import finite_differences
-from fastbp.network.given_gradients import given_gradients
+from fastbp.network.given_gradients import arrays_of
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import ForwardPass, Network
 from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
@@ -407,13 +407,14 @@ def check_derivatives(
         net, x, y, gradient, method="replay", rtol=rtol, atol=atol, progress=progress
     )
     numerical = finite_differences(net, x, y, method="replay", progress=progress)
-    given = _arrays_by_name(net, x, y, returned[0])
-    differences = _arrays_by_name(net, x, y, numerical)
+    names = net.parameter_names()
+    given = dict(zip(names, arrays_of(net, returned[0]), strict=True))
+    differences = dict(zip(names, numerical.shapes.views(numerical.flat), strict=True))
     for title, row in rows_in_order(report):
         _print_derivatives(title, given[row.name], differences[row.name])
         _print_verdict(row)
     for row in report.arrays:
-        if row.name not in net.parameter_names():
+        if row.name not in names:
             print(RULE)
             _print_verdict(row)
     return report
@@ -463,11 +464,6 @@ def _on_fixed_activations(
         return result
 
     return gradient
-
-
-def _arrays_by_name(net: Network, x: Array, y: Array, gradients: Any) -> dict[str, Array]:
-    arrays = given_gradients(net, x, y, gradients).arrays
-    return dict(zip(net.parameter_names(), arrays, strict=True))
 
 
 def _network(all_weights: Arrays, all_biases: Arrays | None) -> Network:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp.network.differences.replay import replay_entries
+from fastbp.network.differences.replay import replay
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.network import require_batch
 
 from .. import common, reference
 from ..clock import seconds_of
@@ -181,15 +183,16 @@ def _cost_of_replay(problem: Problem, full: float) -> Cost:
         units = common.spread_entries(int(ends[-1]), count)
         return np.concatenate([starts[u] + np.arange(lengths[u]) for u in units])
 
-    def replay(count: int) -> object:
+    def replay_some(count: int) -> object:
         entries = entries_of(count) if count < ends[-1] else None
-        return replay_entries(
-            net, problem.x, problem.y, entries, scheme="central", delta=1e-6,
+        base = evaluate(net, require_batch(net, problem.x, problem.y))
+        return replay(
+            base, entries, scheme="central", delta=1e-6,
             max_memory=2**30, progress=False,
         )  # fmt: skip
 
-    replay(1)
-    cost = _sampled(replay, int(ends[-1]), int(ends[-1]), full)
+    replay_some(1)
+    cost = _sampled(replay_some, int(ends[-1]), int(ends[-1]), full)
     if cost.sampled is None:
         return cost
     return Cost(cost.timing, int(entries_of(cost.sampled).size))

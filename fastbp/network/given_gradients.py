@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.network.batch import Batch
     from fastbp.network.network import Network
 
-__all__ = ["GivenGradients", "coarser_dtype", "given_gradients"]
+__all__ = ["GivenGradients", "arrays_of", "coarser_dtype", "given_gradients"]
 
 FORMS = (
     "None, Gradients, a pair (dweights, dbiases) of lists, a flat vector, "
@@ -50,17 +51,14 @@ class GivenGradients:
     flat: NDArray[Any] | None = None
 
 
-def given_gradients(
-    net: Network, x: NDArray[Any], y: NDArray[Any], gradients: Any
-) -> GivenGradients:
+def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradients:
     """Return the arrays that the `gradients` argument of a check stands for.
 
     Parameters
     ----------
     net : Network
         The network whose gradient it is.
-    x, y : ndarray
-        Validated inputs and targets.
+    batch : Batch
     gradients : None, Gradients, pair, ndarray or callable
         None stands for the network's own backward pass.
 
@@ -76,11 +74,11 @@ def given_gradients(
         If it is none of these, or an item is no array of numbers.
     """
     if gradients is None:
-        _, own = net.loss_and_gradients(x, y, inputs=False)
-        return GivenGradients(_arrays_of(net, own), flat=own.flat)
+        _, own = net.loss_and_gradients(batch.x, batch.y, inputs=False)
+        return GivenGradients(arrays_of(net, own), flat=own.flat)
     if callable(gradients):
-        return _called_twice(net, x, y, gradients)
-    return GivenGradients(_arrays_of(net, gradients), flat=_vector_of(gradients))
+        return _called_twice(net, batch, gradients)
+    return GivenGradients(arrays_of(net, gradients), flat=_vector_of(gradients))
 
 
 def _vector_of(gradients: Any) -> NDArray[Any] | None:
@@ -90,7 +88,7 @@ def _vector_of(gradients: Any) -> NDArray[Any] | None:
     return vector if fit and vector.dtype in (np.float64, np.float32) else None
 
 
-def _arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:
+def arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:
     """Return one array per parameter array; raise where they cannot be assigned."""
     if isinstance(gradients, Gradients):
         return _interleaved(net, gradients.weights, gradients.biases)
@@ -169,14 +167,12 @@ def _as_array(value: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _called_twice(
-    net: Network, x: NDArray[Any], y: NDArray[Any], function: Callable[..., Any]
-) -> GivenGradients:
+def _called_twice(net: Network, batch: Batch, function: Callable[..., Any]) -> GivenGradients:
     """Call a gradient function on fresh copies, twice, and see whether it behaves."""
 
     def call() -> tuple[list[str], list[NDArray[Any]], list[str]]:
-        result, changed = _called_on_copies(net, x, y, function)
-        return net.parameter_names(), _arrays_of(net, result), changed
+        result, changed = _called_on_copies(net, batch, function)
+        return net.parameter_names(), arrays_of(net, result), changed
 
     twice = called_twice(call)
     found = []
@@ -188,11 +184,12 @@ def _called_twice(
 
 
 def _called_on_copies(
-    net: Network, x: NDArray[Any], y: NDArray[Any], function: Callable[..., Any]
+    net: Network, batch: Batch, function: Callable[..., Any]
 ) -> tuple[Any, list[str]]:
     """Return what the function returns, and the names of the arguments that it changed."""
     weights = [array.copy() for array in net.weights]
     biases = None if net.biases is None else [array.copy() for array in net.biases]
+    x, y = batch.x, batch.y
     own_x, own_y = x.copy(), y.copy()
     result = function(weights, biases, own_x, own_y)
     changed = _changed_items("weights", weights, net.weights)

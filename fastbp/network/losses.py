@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
-from fastbp.runtime.panels import flat_view
 from fastbp.runtime.validation import (
     FloatArray,
     require_array,
@@ -33,7 +32,6 @@ CODES = {
     "sigmoid_cross_entropy": SIGMOID,
 }
 REDUCTIONS = ("sum", "mean", "mean_entries")
-NO_LABELS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,13 @@ class Objective:
         counts = {"sum": 1, "mean": batch, "mean_entries": batch * outputs}
         return self.scale / counts[self.reduction]
 
-
-# Targets as a kernel takes them: flat values, strides of units and samples, class indices.
-Targets = tuple[npt.NDArray[Any], int, int, npt.NDArray[np.int64]]
+    def decay_term(self, weights: Sequence[FloatArray]) -> float:
+        """Return weight_decay / 2 times the sum of all squared weights."""
+        if self.weight_decay == 0.0:
+            return 0.0
+        with np.errstate(over="ignore"):  # infinity, as the loss
+            squares = [float(np.sum(np.square(w, dtype=np.float64))) for w in weights]
+        return 0.5 * self.weight_decay * sum(squares)
 
 
 def takes_labels(objective: Objective, y: object) -> bool:
@@ -170,19 +172,6 @@ def require_targets(
     elif objective.loss == "sigmoid_cross_entropy":
         _require_range(floats, 0.0, 1.0, "numbers from 0 to 1")
     return floats
-
-
-def kernel_targets(
-    y: npt.NDArray[Any] | None, classes_axis: int, empty: npt.NDArray[Any]
-) -> Targets:
-    """Lay checked targets out for a kernel; ``empty`` has the type in which it computes."""
-    if y is None:
-        return empty, 0, 0, NO_LABELS
-    if y.dtype.kind in "iu":
-        return empty, 0, 0, y.astype(np.int64)
-    flat, first, second = flat_view(y)
-    row, column = (first, second) if classes_axis == 0 else (second, first)
-    return flat, row, column, NO_LABELS
 
 
 def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:

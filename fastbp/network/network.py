@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.kernels.layer_table import (
-    BIASES,
-    COLUMNS,
-    INPUTS,
-    OUTPUTS,
-    UNITS_IN,
-    UNITS_OUT,
-    WEIGHTS,
-)
-from fastbp.network.gradients import Gradients, Shapes, Views, empty_gradients
-from fastbp.network.losses import (
-    CustomLoss,
-    Loss,
-    Objective,
-    custom_gradient,
-    custom_value,
-    require_targets,
-)
+from fastbp.network.batch import Batch, require_all_finite
+from fastbp.network.gradients import LAYOUTS, Gradients, Shapes, Views
+from fastbp.network.losses import CustomLoss, Loss, Objective
 from fastbp.network.parameters import (
     random_parameters,
     require_biases,
@@ -40,17 +25,11 @@ from fastbp.runtime.validation import (
     FloatArray,
     require_array,
     require_choice,
-    require_dtype,
-    require_finite,
     require_integer,
     require_number,
     require_shape,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-LAYOUTS = ("book", "torch", "keras")
+from fastbp.typing import Floats
 
 
 class ForwardPass:
@@ -132,7 +111,7 @@ class Network:
         relu_at_zero: float = 0.0,
         layout: str = "book",
     ) -> None:
-        self._layout = require_choice(layout, "layout", LAYOUTS)
+        require_choice(layout, "layout", LAYOUTS)
         self._objective = Objective(loss, reduction, scale, weight_decay)
         self._relu_at_zero = require_number(
             relu_at_zero, "relu_at_zero", 0.0, 1.0, "a number from 0 to 1"
@@ -142,17 +121,13 @@ class Network:
         self.shapes = Shapes(
             tuple((w.shape[0], w.shape[1]) for w in checked),
             None if checked_biases is None else tuple(b.shape for b in checked_biases),
+            layout,
         )
         self._parameters = np.empty(self.shapes.size, checked[0].dtype)
         for view, array in zip(self.weights, checked, strict=True):
             view[...] = array
         for view, array in zip(self.biases or (), checked_biases or (), strict=True):
             view[...] = array
-        self.layers = self._describe_layers()
-        self._sizes = (
-            int(self.layers[0, INPUTS]),
-            *(int(n) for n in self.layers[:, OUTPUTS]),
-        )
 
     @classmethod
     def random(
@@ -215,30 +190,18 @@ class Network:
             layout=layout,
         )
 
-    def _describe_layers(self) -> npt.NDArray[np.int64]:
-        layers = np.empty((len(self.shapes.weights), COLUMNS), np.int64)
-        units = 0
-        for k, (rows, columns) in enumerate(self.shapes.weights):
-            outputs, inputs = (columns, rows) if self._layout == "keras" else (rows, columns)
-            layers[k, OUTPUTS], layers[k, INPUTS] = outputs, inputs
-            layers[k, WEIGHTS] = self.shapes.weight_offsets[k]
-            layers[k, BIASES] = self.shapes.bias_offsets[k]
-            layers[k, UNITS_IN], layers[k, UNITS_OUT] = units, units + inputs
-            units += inputs
-        return layers
-
     def __repr__(self) -> str:
         """Sizes, type and objective in a line."""
-        sizes = "-".join(str(n) for n in self._sizes)
+        sizes = "-".join(str(n) for n in self.sizes)
         return (
             f"<Network {sizes}, {self.dtype}, {self._objective.name}, "
-            f"layout {self._layout!r}, {self._parameters.size} parameters>"
+            f"layout {self.layout!r}, {self._parameters.size} parameters>"
         )
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Units of the input, of each hidden layer and of the output."""
-        return self._sizes
+        return self.shapes.sizes
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -248,7 +211,7 @@ class Network:
     @property
     def layout(self) -> str:
         """Which way round arrays are: "book", "torch" or "keras"."""
-        return self._layout
+        return self.shapes.layout
 
     @property
     def objective(self) -> Objective:
@@ -266,11 +229,6 @@ class Network:
         return self._parameters
 
     @property
-    def kernel_parameters(self) -> npt.NDArray[Any]:
-        """The parameters as kernels take them: a read-only array is another type to numba."""
-        return self._parameters if self._parameters.flags.writeable else self._parameters.copy()
-
-    @property
     def weights(self) -> Views:
         """The weights as views of ``parameters``: an edit is seen by all."""
         return self.shapes.weight_views(self._parameters)
@@ -279,6 +237,10 @@ class Network:
     def biases(self) -> Views | None:
         """The biases as views of ``parameters``, or None."""
         return self.shapes.bias_views(self._parameters)
+
+    def arrays(self) -> Views:
+        """All parameter arrays in the order of their names, as views of ``parameters``."""
+        return self.shapes.views(self._parameters)
 
     def parameter_names(self) -> list[str]:
         """Return the names of the arrays in the order of ``parameters``."""
@@ -304,27 +266,6 @@ class Network:
         """
         require_shape(require_array(vector, "vector"), "vector", (self._parameters.size,))
         return Gradients(self.shapes, vector)
-
-    def validated(self, x: object, y: object) -> tuple[FloatArray, npt.NDArray[Any]]:
-        """Check parameters, inputs and targets as every public call does.
-
-        Parameters
-        ----------
-        x, y : ndarray
-            Inputs and targets in the layout of the network.
-
-        Returns
-        -------
-        x, y : ndarray
-            The same arrays.
-
-        Raises
-        ------
-        DTypeError, ShapeError, NonFiniteError, OptionError
-        """
-        inputs, targets = self.require_arguments(x, y)
-        self.explain_non_finite(inputs, targets)
-        return inputs, targets
 
     def forward(self, x: FloatArray) -> ForwardPass:
         """Run the network on a batch.
@@ -358,16 +299,16 @@ class Network:
         array([[6., 0.],
                [0., 1.]])
         """
-        inputs = self._require_inputs(x)
-        work = Passes(self, self.batch_of(inputs))
+        batch = Batch.of_inputs(self.shapes, self.dtype, x)
+        work = self._passes_of(batch)
         kept = np.empty_like(work.activations)
-        work.forward(inputs, kept)
-        features, zero = 1 - self.samples_axis, self.dtype.type(0)
-        count = len(self.layers)
-        preactivations = [work.level(kept, k, features) for k in range(count)]
+        work.forward(self._parameters, batch, kept)
+        zero, count = self.dtype.type(0), len(self.shapes.weights)
+        preactivations = [batch.as_user(work.level(kept, k)) for k in range(count)]
         # Kernels mark an inactive unit by -0.0; adding 0 makes it the 0 that a ReLU gives.
-        activations = [work.level(work.activations, k, features) + zero for k in range(count - 1)]
-        return ForwardPass(preactivations, [np.array(inputs, order="C"), *activations])
+        hidden = [work.level(work.activations, k) + zero for k in range(count - 1)]
+        activations = [np.array(batch.x, order="C"), *map(batch.as_user, hidden)]
+        return ForwardPass(preactivations, activations)
 
     def loss(self, x: FloatArray, y: npt.NDArray[Any]) -> float:
         """Compute the loss of a batch.
@@ -393,13 +334,15 @@ class Network:
         >>> net.loss(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 2.0]]))
         4.0
         """
-        inputs, targets = self.require_arguments(x, y)
-        work = Passes(self, self.batch_of(inputs))
-        if self._objective.custom is not None:
-            work.forward(inputs)
-            return self._custom_loss(work.output(), targets)
-        work.run(FORWARD | LOSS, inputs, targets)
-        return float(work.losses[-1]) * work.factor + self.decay_term()
+        batch = require_batch(self, x, y)
+        work = self._passes_of(batch)
+        if self._objective.custom is None:
+            work.run(FORWARD | LOSS, self._parameters, batch)
+            total = float(work.losses[-1])
+        else:
+            work.forward(self._parameters, batch)
+            total = batch.custom_value(self._objective.custom, work.output())
+        return total * work.factor + self._decay_term()
 
     def loss_and_gradients(
         self,
@@ -444,139 +387,98 @@ class Network:
         >>> loss, gradients.biases[0]
         (1.0, array([2.]))
         """
-        x_checked, y_checked = self.require_arguments(x, y)
+        batch = require_batch(self, x, y)
         gradients = self._gradients_for(out)
-        work = gradients.passes
-        if work is None or work.batch != x_checked.shape[self.samples_axis]:
-            work = gradients.passes = Passes(self, self.batch_of(x_checked))
+        work = self._scratch_of(gradients, batch)
         by_inputs = None
         if inputs:
             by_inputs = gradients.inputs
-            if by_inputs is None or by_inputs.shape != x_checked.shape:
-                by_inputs = np.empty(x_checked.shape, self.dtype)
-        if self._objective.custom is not None:
-            total = self._custom_passes(x_checked, y_checked, work, gradients.flat, by_inputs)
+            if by_inputs is None or by_inputs.shape != batch.x.shape:
+                by_inputs = np.empty(batch.x.shape, self.dtype)
+        custom = self._objective.custom
+        if custom is None:
+            stages = FORWARD | LOSS | BACKWARD
+            work.run(stages, self._parameters, batch, gradients.flat, by_inputs)
+            total = float(work.losses[-1])
         else:
-            work.run(
-                FORWARD | LOSS | BACKWARD,
-                x_checked,
-                y_checked,
-                gradients.flat,
-                by_inputs,
-            )
-            total = float(work.losses[-1]) * work.factor + self.decay_term()
+            work.forward(self._parameters, batch)
+            output = work.output()
+            total = batch.custom_value(custom, output)
+            slope = batch.custom_gradient(custom, output)
+            work.store_output_sensitivity(slope * self.dtype.type(work.factor))
+            work.run(BACKWARD, self._parameters, batch.inputs_alone(), gradients.flat, by_inputs)
         gradients.inputs = by_inputs
-        return total, gradients
-
-    @property
-    def samples_axis(self) -> int:
-        """The axis of inputs and outputs that counts examples."""
-        return 1 if self._layout == "book" else 0
-
-    def batch_of(self, x: npt.NDArray[Any]) -> int:
-        """Number of examples."""
-        return int(x.shape[self.samples_axis])
-
-    def _require_inputs(self, x: object) -> FloatArray:
-        array = require_dtype(x, "x", self.dtype, "weights[0]")
-        features = self._sizes[0]
-        wanted = (features, "batch") if self._layout == "book" else ("batch", features)
-        if array.ndim != 2 or array.shape[1 - self.samples_axis] != features:
-            require_shape(array, "x", wanted)
-        if array.shape[self.samples_axis] == 0:
-            raise ShapeError(f"x must hold at least one example, not shape {array.shape}.")
-        return array
-
-    def require_arguments(self, x: object, y: object) -> tuple[FloatArray, npt.NDArray[Any]]:
-        """Check types, shapes and values of inputs and targets; finiteness the kernels see."""
-        inputs = self._require_inputs(x)
-        batch, outputs = inputs.shape[self.samples_axis], self._sizes[-1]
-        shape = (outputs, batch) if self._layout == "book" else (batch, outputs)
-        if type(y) is np.ndarray and y.shape == shape and y.dtype == self.dtype:
-            if self._objective.loss != "least_squares":
-                require_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
-            return inputs, y
-        return inputs, require_targets(self._objective, y, shape, 1 - self.samples_axis, self.dtype)
-
-    def explain_non_finite(self, x: FloatArray, y: npt.NDArray[Any] | None) -> None:
-        """Raise if an argument holds NaN or infinity; otherwise the network itself overflows."""
-        if not np.isfinite(self._parameters).all():
-            for name, array in zip(self.parameter_names(), self.arrays(), strict=True):
-                require_finite(array, name)
-        require_finite(x, "x")
-        if y is not None:
-            require_finite(y, "y")
-
-    def arrays(self) -> Views:
-        """All parameter arrays in the order of their names."""
-        biases = self.biases
-        if biases is None:
-            return self.weights
-        return tuple(array for pair in zip(self.weights, biases, strict=True) for array in pair)
+        return total * work.factor + self._decay_term(), gradients
 
     def _gradients_for(self, out: Gradients | None) -> Gradients:
         if out is None:
-            return empty_gradients(self.shapes, self.dtype)
+            return Gradients(self.shapes, np.empty(self.shapes.size, self.dtype))
         if type(out) is not Gradients:
             raise DTypeError(f"out must be Gradients of this network, not {type(out).__name__}.")
         if out.shapes != self.shapes or out.flat.dtype != self.dtype:
             raise ShapeError("out must be Gradients of a network with these shapes and this dtype.")
         return out
 
-    def decay_term(self) -> float:
-        """weight_decay / 2 times the sum of all squared weights."""
-        decay = self._objective.weight_decay
-        if decay == 0.0:
-            return 0.0
-        with np.errstate(over="ignore"):  # infinity, as the loss
-            squares = [float(np.sum(np.square(w, dtype=np.float64))) for w in self.weights]
-        return 0.5 * decay * sum(squares)
+    def _scratch_of(self, gradients: Gradients, batch: Batch) -> Passes:
+        """Take the scratch memory of an earlier call, if it was for this network and batch size."""
+        work = gradients.scratch
+        if (
+            not isinstance(work, Passes)
+            or work.shapes is not self.shapes
+            or (work.batch != batch.size)
+        ):
+            gradients.scratch = work = self._passes_of(batch)
+        return work
 
-    def _custom_loss(self, output: FloatArray, y: npt.NDArray[Any]) -> float:
-        custom = self._objective.custom
-        assert custom is not None
-        total = custom_value(custom[0], output, y)
-        factor = self._objective.factor(self.batch_of(output), self._sizes[-1])
-        return total * factor + self.decay_term()
+    def _passes_of(self, batch: Batch) -> Passes:
+        return Passes(self.shapes, self._objective, self._relu_at_zero, batch)
 
-    def _custom_passes(
-        self,
-        x: FloatArray,
-        y: npt.NDArray[Any],
-        work: Passes,
-        gradient: npt.NDArray[Any],
-        by_inputs: npt.NDArray[Any] | None,
-    ) -> float:
-        custom = self._objective.custom
-        assert custom is not None
-        work.forward(x)
-        output = work.output()
-        total = self._custom_loss(output, y)
-        slope = custom_gradient(custom[1], output, y) * self.dtype.type(work.factor)
-        work.store_output_sensitivity(slope)
-        work.run(BACKWARD, x, None, gradient, by_inputs)
-        return total
+    def _decay_term(self) -> float:
+        return self._objective.decay_term(self.weights)
 
 
-def book_weight(net: Network, k: int) -> NDArray[np.float64]:
+def require_batch(net: Network, x: object, y: object) -> Batch:
+    """Validate inputs and targets for a network; whether they are finite the kernels see.
+
+    Raises
+    ------
+    DTypeError, ShapeError, NonFiniteError, OptionError
+    """
+    return Batch.required(net.shapes, net.objective, net.dtype, x, y)
+
+
+def require_finite_batch(net: Network, x: object, y: object) -> Batch:
+    """Validate inputs and targets, and that they and all parameters are finite.
+
+    Raises
+    ------
+    DTypeError, ShapeError, NonFiniteError, OptionError
+    """
+    batch = require_batch(net, x, y)
+    require_all_finite(net.shapes, net.parameters, batch)
+    return batch
+
+
+def book_weight(net: Network, k: int) -> Floats:
     """View W[k] as (n_out, n_in), whatever the layout."""
-    weight: NDArray[np.float64] = net.weights[k].T if net.layout == "keras" else net.weights[k]
-    return weight
+    return net.shapes.by_unit(net.weights[k])
 
 
-def float64_copy(network: Network) -> Network:
-    """Copy a network; float32 numbers are converted exactly."""
-    objective, biases = network.objective, network.biases
+def in_float64(net: Network) -> Network:
+    """Return a network in float64: itself, or a copy whose numbers are converted exactly."""
+    if net.dtype == np.float64:
+        return net
+    objective, biases = net.objective, net.biases
     custom = objective.custom
     return Network(
-        [w.astype(np.float64) for w in network.weights],
+        [w.astype(np.float64) for w in net.weights],
         None if biases is None else [b.astype(np.float64) for b in biases],
         loss=objective.loss if custom is None else _with_float64_gradient(custom),
         reduction=objective.reduction,
         scale=objective.scale,
         weight_decay=objective.weight_decay,
-        relu_at_zero=network.relu_at_zero,
-        layout=network.layout,
+        relu_at_zero=net.relu_at_zero,
+        layout=net.layout,
     )
 
 

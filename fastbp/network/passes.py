@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.kernels.backprop.many_samples import passes
 from fastbp.kernels.backprop.one_sample import vector_passes
 from fastbp.kernels.backprop.phases import S_HERE
-from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT
+from fastbp.kernels.layer_table import UNITS_OUT
 from fastbp.kernels.machine.cache_sizes import L2_BYTES
 from fastbp.kernels.machine.tickets import NON_FINITE
 from fastbp.kernels.simd.vectors import panel_width
-from fastbp.network.losses import kernel_targets
-from fastbp.network.schedule import BACKWARD, FORWARD, Shape, places, plan
-from fastbp.runtime.panels import flat_view
+from fastbp.network.batch import Batch, require_all_finite
+from fastbp.network.gradients import Shapes
+from fastbp.network.losses import Objective
+from fastbp.network.schedule import BACKWARD, FORWARD, LOSS, Shape, places, plan
+from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
-from fastbp.runtime.validation import FloatArray
-
-if TYPE_CHECKING:
-    from fastbp.network.network import Network
+from fastbp.typing import AnyFloats, Array, Indices
 
 
 class Passes:
@@ -30,52 +25,57 @@ class Passes:
 
     ``activations`` holds all levels in panels; ``losses`` one number for each sample and their
     sum.  The memory is reused from call to call, so one thread at a time may use it.
+
+    Parameters
+    ----------
+    shapes : Shapes
+    objective : Objective
+    relu_at_zero : float
+    batch : Batch
+        Its size and type are those of every batch to come.
     """
 
-    def __init__(self, network: Network, batch: int) -> None:
-        dtype = network.dtype
+    def __init__(
+        self, shapes: Shapes, objective: Objective, relu_at_zero: float, batch: Batch
+    ) -> None:
+        dtype = batch.x.dtype
+        self.shapes, self.batch = shapes, batch.size
         self.empty = np.empty(0, dtype)
-        self.width = panel_width(self.empty) if batch > 1 else 1
-        self.batch = batch
-        self.pitch = -(-batch // self.width) * self.width
-        self.features_axis = 1 - network.samples_axis
-        sizes = network.sizes
-        keras = network.layout == "keras"
-        cached = network.parameters.nbytes <= L2_BYTES // 2
-        self._shape = Shape(sizes, batch, self.width, keras, cached)
+        self.width = panel_width(self.empty) if self.batch > 1 else 1
+        self.pitch = block_count(self.batch, self.width) * self.width
+        cached = shapes.size * dtype.itemsize <= L2_BYTES // 2
+        self._shape = Shape(shapes.sizes, self.batch, self.width, shapes.transposed, cached)
         self._places, sensitivities, left, right = places(self._shape)
         # Zero, since the lanes of a panel that no sample fills may never be written.
-        self.activations = np.zeros(sum(sizes) * self.pitch, dtype)
+        self.activations: Array = np.zeros(sum(shapes.sizes) * self.pitch, dtype)
         self.sensitivities = np.zeros(sensitivities, dtype)
         self.left, self.right = np.empty(left, dtype), np.empty(right, dtype)
-        self.losses = np.empty(batch + 1, np.float64)
-        objective = network.objective
-        self.factor = objective.factor(batch, sizes[-1])
-        self._network = network
-        self._kernel = passes if batch > 1 else vector_passes
-        self._schedules: dict[tuple[int, bool], npt.NDArray[np.int64]] = {}
+        self.losses = np.empty(self.batch + 1, np.float64)
+        self.factor = objective.factor(self.batch, shapes.sizes[-1])
+        self._kernel = passes if self.batch > 1 else vector_passes
+        self._schedules: dict[tuple[int, bool], Indices] = {}
         self._constants = (
-            network.layers,
+            shapes.layers,
             self._places,
-            keras,
-            network.relu_at_zero,
+            shapes.transposed,
+            relu_at_zero,
             objective.code,
             self.factor,
             objective.weight_decay,
-            batch,
+            self.batch,
         )
         # A batch of fewer than 8 takes the time of 8: it waits for the weights.
-        weights = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
-        self._operations = 2.0 * max(batch, 8) * weights
+        weights = sum(rows * columns for rows, columns in shapes.weights)
+        self._operations = 2.0 * max(self.batch, 8) * weights
 
     def run(
         self,
         stages: int,
-        x: FloatArray,
-        y: npt.NDArray[Any] | None,
-        gradient: npt.NDArray[Any] | None = None,
-        by_inputs: npt.NDArray[Any] | None = None,
-        kept: npt.NDArray[Any] | None = None,
+        parameters: AnyFloats,
+        batch: Batch,
+        gradient: AnyFloats | None = None,
+        by_inputs: AnyFloats | None = None,
+        kept: AnyFloats | None = None,
     ) -> None:
         """Run stages; where a number is not finite, blame an argument or go on.
 
@@ -83,8 +83,9 @@ class Passes:
         ----------
         stages : int
             FORWARD, LOSS and BACKWARD, added.
-        x, y : ndarray
-            Checked inputs, and targets for LOSS.
+        parameters : ndarray, shape (parameters,)
+        batch : Batch
+            With targets for LOSS.
         gradient, by_inputs : ndarray, optional
             Where BACKWARD writes the derivatives by the parameters and the inputs.
         kept : ndarray, optional
@@ -96,15 +97,13 @@ class Passes:
             If an argument or a parameter holds NaN or infinity; nothing is written then.
         """
         empty = self.empty
-        x_flat, x_row, x_column = _by_unit(x, self.features_axis)
-        targets, target_row, target_column, labels = kernel_targets(y, self.features_axis, empty)
-        g_flat, g_row, g_column = empty, 0, 0
-        if by_inputs is not None:
-            g_flat, g_row, g_column = _by_unit(by_inputs, self.features_axis)
+        x_flat, x_row, x_column = batch.flat(batch.x)
+        targets, target_row, target_column, labels = batch.kernel_targets(empty)
         wanted = by_inputs is not None
+        g_flat, g_row, g_column = (empty, 0, 0) if by_inputs is None else batch.flat(by_inputs)
         strides = (x_row, x_column, target_row, target_column, g_row, g_column)
         after = (
-            wanted, stages & BACKWARD != 0, kept is not None, self._network.kernel_parameters,
+            wanted, stages & BACKWARD != 0, kept is not None, writable(parameters),
             x_flat, targets, labels, strides, self.activations, empty if kept is None else kept,
             self.sensitivities, self.left, self.right, self.losses,
             empty if gradient is None else gradient, g_flat,
@@ -113,10 +112,10 @@ class Passes:
         operations = self._operations * (3 if stages & BACKWARD else 1)
         control = run_team(self._kernel, (schedule, False, *self._constants, *after), operations)
         if control[NON_FINITE]:
-            self._network.explain_non_finite(x, y)
+            require_all_finite(self.shapes, parameters, batch, targets=stages & LOSS != 0)
             run_team(self._kernel, (schedule, True, *self._constants, *after), operations)
 
-    def _schedule(self, stages: int, inputs: bool) -> npt.NDArray[np.int64]:
+    def _schedule(self, stages: int, inputs: bool) -> Indices:
         """Plan the phases of a call, once for each kind of call."""
         schedule = self._schedules.get((stages, inputs))
         if schedule is None:
@@ -124,35 +123,22 @@ class Passes:
             self._schedules[stages, inputs] = schedule
         return schedule
 
-    def forward(self, x: FloatArray, kept: npt.NDArray[Any] | None = None) -> None:
+    def forward(self, parameters: AnyFloats, batch: Batch, kept: AnyFloats | None = None) -> None:
         """Run the forward pass alone."""
-        self.run(FORWARD, x, None, kept=kept)
+        self.run(FORWARD, parameters, batch.inputs_alone(), kept=kept)
 
-    def level(self, buffer: npt.NDArray[Any], k: int, features_axis: int) -> npt.NDArray[Any]:
-        """Copy what leaves layer k out of its panels, units along ``features_axis``."""
-        layer = self._network.layers[k]
-        first, units = int(layer[UNITS_OUT]), int(layer[OUTPUTS])
+    def level(self, buffer: Array, k: int) -> Array:
+        """Copy what leaves layer k out of its panels: (units, batch)."""
+        first, units = int(self.shapes.layers[k, UNITS_OUT]), self.shapes.sizes[k + 1]
         part = buffer[first * self.pitch : (first + units) * self.pitch]
-        by_unit = part.reshape(-1, units, self.width).transpose(1, 0, 2).reshape(units, -1)
-        by_unit = by_unit[:, : self.batch]
-        return np.array(by_unit if features_axis == 0 else by_unit.T, order="C")
+        return from_panels(part.reshape(-1, units, self.width), self.batch)
 
-    def output(self) -> FloatArray:
-        """Copy the output, in the user's layout."""
-        return self.level(self.activations, len(self._network.layers) - 1, self.features_axis)
+    def output(self) -> Array:
+        """Copy the output: (n_out, batch)."""
+        return self.level(self.activations, len(self.shapes.weights) - 1)
 
-    def store_output_sensitivity(self, slope: FloatArray) -> None:
-        """Put s[K] where BACKWARD alone expects it; the padded samples are zero."""
-        network = self._network
-        units = network.sizes[-1]
+    def store_output_sensitivity(self, slope: AnyFloats) -> None:
+        """Put s[K], shape (n_out, batch), where BACKWARD alone expects it."""
+        panels = to_panels(slope, self.width).reshape(-1)
         start = self._places[-1, S_HERE]
-        padded = np.zeros((units, self.pitch), network.dtype)
-        padded[:, : self.batch] = slope if self.features_axis == 0 else slope.T
-        panels = padded.reshape(units, -1, self.width).transpose(1, 0, 2)
-        self.sensitivities[start : start + units * self.pitch] = panels.reshape(-1)
-
-
-def _by_unit(array: npt.NDArray[Any], features_axis: int) -> tuple[npt.NDArray[Any], int, int]:
-    """Lay an array out flat with the strides of units and samples."""
-    flat, first, second = flat_view(array)
-    return (flat, first, second) if features_axis == 0 else (flat, second, first)
+        self.sensitivities[start : start + panels.size] = panels

@@ -32,9 +32,9 @@ from typing import Any
 import numpy as np
 
 from fastbp.errors import OptionError, ProblemFileError
-from fastbp.network.given_gradients import given_gradients
+from fastbp.network.given_gradients import arrays_of
 from fastbp.network.gradients import Gradients
-from fastbp.network.network import Network
+from fastbp.network.network import Network, require_finite_batch
 from fastbp.runtime.npz_reader import key_text, path_text, read_npz
 from fastbp.typing import Array
 
@@ -124,14 +124,14 @@ def save_problem(
     ((2, 3, 1), (2, 4), None)
 
     """
-    x, y = net.validated(x, y)
+    batch = require_finite_batch(net, x, y)
     arrays = {
         **_options_of(net),
         **_numbered("weights", net.weights),
         **_numbered("biases", net.biases or []),
-        **_gradient_arrays(net, x, y, gradients),
-        "x": x,
-        "y": y,
+        **_gradient_arrays(net, gradients),
+        "x": batch.x,
+        "y": batch.y,
     }
     _write_atomically(Path(path), arrays)
 
@@ -178,7 +178,7 @@ def load_problem(path: str | os.PathLike[str]) -> Problem:
     biases = _layers(where, arrays, "biases", count) if _indices(arrays, "biases") else None
     x, y = (_required(where, arrays, key) for key in ("x", "y"))
     net = Network(weights, biases, **_read_options(where, arrays))
-    net.validated(x, y)
+    require_finite_batch(net, x, y)
     return Problem(net, x, y, _read_gradients(where, arrays, net))
 
 
@@ -207,7 +207,7 @@ def _numbered(name: str, arrays: Sequence[Array]) -> dict[str, Array]:
     return {f"{name}_{layer}": array for layer, array in enumerate(arrays)}
 
 
-def _gradient_arrays(net: Network, x: Array, y: Array, gradients: Any) -> dict[str, Array]:
+def _gradient_arrays(net: Network, gradients: Any) -> dict[str, Array]:
     """Give the gradient one key for each array, the shapes left alone."""
     if gradients is None:
         return {}
@@ -215,8 +215,8 @@ def _gradient_arrays(net: Network, x: Array, y: Array, gradients: Any) -> dict[s
         raise OptionError(
             "gradients must be arrays to be saved, not a function: call it, save what it returns."
         )
-    arrays = given_gradients(net, x, y, gradients).arrays
-    keys = ("d" + name.replace("[", "_").rstrip("]") for name in net.parameter_names())
+    arrays = arrays_of(net, gradients)
+    keys = (f"d{array.kind}_{array.layer}" for array in net.shapes.arrays)
     return dict(zip(keys, arrays, strict=True))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastbp.kernels.backprop import phases
 from fastbp.kernels.products.matmul import BLOCK_ROWS, GROUP
+from fastbp.runtime.panels import block_count
 
 # Stages of a call, to be added.
 FORWARD, LOSS, BACKWARD = 1, 2, 4
@@ -17,10 +18,6 @@ FORWARD, LOSS, BACKWARD = 1, 2, 4
 ALL = FORWARD | LOSS | BACKWARD
 
 Phase = tuple[int, int, int]  # kind, layer, number of blocks
-
-
-def _blocks(count: int, size: int) -> int:
-    return -(-count // size)
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Shape:
         Units of every level.
     batch, width : int
         Samples, and lanes of a panel (1 for a batch of one).
-    keras : bool
+    transposed : bool
         Whether weights are (n_in, n_out).
     cached : bool
         Whether all weights stay in a core's cache.
@@ -42,13 +39,13 @@ class Shape:
     sizes: tuple[int, ...]
     batch: int
     width: int
-    keras: bool
+    transposed: bool
     cached: bool
 
     @property
     def panels(self) -> int:
         """Panels of the batch."""
-        return _blocks(self.batch, self.width)
+        return block_count(self.batch, self.width)
 
     @property
     def by_panels(self) -> bool:
@@ -58,34 +55,34 @@ class Shape:
 
 def _row_blocks(shape: Shape, k: int) -> int:
     """Blocks of rows of the weights as they lie in memory, for a batch of one."""
-    return _blocks(shape.sizes[k if shape.keras else k + 1], phases.VECTOR_ROWS)
+    return block_count(shape.sizes[k if shape.transposed else k + 1], phases.VECTOR_ROWS)
 
 
 def _forward(shape: Shape, k: int) -> list[list[Phase]]:
     outputs = shape.sizes[k + 1]
     if shape.batch > 1:
-        blocks = _blocks(outputs, BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+        blocks = block_count(outputs, BLOCK_ROWS) * block_count(shape.panels, GROUP)
         return [[(phases.FORWARD, k, blocks)]]
-    products = [[(phases.FORWARD, k, _blocks(outputs, phases.VECTOR_BLOCK))]]
-    if shape.keras:
+    products = [[(phases.FORWARD, k, block_count(outputs, phases.VECTOR_BLOCK))]]
+    if shape.transposed:
         products.insert(0, [(phases.PARTIAL_SUMS, k, _row_blocks(shape, k))])
     return products
 
 
 def _sensitivities(shape: Shape, k: int) -> Phase:
-    blocks = _blocks(shape.sizes[k], BLOCK_ROWS) * _blocks(shape.panels, GROUP)
+    blocks = block_count(shape.sizes[k], BLOCK_ROWS) * block_count(shape.panels, GROUP)
     return phases.SENSITIVITIES, k, blocks
 
 
 def _packing(shape: Shape, k: int) -> Phase:
-    blocks = sum(_blocks(units, phases.PACK_ROWS) for units in shape.sizes[k : k + 2])
+    blocks = sum(block_count(units, phases.PACK_ROWS) for units in shape.sizes[k : k + 2])
     return phases.PACK_OPERANDS, k, blocks
 
 
 def _weight_gradients(shape: Shape, k: int) -> Phase:
     inputs, outputs = shape.sizes[k], shape.sizes[k + 1]
-    rows, columns = (inputs, outputs) if shape.keras else (outputs, inputs)
-    blocks = _blocks(rows, BLOCK_ROWS) * _blocks(columns, GROUP * shape.width)
+    rows, columns = (inputs, outputs) if shape.transposed else (outputs, inputs)
+    blocks = block_count(rows, BLOCK_ROWS) * block_count(columns, GROUP * shape.width)
     return phases.WEIGHT_GRADIENTS, k, blocks
 
 
@@ -93,7 +90,7 @@ def _backward(shape: Shape, k: int, wanted: bool) -> list[list[Phase]]:
     if shape.batch == 1:
         steps = [[(phases.BACKWARD, k, _row_blocks(shape, k))]]
         if wanted:
-            steps.append([(phases.GATHER, k, _blocks(shape.sizes[k], phases.VECTOR_BLOCK))])
+            steps.append([(phases.GATHER, k, block_count(shape.sizes[k], phases.VECTOR_BLOCK))])
         return steps
     products = [_weight_gradients(shape, k)]
     if wanted:
@@ -105,7 +102,7 @@ def _layer_by_layer(stages: int, shape: Shape, inputs: bool) -> list[list[Phase]
     last = len(shape.sizes) - 2
     steps: list[list[Phase]] = []
     if stages & FORWARD:
-        steps.append([(phases.PACK_INPUTS, 0, _blocks(shape.sizes[0], phases.PACK_ROWS))])
+        steps.append([(phases.PACK_INPUTS, 0, block_count(shape.sizes[0], phases.PACK_ROWS))])
         for k in range(last + 1):
             steps += _forward(shape, k)
     if stages & LOSS:
@@ -181,7 +178,7 @@ def places(shape: Shape) -> tuple[npt.NDArray[np.int64], int, int, int]:
             table[k, phases.S_HERE] = k % 2 * half
             table[k, phases.S_BELOW] = (k + 1) % 2 * half
         if shape.batch == 1:
-            columns = sizes[1:] if shape.keras else sizes[:-1]
+            columns = sizes[1:] if shape.transposed else sizes[:-1]
             partial = max(_row_blocks(shape, k) * columns[k] for k in range(layers))
             return table, 2 * half, partial, 0
         return table, 2 * half, half, max(_right_size(shape, k) for k in range(layers))
@@ -194,9 +191,9 @@ def places(shape: Shape) -> tuple[npt.NDArray[np.int64], int, int, int]:
 
 
 def _left_size(shape: Shape, k: int) -> int:
-    return shape.sizes[k if shape.keras else k + 1] * shape.panels * shape.width
+    return shape.sizes[k if shape.transposed else k + 1] * shape.panels * shape.width
 
 
 def _right_size(shape: Shape, k: int) -> int:
-    units = shape.sizes[k + 1 if shape.keras else k]
-    return _blocks(units, shape.width) * shape.width * shape.batch
+    units = shape.sizes[k + 1 if shape.transposed else k]
+    return block_count(units, shape.width) * shape.width * shape.batch

@@ -1,14 +1,60 @@
-"""The layout of the kernels' operands: panels of neighbouring samples."""
+"""The layout of the kernels' operands: panels of neighbouring samples, [panel, unit, lane]."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
+
+from fastbp.typing import Array
+
+__all__ = ["block_count", "flat_view", "from_panels", "to_panels", "writable"]
 
 
-def flat_view(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int, int]:
+def block_count(count: int, size: int) -> int:
+    """Return how many blocks of ``size`` hold ``count`` things."""
+    return -(-count // size)
+
+
+def to_panels(by_unit: Array, width: int) -> Array:
+    """Arrange (units, batch) in panels of ``width`` samples; the lanes that are left over are 0.
+
+    Examples
+    --------
+    >>> to_panels(np.array([[1, 2, 3], [4, 5, 6]]), 2).tolist()
+    [[[1, 2], [4, 5]], [[3, 0], [6, 0]]]
+    """
+    units, batch = by_unit.shape
+    panels = np.zeros((block_count(batch, width), units, width), by_unit.dtype)
+    whole = batch // width
+    full = by_unit[:, : whole * width].reshape(units, whole, width)
+    panels[:whole] = full.transpose(1, 0, 2)
+    panels[whole:, :, : batch - whole * width] = by_unit[:, whole * width :]
+    return panels
+
+
+def from_panels(panels: Array, batch: int) -> Array:
+    """Copy panels to (units, batch) in C order.
+
+    Examples
+    --------
+    >>> from_panels(np.array([[[1, 2], [4, 5]], [[3, 0], [6, 0]]]), 3).tolist()
+    [[1, 2, 3], [4, 5, 6]]
+    """
+    _, units, width = panels.shape
+    by_unit = np.empty((units, batch), panels.dtype)
+    whole = batch // width
+    full = by_unit[:, : whole * width].reshape(units, whole, width)  # a view: one axis is split
+    full[...] = panels[:whole].transpose(1, 0, 2)
+    if whole * width < batch:
+        by_unit[:, whole * width :] = panels[whole, :, : batch - whole * width]
+    return by_unit
+
+
+def writable(array: Array) -> Array:
+    """Return an array as kernels take it, a copy if it is read-only: numba's type differs then."""
+    return array if array.flags.writeable else array.copy()
+
+
+def flat_view(array: Array) -> tuple[Array, int, int]:
     """Lay a 2-D array out flat for a kernel: (flat, stride of axis 0, stride of axis 1).
 
     A view where the array is contiguous either way and writable, else a copy: kernels know

@@ -113,3 +113,16 @@ def test_the_callers_arrays_never_change(problem: Problem):
     assert first[0] == second[0]
     np.testing.assert_array_equal(first[1].flat, second[1].flat)
     assert not np.shares_memory(first[1].flat, second[1].flat)
+
+
+@pytest.mark.small
+def test_gradients_of_another_network_may_be_overwritten_too():
+    x, y = np.ones((3, 5)), np.zeros((2, 5))
+    first, second = (fastbp.Network.random([3, 4, 2], seed=seed) for seed in (1, 2))
+    _, out = first.loss_and_gradients(x, y)
+    expected_loss, expected = second.loss_and_gradients(x, y)
+    loss, gradients = second.loss_and_gradients(x, y, out)
+    assert gradients is out
+    assert loss == expected_loss
+    np.testing.assert_array_equal(out.flat, expected.flat)
+    np.testing.assert_array_equal(out.inputs, expected.inputs)

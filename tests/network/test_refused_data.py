@@ -11,27 +11,33 @@ from support.strategies import make_problem
 
 import fastbp
 from fastbp.errors import DTypeError, FastbpError, NonFiniteError, ShapeError
+from fastbp.network.network import require_batch, require_finite_batch
 
 pytestmark = pytest.mark.small
 
+CALLS = [fastbp.Network.loss, fastbp.Network.loss_and_gradients, require_finite_batch]
 
-@pytest.mark.parametrize("call", ["forward", "loss", "loss_and_gradients", "validated"])
+
+def forward(net, x, _):
+    return net.forward(x)
+
+
+@pytest.mark.parametrize("call", [forward, *CALLS])
 @pytest.mark.parametrize("shape", [(4, 6), (6, 3), (3,), (3, 6, 1), (), (3, 0)])
 def test_x_of_another_shape(call, shape):
     weights, biases, _, y = good()
     net = fastbp.Network(weights, biases)
-    arguments = (np.zeros(shape),) if call == "forward" else (np.zeros(shape), y)
     with pytest.raises(ShapeError, match=r"^x .*3"):
-        getattr(net, call)(*arguments)
+        call(net, np.zeros(shape), y)
 
 
-@pytest.mark.parametrize("call", ["loss", "loss_and_gradients", "validated"])
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("shape", [(2, 5), (6, 2), (2,), (6,), (2, 1), (2, 6, 1), (1, 6)])
 def test_y_of_another_shape(call, shape):
     weights, biases, x, _ = good()
     net = fastbp.Network(weights, biases)
     with pytest.raises(ShapeError, match=r"^y .*\(2, 6\)"):
-        getattr(net, call)(x, np.zeros(shape))
+        call(net, x, np.zeros(shape))
 
 
 def test_an_empty_batch():
@@ -128,11 +134,12 @@ def test_sigmoid_targets_outside_of_the_unit_interval(value):
         net.loss(np.ones((2, 4)), y)
 
 
-def test_validated_gives_back_the_data():
+@pytest.mark.parametrize("require", [require_batch, require_finite_batch])
+def test_a_batch_holds_the_arrays_of_the_caller(require):
     problem = make_problem([3, 5, 2], 4)
-    x, y = problem.network().validated(problem.x, problem.y)
-    np.testing.assert_array_equal(x, problem.x)
-    np.testing.assert_array_equal(y, problem.y)
+    batch = require(problem.network(), problem.x, problem.y)
+    assert batch.x is problem.x
+    assert batch.y is problem.y
 
 
 def test_nested_lists_are_not_arrays():

@@ -8,6 +8,7 @@ from support.good_parameters import good
 
 import fastbp
 from fastbp.errors import DTypeError, FastbpError, NonFiniteError, OptionError, ShapeError
+from fastbp.network.network import require_finite_batch
 
 pytestmark = pytest.mark.small
 
@@ -100,11 +101,11 @@ def test_parameters_that_are_not_finite(value):
         lambda net, x, y: net.forward(x) and y,
         lambda net, x, y: net.loss(x, y),
         lambda net, x, y: net.loss_and_gradients(x, y),
-        lambda net, x, y: net.validated(x, y),
+        require_finite_batch,
         lambda net, x, y: fastbp.finite_differences(net, x, y),
         lambda net, x, y: fastbp.check_network(net, x, y),
     ],
-    ids=["forward", "loss", "loss_and_gradients", "validated", "finite_differences", "check"],
+    ids=["forward", "loss", "loss_and_gradients", "batch", "finite_differences", "check"],
 )
 def test_an_edit_that_is_not_finite_is_found_by_the_next_call(call, value):
     weights, biases, x, y = good()

@@ -11,6 +11,7 @@ from fastbp.kernels.simd.vectors import panel_width
 from support.strategies import LAYOUTS, make_problem
 
 from fastbp.network import passes
+from fastbp.network.network import require_batch
 from fastbp.network.schedule import ALL, BACKWARD, FORWARD, LOSS, Shape, places, plan
 
 WIDTH = panel_width(np.empty(0))
@@ -87,8 +88,8 @@ def test_what_is_alive_at_once_has_places_of_its_own():
                 assert below[k] == here[k - 1]
         if shape.by_panels:
             assert_apart([below[0], *here], sensitivities)
-            rows = [shape.sizes[k if shape.keras else k + 1] for k in range(len(here))]
-            columns = [shape.sizes[k + 1 if shape.keras else k] for k in range(len(here))]
+            rows = [shape.sizes[k if shape.transposed else k + 1] for k in range(len(here))]
+            columns = [shape.sizes[k + 1 if shape.transposed else k] for k in range(len(here))]
             assert_apart(ranges(table[:, phases.LEFT], [n * pitch for n in rows]), left)
             padded = [-(-n // shape.width) * shape.width * shape.batch for n in columns]
             assert_apart(ranges(table[:, phases.RIGHT], padded), right)
@@ -138,11 +139,12 @@ def test_panel_by_panel_and_layer_by_layer_give_the_same_bits(
 @pytest.mark.small
 def test_the_two_ways_differ_in_their_plan(monkeypatch):
     """What the test above compares is not twice the same."""
-    net = make_problem([5, 9, 3], 4).network()
-    batch = 2 * panel_width(np.empty(0)) + 1
+    problem = make_problem([5, 9, 3], 2 * panel_width(np.empty(0)) + 1)
+    net = problem.network()
+    batch = require_batch(net, problem.x, problem.y)
     kinds = []
     for cache in (0, 2**40):
         monkeypatch.setattr(passes, "L2_BYTES", cache)
-        schedule = passes.Passes(net, batch)._schedule(ALL, True)
+        schedule = passes.Passes(net.shapes, net.objective, 0.0, batch)._schedule(ALL, True)
         kinds.append(phases.THROUGH in schedule[:, phases.KIND])
     assert kinds == [False, True]

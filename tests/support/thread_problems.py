@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import fastbp
-from fastbp.network.differences.replay import replay_entries
+from fastbp.network.differences.replay import replay
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.network import require_batch
 
 # Over SERIAL_OPERATIONS of fastbp.runtime.threads, so that a team of threads computes.
 SIZES, BATCH = [64, 128, 128, 10], 64
@@ -14,7 +16,9 @@ import os, sys, threading
 import numpy as np
 import numba
 import fastbp
-from fastbp.network.differences.replay import replay_entries
+from fastbp.network.differences.replay import replay
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.network import require_batch
 
 net = fastbp.Network.random({SIZES})
 small = fastbp.Network.random([9, 16, 4])
@@ -31,8 +35,9 @@ def quotients():
     some = np.arange(0, net.parameters.size, 29)
     return np.concatenate([
         fastbp.finite_differences(small, small_x, small_y).flat,
-        replay_entries(
-            net, x, y, some, scheme="central", delta=1e-6, max_memory=2**30, progress=False
+        replay(
+            evaluate(net, require_batch(net, x, y)),
+            some, scheme="central", delta=1e-6, max_memory=2**30, progress=False
         )[0],
     ])
 
@@ -64,8 +69,9 @@ def one_problem(dtype: type = np.float64) -> tuple[fastbp.Network, np.ndarray, n
 
 def everything(net: fastbp.Network, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     loss, gradients = net.loss_and_gradients(x, y)
-    quotients, _ = replay_entries(
-        net, x, y, np.arange(0, net.parameters.size, 11),
+    quotients, *_ = replay(
+        evaluate(net, require_batch(net, x, y)),
+        np.arange(0, net.parameters.size, 11),
         scheme="central", delta=1e-6, max_memory=2**30, progress=False,
     )  # fmt: skip
     return np.concatenate([[loss], gradients.flat, gradients.inputs.ravel(), quotients])

@@ -17,11 +17,10 @@ from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, 
 from fastbp.network.differences.propagated_noise import Rounding, rounding_of
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
-from fastbp.network.gradients import _array_slices
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.hull import Hull, hull_of_levels
-from fastbp.network.sensitivities.weight_gradients import outer_product
+from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
 from fastbp.typing import Floats, Mask
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 from fastbp.verdict.tolerance import Tolerance
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
+    from fastbp.network.gradients import ParameterArray
     from fastbp.network.network import Network
 
 
@@ -40,8 +41,7 @@ __all__ = ["check_by_replay"]
 
 def check_by_replay(
     net: Network,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    batch: Batch,
     given: GivenGradients,
     tolerance: Tolerance | None,
     *,
@@ -50,12 +50,12 @@ def check_by_replay(
 ) -> Outcome:
     """Compare a given gradient with a replay, entry by entry; arguments as of `check_network`."""
     coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
-    rounding = rounding_of(evaluate(net, x, y), coarser)
-    names, shapes = net.parameter_names(), [array.shape for array in net.arrays()]
+    base = evaluate(net, batch)
+    rounding = rounding_of(base, coarser)
     if rounding.problem:
         rows = unjudged_rows(net, given.arrays, rounding.problem)
         return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
-    measured = measure_by_replay(net, x, y, max_memory=max_memory, progress=progress)
+    measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
     own = coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2
     own_bars = rounding.error_bars(own)
     hull = hull_of_levels(
@@ -65,16 +65,16 @@ def check_by_replay(
     kinks = radii > bars
     allowed = tolerance or Tolerance(0.0, 0.0)
     judged, seen = [], []
-    parts = zip(names, shapes, given.arrays, _array_slices(net), strict=True)
-    for name, shape, array, part in parts:
+    for place, array in zip(net.shapes.arrays, given.arrays, strict=True):
+        part = place.part
         numerical = Numerical(
-            name, shape, values[part], bars[part], np.zeros(values[part].shape, np.bool_),
-            radii[part], MARGIN,
+            place.name, place.shape, values[part], bars[part],
+            np.zeros(values[part].shape, np.bool_), radii[part], MARGIN,
         )  # fmt: skip
         row, wrong = judged_row(array, numerical, net.dtype, allowed)
         judged.append((replace(row, kinks=int(np.count_nonzero(kinks[part]))), wrong))
-        if kinks[part].any() and not unusable_reason(array, shape):
-            seen.append(_seen(net, name, array, numerical))
+        if kinks[part].any() and not unusable_reason(array, place.shape):
+            seen.append(_seen(net, place, array, numerical))
     convention, kink = "", None
     if seen:
         looked_at = (rounding.network, hull, seen, allowed)
@@ -104,7 +104,7 @@ def _reaches(net: Network, rounding: Rounding, steps: Floats) -> Iterator[Floats
     weights, biases = net.shapes.weight_views(steps), net.shapes.bias_views(steps)
     reach = np.zeros(rounding.levels[0].shape)
     for k in range(len(rounding.doubts)):
-        own = weights[k].T if net.layout == "keras" else weights[k]
+        own = net.shapes.by_unit(weights[k])
         size = np.abs(rounding.levels[k])
         reach = np.abs(book_weight(rounding.network, k)) @ reach
         for unit in np.flatnonzero(own.any(axis=1)):
@@ -155,32 +155,19 @@ def _products_of_hull(rounding: Rounding, hull: Hull) -> tuple[Floats, Floats]:
         if hull.affected:
             s = s.copy()
             s[:, hull.samples] = hull.centres[k]
-            _write_products(net, k, hull.radii[k], np.abs(hull.inputs[k]), radii)
-        _write_products(net, k, s, rounding.levels[k], values)
-    for part, weight in zip(net.shapes.weight_views(values), net.weights, strict=True):
-        part += net.objective.weight_decay * weight
+            write_products(net.shapes, k, hull.radii[k], np.abs(hull.inputs[k]), radii)
+        write_products(net.shapes, k, s, rounding.levels[k], values)
+    add_decay(net, values)
     return values, radii
 
 
-def _write_products(net: Network, k: int, s: Floats, h: Floats, flat: Floats) -> None:
-    """Write s h^T into the weights of layer k, and the sums of s into its biases."""
-    left, right = (h, s) if net.layout == "keras" else (s, h)
-    outer_product(left, right, net.shapes.weight_views(flat)[k].reshape(-1))
-    biases = net.shapes.bias_views(flat)
-    if biases is not None:
-        biases[k].reshape(-1)[:] = s.sum(axis=1)
-
-
-def _seen(net: Network, name: str, given: NDArray[Any], numerical: Numerical) -> Seen:
+def _seen(net: Network, array: ParameterArray, given: NDArray[Any], numerical: Numerical) -> Seen:
     """All entries of an array, units by inputs."""
-    k = int(name.split("[")[1][:-1])
     parts = (given, numerical.values, numerical.error_bar, numerical.hull)
-    units, inputs = net.sizes[k + 1], net.sizes[k]
-    if name.startswith("biases"):
+    units = net.sizes[array.layer + 1]
+    if array.kind == "biases":
         columns, tables = None, [np.reshape(part, (units, 1)) for part in parts]
     else:
-        columns = np.arange(inputs)
-        tables = [np.reshape(part, numerical.shape) for part in parts]
-        if net.layout == "keras":
-            tables = [table.T for table in tables]
-    return Seen(name, numerical.shape, k, np.arange(units), columns, *tables)
+        columns = np.arange(net.sizes[array.layer])
+        tables = [net.shapes.by_unit(np.reshape(part, array.shape)) for part in parts]
+    return Seen(array.name, array.shape, array.layer, np.arange(units), columns, *tables)

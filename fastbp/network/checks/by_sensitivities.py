@@ -23,11 +23,12 @@ from fastbp.kernels.comparison.chunks import (
     WRONG,
     ZERO,
 )
+from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
-from fastbp.network.network import book_weight, float64_copy
+from fastbp.network.network import book_weight, in_float64
 from fastbp.network.sensitivities.certificate import LARGEST, judge_sweeps
 from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.exact import replace_sensitivities
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
     from fastbp.verdict.summary import Vectors
@@ -64,8 +66,7 @@ WORTH_A_CALL = 1 << 18
 
 def check_certified(
     net: Network,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    batch: Batch,
     given: GivenGradients,
     tolerance: Tolerance | None,
     *,
@@ -79,8 +80,7 @@ def check_certified(
 
     Parameters
     ----------
-    net, x, y : Network, ndarray, ndarray
-        The network and validated data.
+    net, batch : Network, Batch
     given : GivenGradients
     tolerance : Tolerance or None
         None: the given gradient is allowed the rounding of its dtype.
@@ -92,15 +92,13 @@ def check_certified(
         Of the differences.
     """
     coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
-    network = net if net.dtype == np.float64 else float64_copy(net)
-    targets = y.astype(np.float64) if y.dtype.kind == "f" else y
     sweeps = Sweeps(
-        network, x.astype(np.float64, copy=False), targets,
+        in_float64(net), batch.in_float64(),
         roundoff=coarser, directions=0 if exact else directions, seed=seed, max_memory=max_memory,
     )  # fmt: skip
     sweeps.forward()
     if not sweeps.finite():
-        net.explain_non_finite(x, y)
+        require_all_finite(net.shapes, net.parameters, batch)
     sweeps.reverse()
     sweeps.prove()
     certificate = judge_sweeps(sweeps)
@@ -135,7 +133,7 @@ class _Check:
         self.net, self.given, self.sweeps = net, given, sweeps
         self.hull, self.tiles = hull, tiles
         self.certificate = certificate
-        self.names, self.shapes = net.parameter_names(), [a.shape for a in net.arrays()]
+        self.names, self.shapes = net.parameter_names(), [a.shape for a in net.shapes.arrays]
         self.reasons = [
             unusable_reason(a, s) for a, s in zip(given.arrays, self.shapes, strict=True)
         ]
@@ -245,7 +243,7 @@ class _Check:
         """Lay out the given weights: one vector where it is one, large arrays by themselves."""
         every = list(range(len(self.weights)))
         if self.flat is not None:
-            return [(self.flat, every, list(self.net.shapes.weight_offsets))]
+            return [(self.flat, every, self.net.shapes.weight_offsets)]
         calls: list[tuple[NDArray[Any], list[int], list[int]]] = []
         for dtype in (np.float64, np.float32):
             small = [

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.network.batch import require_all_finite
 from fastbp.network.checks.by_replay import check_by_replay
 from fastbp.network.checks.by_sensitivities import check_certified
 from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
+from fastbp.network.network import require_batch
 from fastbp.report import ArrayReport, Report
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
@@ -145,22 +147,21 @@ def check_network(
     own_seed = require_seed(seed)
     memory = require_memory(max_memory)
     require_progress_option(progress)
-    x, y = net.require_arguments(x, y)
-    if y.dtype.kind == "f":
-        require_finite(y, "y")
-    if method == "replay" or callable(gradients):
-        net.explain_non_finite(x, y)  # else the sweeps see it, and spare a pass over the weights
-    given = given_gradients(net, x, y, gradients)
+    batch = require_batch(net, x, y)
+    require_finite(batch.y, "y")
+    if method == "replay" or callable(gradients):  # else the sweeps see it: no pass over weights
+        require_all_finite(net.shapes, net.parameters, batch)
+    given = given_gradients(net, batch, gradients)
     if method in ("certified", "exact"):
         found = check_certified(
-            net, x, y, given, tolerance, directions=directions, seed=own_seed, max_memory=memory,
+            net, batch, given, tolerance, directions=directions, seed=own_seed, max_memory=memory,
             exact=method == "exact", progress=progress,
         )  # fmt: skip
     else:
-        found = check_by_replay(net, x, y, given, tolerance, max_memory=memory, progress=progress)
+        found = check_by_replay(net, batch, given, tolerance, max_memory=memory, progress=progress)
     others = [_misbehaviour_row(given.misbehaviour)] if given.misbehaviour else []
     failures, evaluations = list(found.failures), found.evaluations
-    loss = check_loss(net, x, y, tolerance, progress)
+    loss = check_loss(net, batch, tolerance, progress)
     if loss is not None:
         others.insert(0, loss.row)
         failures.append(loss.failures)
@@ -170,7 +171,7 @@ def check_network(
         arrays=(*found.rows, *others),
         failures=worst_of_all(failures),
         sizes=tuple(net.sizes),
-        batch=net.batch_of(x),
+        batch=batch.size,
         dtype=str(net.dtype),
         layout=net.layout,
         method=method,

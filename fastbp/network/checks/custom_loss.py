@@ -14,7 +14,7 @@ import numpy as np
 
 from fastbp.network.losses import custom_value
 from fastbp.runtime.progress import progress_bar
-from fastbp.typing import Vector
+from fastbp.typing import Floats
 from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.network.batch import Batch, Index
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
     from fastbp.verdict.tolerance import Tolerance
@@ -48,8 +49,7 @@ class LossCheck:
 
 def check_loss(
     net: Network,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    batch: Batch,
     tolerance: Tolerance | None,
     progress: bool | None,
 ) -> LossCheck | None:
@@ -57,8 +57,7 @@ def check_loss(
 
     Parameters
     ----------
-    net, x, y : Network, ndarray, ndarray
-        The network and validated data.
+    net, batch : Network, Batch
     tolerance, progress : Tolerance or None, bool or None
         As in `check_network`.
 
@@ -75,41 +74,39 @@ def check_loss(
     if net.objective.custom is None:
         return None
     value, gradient = net.objective.custom
-    output = net.forward(x).output.astype(np.float64)
-    targets = y.astype(np.float64)
+    output = net.forward(batch.x).output.astype(np.float64)
+    targets = batch.in_float64().y
     given = np.asarray(gradient(output.copy(), targets.copy()))
-    samples_axis = 1 if net.layout == "book" else 0
-    numerical, evaluations = _differences(value, output, targets, samples_axis, progress)
+    samples = [batch.index(n) for n in range(batch.size)]
+    numerical, evaluations = _differences(value, output, targets, samples, progress)
     row, failures = judged_row(given, numerical, np.dtype(np.float64), tolerance)
-    mixing = _mixing_reason(value, output, targets, samples_axis)
+    mixing = _mixing_reason(value, output, targets, samples)
     if mixing:
         reason = "; ".join(filter(None, [row.reason, mixing]))
         row = replace(row, verdict="failed", reason=reason)
-    return LossCheck(row, failures, evaluations + output.shape[samples_axis] + 1)
+    return LossCheck(row, failures, evaluations + batch.size + 1)
 
 
 def _differences(
-    value: Value, output: Vector, targets: Vector, samples_axis: int, progress: bool | None
+    value: Value, output: Floats, targets: Floats, samples: list[Index], progress: bool | None
 ) -> tuple[Numerical, int]:
     """Difference the value by every entry of the output."""
     slopes, error_bars = np.empty_like(output), np.empty_like(output)
     kinks = np.empty(output.shape, dtype=bool)
-    samples = output.shape[samples_axis]
     with progress_bar(progress, output.size, "loss") as advance:
-        for sample in range(samples):
-            part = _sample(sample, samples_axis)
+        for part in samples:
             own = _differences_of_sample(value, output[part], targets[part])
             slopes[part], error_bars[part], kinks[part] = own
-            advance(output.size // samples)
+            advance(output.size // len(samples))
     numerical = Numerical(
         "loss", output.shape, slopes.reshape(-1), error_bars.reshape(-1), kinks.reshape(-1)
     )
-    return numerical, 4 * output.size + samples
+    return numerical, 4 * output.size + len(samples)
 
 
 def _differences_of_sample(
-    value: Value, output: Vector, target: Vector
-) -> tuple[Vector, Vector, NDArray[np.bool_]]:
+    value: Value, output: Floats, target: Floats
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Return slopes, error bars and kinks by the outputs of one sample.
 
     Two step sizes tell how far a quotient is off. The difference of the slopes on both sides
@@ -130,8 +127,8 @@ def _differences_of_sample(
 
 
 def _values_beside(
-    value: Value, output: Vector, target: Vector, steps: Vector
-) -> tuple[Vector, Vector]:
+    value: Value, output: Floats, target: Floats, steps: Floats
+) -> tuple[Floats, Floats]:
     """Return the values a step below and a step above each output."""
     below, above = np.empty_like(output), np.empty_like(output)
     for place in np.ndindex(output.shape):
@@ -142,10 +139,9 @@ def _values_beside(
     return below, above
 
 
-def _mixing_reason(value: Value, output: Vector, targets: Vector, samples_axis: int) -> str:
+def _mixing_reason(value: Value, output: Floats, targets: Floats, samples: list[Index]) -> str:
     """Say so if the value of the batch is not the sum of the values of its samples."""
-    parts = [_sample(sample, samples_axis) for sample in range(output.shape[samples_axis])]
-    single = [custom_value(value, output[part], targets[part]) for part in parts]
+    single = [custom_value(value, output[part], targets[part]) for part in samples]
     whole = custom_value(value, output, targets)
     if abs(whole - sum(single)) <= ADDITIVITY * sum(map(abs, single)):
         return ""
@@ -153,9 +149,3 @@ def _mixing_reason(value: Value, output: Vector, targets: Vector, samples_axis: 
         f"the value of the batch is {whole:.9g}, but the values of its samples sum to "
         f"{sum(single):.9g}"
     )
-
-
-def _sample(sample: int, axis: int) -> tuple[slice, slice]:
-    """Return the index of one sample that keeps it two-dimensional."""
-    one = slice(sample, sample + 1)
-    return (one, slice(None)) if axis == 0 else (slice(None), one)

@@ -20,6 +20,7 @@ from fastbp.network.sensitivities.error_bars import (
     smallest_of,
     sum_growth,
 )
+from fastbp.runtime.panels import writable
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ class Tiles:
             sweeps.layers, table,
             (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay,
              self.smallest),
-            sweeps.keys, net.kernel_parameters, (sweeps.h, sweeps.s), packed,
+            sweeps.keys, writable(net.parameters), (sweeps.h, sweeps.s), packed,
             (bars.s_sizes, bars.h_sizes, bars.s_noise, bars.h_noise, bars.bias_sums),
             radius, given, collected, expanded,
         )  # fmt: skip

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from fastbp.network.differences.replay import replay_entries
-from fastbp.network.differences.unperturbed import evaluate
-from fastbp.network.gradients import _array_slices
-from fastbp.typing import Floats, Mask
+from fastbp.network.differences.quotient_noise import noise_of_long_steps, quotient_noise
+from fastbp.network.differences.replay import replay
+from fastbp.network.differences.unperturbed import Unperturbed
+from fastbp.typing import AnyFloats, Floats, Indices, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from fastbp.network.network import Network
 
 __all__ = ["Measured", "measure_by_replay"]
 
@@ -41,8 +38,8 @@ FAR, NEAR, CURVED = 1e-3, 1e-5, ("softmax_cross_entropy", "sigmoid_cross_entropy
 SAMPLE = 16
 
 
-# From the largest change in that sample to the largest error of the array.
-WOBBLE_MARGIN = 8.0
+# Margin from the sampled truncation error to that of the whole array.
+TRUNCATION_MARGIN = 8.0
 
 
 @dataclass(slots=True, eq=False)
@@ -66,25 +63,17 @@ class Measured:
 
     quotients: Floats
     noise: Floats
-    crossing: NDArray[np.bool_]
+    crossing: Mask
     steps: Floats
     evaluations: int
 
 
-def measure_by_replay(
-    net: Network,
-    x: NDArray[Any],
-    y: NDArray[Any],
-    *,
-    max_memory: int,
-    progress: bool | None,
-) -> Measured:
+def measure_by_replay(base: Unperturbed, *, max_memory: int, progress: bool | None) -> Measured:
     """Difference every parameter; then again, with smaller steps, those that cross a kink.
 
     Parameters
     ----------
-    net, x, y : Network, ndarray, ndarray
-        The network and validated data.
+    base : Unperturbed
     max_memory, progress : int, bool or None
         As in `check_network`.
 
@@ -93,11 +82,11 @@ def measure_by_replay(
     A step is made smaller at least once, and then as long as its masks differ, it still moves the
     parameter, and the rounding of the losses stays below the quotient.
     """
-    base = evaluate(net, x, y)
+    net = base.network
     curved = net.objective.loss in CURVED
     moved = np.empty(net.parameters.size)
 
-    def replay(entries: NDArray[np.int64], own_steps: Floats, far: float) -> Replayed:
+    def difference(entries: Indices, own_steps: Floats, far: float) -> Replayed:
         """Difference some entries, all those of one step together."""
         quotients, crossing = np.empty(entries.size), np.empty(entries.size, np.bool_)
         for step in np.unique(own_steps).tolist():
@@ -105,45 +94,47 @@ def measure_by_replay(
             everything = part.size == net.parameters.size
             # Some entries once more: a bar only if it takes long after all.
             shown = None if progress and not everything else progress
-            quotients[part], crossing[part] = replay_entries(
-                net, x, y, None if everything else entries[part], scheme=SCHEME, delta=step,
+            quotients[part], crossing[part], _ = replay(
+                base, None if everything else entries[part], scheme=SCHEME, delta=step,
                 max_memory=max_memory, progress=shown, moved=moved,
             )  # fmt: skip
         if curved:
             crossing |= moved[entries] > far
         return quotients, crossing
 
-    shortest = smallest_steps(net.parameters)
+    shortest = smallest_steps(base.parameters)
     steps = first_steps(shortest)
-    quotients, crossing = replay(np.arange(steps.size), steps, FAR)
-    noise = base.quotient_noise(SCHEME, DELTA) * (DELTA / steps)
+    quotients, crossing = difference(np.arange(steps.size), steps, FAR)
+    noise = quotient_noise(base, SCHEME, DELTA) * (DELTA / steps)
     first_moved = moved.copy()
     measured = Measured(quotients, noise, crossing, steps.copy(), 2 * quotients.size)
-    _add_wobble(
-        measured, _array_slices(net), lambda entries: replay(entries, steps[entries] / 2, FAR)[0]
+    _add_truncation_error(
+        measured,
+        [array.part for array in net.shapes.arrays],
+        lambda entries: difference(entries, steps[entries] / 2, FAR)[0],
     )
     moved[:] = first_moved
     bend = np.zeros(quotients.shape)
     for n in count(1):
         with np.errstate(invalid="ignore", over="ignore"):
-            heard = (SHRINKING * noise < np.abs(quotients)) | (n == 1)
+            above_noise = (SHRINKING * noise < np.abs(quotients)) | (n == 1)
         smaller = steps * SHRINKING**-n
-        again = np.flatnonzero(crossing & heard & (smaller >= shortest))
+        again = np.flatnonzero(crossing & above_noise & (smaller >= shortest))
         if again.size == 0:
             break
         before = quotients[again]
-        quotients[again], crossing[again] = replay(again, smaller[again], NEAR)
+        quotients[again], crossing[again] = difference(again, smaller[again], NEAR)
         with np.errstate(invalid="ignore", over="ignore"):
             bend[again] = np.where(crossing[again], np.abs(quotients[again] - before), 0.0)
         noise[again] *= SHRINKING
         measured.steps[again] = smaller[again]
         measured.evaluations += 2 * again.size
     noise += np.where(np.isfinite(bend), bend, 0.0)
-    noise += base.noise_of_long_steps(moved, measured.steps)
+    noise += noise_of_long_steps(base, moved, measured.steps)
     return measured
 
 
-def smallest_steps(parameters: NDArray[Any]) -> Floats:
+def smallest_steps(parameters: AnyFloats) -> Floats:
     """Return for each parameter a step that still moves it, in float64.
 
     Examples
@@ -163,10 +154,10 @@ def first_steps(shortest: Floats) -> Floats:
     return steps
 
 
-def _add_wobble(
+def _add_truncation_error(
     measured: Measured,
     arrays: list[slice],
-    replay_half: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    replay_half: Callable[[Indices], Floats],
 ) -> None:
     """Widen the noise by how much some quotients of each array change when the step is halved.
 
@@ -184,15 +175,15 @@ def _add_wobble(
     measured.evaluations += 2 * everywhere.size
     ends = np.cumsum([sample.size for sample in samples])[:-1]
     for part, change in zip(arrays, np.split(changes, ends), strict=True):
-        measured.noise[part] += WOBBLE_MARGIN * np.max(change, initial=0.0)
+        measured.noise[part] += TRUNCATION_MARGIN * np.max(change, initial=0.0)
 
 
-def _sample(measured: Measured, part: slice) -> NDArray[np.int64]:
+def _sample(measured: Measured, part: slice) -> Indices:
     """Choose entries of one array: those of the largest quotients, and some spread over it."""
-    usable: NDArray[np.int64] = part.start + np.flatnonzero(~measured.crossing[part])
+    usable: Indices = part.start + np.flatnonzero(~measured.crossing[part])
     if usable.size <= 2 * SAMPLE:
         return usable
     largest = np.argpartition(np.abs(measured.quotients[usable]), -SAMPLE)[-SAMPLE:]
     spread = np.linspace(0, usable.size - 1, SAMPLE).astype(np.int64)
-    chosen: NDArray[np.int64] = usable[np.union1d(largest, spread)]
+    chosen: Indices = usable[np.union1d(largest, spread)]
     return chosen

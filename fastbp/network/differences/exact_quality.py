@@ -7,16 +7,16 @@ They are expanded to all entries when somebody asks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fastbp.network.batch import Batch
 from fastbp.network.network import Network
 from fastbp.network.sensitivities.error_bars import (
     DECAY_ROUNDINGS,
     MARGIN,
     UNDERFLOWS,
+    UNIT_ROUNDOFF,
     flat_bars,
     norms,
     smallest_of,
@@ -24,10 +24,9 @@ from fastbp.network.sensitivities.error_bars import (
 from fastbp.network.sensitivities.exact import Sensitivities
 from fastbp.network.sensitivities.hull import hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
-from fastbp.network.sensitivities.weight_gradients import outer_product
-from fastbp.typing import Floats
+from fastbp.network.sensitivities.weight_gradients import write_products
+from fastbp.typing import Floats, Indices, Mask
 
-ROUNDOFF = float(np.finfo(np.float64).eps) / 2
 SEED = 0  # of the noise: the same call gives the same bars
 
 
@@ -44,8 +43,8 @@ class Doubts:
         How far s may lie from the middle of what the conventions give (see ``hull``).
     """
 
-    samples: npt.NDArray[np.int64]
-    masks: list[npt.NDArray[np.bool_]]
+    samples: Indices
+    masks: list[Mask]
     radii: list[Floats]
 
 
@@ -67,34 +66,31 @@ class Noise:
     batch: int
 
 
-def measure_noise(network: Network, x: Floats, y: npt.NDArray[Any], *, max_memory: int) -> Noise:
+def measure_noise(network: Network, batch: Batch, *, max_memory: int) -> Noise:
     """Let noise of the size of the rounding ride through the network, forward and back.
 
     Parameters
     ----------
     network : Network
         In float64.
-    x, y : ndarray
-        Checked inputs and targets, floats in float64.
+    batch : Batch
+        In float64.
     max_memory : int
         Bytes for the noise, beside 16 for each unit and sample.
     """
     sweeps = Sweeps(
-        network, x, y, roundoff=ROUNDOFF, directions=0, seed=SEED, max_memory=max_memory
+        network, batch, roundoff=UNIT_ROUNDOFF, directions=0, seed=SEED, max_memory=max_memory
     )
-    sweeps.everything()
+    sweeps.forward()
+    sweeps.reverse()
     hull = hull_of(sweeps)
-    doubts = None
-    if hull.affected:
-        hidden = range(1, len(network.layers))
-        masks = [sweeps.level(sweeps.doubt, level)[:, hull.samples] != 0 for level in hidden]
-        doubts = Doubts(hull.samples, masks, hull.radii)
+    doubts = Doubts(hull.samples, hull.doubts, hull.radii) if hull.affected else None
     sizes = network.sizes
     return Noise(
         np.split(norms(sweeps.z_sizes), np.cumsum(sizes[1:-1])),
         np.split(norms(sweeps.x_sizes), np.cumsum(sizes[:-1]))[:-1],
         doubts,
-        sweeps.batch,
+        batch.size,
     )
 
 
@@ -114,14 +110,14 @@ class ExactQuality:
         self, sensitivities: Sensitivities, noise: Noise, flat: Floats, max_memory: int
     ) -> None:
         net = sensitivities.network
-        self._shapes, self._keras = net.shapes, net.layout == "keras"
+        self._shapes, self._keras = net.shapes, net.shapes.transposed
         self._decay = net.objective.weight_decay
         self._noise, self._flat = noise, flat
         self._s_sizes, self._h_sizes = [], []
         self._h: list[Floats] = []
         self._centres: list[Floats] = []
         doubts = noise.doubts
-        for k in range(len(net.layers)):
+        for k in range(len(net.weights)):
             s, h = sensitivities.of_layer(k), sensitivities.into_layer(k)
             with np.errstate(over="ignore", invalid="ignore"):
                 self._s_sizes.append(np.linalg.norm(s, axis=1))
@@ -141,21 +137,21 @@ class ExactQuality:
         noise = self._noise
         with np.errstate(over="ignore", invalid="ignore"):
             bars = flat_bars(
-                self._shapes, self._keras, noise.batch, ROUNDOFF, self._s_sizes, noise.s,
+                self._shapes, self._keras, noise.batch, UNIT_ROUNDOFF, self._s_sizes, noise.s,
                 self._h_sizes, noise.h,
             )  # fmt: skip
             if self._decay != 0.0:  # rounding of decay W, which is at most |value| + |s| |h|
-                bars += DECAY_ROUNDINGS * (ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
-            bars += UNDERFLOWS * smallest_of(ROUNDOFF)
+                bars += DECAY_ROUNDINGS * (UNIT_ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
+            bars += UNDERFLOWS * smallest_of(UNIT_ROUNDOFF)
         return bars
 
-    def kinks(self) -> npt.NDArray[np.bool_] | None:
+    def kinks(self) -> Mask | None:
         """Where conventions move an entry by more than its rounding; None: nowhere."""
         doubts = self._noise.doubts
         if doubts is None:
             return None
         radii = self._expand(doubts.radii, [np.abs(h) for h in self._h])
-        found: npt.NDArray[np.bool_] = radii > self.error_bar()
+        found: Mask = radii > self.error_bar()
         return found if found.any() else None
 
     def sides(self) -> tuple[Floats, Floats] | None:
@@ -186,10 +182,6 @@ class ExactQuality:
     def _expand(self, s: list[Floats], h: list[Floats], *, biases: bool = True) -> Floats:
         """Multiply out s[k] h[k]^T over the samples in doubt, and the sums for the biases."""
         flat = np.zeros(self._flat.size)
-        views = self._shapes.bias_views(flat)
-        for k, weights in enumerate(self._shapes.weight_views(flat)):
-            left, right = (h[k], s[k]) if self._keras else (s[k], h[k])
-            outer_product(left, right, weights.reshape(-1))
-            if views is not None and biases:
-                views[k].reshape(-1)[:] = s[k].sum(axis=1)
+        for k in range(len(s)):
+            write_products(self._shapes, k, s[k], h[k], flat, biases=biases)
         return flat

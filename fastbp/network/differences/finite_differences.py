@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from fastbp.errors import OptionError
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
-from fastbp.network.differences.replay import _replay
+from fastbp.network.differences.quotient_noise import quotient_noise
+from fastbp.network.differences.replay import replay
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.gradients import Gradients, Shapes
-from fastbp.network.network import Network, float64_copy
+from fastbp.network.network import Network, in_float64, require_batch, require_finite_batch
 from fastbp.network.sensitivities.exact import (
     exact_sensitivities,
     gradient_of,
@@ -195,12 +196,11 @@ def finite_differences(
     if method == "exact":
         return _exact_differences(net, x, y, scheme, delta, memory, progress)
     step, known = _require_step(delta, scheme)
-    base = evaluate(net, *net.require_arguments(x, y))
-    flat, kinks, largest = _replay(
+    base = evaluate(net, require_batch(net, x, y))
+    flat, kinks, largest = replay(
         base, None, scheme=known, delta=step, max_memory=memory, progress=progress
     )
-
-    noise = partial(base.quotient_noise, known, step, largest)
+    noise = partial(quotient_noise, base, known, step, largest)
     return Differences(net.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
 
 
@@ -216,14 +216,10 @@ def _exact_differences(
     for name, value in (("scheme", scheme), ("delta", delta)):
         if value is not None:
             raise OptionError(f'{name} must be None with method="exact", not {value!r}.')
-    x, y = net.validated(x, y)
-    net = net if net.dtype == np.float64 else float64_copy(net)
-    inputs = x.astype(np.float64, copy=False)
-    targets = y.astype(np.float64, copy=False) if y.dtype.kind == "f" else y
-    require_enough_memory(net.sizes, net.batch_of(inputs), max_memory)
-    noise = measure_noise(net, inputs, targets, max_memory=max_memory)
-    sensitivities = exact_sensitivities(
-        net, inputs, targets, max_memory=max_memory, progress=progress
-    )
+    batch = require_finite_batch(net, x, y).in_float64()
+    net = in_float64(net)
+    require_enough_memory(net.sizes, batch.size, max_memory)
+    noise = measure_noise(net, batch, max_memory=max_memory)
+    sensitivities = exact_sensitivities(net, batch, max_memory=max_memory, progress=progress)
     flat = gradient_of(sensitivities)
     return Differences(net.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.network.losses import custom_gradient
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import (
     DECAY_ROUNDINGS,
@@ -74,7 +73,7 @@ class Rounding:
         net = self.network
         with np.errstate(over="ignore", invalid="ignore"):
             bars = flat_bars(
-                net.shapes, net.layout == "keras", self.levels[0].shape[1], roundoff,
+                net.shapes, net.shapes.transposed, self.levels[0].shape[1], roundoff,
                 [_norms(s) for s in self.sensitivities],
                 [_norms(z) for z in self.sensitivity_noise],
                 [_norms(h) for h in self.levels], [_norms(xi) for xi in self.level_noise],
@@ -116,7 +115,7 @@ def _forward(
 ) -> tuple[list[Floats], list[Floats], list[Floats], list[Mask]]:
     """Return h and its noise of every level, outputs included; |f| and the masks in doubt."""
     net, hidden = base.network, len(base.network.weights) - 1
-    rows = np.split(base.levels.reshape(-1, base.batch), np.cumsum(net.sizes[:-1]))
+    rows = base.by_level()
     levels, noise = [rows[0]], [np.zeros(rows[0].shape)]
     distances: list[Floats] = []
     doubts: list[Mask] = []
@@ -124,7 +123,7 @@ def _forward(
         weight = book_weight(net, k)
         bias = 0.0 if net.biases is None else np.abs(net.biases[k]).reshape(-1, 1)
         sizes = _norms(weight)[:, None]
-        moved = _stirred(
+        moved = _with_rounding_noise(
             weight @ noise[-1],
             sizes * _norms(levels[-1].T) + bias + _growth(weight) * np.abs(f),
             sizes * _norms(noise[-1].T) / np.sqrt(weight.shape[1]),
@@ -151,15 +150,14 @@ def _back(
 ) -> tuple[list[Floats], list[Floats]]:
     """Return dL/df of every layer and its noise."""
     net = base.network
-    axis = 1 - net.samples_axis
-    s = loss_slopes(net.objective, base.output, base.y, axis) * base.factor
+    s = loss_slopes(net.objective, base.output, base.data) * base.factor
     z = _output_noise(base, roundoff, s, level_noise[-1])
     sensitivities, noise = [s], [z]
     for k in range(len(net.weights) - 1, 0, -1):
         weight = book_weight(net, k)
         s = weight.T @ sensitivities[0]
         sizes = _norms(weight.T)[:, None]
-        z = _stirred(
+        z = _with_rounding_noise(
             weight.T @ noise[0],
             sizes * _norms(sensitivities[0].T) + _growth(weight.T) * np.abs(s),
             sizes * _norms(noise[0].T) / np.sqrt(weight.shape[0]),
@@ -171,7 +169,7 @@ def _back(
     return sensitivities, noise
 
 
-def _stirred(
+def _with_rounding_noise(
     carried: Floats, own: Floats, independent: Floats, random: np.random.Generator
 ) -> Floats:
     """Add a layer's own rounding to what came through it.
@@ -195,7 +193,7 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
         return np.zeros(s.shape)
     else:
         margin, targets = MARGIN * roundoff, _targets(base, s.shape)
-        output = base.output if base.network.samples_axis == 1 else base.output.T
+        output = base.output
         if objective.loss == "sigmoid_cross_entropy":
             step = _moved_share(-np.logaddexp(0.0, np.abs(output)), margin * away)
             own = np.abs(s / factor + targets)
@@ -225,9 +223,9 @@ def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats,
 
 def _targets(base: Unperturbed, shape: tuple[int, ...]) -> Floats:
     """Targets as (n_out, batch), a 1 for each class index."""
-    y = base.y
+    y: Floats = base.data.y
     if y.ndim == 2:
-        return y if base.network.samples_axis == 1 else y.T
+        return base.data.by_unit(y)
     targets = np.zeros(shape)
     targets[y, np.arange(y.size)] = 1.0
     return targets
@@ -235,17 +233,15 @@ def _targets(base: Unperturbed, shape: tuple[int, ...]) -> Floats:
 
 def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
     """What a user's gradient of the loss makes of noise of the outputs: a difference of two."""
-    net, output = base.network, base.output
-    assert net.objective.custom is not None
-    gradient = net.objective.custom[1]
+    loss, output = base.network.objective.custom, base.output
+    assert loss is not None
     largest = float(np.max(np.abs(moved), initial=0.0))
     if not 0.0 < largest < np.inf:
         return np.zeros(moved.shape)
     step = 1e-8 * max(float(np.max(np.abs(output), initial=0.0)), 1e-8) / largest
-    near = output + step * (moved if net.samples_axis == 1 else moved.T)
-    change = custom_gradient(gradient, near, base.y) - custom_gradient(gradient, output, base.y)
-    carried: Floats = base.factor * (change if net.samples_axis == 1 else change.T) / step
-    return carried
+    near = base.data.custom_gradient(loss, output + step * moved)
+    change: Floats = near.astype(np.float64) - base.data.custom_gradient(loss, output)
+    return base.factor * change / step
 
 
 def _growth(weight: NDArray[Any]) -> float:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.errors import OptionError
-from fastbp.kernels.perturbation.perturbed_network import SAMPLE_BLOCK, replay
+from fastbp.kernels.layer_table import INPUTS
+from fastbp.kernels.perturbation import perturbed_network as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
 from fastbp.kernels.simd.vectors import MR, panel_width
 from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
-from fastbp.network.differences.unperturbed import Unperturbed, evaluate
-from fastbp.network.losses import custom_value
-from fastbp.network.network import Network
+from fastbp.network.differences.unperturbed import Unperturbed
+from fastbp.network.losses import CustomLoss
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
-from fastbp.runtime.validation import FloatArray
+from fastbp.typing import Floats, Indices, Mask
 
 CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
 
@@ -31,9 +29,7 @@ NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturb
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
 
 
-def _realised_steps(
-    values: npt.NDArray[np.float64], scheme: str, delta: float
-) -> npt.NDArray[np.float64]:
+def _realised_steps(values: Floats, scheme: str, delta: float) -> Floats:
     """(theta + delta) - theta and, for central differences, (theta - delta) - theta."""
     plus = values + delta
     plus -= values
@@ -44,27 +40,13 @@ def _realised_steps(
     return np.stack((plus, minus))
 
 
-def _require_moving_steps(
-    network: Network, places: npt.NDArray[np.int64], steps: FloatArray
-) -> None:
+def _require_moving_steps(base: Unperturbed, places: Indices, steps: Floats) -> None:
     if not steps.all():
-        lost = (steps == 0.0).any(axis=0)
-        place = int(places[np.argmax(lost)])
-        value = float(network.parameters[place])
+        place = int(places[np.argmax((steps == 0.0).any(axis=0))])
         raise OptionError(
-            f"delta must change every parameter, but {entry_name(network, place)} = {value} "
-            "stays the same when it is added."
+            f"delta must change every parameter, but {base.network.shapes.entry_name(place)} = "
+            f"{float(base.parameters[place])} stays the same when it is added."
         )
-
-
-def entry_name(network: Network, place: int) -> str:
-    """Name one entry of the parameter vector: ``weights[1][3, 17]``."""
-    for name, array in zip(network.parameter_names(), network.arrays(), strict=True):
-        if place < array.size:
-            index = ", ".join(str(int(i)) for i in np.unravel_index(place, array.shape))
-            return f"{name}[{index}]"
-        place -= array.size
-    raise IndexError(place)
 
 
 @lru_cache
@@ -85,7 +67,7 @@ def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: 
     width = panel_width(np.empty(0))
     height = min(BLOCK_ROWS, -(-largest // MR) * MR)
     strips = height * (min(DEPTH, largest) + PITCH_MARGIN)
-    pitch = min(SAMPLE_BLOCK, batch) + width
+    pitch = min(kernels.SAMPLE_BLOCK, batch) + width
     fixed = strips + pitch * (above + sizes[-1] + 2) + 2 * largest + width
     panels = CHUNK_PANELS
     while True:
@@ -99,30 +81,21 @@ def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: 
         panels //= 2
 
 
-def _custom_totals(
-    base: Unperturbed, perturbed: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _custom_totals(base: Unperturbed, loss: CustomLoss, perturbed: Floats) -> Floats:
     """Call a custom loss once for every perturbed network."""
-    custom = base.network.objective.custom
-    assert custom is not None
-    signs, entries = perturbed.shape[:2]
-    totals = np.empty((signs, entries))
-    for s in range(signs):
-        for e in range(entries):
-            output = perturbed[s, e]
-            if base.network.samples_axis == 0:
-                output = np.ascontiguousarray(output.T)
-            totals[s, e] = custom_value(custom[0], output, base.y)
+    totals = np.empty(perturbed.shape[:2])
+    for place in np.ndindex(totals.shape):
+        totals[place] = base.data.custom_value(loss, perturbed[place])
     return totals
 
 
 def _replay_chunk(
     base: Unperturbed,
     group: UnitEntries,
-    steps: npt.NDArray[np.float64],
+    steps: Floats,
     panels: int,
     operations: float,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, Mask]:
     """Replay a chunk of entries.
 
     Returns
@@ -138,53 +111,73 @@ def _replay_chunk(
     flagged = np.zeros(group.columns.size, np.bool_)
     perturbed = NO_OUTPUTS
     if objective.custom is not None:
-        shape = (*steps.shape, net.sizes[-1], base.batch)
-        by_unit = base.output if net.samples_axis == 1 else base.output.T
-        perturbed = np.ascontiguousarray(np.broadcast_to(by_unit, shape))
+        output = base.output
+        perturbed = np.broadcast_to(output, (*steps.shape, *output.shape)).copy()
     targets, target_row, target_column, labels = base.targets
     arguments = (
-        net.layers, net.layout == "keras", net.relu_at_zero, objective.code, base.batch,
+        net.shapes.layers, net.shapes.transposed, net.relu_at_zero, objective.code, base.batch,
         base.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
         group.units, group.starts, group.columns, steps, panels, perturbed, totals, unmoved,
         flagged,
     )  # fmt: skip
-    run_team(replay, arguments, operations)
+    run_team(kernels.replay, arguments, operations)
     if objective.custom is not None:
-        totals, unmoved = _custom_totals(base, perturbed), np.full(unmoved.shape, base.total)
+        totals = _custom_totals(base, objective.custom, perturbed)
+        unmoved = np.full(unmoved.shape, base.total)
     return totals, unmoved, flagged
 
 
 def _decayed(
     base: Unperturbed,
     group: UnitEntries,
-    values: npt.NDArray[np.float64],
-    steps: npt.NDArray[np.float64],
-    losses: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+    values: Floats,
+    steps: Floats,
+    losses: Floats,
+) -> Floats:
     """Add the weight decay of each perturbed network to its loss."""
     decay = base.network.objective.weight_decay
     if decay == 0.0:
         return losses
-    inputs = base.network.layers[:, 1][np.repeat(group.units[:, 0], group.counts)]
+    inputs = base.network.shapes.layers[:, INPUTS][np.repeat(group.units[:, 0], group.counts)]
     is_weight = group.columns < inputs
     with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
         change = 0.5 * decay * steps * (2.0 * values + steps)
         return losses + (base.decay_term + np.where(is_weight, change, 0.0))
 
 
-def _replay(
+def replay(
     base: Unperturbed,
-    entries: npt.NDArray[np.int64] | None,
+    entries: Indices | None,
     *,
     scheme: str,
     delta: float,
     max_memory: int,
     progress: bool | None,
-    moved: npt.NDArray[np.float64] | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], float]:
-    """Return quotients, kinks, and the largest sum of losses that was seen.
+    moved: Floats | None = None,
+) -> tuple[Floats, Mask, float]:
+    """Replay some entries of the parameter vector, or all.
 
-    ``moved``, shape (P,), is filled with how far each step moves the sum of the losses.
+    Parameters
+    ----------
+    base : Unperturbed
+    entries : int64, shape (E,), or None
+        Places in ``network.parameters``, each once; None for all.
+    scheme : {"central", "forward"}
+    delta : float
+    max_memory : int
+        Bytes of scratch for all threads.
+    progress : bool or None
+    moved : float64, shape (P,), optional
+        At the places of the entries it gets how far their steps move the sum of the losses,
+        before reduction and scale.
+
+    Returns
+    -------
+    quotients : float64, shape (E,)
+    kinks : bool, shape (E,)
+        Along whose step a mask changes.
+    largest : float
+        The largest sum of losses that was seen.
     """
     net = base.network
     costs = _operations_per_entry(net.sizes, base.batch, 2 if scheme == "central" else 1)
@@ -206,7 +199,7 @@ def _replay(
         for group, operations in groups:
             values = base.parameters[group.places]
             steps = _realised_steps(values, scheme, delta)
-            _require_moving_steps(net, group.places, steps)
+            _require_moving_steps(base, group.places, steps)
             totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
             largest = max(largest, float(totals.max()))
             if moved is not None:
@@ -235,50 +228,3 @@ def _most_entries(base: Unperturbed, operations: float, max_memory: int) -> int:
         room = min(max_memory, CUSTOM_BYTES_PER_CALL) // 2  # the outputs, and a copy of one
         most = max(1, min(most, room // (16 * base.output.size)))
     return most
-
-
-def replay_entries(
-    network: Network,
-    x: FloatArray,
-    y: npt.NDArray[Any],
-    entries: npt.NDArray[np.int64] | None,
-    *,
-    scheme: str,
-    delta: float,
-    max_memory: int,
-    progress: bool | None,
-    moved: npt.NDArray[np.float64] | None = None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Replay some entries of the parameter vector, or all.
-
-    Parameters
-    ----------
-    network : Network
-    x, y : ndarray
-        Checked inputs and targets.
-    entries : int64, shape (E,), or None
-        Places in ``network.parameters``, each once; None for all.
-    scheme : {"central", "forward"}
-    delta : float
-    max_memory : int
-        Bytes of scratch for all threads.
-    progress : bool or None
-    moved : float64, shape (P,), optional
-        At the places of the entries it gets how far their steps move the sum of the losses,
-        before reduction and scale.
-
-    Returns
-    -------
-    quotients : float64, shape (E,)
-    kinks : bool, shape (E,)
-        Along whose step a mask changes.
-    """
-    return _replay(
-        evaluate(network, x, y),
-        entries,
-        scheme=scheme,
-        delta=delta,
-        max_memory=max_memory,
-        progress=progress,
-        moved=moved,
-    )[:2]

@@ -45,9 +45,9 @@ class UnitEntries:
 
 
 def _places(network: Network, k: int, units: Indices, columns: Indices) -> Indices:
-    layer = network.layers[k]
+    layer = network.shapes.layers[k]
     inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
-    if network.layout == "keras":
+    if network.shapes.transposed:
         weights = layer[WEIGHTS] + columns * outputs + units
     else:
         weights = layer[WEIGHTS] + units * inputs + columns
@@ -57,8 +57,8 @@ def _places(network: Network, k: int, units: Indices, columns: Indices) -> Indic
 
 def _of_units(network: Network, k: int, first: int, last: int) -> UnitEntries:
     """All entries of the units first..last of layer k."""
-    inputs = int(network.layers[k, INPUTS])
-    each = inputs + (1 if network.layers[k, BIASES] >= 0 else 0)
+    inputs = int(network.shapes.layers[k, INPUTS])
+    each = inputs + (1 if network.shapes.layers[k, BIASES] >= 0 else 0)
     numbers = np.arange(first, last, dtype=np.int64)
     units = np.stack([np.full(last - first, k, np.int64), numbers], axis=1)
     columns = np.tile(np.arange(each, dtype=np.int64), last - first)
@@ -91,7 +91,7 @@ def _whole(network: Network) -> UnitEntries:
     """All entries of a network in one chunk, made once: for a tiny one it is half of the time."""
     entries = _WHOLE.get(network)
     if entries is None:
-        outputs = network.layers[:, OUTPUTS]
+        outputs = network.shapes.layers[:, OUTPUTS]
         entries = _joined([_of_units(network, k, 0, int(n)) for k, n in enumerate(outputs)])
         _WHOLE[network] = entries
     return entries
@@ -118,7 +118,7 @@ def all_entries(
         return
     groups: list[UnitEntries] = []
     spent = 0.0
-    for k, layer in enumerate(network.layers):
+    for k, layer in enumerate(network.shapes.layers):
         each = operations[k] * (int(layer[INPUTS]) + 1)
         first, outputs = 0, int(layer[OUTPUTS])
         while first < outputs:
@@ -145,11 +145,11 @@ def chosen_entries(
 def _grouped_by_unit(network: Network, places: Indices) -> UnitEntries:
     """Sort any entries of the parameter vector (each named once) by unit."""
     layer_of, unit_of, column_of = (np.empty(places.size, np.int64) for _ in range(3))
-    for k, layer in enumerate(network.layers):
+    for k, layer in enumerate(network.shapes.layers):
         inputs, outputs = int(layer[INPUTS]), int(layer[OUTPUTS])
         inside = places - layer[WEIGHTS]
         weights = (inside >= 0) & (inside < inputs * outputs)
-        if network.layout == "keras":
+        if network.shapes.transposed:
             column_of[weights], unit_of[weights] = np.divmod(inside[weights], outputs)
         else:
             unit_of[weights], column_of[weights] = np.divmod(inside[weights], inputs)

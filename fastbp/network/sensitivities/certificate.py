@@ -18,7 +18,7 @@ import numpy as np
 from fastbp.kernels.products.matmul import DEPTH
 from fastbp.kernels.sensitivities import network_pairs as kernels
 from fastbp.kernels.sensitivities import reverse as sweep_back
-from fastbp.network.sensitivities.error_bars import MARGIN
+from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
 from fastbp.report.model import Certificate
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["judge_sweeps"]
 
-UNIT = float(np.finfo(np.float64).eps) / 2
 # The largest gap of 2 000 correct networks was 2.7 times the sum without it
 # (benchmarks/calibration.py).
 PROOF_MARGIN = 16.0
@@ -142,7 +141,9 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
         frobenius = safe * np.sqrt(np.add.reduceat(squares, starts) if starts.size else squares)
         total = frobenius[:, None] * sweeps.s_norms[1:, alive]
         sums = sweeps.before_norms[1:, alive] + 2.0 * sweeps.sigmas[1:, alive]
-        thresholds: NDArray[np.float64] = PROOF_MARGIN * UNIT * (total + growth[:, None] * sums)
+        thresholds: NDArray[np.float64] = (
+            PROOF_MARGIN * UNIT_ROUNDOFF * (total + growth[:, None] * sums)
+        )
         thresholds += SMALLEST * np.maximum(1.0, frobenius)[:, None]
     return thresholds
 
@@ -203,7 +204,7 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
         bend = abs(sweeps.factor) * np.abs(above + below - 2.0 * sweeps.losses[own])
         outputs = sweeps.x_norms[-1][own] * np.sqrt(8.0 * abs(sweeps.factor) * bend)
         noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost + outputs
-        noise = MARGIN * UNIT * (noise + sweeps.facts[sweep_back.RESIDUAL_NOISE][own])
+        noise = MARGIN * UNIT_ROUNDOFF * (noise + sweeps.facts[sweep_back.RESIDUAL_NOISE][own])
         noise += 16.0 * PAIR_STEP * bend
         # A step that is no small one for some rows of W makes the network bend: nothing to compare.
         reach = STRAIGHT * (1.0 if sweeps.network.objective.loss != "least_squares" else scale)
@@ -238,8 +239,8 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
     step = facts[sweep_back.ALONG_STEP]
     curved = 1e-10 if sweeps.network.objective.loss != "least_squares" else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        noise = (128 * UNIT * (1.0 + facts[sweep_back.LARGEST_OUTPUT]) + curved) * step
-        noise += 128 * UNIT * facts[sweep_back.LOSSES_BESIDE]
+        noise = (128 * UNIT_ROUNDOFF * (1.0 + facts[sweep_back.LARGEST_OUTPUT]) + curved) * step
+        noise += 128 * UNIT_ROUNDOFF * facts[sweep_back.LOSSES_BESIDE]
         allowed = size * noise + 1e-6 * facts[sweep_back.ALONG_SIZE]
         gap = np.abs(sweeps.factor * facts[sweep_back.ALONG_LOSS] - facts[sweep_back.ALONG_OUTPUT])
     wrong = np.isfinite(facts[sweep_back.LOSSES_BESIDE]) & ~(gap <= allowed)
@@ -254,17 +255,17 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
 
 def _wrong_slopes(sweeps: Sweeps) -> NDArray[np.bool_]:
     """Tell in which samples s of the outputs is not what differences that cancel nothing give."""
-    net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
-    output = sweeps.level(sweeps.h, sweeps.count)
-    by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
+    net, output = sweeps.network, sweeps.level(sweeps.h, sweeps.count)
     with np.errstate(over="ignore", invalid="ignore"):
-        slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
+        slopes = loss_slopes(net.objective, output, sweeps.data) * sweeps.factor
         own = sweeps.sensitivity(sweeps.count - 1)
         allowed = np.abs(own)
         if net.objective.loss != "least_squares":
             allowed = allowed + abs(sweeps.factor) * (1.0 + np.abs(output).max(axis=0, initial=0.0))
         gap = np.abs(slopes - own)
-        wrong: NDArray[np.bool_] = (np.isfinite(gap) & ~(gap <= 64 * UNIT * allowed)).any(axis=0)
+        wrong: NDArray[np.bool_] = (np.isfinite(gap) & ~(gap <= 64 * UNIT_ROUNDOFF * allowed)).any(
+            axis=0
+        )
     return wrong
 
 

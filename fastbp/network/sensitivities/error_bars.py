@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["MARGIN", "flat_bars", "smallest_of", "sum_growth"]
 
 
+UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
+
 # From the noise that a few random columns show to what no correct computation exceeds
 # (benchmarks/calibration.py).
 MARGIN = 32.0

@@ -1,27 +1,27 @@
-"""How the loss answers to every unit in every sample, by differences, and so to every parameter."""
+"""Sensitivities dL/df of every unit and sample, by exact differences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.errors import OptionError
-from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.layer_table import OUTPUTS, UNITS_OUT
 from fastbp.kernels.perturbation.propagated_differences import exact
 from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.simd.vectors import MR
+from fastbp.network.batch import Batch
 from fastbp.network.network import Network
 from fastbp.network.passes import Passes
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import Sweeps, riding_bytes
-from fastbp.network.sensitivities.weight_gradients import LANES, _add_decay, outer_product
+from fastbp.network.sensitivities.weight_gradients import PANEL_WIDTH, add_decay, write_products
+from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
-from fastbp.typing import Floats, Indices
+from fastbp.typing import Floats, Indices, Mask
 
 STRIPS = int(BLOCK_ROWS * (DEPTH + 1))
 # Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
@@ -69,18 +69,15 @@ class Sensitivities:
 
     def _by_unit(self, panels: Floats, k: int, left_out: int) -> Floats:
         """Copy layer k out of its panels, where so many units before are left out."""
-        first, units = int(self.network.layers[k, UNITS_OUT]) - left_out, self.network.sizes[k + 1]
+        units = self.network.sizes[k + 1]
+        first = int(self.network.shapes.layers[k, UNITS_OUT]) - left_out
         part = panels[first * self.pitch : (first + units) * self.pitch]
-        result = np.empty((units, self.batch))
-        for panel, values in enumerate(part.reshape(-1, units, self.width)):
-            start = panel * self.width
-            result[:, start : start + self.width] = values[:, : self.batch - start]
-        return result
+        return from_panels(part.reshape(-1, units, self.width), self.batch)
 
     def at_kinks(
         self,
         samples: Indices,
-        doubts: list[npt.NDArray[np.bool_]],
+        doubts: list[Mask],
         up: float,
         down: float,
         max_memory: int,
@@ -100,36 +97,31 @@ class Sensitivities:
         list of float64, shape (units, A)
             s of each layer.
         """
-        net, last = self.network, len(self.network.layers) - 1
+        net, last = self.network, len(self.network.weights) - 1
         levels = [self.x[:, samples]]
         for k, doubt in enumerate(doubts):
             levels.append(np.where(doubt, 0.0, self.into_layer(k + 1)[:, samples]))
         slopes = self.of_layer(last)[:, samples]
         levels.append(slopes)
         width = min(self.width, max(1, samples.size))
-        pitch = -(-samples.size // width) * width
-        activations = np.concatenate([_in_panels(level, width, pitch) for level in levels])
-        flat = np.zeros(activations.size - net.sizes[0] * pitch)
-        flat[flat.size - slopes.shape[0] * pitch :] = _in_panels(slopes, width, pitch)
+        pitch = block_count(samples.size, width) * width
+        activations = np.concatenate([to_panels(level, width).reshape(-1) for level in levels])
+        flat = np.empty(activations.size - net.sizes[0] * pitch)
+        _put_slopes(flat, slopes, width)
         side = Sensitivities(net, levels[0], samples.size, width, pitch, activations, flat)
         _propagate(side, (up, down), max_memory, False)
         return [side.of_layer(k) for k in range(last + 1)]
 
 
-def _in_panels(by_unit: Floats, width: int, pitch: int) -> Floats:
-    """Lay (units, batch) out in panels, the lanes that no sample fills 0."""
-    padded = np.zeros((by_unit.shape[0], pitch))
-    padded[:, : by_unit.shape[1]] = by_unit
-    return padded.reshape(by_unit.shape[0], -1, width).transpose(1, 0, 2).reshape(-1)
+def _put_slopes(flat: Floats, slopes: Floats, width: int) -> None:
+    """Put s of the outputs, (n_out, batch), at the end of all panels of s, and 0 elsewhere."""
+    panels = to_panels(slopes, width).reshape(-1)
+    flat[: -panels.size] = 0.0
+    flat[-panels.size :] = panels
 
 
 def exact_sensitivities(
-    net: Network,
-    x: Floats,
-    y: npt.NDArray[Any],
-    *,
-    max_memory: int,
-    progress: bool | None,
+    net: Network, batch: Batch, *, max_memory: int, progress: bool | None
 ) -> Sensitivities:
     """Difference the loss by every unit in every sample.
 
@@ -137,21 +129,20 @@ def exact_sensitivities(
     ----------
     net : Network
         In float64.
-    x, y : ndarray
-        Finite inputs and targets, floats in float64.
+    batch : Batch
+        Finite, floats in float64.
     max_memory : int
         Bytes of scratch for all threads; they change no bit of the result.
     progress : bool or None
     """
-    work = Passes(net, net.batch_of(x))
-    work.forward(x)
-    output: Floats = work.output().astype(np.float64, copy=False)
-    slopes = loss_slopes(net.objective, output, y, work.features_axis)
-    flat = np.zeros(work.activations.size - net.sizes[0] * work.pitch)
-    slopes_in_panels = _in_panels(slopes * work.factor, work.width, work.pitch)
-    flat[flat.size - slopes_in_panels.size :] = slopes_in_panels
-    by_unit = x if work.features_axis == 0 else x.T
-    result = Sensitivities(net, by_unit, work.batch, work.width, work.pitch, work.activations, flat)
+    work = Passes(net.shapes, net.objective, net.relu_at_zero, batch)
+    work.forward(net.parameters, batch)
+    slopes = loss_slopes(net.objective, work.output(), batch) * work.factor
+    flat = np.empty(work.activations.size - net.sizes[0] * work.pitch)
+    _put_slopes(flat, slopes, work.width)
+    result = Sensitivities(
+        net, batch.by_unit(batch.x), batch.size, work.width, work.pitch, work.activations, flat
+    )
     _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress)
     return result
 
@@ -161,25 +152,19 @@ def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | N
 
     A unit whose f is exactly 0 counts as off, as in the sweeps: the hull judges it.
     """
-    net, features_axis = sweeps.network, 1 - sweeps.network.samples_axis
-    require_enough_memory(net.sizes, sweeps.batch, max_memory)
+    net, batch = sweeps.network, sweeps.data
+    require_enough_memory(net.sizes, batch.size, max_memory)
     output = sweeps.level(sweeps.h, sweeps.count)
-    by_user = output if features_axis == 0 else np.ascontiguousarray(output.T)
-    slopes = loss_slopes(net.objective, by_user, sweeps.y, features_axis) * sweeps.factor
-    sweeps.s[:] = 0.0
-    sweeps.s[sweeps.s.size - slopes.shape[0] * sweeps.pitch :] = _in_panels(
-        slopes, sweeps.width, sweeps.pitch
-    )
-    by_unit = sweeps.x if features_axis == 0 else sweeps.x.T
+    _put_slopes(sweeps.s, loss_slopes(net.objective, output, batch) * sweeps.factor, sweeps.width)
     levels = Sensitivities(
-        net, by_unit, sweeps.batch, sweeps.width, sweeps.pitch, sweeps.h, sweeps.s
+        net, batch.by_unit(batch.x), batch.size, sweeps.width, sweeps.pitch, sweeps.h, sweeps.s
     )
     _propagate(levels, (0.0, 0.0), max_memory, progress)
 
 
 def _count_active(levels: Sensitivities, zeros_change: bool) -> Indices:
     """Count the units that can change: shape (hidden layers, batch)."""
-    layers = levels.network.layers
+    layers = levels.network.shapes.layers
     counts = np.empty((len(layers) - 1, levels.batch), np.int64)
     for k in range(len(layers) - 1):
         first, units = int(layers[k, UNITS_OUT]), int(layers[k, OUTPUTS])
@@ -194,7 +179,7 @@ def _count_active(levels: Sensitivities, zeros_change: bool) -> Indices:
 
 def _bytes_of_products(sizes: tuple[int, ...], batch: int) -> int:
     """Scratch for the slopes of the loss, and for s[k], h[k] and their packed product."""
-    products = max(m + n + max(m, n) + LANES for m, n in pairwise(sizes))
+    products = max(m + n + max(m, n) + PANEL_WIDTH for m, n in pairwise(sizes))
     slopes = 6 * sizes[-1]
     return 8 * batch * max(slopes, products)
 
@@ -202,8 +187,8 @@ def _bytes_of_products(sizes: tuple[int, ...], batch: int) -> int:
 def _bytes_of_columns(sizes: tuple[int, ...], largest: int, panels: int) -> int:
     """Scratch of one thread for so many panels of columns, at most ``largest`` units active."""
     lists = 2 * sum(sizes[1:]) + len(sizes)
-    lines = LANES * (largest + int(MR) + panels + 1)
-    return 8 * (lists + STRIPS + lines + panels * LANES * (2 * largest + 1))
+    lines = PANEL_WIDTH * (largest + int(MR) + panels + 1)
+    return 8 * (lists + STRIPS + lines + panels * PANEL_WIDTH * (2 * largest + 1))
 
 
 def require_enough_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -> None:
@@ -224,14 +209,14 @@ def require_enough_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -
 def _block_size(network: Network, counts: Indices, max_memory: int) -> int:
     """Choose how many columns go up together so that all threads stay within bounds."""
     threads, largest = get_num_threads(), int(counts.max(initial=1))
-    most = -(-int(counts.sum(axis=0).max(initial=1)) // LANES)
-    shared = int(counts.sum()) // (LANES * BLOCKS_PER_THREAD * threads)
+    most = block_count(int(counts.sum(axis=0).max(initial=1)), PANEL_WIDTH)
+    shared = int(counts.sum()) // (PANEL_WIDTH * BLOCKS_PER_THREAD * threads)
     panels = max(1, min(PANELS, most, shared))
     while panels > 1:
         if threads * _bytes_of_columns(network.sizes, largest, panels) <= max_memory:
             break
         panels //= 2
-    return panels * LANES
+    return panels * PANEL_WIDTH
 
 
 def _plan_blocks(counts: Indices, outputs: int, size: int) -> tuple[Indices, Floats, Indices]:
@@ -275,9 +260,9 @@ def _propagate(
     with progress_bar(progress, int(columns.sum()), "exact") as advance:
         for first, last in pairwise(_cuts(operations)):
             arguments = (
-                blocks[first:last], size, int(counts.max(initial=1)), net.layers,
-                net.layout == "keras", np.array(at_zero), levels.width, levels.pitch,
-                net.kernel_parameters, levels.activations, levels.flat,
+                blocks[first:last], size, int(counts.max(initial=1)), net.shapes.layers,
+                net.shapes.transposed, np.array(at_zero), levels.width, levels.pitch,
+                writable(net.parameters), levels.activations, levels.flat,
             )  # fmt: skip
             run_team(exact, arguments, float(operations[first:last].sum()))
             advance(int(columns[first:last].sum()))
@@ -301,13 +286,8 @@ def gradient_of(sensitivities: Sensitivities) -> Floats:
     """
     net = sensitivities.network
     flat = np.empty(net.parameters.size)
-    biases = net.shapes.bias_views(flat)
-    for k, weights in enumerate(net.shapes.weight_views(flat)):
-        s = sensitivities.of_layer(k)
-        if biases is not None:
-            biases[k].reshape(-1)[:] = s.sum(axis=1)
-        h = sensitivities.into_layer(k)
-        left, right = (h, s) if net.layout == "keras" else (s, h)
-        outer_product(left, right, weights.reshape(-1))
-        _add_decay(net, int(net.layers[k, WEIGHTS]), weights.reshape(-1))
+    for k in range(len(net.weights)):
+        s, h = sensitivities.of_layer(k), sensitivities.into_layer(k)
+        write_products(net.shapes, k, s, h, flat)
+    add_decay(net, flat)
     return flat

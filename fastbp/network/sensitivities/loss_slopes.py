@@ -14,28 +14,22 @@ They keep their digits where p is nearly 0 or 1, which p - y does not.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from fastbp.network.losses import Objective, custom_gradient
-from fastbp.typing import Floats
+from fastbp.network.batch import Batch
+from fastbp.network.losses import Objective
+from fastbp.typing import Array, Floats
 
 
-def loss_slopes(
-    objective: Objective, output: Floats, y: npt.NDArray[Any], classes_axis: int
-) -> Floats:
+def loss_slopes(objective: Objective, output: Floats, batch: Batch) -> Floats:
     """Divide the difference of each sample's loss by that of each of its outputs.
 
     Parameters
     ----------
     objective : Objective
-    output : float64, shape of the outputs in the user's layout
-    y : ndarray
-        Checked targets; floats are float64.
-    classes_axis : int
-        The axis of the outputs that counts units.
+    output : float64, shape (n_out, batch)
+    batch : Batch
+        Floats are float64.
 
     Returns
     -------
@@ -44,23 +38,22 @@ def loss_slopes(
         that is what its second returns: `check_network` compares it with the first.
     """
     if objective.custom is not None:
-        given = custom_gradient(objective.custom[1], output, y).astype(np.float64)
-        return given if classes_axis == 0 else given.T
-    by_unit = output if classes_axis == 0 else output.T
-    if y.ndim == 1:
-        return _softmax_of_labels(by_unit, y)
-    targets = y if classes_axis == 0 else y.T
+        return batch.custom_gradient(objective.custom, output).astype(np.float64)
+    output = batch.by_unit(batch.as_user(output))  # sums over outputs add in the user's order
+    if batch.y.ndim == 1:
+        return _softmax_of_labels(output, batch.y)
+    targets = batch.by_unit(batch.y)
     if objective.loss == "softmax_cross_entropy":
-        shares = _softmax(by_unit)
+        shares = _softmax(output)
         return shares * _sum_of_others(targets) - targets * _sum_of_others(shares)
     if objective.loss == "sigmoid_cross_entropy":
-        small = np.exp(-np.abs(by_unit))  # at most 1: nothing overflows
-        positive = by_unit >= 0.0
+        small = np.exp(-np.abs(output))  # at most 1: nothing overflows
+        positive = output >= 0.0
         on, off = np.where(positive, 1.0, small), np.where(positive, small, 1.0)
         saturating: Floats = ((1.0 - targets) * on - targets * off) / (1.0 + small)
         return saturating
     with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
-        slopes: Floats = 2.0 * (by_unit - targets)
+        slopes: Floats = 2.0 * (output - targets)
     return slopes
 
 
@@ -71,7 +64,7 @@ def _softmax(output: Floats) -> Floats:
     return shares
 
 
-def _softmax_of_labels(output: Floats, labels: npt.NDArray[Any]) -> Floats:
+def _softmax_of_labels(output: Floats, labels: Array) -> Floats:
     """p_k for all but the class; for the class -sum of these."""
     slopes = _softmax(output)
     samples = np.arange(labels.size)

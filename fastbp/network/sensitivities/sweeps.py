@@ -17,9 +17,9 @@ from fastbp.kernels.sensitivities import traversal as kernels
 from fastbp.kernels.sensitivities.forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
-from fastbp.network.losses import custom_gradient, custom_value, kernel_targets
+from fastbp.network.batch import Batch
 from fastbp.network.sensitivities.error_bars import MARGIN, smallest_of
-from fastbp.runtime.panels import flat_view
+from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Sweeps:
     ----------
     network : Network
         In float64.
-    x, y : ndarray
-        Checked, in float64 or class indices.
+    data : Batch
+        In float64.
     roundoff : float
         u of the coarser computation: what is within its noise of 0 is in doubt.
     directions : int
@@ -71,22 +71,21 @@ class Sweeps:
     def __init__(
         self,
         network: Network,
-        x: NDArray[Any],
-        y: NDArray[Any],
+        data: Batch,
         *,
         roundoff: float,
         directions: int,
         seed: int,
         max_memory: int,
     ) -> None:
-        self.network, self.x, self.y = network, x, y
+        self.network, self.data = network, data
         self.directions, self.roundoff, self.seed = directions, roundoff, seed
         self.smallest = smallest_of(roundoff)
-        self.batch = network.batch_of(x)
+        self.batch = data.size
         self.width = panel_width(np.empty(0))
-        self.panels = -(-self.batch // self.width)
+        self.panels = block_count(self.batch, self.width)
         self.pitch = self.panels * self.width
-        self.layers = network.layers
+        self.layers = network.shapes.layers
         self.count = len(self.layers)
         self.factor = network.objective.factor(self.batch, network.sizes[-1])
         self._generator = np.random.default_rng(seed)
@@ -151,8 +150,8 @@ class Sweeps:
         net = self.network
         vectors = VECTORS if self.batch > SAMPLING * self.width // (2 * VECTORS) else 1
         self.pair_samples = half = vectors * self.width // (2 * VECTORS)
-        groups = -(-self.batch // half)
-        wanted = -(-groups // SAMPLING) if self.directions else 0
+        groups = block_count(self.batch, half)
+        wanted = block_count(groups, SAMPLING) if self.directions else 0
         chosen = self._generator.permutation(groups)[:wanted]
         self.chosen = np.sort(chosen).astype(np.int64)
         units, pairs = sum(net.sizes), self.chosen.size
@@ -171,7 +170,7 @@ class Sweeps:
         sizes = np.empty((2, self.count))
         counts = [rows * columns for rows, columns in net.shapes.weights]
         places = np.stack([self.layers[:, WEIGHTS], counts, self.layers[:, BIASES], outputs])
-        typical_sizes(places, net.kernel_parameters, sizes)
+        typical_sizes(places, writable(net.parameters), sizes)
         sizes *= PAIR_STEP / self.count
         self.along[:] = np.repeat(sizes[0], outputs) * signs[1, : self.along.size]
         if net.biases is not None:
@@ -181,11 +180,11 @@ class Sweeps:
         """Compute h, its noise and doubt, the pairs of networks, and W v."""
         panels = self._panels_of_group()
         steps = [
-            (kernels.PACK, 0, -(-self.network.sizes[0] // PACK_ROWS)),
+            (kernels.PACK, 0, block_count(self.network.sizes[0], PACK_ROWS)),
             (kernels.LEVEL, 0, panels),
         ]
         for k, rows in enumerate(self.blocks[:, FORWARD_ROWS].tolist()):
-            steps.append((kernels.FORWARD, k, -(-self.network.sizes[k + 1] // rows)))
+            steps.append((kernels.FORWARD, k, block_count(self.network.sizes[k + 1], rows)))
             steps.append((kernels.LEVEL, k + 1, panels))
         self._run(steps)
 
@@ -200,7 +199,7 @@ class Sweeps:
         for k in range(last, 0, -1):
             rows = int(self.blocks[k, REVERSE_ROWS])
             steps.append((kernels.SENSITIVITY, k, panels))
-            steps.append((kernels.REVERSE, k, -(-self.network.sizes[k] // rows)))
+            steps.append((kernels.REVERSE, k, block_count(self.network.sizes[k], rows)))
         steps.append((kernels.SENSITIVITY, 0, panels))
         self._run(steps)
 
@@ -220,27 +219,17 @@ class Sweeps:
         norms = (self.weight_norms, self.h_norms[:, : self.batch], self.x_norms[:, : self.batch])
         return all(bool(np.isfinite(array).all()) for array in norms)
 
-    def everything(self) -> None:
-        """Run all sweeps, one after the other."""
-        self.forward()
-        self.reverse()
-        self.prove()
-
     def _run(self, steps: list[tuple[int, int, int]]) -> None:
         net = self.network
-        features_axis = 1 - net.samples_axis
-        flat, first, second = flat_view(self.x)
-        x_row, x_column = (first, second) if features_axis == 0 else (second, first)
-        custom = net.objective.custom is not None
-        targets, t_row, t_column, labels = kernel_targets(
-            None if custom else self.y, features_axis, np.empty(0)
-        )
+        flat, x_row, x_column = self.data.flat(self.data.x)
+        data = self.data if net.objective.custom is None else self.data.inputs_alone()
+        targets, t_row, t_column, labels = data.kernel_targets(np.empty(0))
         vectors = 1 if self.batch * VECTORS <= self.width else VECTORS
         arguments = (
             np.array(steps, np.int64), self.by_panels, PANELS_TOGETHER if self.by_panels else GROUP,
             (net.layout == "keras", self.batch, self.pitch, vectors, self.directions,
              MARGIN * self.roundoff, self.smallest / self.roundoff, self.pair_samples),
-            (self.layers, self.blocks, net.kernel_parameters),
+            (self.layers, self.blocks, writable(net.parameters)),
             (flat, x_row, x_column, targets, t_row, t_column, labels, net.objective.code,
              self.factor),
             (self.h, self.s, self.doubt, self.live, self.before),
@@ -265,34 +254,31 @@ class Sweeps:
         The noise of s is that of the outputs through a difference of the user's gradient, and
         its own rounding.
         """
-        net = self.network
-        assert net.objective.custom is not None
-        value, gradient = net.objective.custom
+        net, custom = self.network, self.network.objective.custom
+        assert custom is not None
         output, noise = self.level(self.h, self.count), self.level_noise()
-        slope = custom_gradient(gradient, self._as_user(output), self.y)
+        slope = self.data.custom_gradient(custom, output)
         largest = float(np.max(np.abs(noise), initial=0.0))
         size = float(np.max(np.abs(output), initial=0.0))
         step = 1e-8 * max(size, 1e-8) / largest if 0.0 < largest < np.inf else 0.0
         carried = np.zeros_like(output)
         if step > 0.0:
-            moved = self._as_user(output + step * noise)
-            carried = self._by_unit(custom_gradient(gradient, moved, self.y) - slope) / step
-        by_unit = self._by_unit(slope) * self.factor
+            carried = (self.data.custom_gradient(custom, output + step * noise) - slope) / step
+        slope = slope * self.factor
         z = self.factor * carried
         first = int(self.layers[-1, UNITS_OUT]) - net.sizes[0]
-        self._panels(self.s, first, net.sizes[-1])[...] = self._in_panels(by_unit)
-        z = np.copysign(np.abs(z) + np.abs(by_unit) + self.smallest / self.roundoff, z)
-        self._riding(self.z, self.count - 1, net.sizes[-1])[...] = self._in_panels(z)
+        self._panels(self.s, first, net.sizes[-1])[...] = to_panels(slope, self.width)
+        z = np.copysign(np.abs(z) + np.abs(slope) + self.smallest / self.roundoff, z)
+        self._riding(self.z, self.count - 1, net.sizes[-1])[...] = to_panels(z, self.width)
         self.facts[sweep_back.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
-        self.facts[sweep_back.RESIDUAL_NOISE] = np.sum(np.abs(by_unit * noise), axis=0)
+        self.facts[sweep_back.RESIDUAL_NOISE] = np.sum(np.abs(slope * noise), axis=0)
         for pair, first in enumerate(self.chosen * self.pair_samples):
             for lane in range(2 * self.pair_samples):
                 sample = first + lane % self.pair_samples
                 if sample < self.batch:
-                    own = self._as_user(self._pair_outputs()[pair, :, lane : lane + 1])
-                    part = (slice(None), slice(sample, sample + 1))
-                    target = self.y[part if net.samples_axis == 1 else part[::-1]]
-                    self.pair_losses[pair, lane] = custom_value(value, own, target)
+                    own = self._pair_outputs()[pair, :, lane : lane + 1]
+                    one = self.data.sample(sample)
+                    self.pair_losses[pair, lane] = one.custom_value(custom, own)
 
     def _pair_outputs(self) -> NDArray[Any]:
         half = self.count % 2 * (self.pairs.size // 2)
@@ -305,26 +291,13 @@ class Sweeps:
         part = flat[half : half + flat.size // 2]
         return part.reshape(self.panels, -1, self.width)[:, :units]
 
-    def _as_user(self, by_unit: NDArray[Any]) -> NDArray[Any]:
-        return np.array(by_unit if self.network.samples_axis == 1 else by_unit.T, order="C")
-
-    def _by_unit(self, array: NDArray[Any]) -> NDArray[Any]:
-        return array if self.network.samples_axis == 1 else array.T
-
-    def _in_panels(self, by_unit: NDArray[Any]) -> NDArray[Any]:
-        """Arrange (units, batch) in panels; padded samples are zero."""
-        padded = np.zeros((by_unit.shape[0], self.pitch))
-        padded[:, : self.batch] = by_unit
-        return padded.reshape(len(padded), -1, self.width).transpose(1, 0, 2)
-
     def _panels(self, flat: NDArray[Any], first: int, units: int) -> NDArray[Any]:
         part = flat[first * self.pitch : (first + units) * self.pitch]
         return part.reshape(self.panels, units, self.width)
 
     def _rows(self, flat: NDArray[Any], first: int, units: int) -> NDArray[Any]:
         """Copy panels to (units, batch)."""
-        rows = self._panels(flat, first, units).transpose(1, 0, 2).reshape(units, -1)
-        return np.ascontiguousarray(rows[:, : self.batch])
+        return from_panels(self._panels(flat, first, units), self.batch)
 
     def level(self, flat: NDArray[Any], level: int) -> NDArray[Any]:
         """Copy a level of ``h`` or ``doubt`` out of its panels: (units, batch)."""
@@ -333,8 +306,7 @@ class Sweeps:
 
     def level_noise(self) -> NDArray[Any]:
         """Copy the noise of the outputs, in units of u: (outputs, batch)."""
-        noise = self._riding(self.xi, self.count, self.network.sizes[-1])
-        return noise.transpose(1, 0, 2).reshape(noise.shape[1], -1)[:, : self.batch]
+        return from_panels(self._riding(self.xi, self.count, self.network.sizes[-1]), self.batch)
 
     def sensitivity(self, k: int) -> NDArray[Any]:
         """Copy s of layer k: (units, batch)."""
@@ -351,9 +323,9 @@ class Sweeps:
 def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     """Bytes of what rides along with h and s, and of the packed operands of a layer."""
     width = int(panel_width(np.empty(0)))
-    pitch = -(-batch // width) * width
+    pitch = block_count(batch, width) * width
     largest = max(sizes)
-    panel = -(-largest // width) * width * batch
+    panel = block_count(largest, width) * width * batch
     kept = sum(sizes) * (9 * pitch + 32) if directions else sum(sizes) * (pitch + 32)
     return 8 * (6 * largest * pitch + panel) + kept
 

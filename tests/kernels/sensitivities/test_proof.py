@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbp
+from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.certificate import judge_sweeps
 from fastbp.network.sensitivities.sweeps import Sweeps
 
@@ -89,9 +90,12 @@ def swept(
     if layout != "book":
         x, y = np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)
     sweeps = Sweeps(
-        net, x, y, roundoff=UNIT, directions=directions, seed=seed, max_memory=2**30
+        net, require_batch(net, x, y),
+        roundoff=UNIT, directions=directions, seed=seed, max_memory=2**30,
     )  # fmt: skip
-    sweeps.everything()
+    sweeps.forward()
+    sweeps.reverse()
+    sweeps.prove()
     return sweeps
 
 

@@ -10,7 +10,6 @@ import reference
 
 import fastbp
 from fastbp.errors import NonFiniteError
-from fastbp.network.differences.replay import entry_name
 
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
 KINDS = ("plain", "zero biases", "zero inputs", "integers", "duplicates", "zero rows")
@@ -108,7 +107,7 @@ def assert_right_and_wrong_are_told_apart(seed: int, method: str = "certified") 
     changed[place] = own[place] + 10 * found.allowed
     again = only_failure(net, x, y, changed, method, seed)
     assert (again.array, again.index) == (found.array, found.index)
-    assert entry_name(net, place) == found.where
+    assert net.shapes.entry_name(place) == found.where
     return kinks
 
 

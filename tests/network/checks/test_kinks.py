@@ -9,7 +9,6 @@ from support.strategies import make_problem
 
 import fastbp
 from fastbp.network.checks.check_network import check_network
-from fastbp.network.differences.replay import entry_name
 
 pytestmark = pytest.mark.small
 
@@ -114,7 +113,7 @@ def test_the_slopes_of_a_kink_are_those_of_the_exact_differences(layout):
         differences = fastbp.finite_differences(net, problem.x, problem.y)
         place = next(
             place for place in range(net.parameters.size)
-            if entry_name(net, place) == report.kink.where
+            if net.shapes.entry_name(place) == report.kink.where
         )  # fmt: skip
         beside = differences.left.flat[place], differences.right.flat[place]
         assert (report.kink.left, report.kink.right) == pytest.approx(beside, rel=1e-12)

@@ -9,6 +9,7 @@ from support.swept_networks import swept
 
 import fastbp
 from fastbp.network.given_gradients import given_gradients
+from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.sweeps import Sweeps
 
 UNIT = 2.0**-53
@@ -38,9 +39,12 @@ def test_panels_that_go_through_alone_give_the_same_bits(by_panels):
     net = fastbp.Network.random([20, 30, 25, 5], seed=1)
     x, y = rng.standard_normal((20, 100)), rng.standard_normal((5, 100))
     expected, _ = swept(net, x, y)
-    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
+    batch = require_batch(net, x, y)
+    sweeps = Sweeps(net, batch, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
     sweeps.by_panels = by_panels
-    sweeps.everything()
+    sweeps.forward()
+    sweeps.reverse()
+    sweeps.prove()
     for name in ("h", "s", "gaps", "projected", "x_sizes", "z_sizes", "dots"):
         np.testing.assert_array_equal(getattr(sweeps, name), getattr(expected, name))
 
@@ -77,7 +81,7 @@ def test_little_memory_gives_the_same_findings():
     rng = np.random.default_rng(0)
     net = fastbp.Network.random([50, 60, 40, 3], seed=0)
     x, y = rng.standard_normal((50, 20)), rng.standard_normal((3, 20))
-    own = given_gradients(net, x, y, None)
+    own = given_gradients(net, require_batch(net, x, y), None)
     _, roomy = swept(net, x, y)
     _, tight = swept(net, x, y)
     tight._together = False

@@ -8,13 +8,14 @@ from support.swept_networks import swept
 
 import fastbp
 from fastbp.network.given_gradients import given_gradients
+from fastbp.network.network import require_batch
 
 
 def test_a_corrupted_tile_is_caught():
     rng = np.random.default_rng(0)
     net = fastbp.Network.random([40, 30, 20], seed=0)
     x, y = rng.standard_normal((40, 9)), rng.standard_normal((20, 9))
-    own = given_gradients(net, x, y, None)
+    own = given_gradients(net, require_batch(net, x, y), None)
     for seed in range(50):
         sweeps, tiles = swept(net, x, y, seed)
         run = tiles._run

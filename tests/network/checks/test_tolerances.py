@@ -12,7 +12,7 @@ from fastbp.errors import NonFiniteError
 from fastbp.network.checks.check_network import check_network
 from fastbp.network.differences.propagated_noise import rounding_of
 from fastbp.network.differences.unperturbed import evaluate
-from fastbp.network.network import float64_copy
+from fastbp.network.network import in_float64, require_batch
 
 pytestmark = pytest.mark.small
 
@@ -72,7 +72,7 @@ def test_the_bars_of_a_replay_are_those_of_the_noise_columns(loss, layout):
             [7, 9, 8, 4], 12, seed=seed, loss=loss, layout=layout, weight_decay=0.1 * (seed % 2)
         )
         net = problem.network()
-        found = rounding_of(evaluate(net, *net.validated(problem.x, problem.y)), 2.0**-53)
+        found = rounding_of(evaluate(net, require_batch(net, problem.x, problem.y)), 2.0**-53)
         expected = fastbp.finite_differences(net, problem.x, problem.y).error_bar.flat
         ratios.append(found.error_bars(2.0**-53) / expected)
     logarithms = np.log(np.concatenate(ratios))
@@ -83,10 +83,10 @@ def test_the_bars_of_a_replay_are_those_of_the_noise_columns(loss, layout):
 def test_float32_gradients_are_within_the_bars_of_a_replay():
     net, x, y = example(np.float32)
     _, single = net.loss_and_gradients(x, y)
-    exact = float64_copy(net)
+    exact = in_float64(net)
     _, double = exact.loss_and_gradients(x.astype(np.float64), y.astype(np.float64))
     error = np.abs(single.flat - double.flat)
-    bars = rounding_of(evaluate(net, x, y), 2.0**-24).error_bars(2.0**-24)
+    bars = rounding_of(evaluate(net, require_batch(net, x, y)), 2.0**-24).error_bars(2.0**-24)
     assert np.all(error <= bars)
     assert np.max(bars) < 1e4 * np.max(error)
 

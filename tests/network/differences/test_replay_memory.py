@@ -12,7 +12,9 @@ from support.strategies import Problem, make_problem
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError
-from fastbp.network.differences.replay import replay_entries
+from fastbp.network.differences.replay import replay as replay_of
+from fastbp.network.differences.unperturbed import evaluate
+from fastbp.network.network import require_batch
 
 SCHEMES = ("central", "forward")
 
@@ -43,8 +45,9 @@ def peak_of_replay(problem: Problem, entries: int, max_memory: int) -> int:
     net = problem.network()
     tracemalloc.start()
     try:
-        replay_entries(
-            net, problem.x, problem.y, np.arange(entries),
+        replay_of(
+            evaluate(net, require_batch(net, problem.x, problem.y)),
+            np.arange(entries),
             scheme="central", delta=1e-6, max_memory=max_memory, progress=None,
         )  # fmt: skip
         return tracemalloc.get_traced_memory()[1]
@@ -103,8 +106,9 @@ def test_chosen_entries_give_the_bits_of_the_whole(scheme):
     net = problem.network()
     whole = replay(net, problem.x, problem.y, scheme=scheme)
     entries = some_entries(problem, 17).astype(np.int64)
-    quotients, kinks = replay_entries(
-        net, problem.x, problem.y, entries,
+    quotients, kinks, _ = replay_of(
+        evaluate(net, require_batch(net, problem.x, problem.y)),
+        entries,
         scheme=scheme, delta=1e-6, max_memory=2**30, progress=None,
     )  # fmt: skip
     np.testing.assert_array_equal(quotients, whole.flat[entries])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.certificate import judge_sweeps
 from fastbp.network.sensitivities.sweeps import Sweeps
 
@@ -27,7 +28,8 @@ def corrupted_is_caught(seed: int, kind: str) -> None:
     batch = int(rng.integers(1, 20))
     net = fastbp.Network.random(sizes, seed=seed)
     x, y = rng.standard_normal((sizes[0], batch)), rng.standard_normal((sizes[-1], batch))
-    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
+    batch = require_batch(net, x, y)
+    sweeps = Sweeps(net, batch, roundoff=UNIT, directions=2, seed=seed, max_memory=2**30)
     sweeps.forward()
     sweeps.reverse()
     last = len(sizes) - 2
@@ -122,7 +124,8 @@ def test_a_faint_sample_is_proved_all_the_same():
         [np.eye(2), np.array([[690.0, 0.0], [0.0, 1.0]])], loss="softmax_cross_entropy"
     )
     x, y = np.array([[1.0, 0.001], [0.5, 1.0]]), np.array([0, 0])
-    sweeps = Sweeps(net, x, y, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
+    batch = require_batch(net, x, y)
+    sweeps = Sweeps(net, batch, roundoff=UNIT, directions=2, seed=0, max_memory=2**30)
     sweeps.forward()
     sweeps.reverse()
     s = sweeps.sensitivity(0)

@@ -17,6 +17,7 @@ from support.rounding import replay_bounds
 from support.strategies import BIAS_KINDS, LAYOUTS, Problem, make_problem, problems
 
 import fastbp
+from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.exact import exact_sensitivities
 
 # ---- against the backward pass ----
@@ -136,7 +137,9 @@ def test_it_is_the_networks_own_rule_for_a_step_below_every_kink(batch, layout):
     step = 2.0**-300  # no f comes near 0; products and sums of it round as those of 1
     residual = f[-1] - reference.as_columns(layout, problem.y)
     net = problem.network()
-    sensitivities = exact_sensitivities(net, problem.x, problem.y, max_memory=2**30, progress=False)
+    sensitivities = exact_sensitivities(
+        net, require_batch(net, problem.x, problem.y), max_memory=2**30, progress=False
+    )
     for layer in range(len(f)):
         own = sensitivities.of_layer(layer)
         for unit in range(len(f[layer])):
@@ -151,7 +154,9 @@ def test_it_is_the_networks_own_rule_for_a_step_below_every_kink(batch, layout):
 def test_sensitivities_are_zero_where_a_unit_is_off_and_where_no_sample_is():
     problem = make_problem([4, 6, 5, 2], 19)
     net = problem.network()
-    result = exact_sensitivities(net, problem.x, problem.y, max_memory=2**30, progress=False)
+    result = exact_sensitivities(
+        net, require_batch(net, problem.x, problem.y), max_memory=2**30, progress=False
+    )
     expected, h = reference_sensitivities(problem.reference(), problem.x, problem.y)
     for k, wanted in enumerate(expected):
         np.testing.assert_allclose(result.of_layer(k), wanted, rtol=1e-12, atol=1e-13)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.network.batch import Batch
 from fastbp.network.losses import Objective
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 
@@ -53,13 +54,13 @@ def test_slopes_keep_their_digits_where_the_loss_saturates(loss, scale):
     y = np.zeros((4, 6))
     y[output.argmax(axis=0), np.arange(6)] = 1.0  # confident, and right
     expected = slopes_in_decimal(loss, output, y)
-    slopes = loss_slopes(Objective(loss), output, y, 0)
+    slopes = loss_slopes(Objective(loss), output, Batch(output, y, 0))
     np.testing.assert_allclose(slopes, expected, rtol=1e-13, atol=1e-300)
     if loss == "softmax_cross_entropy":
         labels = output.argmax(axis=0)
-        by_label = loss_slopes(Objective(loss), output, labels, 0)
+        by_label = loss_slopes(Objective(loss), output, Batch(output, labels, 0))
         np.testing.assert_allclose(by_label, expected, rtol=1e-13, atol=1e-300)
-    transposed = loss_slopes(Objective(loss), output.T.copy(), y.T.copy(), 1)
+    transposed = loss_slopes(Objective(loss), output, Batch(output.T, y.T.copy(), 1))
     np.testing.assert_array_equal(transposed, slopes)
 
 
@@ -70,7 +71,7 @@ def test_slopes_for_probabilities(outputs):
     output = rng.standard_normal((outputs, 6))
     y = rng.dirichlet(np.ones(outputs), size=6).T
     expected = slopes_in_decimal("softmax_cross_entropy", output, y)
-    slopes = loss_slopes(Objective("softmax_cross_entropy"), output, y, 0)
+    slopes = loss_slopes(Objective("softmax_cross_entropy"), output, Batch(output, y, 0))
     np.testing.assert_allclose(slopes, expected, rtol=1e-12, atol=1e-15)
 
 
