@@ -2,7 +2,7 @@
 """Set fastbp up in its own virtual environment, then run its demo or its tests.
 
     python3 run.py demo               # the notebook's network, then one of 26 122 parameters
-    python3 run.py test [ARGUMENT]... # the test suite; arguments go to pytest
+    python3 run.py test [ARGUMENT]... # the test suite on several cores; arguments go to pytest
 
 Needs Python 3.11 or newer and pip, nothing else. The environment is the folder
 .venv beside this file; a later run finds it there and starts at once. Your own
@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 SCRIPTS = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+# A process for each core, four at the most: each holds torch and JAX. The tests are dealt out in
+# runs of neighbours, and who is done takes from the others; so a kernel is rarely compiled twice.
+SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4", "--dist", "worksteal")
 STAMP = ENVIRONMENT / "fastbp-installed.json"
 
 
@@ -38,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return run_demo()
     if arguments[:1] == ["test"]:
         prepare_environment(extra="test")
-        return call(PYTHON, "-P", "-m", "pytest", *arguments[1:])
+        return call(PYTHON, "-P", "-m", "pytest", *SIDE_BY_SIDE, *arguments[1:])
     print(__doc__, file=sys.stderr)
     return 0 if arguments in (["-h"], ["--help"]) else 2
 

@@ -155,6 +155,7 @@ def test_peaks_of_memory_are_seen():
     assert 0.9 * size < grown < 2 * size
 
 
+@pytest.mark.long
 def test_peers_on_the_network_of_the_notebook(tmp_path):
     # A process of its own: once imported, JAX warns of every later fork in this one.
     written = tmp_path / "peers.md"
@@ -184,6 +185,7 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
             assert f"{name} " in page.splitlines()[2]
 
 
+@pytest.mark.long
 def test_functions_beside_their_peers():
     functions = importlib.import_module("benchmarks.peers.functions")
     times, network, one, compiled = functions.compare_functions(1, quick=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a process cannot send Ctrl-C to one child alone"
 )
 # The promise, on a machine that has its cores free; a busy one is given as much more time as it
-# has more work than cores.
+# has more work than cores, and a worker of pytest-xdist shares the cores with the others.
 SECONDS = 1.0
 
 PROGRAM = """
@@ -68,9 +68,10 @@ CHECK = "fastbp.check_network(net, x, y, method='replay')"
 
 
 def load_of_the_machine() -> float:
-    """Threads that want to run, by the cores that we may use; at least 1."""
+    """Threads that want to run, by the cores that we may use; at least the workers, or 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1.0, os.getloadavg()[0] / cores)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    return max(1.0, workers, os.getloadavg()[0] / cores)
 
 
 def interrupt(wait: float, times: int = 1, **values: object) -> list[float]:
@@ -209,7 +210,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("whom", ["process", "group"])
+@pytest.mark.parametrize("whom", [pytest.param("process", marks=pytest.mark.long), "group"])
 @pytest.mark.parametrize("where", ["processes", "cluster"])
 def test_workers_are_left_without_work_and_processes_end(where, whom, tmp_path):
     """As from a terminal, where every process of the group gets the signal, and to one alone."""
@@ -298,7 +299,7 @@ print("right bits", flush=True)
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize("rounds", [1, 1000])  # an evaluation takes some 50 us, and some 0.1 s
 def test_the_loop_over_a_compiled_function(rounds, threads):
     process = subprocess.Popen(
