@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import numpy as np
 
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
+from fastbp.function.methods.options import CheckOptions, takes_check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.report import Report
 
-__all__ = ["check"]
+__all__ = ["check", "check_function"]
 
 
-def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
+@takes_check_options
+def check_function(f: Callable[..., Any], *args: Any, **options: Unpack[CheckOptions]) -> Report:
     """Check what ``jax.grad``, ``jax.vjp`` and ``jax.jvp`` make of a function.
 
     Parameters
@@ -31,8 +33,6 @@ def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
     *args : array, float, or nesting of these
         Where; bind what is no float to `f`. float32 is differenced in float64.
     **options
-        As in `check_gradient` where f returns one real number of real arguments, else as in
-        `check_vjp`.
 
     Returns
     -------
@@ -47,14 +47,15 @@ def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
 
     Notes
     -----
-    In 64-bit mode for as long as it takes; complex numbers by JAX's convention.
+    As `check_gradient` where f returns one real number of real arguments, else as `check_vjp`. In
+    64-bit mode for as long as it takes; complex numbers by JAX's convention.
 
     Examples
     --------
     >>> import fastbp.jax
     >>> import jax.numpy as jnp
     >>> import numpy as np
-    >>> fastbp.jax.check(lambda x: jnp.sum(jnp.tanh(x)), np.ones(3)).verdict
+    >>> fastbp.jax.check_function(lambda x: jnp.sum(jnp.tanh(x)), np.ones(3)).verdict
     'passed'
     """
     with jax.enable_x64(True):
@@ -74,6 +75,9 @@ def check(f: Callable[..., Any], *args: Any, **options: Any) -> Report:
 
         forward = jvp if _has_jvp(f, args) else None
         return check_vjp(evaluate, vjp, args, jvp=forward, convention="jax", **options)
+
+
+check = check_function
 
 
 def _named(evaluate: Callable[[Any], Any], f: Callable[..., Any]) -> Callable[[Any], Any]:

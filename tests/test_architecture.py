@@ -24,8 +24,6 @@ NAMES_IN_BOTH_TREES = {"sensitivities"}
 
 # Imports against the table that are on their way out.
 BEING_REMOVED = {
-    ("fastbp/function/array_function.py", "fastbp/function/checks/check_gradient.py"),
-    ("fastbp/function/array_function.py", "fastbp/function/methods/directions.py"),
     ("fastbp/verdict/rows.py", "fastbp/network/network.py"),
 }
 CIRCLE_BEING_REMOVED = frozenset(

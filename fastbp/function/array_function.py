@@ -16,7 +16,6 @@ from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.evaluation import moved_results
 from fastbp.function.given_gradient import GivenLeaves, leaves_of
-from fastbp.function.methods.directions import random_components
 from fastbp.function.point import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
     from fastbp.function.backends.task import Errand
     from fastbp.function.backends.worker_pool import Workforce
-    from fastbp.function.checks.check_gradient import Options
 
 
 __all__ = [
@@ -58,24 +56,29 @@ class VectorFunction:
     f : callable
     at : nesting of arrays and scalars
     convention : {"jax", "torch"}
-    options : Options
-        The validated options of the check: among them how f is evaluated.
+    vectorized, workers
+        How f is evaluated, as in `numerical_gradient`.
     """
 
-    def __init__(self, f: Callable[[Any], Any], at: Any, convention: str, options: Options) -> None:
+    def __init__(
+        self,
+        f: Callable[[Any], Any],
+        at: Any,
+        convention: str,
+        *,
+        vectorized: bool,
+        workers: int | None,
+    ) -> None:
         self.f, self.convention = f, convention
-        self.vectorized, self.workers = options.vectorized, options.workers
+        self.vectorized, self.workers = vectorized, workers
         self.name = argument_name(f)
-        self.point = make_point(f, at, self.name, vectorized=options.vectorized, complex_too=True)
-        self.rng = np.random.default_rng(options.seed)
+        self.point = make_point(f, at, self.name, vectorized=vectorized, complex_too=True)
         self.evaluations = 0
         self.findings: list[str] = []
         self.output = self._called_twice()
         require_leaves(self.output, "output", complex_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
-        self.outputs = RealOutputs(
-            f, self.output.names, self.output.shapes, vectorized=options.vectorized
-        )
+        self.outputs = RealOutputs(f, self.output.names, self.output.shapes, vectorized=vectorized)
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
         own = self.point.as_given()
         self.single_argument = own.single
@@ -203,10 +206,6 @@ class VectorFunction:
         ]
         ends = np.cumsum(sizes).tolist()
         return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-
-    def random_cotangent(self) -> Vector:
-        """Return real weights of all real outputs, between a half and one in size."""
-        return random_components(self.rng, self.value.size)
 
     def paired_with(self, weights: Vector) -> Pairing:
         """Return the scalar function <weights, f>."""

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastbp.function.derivatives.entry_slopes import FIRST_STEP, INDEPENDENT, LAST_STEP
-from fastbp.function.derivatives.line_slopes import SIGMAS, measure_lines
+from fastbp.function.derivatives.entry_slopes import INDEPENDENT
+from fastbp.function.derivatives.line_slopes import (
+    FIRST_STEP,
+    LAST_STEP,
+    SIGMAS,
+    measure_lines,
+)
 from fastbp.function.methods.directions import random_components
 from fastbp.function.point import DOUBLE_UNIT
 from fastbp.torch.tensors import _array
@@ -17,7 +22,7 @@ from fastbp.typing import Vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.function.checks.check_gradient import Options
+    from fastbp.function.methods.options import Options
 
 
 STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor

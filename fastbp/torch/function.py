@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ import torch
 from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
+from fastbp.function.methods.options import CheckOptions, takes_check_options
 from fastbp.torch.tensors import _array, _is_float
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["check_function"]
 
 
-def check_function(f: Callable[..., Any], *inputs: torch.Tensor, **options: Any) -> Report:
+@takes_check_options
+def check_function(
+    f: Callable[..., Any], *inputs: torch.Tensor, **options: Unpack[CheckOptions]
+) -> Report:
     """Check what ``torch.autograd`` makes of a function.
 
     Parameters
@@ -31,8 +35,6 @@ def check_function(f: Callable[..., Any], *inputs: torch.Tensor, **options: Any)
         Where, of real or complex floats; bind what is no float to `f`. float32 is differenced in
         float64 if f takes that.
     **options
-        As in `check_gradient` where f returns one real number of real inputs, else as in
-        `check_vjp`.
 
     Returns
     -------
@@ -45,7 +47,8 @@ def check_function(f: Callable[..., Any], *inputs: torch.Tensor, **options: Any)
 
     Notes
     -----
-    Complex numbers by PyTorch's convention. On the device of the inputs.
+    As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`. Complex
+    numbers by PyTorch's convention. On the device of the inputs.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastbp.function.checks.check_gradient import FunctionCheck, bare_row
+from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.evaluation import Function
 from fastbp.function.given_gradient import GivenLeaves
@@ -19,11 +19,12 @@ from fastbp.torch.state import Buffers, _buffers_of, _restore_buffers, same_rand
 from fastbp.torch.tensors import _array, _detached, _floats, _is_float, _mapped, _requiring_grad
 from fastbp.typing import Vector
 from fastbp.verdict.arrays import check_verdict
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.function.checks.check_gradient import Options
+    from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fastbp.errors import DTypeError, EvaluationError, ShapeError
-from fastbp.function.checks.check_gradient import report_of
+from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.methods.options import checked_options
 from fastbp.torch.layers import check_layers
 from fastbp.torch.relu_network import as_network, check_as_network
@@ -92,7 +92,7 @@ def check_module(
     """
     started = time.perf_counter()
     options = checked_options(
-        "probe", rtol, atol, 0.0, 10, seed, vectorized=False, workers=None, progress=progress
+        {"method": "probe", "rtol": rtol, "atol": atol, "seed": seed, "progress": progress}
     )
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.checks.check_gradient import Options
+    from fastbp.function.methods.options import Options
     from fastbp.report import Report
 
 __all__ = ["as_network", "check_as_network"]

@@ -59,3 +59,7 @@ def test_the_mode_of_the_caller_is_left_alone() -> None:
     before = jax.numpy.ones(1).dtype
     fastbp.jax.check(lambda x: jax.numpy.sum(x**2), AT)
     assert jax.numpy.ones(1).dtype == before
+
+
+def test_check_is_short_for_check_function() -> None:
+    assert fastbp.jax.check is fastbp.jax.check_function

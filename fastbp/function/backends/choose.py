@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastbp.function.point import Point
 
 
-__all__ = ["check_workers", "make_function"]
+__all__ = ["make_function", "require_workers"]
 
 
 def make_function(
@@ -29,7 +29,7 @@ def make_function(
 ) -> Function:
     """Return the function at the point, evaluated in the way that was asked for."""
     require_bool(vectorized, "vectorized")
-    check_workers(workers, vectorized)
+    require_workers(workers, vectorized)
     if vectorized:
         return VectorizedFunction(f, point, name)
     if workers is not None:
@@ -41,7 +41,7 @@ def make_function(
     return Function(f, point, name)
 
 
-def check_workers(workers: object, vectorized: bool) -> None:
+def require_workers(workers: object, vectorized: bool) -> None:
     """Raise unless `workers` is None or a number of processes that makes sense."""
     if workers is None:
         return

@@ -3,45 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fastbp.function.backends.choose import make_function
-from fastbp.function.checks.report_assembly import FunctionCheck, report_of
+from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.given_gradient import given_leaves
-from fastbp.function.methods.options import Options, checked_options, function_tolerance
+from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.point import argument_name, make_point
-from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.report import Report
 
-__all__ = [
-    "FunctionCheck",
-    "Options",
-    "bare_row",
-    "check_gradient",
-    "function_tolerance",
-    "report_of",
-]
+__all__ = ["check_gradient"]
 
 
+@takes_check_options
 def check_gradient(
-    f: Callable[[Any], Any],
-    gradient: Any,
-    at: Any,
-    *,
-    method: str = "auto",
-    rtol: float | None = None,
-    atol: float | None = None,
-    budget: float = 10.0,
-    most: int = 10,
-    seed: int | None = None,
-    vectorized: bool = False,
-    workers: int | None = None,
-    progress: bool | None = None,
+    f: Callable[[Any], Any], gradient: Any, at: Any, **options: Unpack[CheckOptions]
 ) -> Report:
     """Check the gradient of a scalar function.
 
@@ -55,23 +36,7 @@ def check_gradient(
         shapes. A function is called twice, on fresh copies.
     at : array, float, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
         Where; of float64 or float32.
-    method : {"auto", "every", "probe"}
-        "every": a central difference for every entry, more where there is doubt, and a second
-        measurement for every entry that is about to fail. "probe": derivatives along random
-        directions of each array, then bisection to the wrong entries. "auto": every, if that
-        takes no longer than the budget, else probe.
-    rtol, atol : float, optional
-        An entry passes when ``|given - numerical| <= error_bar + atol + rtol * |numerical|``. If
-        one of the two is given, the other is 0. The default allows for the rounding of a gradient
-        in the precision of the given one.
-    budget : float
-        Seconds that "auto" may spend on *every*, estimated from the first evaluation.
-    most : int
-        *probe* stops after so many wrong entries of an array; the report then says "at least".
-    seed : int, optional
-        Of the random directions. None draws one; the report says which.
-    vectorized, workers, progress
-        As in `numerical_gradient`.
+    **options
 
     Returns
     -------
@@ -93,9 +58,8 @@ def check_gradient(
     Notes
     -----
     *every* takes 2 evaluations of f for each entry, *probe* some 30 for each array (60 where
-    directions cross corners everywhere) and
-    2 log2(n) + 50 for each wrong entry. At a corner (|x| at 0) the derivative of a black box is
-    whatever lies between its left and right slope.
+    directions cross kinks everywhere) and 2 log2(n) + 50 for each wrong entry. At a kink
+    (|x| at 0) the derivative of a black box is whatever lies between its left and right slope.
 
     Examples
     --------
@@ -116,11 +80,11 @@ def check_gradient(
     ('failed', "params['weight'][1, 2]")
     """
     started = time.perf_counter()
-    options = checked_options(method, rtol, atol, budget, most, seed, vectorized, workers, progress)
+    own = checked_options(options)
     name = argument_name(f)
-    point = make_point(f, at, name, vectorized=vectorized is True)
-    function = make_function(f, point, "f", vectorized=options.vectorized, workers=options.workers)
+    point = make_point(f, at, name, vectorized=own.vectorized)
+    function = make_function(f, point, "f", vectorized=own.vectorized, workers=own.workers)
     with function:
-        found = check_scalar(function, given_leaves(gradient, point), options)
+        found = check_scalar(function, given_leaves(gradient, point), own)
     title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"
-    return report_of([found], title, point.base, options, started)
+    return report_of([found], title, point.base, own, started)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
 
 from fastbp.function.array_function import CONVENTIONS, VectorFunction
 from fastbp.function.checks.jvp import check_tangents
 from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
-from fastbp.function.methods.options import checked_options
+from fastbp.function.methods.directions import random_components
+from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.runtime.validation import require_choice
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_jvp", "check_vjp"]
 
 
+@takes_check_options
 def check_vjp(
     f: Callable[[Any], Any],
     vjp: Callable[[Any, Any], Any],
@@ -27,15 +31,7 @@ def check_vjp(
     *,
     jvp: Callable[[Any, Any], Any] | None = None,
     convention: str = "jax",
-    method: str = "auto",
-    rtol: float | None = None,
-    atol: float | None = None,
-    budget: float = 10.0,
-    most: int = 10,
-    seed: int | None = None,
-    vectorized: bool = False,
-    workers: int | None = None,
-    progress: bool | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Report:
     """Check a vector-Jacobian product (reverse mode) of a function with array results.
 
@@ -54,11 +50,7 @@ def check_vjp(
     convention : {"jax", "torch"}
         What a complex cotangent means: JAX pairs it with the output as Re(w z), PyTorch as
         Re(conj(w) z). Without complex numbers there is no difference.
-    method, rtol, atol, budget, most, seed, progress
-        As in `check_gradient`.
-    vectorized, workers
-        How `f` is evaluated, as in `check_gradient`; a vectorized one returns every leaf of its
-        result with one more axis, the first, too. `vjp` and `jvp` are called here, as they are.
+    **options
 
     Returns
     -------
@@ -74,7 +66,9 @@ def check_vjp(
     Notes
     -----
     One random cotangent, its components between a half and one in size; then as `check_gradient`.
-    Each output that is named takes log2(outputs) calls of `vjp`.
+    Each output that is named takes log2(outputs) calls of `vjp`. A vectorized `f` returns every
+    leaf of its result with one more axis, the first, too; `vjp` and `jvp` are called here, as they
+    are, also with `workers`.
 
     Examples
     --------
@@ -88,10 +82,10 @@ def check_vjp(
     >>> report.verdict, report.wrong
     ('failed', 3)
     """
-    shared = (method, rtol, atol, budget, most, seed, vectorized, workers, progress)
-    return _checked("vjp", f, vjp, jvp, at, convention, shared)
+    return _checked("vjp", f, vjp, jvp, at, convention, options)
 
 
+@takes_check_options
 def check_jvp(
     f: Callable[[Any], Any],
     jvp: Callable[[Any, Any], Any],
@@ -99,26 +93,15 @@ def check_jvp(
     *,
     vjp: Callable[[Any, Any], Any] | None = None,
     convention: str = "jax",
-    method: str = "auto",
-    rtol: float | None = None,
-    atol: float | None = None,
-    budget: float = 10.0,
-    most: int = 10,
-    seed: int | None = None,
-    vectorized: bool = False,
-    workers: int | None = None,
-    progress: bool | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Report:
     """Check a Jacobian-vector product (forward mode) of a function with array results.
 
     Parameters
     ----------
-    f, jvp, at, vjp, convention, rtol, atol, budget, most, seed, vectorized, workers, progress
+    f, jvp, at, vjp, convention
         As in `check_vjp`; a jvp means the same by both conventions.
-    method : {"auto", "every", "probe"}
-        "every": along every entry of `at`. "probe": along one random tangent for each array of
-        `at`, with bisection to the entries of a wrong one. "auto": every, if that takes no longer
-        than the budget.
+    **options
 
     Returns
     -------
@@ -134,8 +117,10 @@ def check_jvp(
 
     Notes
     -----
-    Some 25 evaluations of `f` and one of `jvp` for each tangent; no Jacobian is stored. Workers
-    share the evaluations along one tangent: 8 at the same time at first, then 2.
+    "every" goes along every entry of `at`, "probe" along one random tangent for each array of `at`,
+    with bisection to the entries of a wrong one. Some 25 evaluations of `f` and one of `jvp` for
+    each tangent; no Jacobian is stored. Workers share the evaluations along one tangent: 8 at the
+    same time at first, then 2.
 
     Examples
     --------
@@ -148,8 +133,7 @@ def check_jvp(
     >>> report.verdict, sorted(failure.where for failure in report.failures)
     ('failed', ['output by x[0, 0]', 'output by x[1, 1]'])
     """
-    shared = (method, rtol, atol, budget, most, seed, vectorized, workers, progress)
-    return _checked("jvp", f, vjp, jvp, at, convention, shared)
+    return _checked("jvp", f, vjp, jvp, at, convention, options)
 
 
 def _checked(
@@ -159,19 +143,22 @@ def _checked(
     jvp: Any,
     at: Any,
     convention: str,
-    shared: tuple[Any, ...],
+    given: CheckOptions,
 ) -> Report:
     """Check one product, and both against each other where both are given."""
     started = time.perf_counter()
     require_choice(convention, "convention", CONVENTIONS)
-    options = checked_options(*shared)
-    function = VectorFunction(f, at, convention, options)
-    cotangent = function.random_cotangent()
+    options = checked_options(given)
+    function = VectorFunction(
+        f, at, convention, vectorized=options.vectorized, workers=options.workers
+    )
+    rng = np.random.default_rng(options.seed)
+    cotangent = random_components(rng, function.value.size)
     with function:
         if what == "vjp":
             checks = [check_cotangent(function, vjp, cotangent, options)]
         else:
-            checks = [check_tangents(function, jvp, options)]
+            checks = [check_tangents(function, jvp, options, rng)]
     if vjp is not None and jvp is not None:
-        checks.append(agreement_of_products(function, vjp, jvp, cotangent))
+        checks.append(agreement_of_products(function, vjp, jvp, cotangent, rng))
     return finished_report(function, checks, what, options, started)

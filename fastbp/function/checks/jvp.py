@@ -14,23 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
-from fastbp.function.checks.check_gradient import (
-    FunctionCheck,
-    Options,
-    bare_row,
-    function_tolerance,
-)
+from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
+from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import called_twice, calling
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
-from fastbp.verdict.rows import Numerical, judged_row
+from fastbp.verdict.rows import Numerical, bare_row, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +44,7 @@ ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
 
 
 def check_tangents(
-    function: VectorFunction, jvp: Callable[..., Any], options: Options
+    function: VectorFunction, jvp: Callable[..., Any], options: Options, rng: np.random.Generator
 ) -> FunctionCheck:
     """Compare a jvp along tangents: of every entry, or one at random for each leaf."""
     began = time.perf_counter()
@@ -69,7 +65,7 @@ def check_tangents(
             ]
             merged, wrong = _merged_columns(function, leaf, found)
         else:
-            tangent = random_components(function.rng, numbers.size)
+            tangent = random_components(rng, numbers.size)
             merged, wrong, more = _probed(function, jvp, options, leaf, tangent)
             notes += more
         rows += merged

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.function.array_function import VectorFunction
-    from fastbp.function.checks.check_gradient import FunctionCheck, Options
+    from fastbp.function.checks.report_assembly import FunctionCheck
+    from fastbp.function.methods.options import Options
 
 
 __all__ = ["check_cotangent"]

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction
-from fastbp.function.checks.check_gradient import FunctionCheck, bare_row, report_of
+from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.real_outputs import real_leaf
 from fastbp.typing import Vector
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.function.checks.check_gradient import Options
+    from fastbp.function.methods.options import Options
     from fastbp.report import Report
 
 
@@ -29,7 +30,11 @@ AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
 
 
 def agreement_of_products(
-    function: VectorFunction, vjp: Callable[..., Any], jvp: Callable[..., Any], cotangent: Vector
+    function: VectorFunction,
+    vjp: Callable[..., Any],
+    jvp: Callable[..., Any],
+    cotangent: Vector,
+    rng: np.random.Generator,
 ) -> FunctionCheck:
     """Compare <cotangent, jvp(tangent)> with <vjp(cotangent), tangent> for each leaf."""
     backward = function.given_vjp(vjp, cotangent)
@@ -37,7 +42,7 @@ def agreement_of_products(
     for leaf, numbers in enumerate(function.point.base):
         name = f"jvp against vjp, {function.point.container.names[leaf]}"
         array = backward[leaf]
-        tangent = random_components(function.rng, numbers.size)
+        tangent = random_components(rng, numbers.size)
         forward = function.given_jvp(jvp, leaf, tangent)
         if array is None or array.size != tangent.size or any(part is None for part in forward):
             rows.append(bare_row(name, (), 0, "failed", "the structures do not fit"))

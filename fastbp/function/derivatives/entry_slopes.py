@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "FIRST_STEP",
-    "FIRST_STEP_SINGLE",
-    "LAST_STEP",
     "Survey",
     "cheap_slopes",
     "first_step",

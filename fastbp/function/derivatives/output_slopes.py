@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction
-from fastbp.function.derivatives.entry_slopes import (
+from fastbp.function.derivatives.entry_slopes import typical
+from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     FIRST_STEP_SINGLE,
     LAST_STEP,
-    typical,
+    measure_lines,
 )
-from fastbp.function.derivatives.line_slopes import measure_lines
 from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 

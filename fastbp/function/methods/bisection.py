@@ -16,7 +16,6 @@ import numpy as np
 from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
-    LAST_STEP,
     THIRD_MARGIN,
     first_step,
     measure_again,
@@ -24,7 +23,12 @@ from fastbp.function.derivatives.entry_slopes import (
     power_of_two,
     typical,
 )
-from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, measure_lines
+from fastbp.function.derivatives.line_slopes import (
+    BEND_SIGMAS,
+    LAST_STEP,
+    SIGMAS,
+    measure_lines,
+)
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.function.point import SINGLE_UNIT

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_type_hints
 
 import numpy as np
 
-from fastbp.function.backends.choose import check_workers
+from fastbp.errors import OptionError
+from fastbp.function.backends.choose import require_workers
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_bool,
@@ -20,9 +22,19 @@ from fastbp.typing import Vector
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["Options", "checked_options", "function_tolerance"]
+__all__ = [
+    "CheckOptions",
+    "Options",
+    "checked_options",
+    "function_tolerance",
+    "takes_check_options",
+]
+
+AnyCheck = TypeVar("AnyCheck", bound="Callable[..., Any]")
 
 
 # What a correct gradient in float64 may be off by: of the entry, and, where terms cancel, of the
@@ -36,7 +48,7 @@ MOST_NOISE = 2.0**-7
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to check: the validated keyword arguments of the public functions."""
+    """How to check: `CheckOptions`, validated, with a seed."""
 
     method: str
     rtol: float | None
@@ -92,28 +104,81 @@ def function_tolerance(
 METHODS = ("auto", "every", "probe")
 
 
-def checked_options(
-    method: str,
-    rtol: float | None,
-    atol: float | None,
-    budget: float,
-    most: int,
-    seed: int | None,
-    vectorized: bool,
-    workers: int | None,
-    progress: bool | None,
-) -> Options:
-    """Validate the keyword arguments that all checks of functions share."""
-    require_choice(method, "method", METHODS)
+class CheckOptions(TypedDict, total=False):
+    """Options of all checks of functions.
+
+    method : {"auto", "every", "probe"}
+        "every": a central difference for every entry, more where there is doubt, and a second
+        measurement for every entry that is about to fail. "probe": derivatives along random
+        directions of each array, then bisection to the wrong entries. "auto": every, if that
+        takes no longer than the budget, else probe.
+    rtol, atol : float, optional
+        An entry passes when ``|given - numerical| <= error_bar + atol + rtol * |numerical|``. If
+        one of the two is given, the other is 0. The default allows for the rounding of a gradient
+        in the precision of the given one.
+    budget : float
+        Seconds that "auto" may spend on *every*, estimated from the first evaluation.
+    most : int
+        *probe* stops after so many wrong entries of an array; the report then says "at least".
+    seed : int, optional
+        Of the random directions. None draws one; the report says which.
+    vectorized, workers, progress
+        As in `numerical_gradient`.
+    """
+
+    method: str
+    rtol: float | None
+    atol: float | None
+    budget: float
+    most: int
+    seed: int | None
+    vectorized: bool
+    workers: int | None
+    progress: bool | None
+
+
+DEFAULTS = CheckOptions(
+    method="auto", rtol=None, atol=None, budget=10.0, most=10, seed=None,
+    vectorized=False, workers=None, progress=None,
+)  # fmt: skip
+
+
+def takes_check_options(check: AnyCheck) -> AnyCheck:
+    """Show the options of `CheckOptions` in the signature and the docstring of a check.
+
+    They stand once, above: in the source the check has ``**options`` only, in both places.
+    """
+    signature = inspect.signature(check)
+    types = get_type_hints(CheckOptions)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=types[name]
+        )
+        for name, default in DEFAULTS.items()
+    ]
+    vars(check)["__signature__"] = signature.replace(parameters=[*own, *shared])
+    if check.__doc__ and CheckOptions.__doc__:  # not under python -OO
+        described = CheckOptions.__doc__.split("\n\n", 1)[1].rstrip()
+        check.__doc__ = check.__doc__.replace("    **options\n", f"{described}\n", 1)
+    return check
+
+
+def checked_options(given: CheckOptions) -> Options:
+    """Validate the options of a check; what is not given gets its default."""
+    for name in given:
+        if name not in DEFAULTS:
+            raise OptionError(f"{name} is no option: there are {', '.join(DEFAULTS)}.")
+    options = DEFAULTS | given
+    require_choice(options["method"], "method", METHODS)
     expected = "None or a finite number of at least 0"
-    for value, name in ((rtol, "rtol"), (atol, "atol")):
+    for value, name in ((options["rtol"], "rtol"), (options["atol"], "atol")):
         if value is not None:
             require_number(value, name, 0.0, np.inf, expected)
-    require_number(budget, "budget", 0.0, np.inf, "a finite number of at least 0")
-    require_integer(most, "most", 1)
-    require_bool(vectorized, "vectorized")
-    check_workers(workers, vectorized)
-    require_progress_option(progress)
-    return Options(
-        method, rtol, atol, budget, most, require_seed(seed), vectorized, workers, progress
-    )
+    require_number(options["budget"], "budget", 0.0, np.inf, "a finite number of at least 0")
+    require_integer(options["most"], "most", 1)
+    require_bool(options["vectorized"], "vectorized")
+    require_workers(options["workers"], options["vectorized"])
+    require_progress_option(options["progress"])
+    validated: dict[str, Any] = {**options, "seed": require_seed(options["seed"])}
+    return Options(**validated)
