@@ -10,8 +10,7 @@ import pytest
 from fastbp.kernels.backprop import sample_losses as losses
 from hypothesis import given
 from hypothesis import strategies as st
-
-GUARD = 7.25  # in every place that a kernel must not touch
+from support.kernel_arrays import GUARD
 
 SOFTMAX, SIGMOID, LEAST_SQUARES = losses.SOFTMAX, losses.SIGMOID, losses.LEAST_SQUARES
 EPS = float(np.finfo(np.float64).eps)

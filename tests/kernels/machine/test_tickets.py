@@ -15,10 +15,7 @@ from fastbp.kernels.products.matmul import (
     product,
 )
 from fastbp.kernels.simd.vectors import panel_width
-
-DTYPES = (np.float64, np.float32)
-GUARD = 7.25  # in every place that a kernel must not touch
-
+from support.kernel_arrays import DTYPES, GUARD
 
 # ---- products ----
 

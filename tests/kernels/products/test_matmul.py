@@ -18,12 +18,11 @@ from fastbp.kernels.products.matmul import (
 from fastbp.kernels.simd.vectors import MR, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.kernel_arrays import DTYPES, GUARD
 
 import fastbp
 from fastbp.runtime.threads import run_team
 
-DTYPES = (np.float64, np.float32)
-GUARD = 7.25  # in every place that a kernel must not touch
 MANY_OPERATIONS = 1e8  # makes a team of any work
 
 

@@ -13,10 +13,7 @@ from fastbp.kernels.products.matvec import (
     sum_rows,
 )
 from fastbp.kernels.simd.vectors import square_width
-from support.aligned_arrays import aligned, ways
-
-DTYPES = (np.float64, np.float32)
-GUARD = 7.25  # in every place that a kernel must not touch
+from support.kernel_arrays import DTYPES, GUARD, aligned, ways
 
 
 @numba.njit

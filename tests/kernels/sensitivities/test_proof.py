@@ -10,6 +10,7 @@ from fastbp.kernels.sensitivities.proof import note_wrong_masks, project_rows, w
 from fastbp.kernels.simd.vectors import panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.kernel_arrays import GUARD, SEEDS, whole_numbers
 
 import fastbp
 from fastbp.network.network import require_batch
@@ -20,13 +21,6 @@ pytestmark = pytest.mark.small
 
 WIDTH = panel_width(np.empty(0))
 UNIT = 2.0**-53
-GUARD = 7.25  # in every place that a kernel must not touch
-SEEDS = st.integers(0, 2**32 - 1)
-
-
-def whole_numbers(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Small integers: their products and sums are exact in any order."""
-    return rng.integers(-9, 10, shape).astype(np.float64)
 
 
 # ---- W v ----

@@ -13,11 +13,9 @@ from fastbp.kernels.simd.chunk_comparison import LANE_ROWS, compare_vectors
 from fastbp.kernels.simd.vectors import LANES, MR
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.vector_arrays import whole_numbers
+from support.kernel_arrays import SEEDS, whole_numbers
 
 pytestmark = pytest.mark.small
-
-SEEDS = st.integers(0, 2**32 - 1)
 
 
 @numba.njit

@@ -9,13 +9,11 @@ from fastbp.kernels.simd.lane_sums import squares_of_lanes, sums_along_lanes
 from fastbp.kernels.simd.vectors import panel_width
 from hypothesis import given
 from hypothesis import strategies as st
-from support.vector_arrays import whole_numbers
+from support.kernel_arrays import GUARD, SEEDS, whole_numbers
 
 pytestmark = pytest.mark.small
 
 WIDTH = panel_width(np.empty(0))
-GUARD = 7.25  # in every place that a kernel must not touch
-SEEDS = st.integers(0, 2**32 - 1)
 
 
 @numba.njit

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from fastbp.kernels.simd.moves import stream_vector, transpose_square
 from fastbp.kernels.simd.vectors import square_width
-from support.aligned_arrays import aligned, ways
-
-DTYPES = (np.float64, np.float32)
-GUARD = 7.25  # in every place that a kernel must not touch
+from support.kernel_arrays import DTYPES, GUARD, aligned, ways
 
 
 @numba.njit

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from fastbp.kernels.simd.tile import multiply_rows
 from fastbp.kernels.simd.vectors import MR, ROW_COUNTS, VECTORS, panel_width
-
-DTYPES = (np.float64, np.float32)
-GUARD = 7.25  # in every place that a kernel must not touch
+from support.kernel_arrays import DTYPES, GUARD, whole_numbers
 
 
 @numba.njit
@@ -23,19 +21,14 @@ def tile_by_kernel(
     )
 
 
-def whole_numbers(rng: np.random.Generator, size: int, dtype: Any) -> np.ndarray:
-    """Small integers: their products and sums are exact in any order."""
-    return rng.integers(-9, 10, size).astype(dtype)
-
-
 def tile_case(
     rng: np.random.Generator, rows: int, depth: int, dtype: Any, *, by_columns: bool
 ) -> tuple[list[Any], np.ndarray]:
     """Arguments from depth to c_row, with margins about every operand, and C itself."""
     width = panel_width(np.empty(0, dtype))
-    a = whole_numbers(rng, 3 + (rows + 2) * (depth + 2), dtype)
+    a = whole_numbers(rng, 3 + (rows + 2) * (depth + 2), dtype=dtype)
     b_row = width + 1
-    b = whole_numbers(rng, 5 + depth * b_row, dtype)
+    b = whole_numbers(rng, 5 + depth * b_row, dtype=dtype)
     c_row = width + 3
     c = np.full(2 + rows * c_row + width, GUARD, dtype)
     strides = (1, rows + 2) if by_columns else (depth + 2, 1)

@@ -1,4 +1,4 @@
-"""Aligned arrays, and the ways to run a kernel."""
+"""Arrays for tests of single kernels, and the ways to run a kernel."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 from fastbp.kernels.simd.vectors import VECTOR_BYTES
+from hypothesis import strategies as st
 
+DTYPES = (np.float64, np.float32)
 GUARD = 7.25  # in every place that a kernel must not touch
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def whole_numbers(rng: np.random.Generator, *shape: int, dtype: Any = np.float64) -> np.ndarray:
+    """Small integers: their products and sums are exact in any order."""
+    return rng.integers(-9, 10, shape).astype(dtype)
 
 
 def ways(plain: Any, compiled: Any) -> Any:
