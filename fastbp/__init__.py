@@ -77,6 +77,7 @@ _ROOMS = {
         "set_num_threads",
     ),
 }
+_MODULES = ("jax", "notebook", "torch")
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
@@ -110,7 +111,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
+    """Import a public name from its room, or a public module, on first use."""
+    if name in _MODULES:
+        try:
+            return importlib.import_module(f"fastbp.{name}")
+        except ModuleNotFoundError as error:  # hasattr, dir and help go on without it
+            raise AttributeError(f"fastbp.{name} needs {error.name}: {error}") from error
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"fastbp.{_ROOM_OF[name]}"), name)
@@ -120,4 +126,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, imported or not."""
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_MODULES, "__version__"])

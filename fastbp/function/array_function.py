@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand
-    from fastbp.function.backends.worker_pool import Workforce
+    from fastbp.function.backends.task import Task
+    from fastbp.function.backends.worker_pool import WorkerPool
 
 
 __all__ = [
@@ -131,28 +131,28 @@ class VectorFunction:
                     )
                 rows += list(found)
             return rows
-        if self._force is not None:
-            errands: list[Errand] = [
+        if self._pool is not None:
+            tasks: list[Task] = [
                 ("moved", (leaf, steps[share], slice(None)))
-                for share in self._force.shares(len(steps), np.inf)
+                for share in self._pool.shares(len(steps), np.inf)
             ]
             where = f"with {self.point.container.names[leaf]} moved along a tangent"
-            results = self._force.run(errands, direction, lambda _: where)
+            results = self._pool.run(tasks, direction, lambda _: where)
             return [row for result in results for row in result]
         return moved_results(
             self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings)
         )
 
     @cached_property
-    def _force(self) -> Workforce | None:
+    def _pool(self) -> WorkerPool | None:
         """Who evaluates f elsewhere; None where f changes its argument: that is watched here."""
         if self.workers is None or self.findings:
             return None
-        from fastbp.function.backends.worker_pool import Workforce
+        from fastbp.function.backends.worker_pool import WorkerPool
 
-        force = Workforce(self.workers, "f")
-        force.pack(OutputsJob(self.outputs, self.point), {"f": self.f, self.name: self.point})
-        return force
+        pool = WorkerPool(self.workers, "f")
+        pool.pack(OutputsJob(self.outputs, self.point), {"f": self.f, self.name: self.point})
+        return pool
 
     def __enter__(self) -> VectorFunction:
         """Begin: a context, so that workers are let go whatever happens."""
@@ -160,9 +160,9 @@ class VectorFunction:
 
     def __exit__(self, *_: object) -> None:
         """Let the workers go, if there are any."""
-        force = vars(self).get("_force")
-        if force is not None:
-            force.close()
+        pool = vars(self).get("_pool")
+        if pool is not None:
+            pool.close()
 
     @property
     def complex_output(self) -> list[bool]:

@@ -71,7 +71,7 @@ class Function:
         Half the distance from 1 to the next number, of the precision that it computes in.
     value : float
         At the point.
-    hands : int
+    concurrency : int
         How many evaluations go on at the same time.
     findings, notes : list of str
         What it does that it should not, and what else there is to know.
@@ -80,7 +80,7 @@ class Function:
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
         self.function, self.point, self.name = function, point, name
         self.evaluations = 0
-        self.hands = 1
+        self.concurrency = 1
         self.findings: list[str] = []
         self.notes: list[str] = []
         self._restore_always = False

@@ -66,7 +66,7 @@ class _Job:
         self.control = new_control()
         self.claimed = threading.Lock()
         self.call: tuple[Callable[..., object], tuple[Any, ...]] | None = None
-        self.guests: list[None] = []  # one for each helper that is inside
+        self.guests: list[None] = []  # one for each helper that is executing this call
 
     def join(self) -> None:
         """Make the same call; whatever is wrong with it, the caller meets it too."""
@@ -311,7 +311,7 @@ def run_team(
     operations : float
         Floating-point operations, estimated.  They decide who computes, never what.
     alone : bool
-        Let no second thread help, for what does not bear that.
+        Run on one thread: `kernel` is not safe to call concurrently.
 
     Returns
     -------

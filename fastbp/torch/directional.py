@@ -16,7 +16,7 @@ from fastbp.function.derivatives.line_slopes import (
 )
 from fastbp.function.methods.directions import random_components
 from fastbp.function.point import DOUBLE_UNIT
-from fastbp.torch.tensors import _array
+from fastbp.torch.tensors import array_of
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastbp.function.methods.options import Options
 
 
+__all__ = ["DirectionalDifference"]
+
 STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor
 
 
@@ -32,7 +34,7 @@ STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor
 ALLOWANCE = 2.0**-38
 
 
-class _Difference:
+class DirectionalDifference:
     """The derivative of a scalar along a random direction of tensors, and what a gradient says."""
 
     def __init__(
@@ -55,7 +57,7 @@ class _Difference:
         for name, row in without.items():
             self.direction[name][row] = 0.0
         terms = [
-            (gradients[name] * _array(direction)).reshape(-1)
+            (gradients[name] * array_of(direction)).reshape(-1)
             for name, direction in self.direction.items()
         ]
         self.said = float(sum(np.sum(part, dtype=np.longdouble) for part in terms))
@@ -64,7 +66,7 @@ class _Difference:
         self.allowance = ALLOWANCE * self.size
         if options.tolerance is not None:
             sizes = [np.sum(np.abs(part)) for part in terms]
-            moved = [np.sum(np.abs(_array(part))) for part in self.direction.values()]
+            moved = [np.sum(np.abs(array_of(part))) for part in self.direction.values()]
             self.allowance += options.tolerance.rtol * float(sum(sizes))
             self.allowance += options.tolerance.atol * float(sum(moved))
 
@@ -85,7 +87,7 @@ class _Difference:
         return slope, SIGMAS * self.noise / STEP + self.allowance
 
     def thorough(self, shift: float) -> tuple[float, float, float]:
-        """Return the same from all steps, and how much of it is owed to a corner."""
+        """Return the same from all steps, and how much of it is due to a kink."""
 
         def evaluate(_: Any, steps: Vector) -> tuple[Vector, Vector]:
             return steps, np.array([self.at(step) for step in steps.tolist()])
@@ -97,20 +99,20 @@ class _Difference:
             np.array([LAST_STEP]),
             DOUBLE_UNIT,
         )
-        corner = float(line.hull[0])
-        return float(line.slope[0]), float(line.error_bar[0]) + corner + self.allowance, corner
+        kink = float(line.hull[0])
+        return float(line.slope[0]), float(line.error_bar[0]) + kink + self.allowance, kink
 
-    def outcome(self) -> tuple[str, str, float]:
+    def verdict(self) -> tuple[str, str, float]:
         """Return a verdict, its reason, and what would be seen."""
         slope, allowed = self.cheap()
-        corner = 0.0
-        if not self._agrees(slope, allowed, corner):
+        kink = 0.0
+        if not self._agrees(slope, allowed, kink):
             reason = self._unsteady()
             if reason:
                 return "inconclusive", reason, np.inf
             for shift in (1.0, INDEPENDENT):
-                slope, allowed, corner = self.thorough(shift)
-                if self._agrees(slope, allowed, corner):
+                slope, allowed, kink = self.thorough(shift)
+                if self._agrees(slope, allowed, kink):
                     break
         if not np.isfinite(allowed):
             return "inconclusive", "its values are not finite", np.inf
@@ -120,14 +122,14 @@ class _Difference:
                 f"{self.said:.9g}"
             )
             return "failed", reason, 4 * allowed
-        if not self._agrees(slope, allowed, corner):
+        if not self._agrees(slope, allowed, kink):
             reason = "the noise of the differences is larger than the derivative"
             return "inconclusive", reason, 4 * allowed
         return "passed", "", 4 * allowed
 
-    def _agrees(self, slope: float, allowed: float, corner: float) -> bool:
+    def _agrees(self, slope: float, allowed: float, kink: float) -> bool:
         """Tell whether a difference confirms the gradient; noise that hides it does not."""
-        telling = self.size == 0 or allowed - corner < self.size
+        telling = self.size == 0 or allowed - kink < self.size
         return telling and abs(self.said - slope) <= allowed
 
     def _unsteady(self) -> str:

@@ -11,7 +11,7 @@ from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
 from fastbp.function.methods.options import CheckOptions, takes_check_options
-from fastbp.torch.tensors import _array, _is_float
+from fastbp.torch.tensors import array_of, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def check_function(
                 allow_unused=True,
             )
         return tuple(
-            _array(torch.zeros_like(leaf) if grad is None else grad)
+            array_of(torch.zeros_like(leaf) if grad is None else grad)
             for leaf, grad in zip(leaves, grads, strict=True)
         )
 
@@ -95,7 +95,7 @@ def check_function(
     with torch.no_grad():
         result = f(*to_torch(at))
     complex_somewhere = any(tensor.is_complex() for tensor in inputs)
-    if _is_float(result) and result.numel() == 1 and not complex_somewhere:
+    if is_float(result) and result.numel() == 1 and not complex_somewhere:
         one = np.ones(tuple(result.shape), dtype=result.detach().cpu().numpy().dtype)
         return check_gradient(evaluate, lambda inputs: vjp(inputs, one), at, **options)
     return check_vjp(evaluate, vjp, at, convention="torch", **options)
@@ -107,5 +107,5 @@ def _as_tuple(outputs: Any) -> tuple[torch.Tensor, ...]:
 
 def _to_numpy(outputs: Any) -> Any:
     if isinstance(outputs, torch.Tensor):
-        return _array(outputs)
-    return tuple(_array(output) for output in outputs)
+        return array_of(outputs)
+    return tuple(array_of(output) for output in outputs)

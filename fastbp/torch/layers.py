@@ -14,9 +14,9 @@ from fastbp.function.evaluation import Function
 from fastbp.function.given_gradient import GivenLeaves
 from fastbp.function.point import DOUBLE_UNIT, Point
 from fastbp.runtime.progress import progress_bar
-from fastbp.torch.directional import _Difference
-from fastbp.torch.state import Buffers, _buffers_of, _restore_buffers, same_random_numbers
-from fastbp.torch.tensors import _array, _detached, _floats, _is_float, _mapped, _requiring_grad
+from fastbp.torch.directional import DirectionalDifference
+from fastbp.torch.state import Buffers, buffers_of, restore_buffers, same_random_numbers
+from fastbp.torch.tensors import array_of, detached, float_tensors, is_float, mapped, requiring_grad
 from fastbp.typing import Vector
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row
@@ -86,7 +86,7 @@ def check_layers(
     for parameter in module.parameters():
         parameter.requires_grad_()
     counted = _Counter()
-    buffers = _buffers_of(module)
+    buffers = buffers_of(module)
     calls = _recorded_calls(module, inputs, loss, counted, options.seed)
     checks = []
     with progress_bar(options.progress, len(calls) + 1, "layers") as advance:
@@ -94,7 +94,7 @@ def check_layers(
             checks.append(_checked_call(call, counted, options))
             advance(1)
         found = any(row.verdict == "failed" for check in checks for row in check.rows)
-        _restore_buffers(buffers)
+        restore_buffers(buffers)
         checks.append(_checked_whole(module, inputs, loss, counted, options, found))
         advance(1)
     return FunctionCheck(
@@ -133,15 +133,15 @@ def _recorded_calls(
 
     def before(name: str) -> Callable[..., None]:
         def hook(layer: torch.nn.Module, arguments: Any, keywords: Any) -> None:
-            positional, named = _mapped(_detached, (arguments, keywords))
+            positional, named = mapped(detached, (arguments, keywords))
             title = f"{name}: {type(layer).__name__}"
-            calls.append(LayerCall(title, layer, positional, named, _buffers_of(layer)))
+            calls.append(LayerCall(title, layer, positional, named, buffers_of(layer)))
 
         return hook
 
     def after(layer: torch.nn.Module, _arguments: Any, output: Any) -> None:
         call = next(call for call in reversed(calls) if call.layer is layer)
-        for place, tensor in enumerate(_floats(output)):
+        for place, tensor in enumerate(float_tensors(output)):
             call.cotangents.append(None)
             if tensor.requires_grad:
                 register: Any = tensor.register_hook
@@ -153,7 +153,7 @@ def _recorded_calls(
             handles.append(layer.register_forward_hook(after))
     try:
         with same_random_numbers(seed), torch.enable_grad():
-            leaves = [_requiring_grad(value) for value in inputs]
+            leaves = [requiring_grad(value) for value in inputs]
             torch.autograd.backward(loss(module(*leaves)))
     finally:
         for handle in handles:
@@ -179,7 +179,7 @@ def _checked_call(call: LayerCall, counted: _Counter, options: Options) -> Funct
     counted.backward += 1
     centre, gradients = alone.gradients()
     without = _without_gradient(call.layer)
-    difference = _Difference(
+    difference = DirectionalDifference(
         alone.value, alone.tensors, gradients, centre, alone.noise, options, without
     )
     return _judged(call.name, difference, options)
@@ -197,9 +197,9 @@ class _Alone:
 
     def __init__(self, call: LayerCall, counted: _Counter, seed: int) -> None:
         self.call, self.counted, self.seed = call, counted, seed
-        self.arguments = _mapped(_requiring_grad, (call.arguments, call.keywords))
+        self.arguments = mapped(requiring_grad, (call.arguments, call.keywords))
         self.tensors: dict[str, torch.Tensor] = {}
-        for place, tensor in enumerate(_floats(self.arguments)):
+        for place, tensor in enumerate(float_tensors(self.arguments)):
             self.tensors[f"input[{place}]"] = tensor
         for name, parameter in call.layer.named_parameters():
             self.tensors[name] = parameter
@@ -210,14 +210,14 @@ class _Alone:
         """Return <cotangent, output>; unless afresh, with buffers as the last call left them."""
         self.counted.forward += 1
         if afresh:
-            _restore_buffers(self.call.buffers)
+            restore_buffers(self.call.buffers)
         with same_random_numbers(self.seed):
             # A layer that works in place must not spoil the input that all calls share.
-            arguments, keywords = _mapped(torch.clone, self.arguments)
+            arguments, keywords = mapped(torch.clone, self.arguments)
             output = self.call.layer(*arguments, **keywords)
         products = [
             (tensor * cotangent).reshape(-1)
-            for tensor, cotangent in zip(_floats(output), self.call.cotangents, strict=True)
+            for tensor, cotangent in zip(float_tensors(output), self.call.cotangents, strict=True)
             if cotangent is not None
         ]
         self.noise = NOISE * float(sum(torch.linalg.norm(part.detach()) for part in products))
@@ -235,15 +235,15 @@ def _gradients_of(value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict
     if value.requires_grad:
         found = torch.autograd.grad(value, list(tensors.values()), allow_unused=True)
     return {
-        name: _array(torch.zeros_like(tensor) if gradient is None else gradient)
+        name: array_of(torch.zeros_like(tensor) if gradient is None else gradient)
         for (name, tensor), gradient in zip(tensors.items(), found, strict=True)
     }
 
 
-def _judged(name: str, difference: _Difference, options: Options) -> FunctionCheck:
+def _judged(name: str, difference: DirectionalDifference, options: Options) -> FunctionCheck:
     """Return a row for a layer, and rows for its tensors where it is wrong."""
     entries = sum(gradient.size for gradient in difference.gradients.values())
-    verdict, reason, detectable = difference.outcome()
+    verdict, reason, detectable = difference.verdict()
     if verdict != "failed":
         if verdict == "passed" and not any(part.any() for part in difference.gradients.values()):
             verdict, reason = "untested", "zero on both sides"
@@ -251,9 +251,9 @@ def _judged(name: str, difference: _Difference, options: Options) -> FunctionChe
         return _single_row(replace(row, detectable=detectable))
     closer = _closer_look(difference, options)
     verdict = check_verdict([row.verdict for row in closer.rows])
-    if verdict != "failed":  # its inputs are on corners, where a direction alone does not decide
+    if verdict != "failed":  # its inputs are on kinks, where a direction alone does not decide
         found = "untested" if verdict == "vacuous" else verdict
-        row = bare_row(name, (), entries, found, "on corners: each tensor was looked at")
+        row = bare_row(name, (), entries, found, "on kinks: each tensor was looked at")
         return _single_row(replace(row, detectable=detectable))
     renamed = [replace(part, name=f"{name}, {part.name}") for part in closer.rows]
     failures = [
@@ -264,9 +264,9 @@ def _judged(name: str, difference: _Difference, options: Options) -> FunctionChe
     return replace(closer, rows=(row, *renamed), failures=tuple(failures), notes=())
 
 
-def _closer_look(difference: _Difference, options: Options) -> FunctionCheck:
+def _closer_look(difference: DirectionalDifference, options: Options) -> FunctionCheck:
     """Find the wrong tensors and entries of one layer, by directions of each and bisection."""
-    names = list(difference.tensors)
+    names = sorted(difference.tensors)  # as optree goes through a dict
 
     def value(at: dict[str, Any]) -> float:
         with torch.no_grad():
@@ -277,17 +277,18 @@ def _closer_look(difference: _Difference, options: Options) -> FunctionCheck:
                     tensor[row] = difference.base[name][row]
             return float(difference.value())
 
-    at = {name: _array(difference.base[name]) for name in names}
+    at = {name: array_of(difference.base[name]) for name in names}
     function = Function(value, Point(at, ""), "layer")
-    order = [name[2:-2] for name in function.point.container.names]
-    given = GivenLeaves([difference.gradients[name] for name in order])
+    tensor_of = dict(zip(function.point.container.names, names, strict=True))
+    given = GivenLeaves([difference.gradients[name] for name in names])
     check = check_scalar(function, given, options)
     for name, tensor in difference.tensors.items():
         with torch.no_grad():
             tensor.copy_(difference.base[name])
-    rows = [replace(row, name=name) for row, name in zip(check.rows, order, strict=True)]
+    rows = [replace(row, name=name) for row, name in zip(check.rows, names, strict=True)]
     failures = [
-        tuple(replace(wrong, array=wrong.array[2:-2]) for wrong in some) for some in check.failures
+        tuple(replace(wrong, array=tensor_of[wrong.array]) for wrong in some)
+        for some in check.failures
     ]
     return replace(check, rows=tuple(rows), failures=tuple(failures))
 
@@ -305,13 +306,13 @@ def _checked_whole(
     if found:
         return _single_row(bare_row(name, (), 0, "untested", "since a layer of it is wrong"))
     layers = sum(1 for part in module.modules() if not list(part.children()))
-    leaves = [_requiring_grad(value) for value in inputs]
-    tensors = {f"input[{place}]": value for place, value in enumerate(leaves) if _is_float(value)}
+    leaves = [requiring_grad(value) for value in inputs]
+    tensors = {f"input[{place}]": value for place, value in enumerate(leaves) if is_float(value)}
     tensors |= dict(module.named_parameters())
     if not tensors:
         return _single_row(bare_row(name, (), 0, "untested", "has no inputs or parameters"))
 
-    buffers = _buffers_of(module)
+    buffers = buffers_of(module)
     without = {
         f"{name}.{parameter}": row
         for name, part in module.named_modules()
@@ -321,7 +322,7 @@ def _checked_whole(
     def value(*, afresh: bool = True) -> torch.Tensor:
         counted.forward += layers
         if afresh:
-            _restore_buffers(buffers)
+            restore_buffers(buffers)
         with same_random_numbers(options.seed):
             return loss(module(*leaves))
 
@@ -334,14 +335,14 @@ def _checked_whole(
         + float(
             np.sqrt(
                 sum(
-                    np.sum((gradient * _array(tensors[key])) ** 2)
+                    np.sum((gradient * array_of(tensors[key])) ** 2)
                     for key, gradient in gradients.items()
                 )
             )
         )
     )
     centre = float(result.detach())
-    difference = _Difference(value, tensors, gradients, centre, noise, options, without)
+    difference = DirectionalDifference(value, tensors, gradients, centre, noise, options, without)
     return _judged(name, difference, options)
 
 

@@ -19,7 +19,7 @@ from fastbp.function.methods.options import checked_options
 from fastbp.torch.layers import check_layers
 from fastbp.torch.relu_network import as_network, check_as_network
 from fastbp.torch.state import same_random_numbers
-from fastbp.torch.tensors import _in_double, _is_float, _tensors
+from fastbp.torch.tensors import in_double, is_float, required_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,9 +96,9 @@ def check_module(
     )
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
-    double = _in_double(_copied(module))
-    arguments = [_in_double(value) if _is_float(value) else value for value in inputs]
-    goal = _in_double(target) if _is_float(target) else target
+    double = in_double(_copied(module))
+    arguments = [in_double(value) if is_float(value) else value for value in inputs]
+    goal = in_double(target) if is_float(target) else target
     _require_a_result(double, arguments)
     network = as_network(double, arguments, loss, goal, options.seed)
     if network is not None:
@@ -125,7 +125,7 @@ def _require_a_result(module: torch.nn.Module, inputs: list[Any]) -> None:
             output = copy.deepcopy(module)(*inputs)
     except Exception as error:
         raise EvaluationError(f"module raised {type(error).__name__}: {error}") from error
-    _tensors(output)
+    required_tensors(output)
 
 
 def _scalar_loss(
@@ -149,7 +149,7 @@ def weighted_sum(output: Any, seed: int) -> torch.Tensor:
     """Return a random weighted sum of all real tensors in an output."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros((), dtype=torch.float64)
-    for tensor in _tensors(output):
+    for tensor in required_tensors(output):
         weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         total = total.to(tensor.device) + (tensor * weights.to(tensor.device)).sum()
     return total

@@ -10,7 +10,7 @@ import torch
 
 from fastbp.network.checks.check_network import check_network
 from fastbp.network.network import Network
-from fastbp.torch.tensors import _array
+from fastbp.torch.tensors import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,8 @@ def as_network(
         return None
     targets, value, options = known
     network = Network(
-        [_array(layer.weight) for layer in linear],
-        None if linear[0].bias is None else [_array(layer.bias) for layer in linear],
+        [array_of(layer.weight) for layer in linear],
+        None if linear[0].bias is None else [array_of(layer.bias) for layer in linear],
         layout="torch",
         **options,
     )
@@ -103,10 +103,10 @@ def _known_loss(
 
     if type(loss) is torch.nn.MSELoss and tuple(target.shape) == (batch, outputs):
         reduction = "mean_entries" if loss.reduction == "mean" else "sum"
-        return _array(target), value, {"loss": "least_squares", "reduction": reduction}
+        return array_of(target), value, {"loss": "least_squares", "reduction": reduction}
     if type(loss) is torch.nn.CrossEntropyLoss and _is_plain(loss, target, outputs):
         reduction = "mean" if loss.reduction == "mean" else "sum"
-        return _array(target), value, {"loss": "softmax_cross_entropy", "reduction": reduction}
+        return array_of(target), value, {"loss": "softmax_cross_entropy", "reduction": reduction}
     return None
 
 
@@ -131,11 +131,11 @@ def check_as_network(module: torch.nn.Module, known: ModuleAsNetwork, options: O
     if known.network.biases is not None:
         parameters += [layer.bias for layer in layers]
     gradients = torch.autograd.grad(known.loss(module(known.inputs)), parameters)
-    weights = [_array(gradient) for gradient in gradients[: len(layers)]]
-    biases = [_array(gradient) for gradient in gradients[len(layers) :]] or None
+    weights = [array_of(gradient) for gradient in gradients[: len(layers)]]
+    biases = [array_of(gradient) for gradient in gradients[len(layers) :]] or None
     report = check_network(
         known.network,
-        _array(known.inputs),
+        array_of(known.inputs),
         known.targets,
         (weights, biases),
         rtol=options.rtol,

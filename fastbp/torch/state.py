@@ -12,13 +12,13 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["same_random_numbers"]
+__all__ = ["Buffers", "buffers_of", "restore_buffers", "same_random_numbers"]
 
 
 Buffers: TypeAlias = list[tuple[torch.nn.Module, str, torch.Tensor]]
 
 
-def _buffers_of(module: torch.nn.Module) -> Buffers:
+def buffers_of(module: torch.nn.Module) -> Buffers:
     """Copy all buffers: running statistics change with every call in training."""
     return [
         (part, name, buffer.clone())
@@ -28,7 +28,8 @@ def _buffers_of(module: torch.nn.Module) -> Buffers:
     ]
 
 
-def _restore_buffers(buffers: Buffers) -> None:
+def restore_buffers(buffers: Buffers) -> None:
+    """Put copies of the kept buffers back into their modules."""
     for part, name, buffer in buffers:
         part._buffers[name] = buffer.clone()
 

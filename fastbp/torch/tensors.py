@@ -11,42 +11,61 @@ from fastbp.errors import DTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = [
+    "array_of",
+    "detached",
+    "float_tensors",
+    "in_double",
+    "is_float",
+    "mapped",
+    "required_tensors",
+    "requiring_grad",
+]
 
-def _tensors(output: Any) -> list[torch.Tensor]:
+
+def required_tensors(output: Any) -> list[torch.Tensor]:
+    """Return the tensors of floats in an output; raise if there are none."""
     leaves = torch.utils._pytree.tree_leaves(output)
-    found = [leaf for leaf in leaves if _is_float(leaf)]
+    found = [leaf for leaf in leaves if is_float(leaf)]
     if not found:
         raise DTypeError("module must return at least one tensor of floats.")
     return found
 
 
-def _in_double(value: Any) -> Any:
+def in_double(value: Any) -> Any:
+    """Return a copy of a tensor, or a module itself, in float64."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone().double()
     return value.double()
 
 
-def _is_float(value: Any) -> bool:
+def is_float(value: Any) -> bool:
+    """Tell whether something is a tensor of real floats."""
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def array_of(tensor: torch.Tensor) -> Any:
+    """Return the numbers of a tensor as an array."""
     return tensor.detach().resolve_conj().resolve_neg().cpu().numpy()
 
 
-def _mapped(function: Callable[[torch.Tensor], torch.Tensor], nested: Any) -> Any:
+def mapped(function: Callable[[torch.Tensor], torch.Tensor], nested: Any) -> Any:
+    """Apply a function to every tensor of a nesting."""
     return torch.utils._pytree.tree_map(
         lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, nested
     )
 
 
-def _detached(tensor: torch.Tensor) -> torch.Tensor:
+def detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a tensor that has no history."""
     return tensor.detach().clone()
 
 
-def _requiring_grad(value: Any) -> Any:
-    return value.detach().clone().requires_grad_() if _is_float(value) else value
+def requiring_grad(value: Any) -> Any:
+    """Return a copy of a tensor of floats that a gradient is wanted of."""
+    return value.detach().clone().requires_grad_() if is_float(value) else value
 
 
-def _floats(nested: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(nested) if _is_float(leaf)]
+def float_tensors(nested: Any) -> list[torch.Tensor]:
+    """Return the tensors of floats in a nesting."""
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(nested) if is_float(leaf)]

@@ -1,4 +1,4 @@
-"""Random functions whose gradient is known in closed form: smooth ones, and ones with corners."""
+"""Random functions whose gradient is known in closed form: smooth ones, and ones with kinks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def smooth_case(seed: int, cast: Cast = double) -> Case:
     return _chosen(families, seed, x)
 
 
-def cornered_case(seed: int, cast: Cast = double) -> Case:
+def kinked_case(seed: int, cast: Cast = double) -> Case:
     rng = np.random.default_rng(seed)
     x, matrix, weights = _ingredients(rng, cast)
     order = cast(np.arange(x.size) / x.size)

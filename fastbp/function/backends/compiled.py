@@ -35,7 +35,7 @@ class CompiledFunction(Function):
         self._kernel = self.function
         self._spare_points: list[Point] = []
         super()._begin()
-        self.hands = 1 if _has_threads(self._kernel) else get_num_threads()
+        self.concurrency = 1 if _has_threads(self._kernel) else get_num_threads()
         self._compiled = False
         arrays = [leaf for leaf in range(len(self.point.flat)) if not self.point.is_scalar(leaf)]
         nothing = np.empty(0, dtype=np.int64)
@@ -69,7 +69,7 @@ class CompiledFunction(Function):
         self.evaluations += indices.size
         if indices.size >= ENOUGH_TO_TIME:  # what was timed before is a call from Python
             elapsed = time.perf_counter() - started
-            self.seconds = min(self.seconds, self.hands * elapsed / indices.size)
+            self.seconds = min(self.seconds, self.concurrency * elapsed / indices.size)
         return values
 
     def _run(
@@ -89,7 +89,7 @@ class CompiledFunction(Function):
             if not raised[0]:  # else an entry of it may still be changed
                 self._spare_points.append(own)
 
-        run_team(share, arguments, OPERATIONS_PER_SECOND * seconds, alone=self.hands == 1)
+        run_team(share, arguments, OPERATIONS_PER_SECOND * seconds, alone=self.concurrency == 1)
         return values, bool(raised[0])
 
     def _taken_point(self) -> Point:

@@ -1,4 +1,4 @@
-"""Errands on a Dask cluster.
+"""Tasks on a Dask cluster.
 
 Not by joblib's backend for it: where a worker cannot unpack what it is sent, that waits for ever,
 and it sends the same arrays again with every call.
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import distributed
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.task import LARGE_BYTES, WorkerDiedError, forget, run_errand
+from fastbp.function.backends.executor import LARGE_BYTES, WorkerDiedError
+from fastbp.function.backends.task import forget, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand, Outcome
+    from fastbp.function.backends.task import Task, TaskResult
 
 __all__ = ["DaskCluster"]
 
@@ -34,7 +35,7 @@ class DaskCluster:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.hands = max(1, sum(client.ncores().values()))
+        self.concurrency = max(1, sum(client.ncores().values()))
 
     def put(self, array: NDArray[Any]) -> Any:
         """Send a large array to all workers."""
@@ -49,24 +50,24 @@ class DaskCluster:
         """Nothing to do: Dask forgets what nobody refers to."""
 
     def run(
-        self, token: str, data: Any, shared: Any, errands: list[Errand]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands; whatever interrupts this cancels those that have not begun."""
+        self, token: str, data: Any, shared: Any, tasks: list[Task]
+    ) -> Iterator[tuple[int, TaskResult]]:
+        """Execute tasks; whatever interrupts this cancels those that have not begun."""
         places: dict[Any, int] = {}
         try:
-            for place, errand in enumerate(errands):
-                future = self.client.submit(run_errand, token, data, shared, errand, pure=False)
+            for place, task in enumerate(tasks):
+                future = self.client.submit(run_task, token, data, shared, task, pure=False)
                 places[future] = place
             completed: Any = distributed.as_completed
             for future in completed(list(places)):
-                yield places[future], self._outcome(future)
+                yield places[future], self._result_of(future)
         finally:
             self.client.cancel(list(places))
 
-    def _outcome(self, future: Any) -> Outcome:
+    def _result_of(self, future: Any) -> TaskResult:
         if future.status == "finished":
-            outcome: Outcome = future.result()
-            return outcome
+            result: TaskResult = future.result()
+            return result
         if future.status != "error":  # cancelled or lost: what it needs is on no worker any more
             raise WorkerDiedError
         error = future.exception()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.backends.worker_pool import Workforce
+from fastbp.function.backends.worker_pool import WorkerPool
 from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
 from fastbp.typing import Vector
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand
+    from fastbp.function.backends.task import Task
     from fastbp.function.point import Point
 
 __all__ = ["DistributedFunction"]
@@ -47,27 +47,25 @@ class DistributedFunction(Function):
     def __init__(
         self, function: Callable[[Any], Any], point: Point, name: str, workers: int
     ) -> None:
-        self._force = Workforce(workers, name)
+        self._pool = WorkerPool(workers, name)
         super().__init__(function, point, name)
-        self.hands = self._force.hands
+        self.concurrency = self._pool.concurrency
         job = Job(self.function, point, name)
-        self._force.pack(job, {name: self.function, point.name: point})
+        self._pool.pack(job, {name: self.function, point.name: point})
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate in other processes, and again what a dying one had in hand."""
         if self._restore_always or indices.size == 0:
             return super().perturbed(leaf, indices, entries)
         self.evaluations += indices.size
-        parts = self._force.shares(indices.size, self.seconds)
-        errands: list[Errand] = [
-            ("perturbed", (leaf, indices[part], entries[part])) for part in parts
-        ]
+        parts = self._pool.shares(indices.size, self.seconds)
+        tasks: list[Task] = [("perturbed", (leaf, indices[part], entries[part])) for part in parts]
 
         def describe(task: int) -> str:
             entry = self.point.entry_name(leaf, int(indices[parts[task].start]))
             return f"with {entry} and others changed"
 
-        return np.concatenate(self._force.run(errands, None, describe))
+        return np.concatenate(self._pool.run(tasks, None, describe))
 
     def moved(
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
@@ -76,15 +74,15 @@ class DistributedFunction(Function):
         if self._restore_always:
             return super().moved(leaf, direction, steps, part)
         self.evaluations += len(steps)
-        errands: list[Errand] = [
+        tasks: list[Task] = [
             ("moved", (leaf, steps[share], part))
-            for share in self._force.shares(len(steps), self.seconds)
+            for share in self._pool.shares(len(steps), self.seconds)
         ]
         where = f"with {self.point.container.names[leaf]} moved at random"
-        values = self._force.run(errands, direction, lambda _: where)
+        values = self._pool.run(tasks, direction, lambda _: where)
         return np.concatenate(values)
 
     def close(self) -> None:
         """Let the workers go."""
-        self._force.close()
+        self._pool.close()
         super().close()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.backends.task import LARGE_BYTES, WorkerDiedError
+from fastbp.function.backends.executor import LARGE_BYTES, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand, Outcome
+    from fastbp.function.backends.task import Task, TaskResult
 
 
 class JoblibProcesses:
@@ -28,7 +28,7 @@ class JoblibProcesses:
 
         self.joblib, self.workers = joblib, workers
         with joblib.parallel_config(n_jobs=workers):
-            self.hands = max(1, joblib.effective_n_jobs(workers))
+            self.concurrency = max(1, joblib.effective_n_jobs(workers))
 
     def put(self, array: NDArray[Any]) -> NDArray[Any]:
         """Write a large array to a file, of which joblib sends the name."""
@@ -46,23 +46,23 @@ class JoblibProcesses:
                 os.unlink(handle.filename)
 
     def run(
-        self, token: str, data: Any, shared: Any, errands: list[Errand]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands; whatever interrupts this kills the processes at once."""
-        from fastbp.function.backends.task import run_errand
+        self, token: str, data: Any, shared: Any, tasks: list[Task]
+    ) -> Iterator[tuple[int, TaskResult]]:
+        """Execute tasks; whatever interrupts this kills the processes at once."""
+        from fastbp.function.backends.task import run_task
 
         parallel = self.joblib.Parallel(
             n_jobs=self.workers, return_as="generator", batch_size=1, max_nbytes=None
         )
-        tasks = [self.joblib.delayed(run_errand)(token, data, shared, errand) for errand in errands]
+        calls = [self.joblib.delayed(run_task)(token, data, shared, task) for task in tasks]
         try:
-            results = parallel(tasks)
+            results = parallel(calls)
             with warnings.catch_warnings():
                 # joblib warns of results that were not taken; where f raised nobody wants them.
                 warnings.simplefilter("ignore", UserWarning)
                 with contextlib.closing(results):
                     yield from enumerate(results)
-        except Exception as death:  # what f raises is an outcome: this is about the workers
+        except Exception as death:  # what f raises is a result: this is about the workers
             raise WorkerDiedError from death
 
     def close(self, token: str) -> None:

@@ -10,7 +10,7 @@ import threading
 import traceback
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cloudpickle
 import numpy as np
@@ -18,22 +18,22 @@ import numpy as np
 from fastbp.errors import FastbpError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-    Errand: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of what is in the parcel, arguments
 
-__all__ = ["Outcome", "Parcel", "forget", "run_errand"]
+__all__ = ["PickledJob", "Task", "TaskResult", "forget", "run_task"]
 
 
-class Parcel:
-    """An object pickled once, for all errands of a check.
+Task: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of the job, and its arguments
+
+
+class PickledJob:
+    """The pickled function and point of a check, for all of its tasks.
 
     Parameters
     ----------
     contents : object
-        Its methods are the errands.
+        Its methods are the tasks.
     parts : dict of str to object
         What it holds: where pickling fails, that is said of the first part that fails alone.
 
@@ -73,8 +73,8 @@ def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an errand gave: values, or an error of ours and, pickled, its cause."""
+class TaskResult:
+    """What a task gave: values, or an error of ours and, pickled, its cause."""
 
     values: NDArray[np.float64] | None
     error: FastbpError | None = None
@@ -92,25 +92,25 @@ class Outcome:
 _unpacked: dict[tuple[int, str], Any] = {}
 
 
-def run_errand(
-    token: str, data: NDArray[np.uint8], shared: NDArray[Any] | None, errand: Errand
-) -> Outcome:
-    """Run in a worker: do an errand with the contents of a parcel.
+def run_task(
+    token: str, data: NDArray[np.uint8], shared: NDArray[Any] | None, task: Task
+) -> TaskResult:
+    """Run in a worker: call a method of the job.
 
     Parameters
     ----------
     token, data
-        Of the parcel.
+        Of the pickled job.
     shared : ndarray or None
-        The last argument of the errand, if there is one that other errands have too.
-    errand : (str, tuple)
+        The last argument of the task, if there is one that other tasks have too.
+    task : (str, tuple)
         The name of a method of the contents, and its arguments.
     """
     try:
         contents = _contents(token, data)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        return Outcome(
+        return TaskResult(
             None,
             OptionError(
                 f"workers: f or its argument cannot be loaded in other processes: {reason}. They "
@@ -118,17 +118,17 @@ def run_errand(
             ),
             _pickled_cause(error),
         )
-    method, arguments = errand
+    method, arguments = task
     if shared is not None:
         arguments = (*arguments, shared)
     try:
-        return Outcome(getattr(contents, method)(*arguments))
+        return TaskResult(getattr(contents, method)(*arguments))
     except FastbpError as error:
-        return Outcome(None, error, _pickled_cause(error.__cause__))
+        return TaskResult(None, error, _pickled_cause(error.__cause__))
 
 
 def _contents(token: str, data: NDArray[np.uint8]) -> Any:
-    """Unpack a parcel, unless it is the one that this thread unpacked last."""
+    """Unpack a job, unless it is the one that this thread unpacked last."""
     key = threading.get_ident(), token
     if key not in _unpacked:
         for other in [other for other in _unpacked if other[0] == key[0]]:
@@ -157,34 +157,3 @@ def _pickled_cause(cause: BaseException | None) -> bytes:
             continue
         return pickled
     return b""
-
-
-LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others go with each task
-
-
-class Crew(Protocol):
-    """Whoever does errands: joblib's processes, or a Dask cluster."""
-
-    hands: int
-
-    def put(self, array: NDArray[Any]) -> Any:
-        """Lay a large array down where all workers find it, and return what stands for it."""
-
-    def drop(self, handle: Any) -> None:
-        """Take it away again."""
-
-    def run(
-        self, token: str, data: Any, shared: Any, errands: list[Errand]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Do errands and yield what comes, each with its place; raise `WorkerDiedError`."""
-
-    def close(self, token: str) -> None:
-        """Let go of what workers have unpacked."""
-
-
-class WorkerDiedError(Exception):
-    """Errands are left without an outcome; `final` says that trying again is no use."""
-
-    def __init__(self, final: bool = False) -> None:
-        super().__init__()
-        self.final = final

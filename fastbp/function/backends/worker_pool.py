@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
+from fastbp.function.backends.executor import WorkerDiedError
 from fastbp.function.backends.joblib_pool import JoblibProcesses
-from fastbp.function.backends.task import Crew, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Errand, Parcel
+    from fastbp.function.backends.executor import Executor
+    from fastbp.function.backends.task import PickledJob, Task
 
 
-__all__ = ["Workforce"]
+__all__ = ["WorkerPool"]
 
 # A task takes about so long: a hundred times what it costs to send, and what is lost, or still
 # runs after Ctrl-C, is no more than that or one evaluation.
@@ -32,8 +33,8 @@ TASK_SECONDS = 0.1
 ATTEMPTS = 4
 
 
-class Workforce:
-    """Errands with the contents of one parcel, done by a crew whatever becomes of its members.
+class WorkerPool:
+    """Executes the tasks of one job in other processes, also where workers die.
 
     Parameters
     ----------
@@ -44,64 +45,64 @@ class Workforce:
 
     Attributes
     ----------
-    hands : int
-        How many errands are done at the same time.
+    concurrency : int
+        How many tasks are executed at the same time.
     """
 
     def __init__(self, workers: int, name: str) -> None:
         self.name = name
-        self._crew = _hired(workers)
-        self.hands = self._crew.hands
-        self._parcel: Parcel | None = None
+        self._executor = _choose_executor(workers)
+        self.concurrency = self._executor.concurrency
+        self._job: PickledJob | None = None
         # Arrays that lie ready for the workers, each with what stands for it.
         self._data: tuple[NDArray[Any], Any] | None = None
         self._shared: tuple[NDArray[Any], Any] | None = None
 
     def pack(self, contents: object, parts: dict[str, object]) -> None:
-        """Say with whose methods the errands are done; raise if it cannot be sent."""
-        from fastbp.function.backends.task import Parcel
+        """Say whose methods the tasks call; raise if it cannot be sent."""
+        from fastbp.function.backends.task import PickledJob
 
-        self._parcel = Parcel(contents, parts)
+        self._job = PickledJob(contents, parts)
 
     def shares(self, count: int, seconds: float) -> list[slice]:
         """Divide a number of evaluations that take so long each among tasks."""
-        most = -(-count // self.hands)
+        most = -(-count // self.concurrency)
         each = min(most, max(1, round(TASK_SECONDS / max(seconds, 1e-9))))
         return [slice(start, min(start + each, count)) for start in range(0, count, each)]
 
     def run(
         self,
-        errands: list[Errand],
+        tasks: list[Task],
         shared: NDArray[Any] | None,
         describe: Callable[[int], str],
     ) -> list[NDArray[np.float64]]:
-        """Return what the errands give, in their order.
+        """Return what the tasks give, in their order.
 
         Parameters
         ----------
-        errands : list of (str, tuple)
+        tasks : list of (str, tuple)
             Methods of the contents and their arguments.
         shared : ndarray or None
             One more argument, the last, for all of them.
         describe : callable
-            What an errand is about: for the message when it kills one worker after the other.
+            What a task is about: for the message when it kills one worker after the other.
         """
-        assert self._parcel is not None
+        assert self._job is not None
         found: dict[int, NDArray[np.float64]] = {}
         for attempt in range(1, ATTEMPTS + 1):
-            waiting = [place for place in range(len(errands)) if place not in found]
+            waiting = [place for place in range(len(tasks)) if place not in found]
             try:
-                self._data = self._laid_down(self._data, self._parcel.data)
+                self._data = self._laid_down(self._data, self._job.data)
                 self._shared = self._laid_down(self._shared, shared)
-                done = self._crew.run(
-                    self._parcel.token,
+                done = self._executor.run(
+                    self._job.token,
                     self._data and self._data[1],
                     self._shared and self._shared[1],
-                    [errands[place] for place in waiting],
+                    [tasks[place] for place in waiting],
                 )
-                with contextlib.closing(done) as outcomes:  # type: ignore[type-var]
-                    for place, outcome in outcomes:
-                        found[waiting[place]] = outcome.result()
+                with contextlib.closing(done) as results:  # type: ignore[type-var]
+                    for place, result in results:
+                        found[waiting[place]] = result.result()
             except WorkerDiedError as death:
                 self._take_back()  # it may have died with its worker
                 if death.final or attempt == ATTEMPTS:
@@ -111,7 +112,7 @@ class Workforce:
                     ) from death.__cause__
             else:
                 break
-        return [found[place] for place in range(len(errands))]
+        return [found[place] for place in range(len(tasks))]
 
     def _laid_down(
         self, former: tuple[NDArray[Any], Any] | None, array: NDArray[Any] | None
@@ -120,8 +121,8 @@ class Workforce:
         if former is not None and former[0] is array:
             return former
         if former is not None:
-            self._crew.drop(former[1])
-        return None if array is None else (array, self._crew.put(array))
+            self._executor.drop(former[1])
+        return None if array is None else (array, self._executor.put(array))
 
     def _take_back(self) -> None:
         self._data = self._laid_down(self._data, None)
@@ -130,11 +131,11 @@ class Workforce:
     def close(self) -> None:
         """Let go of what workers keep of this check."""
         self._take_back()
-        if self._parcel is not None:
-            self._crew.close(self._parcel.token)
+        if self._job is not None:
+            self._executor.close(self._job.token)
 
 
-def _hired(workers: int) -> Crew:
+def _choose_executor(workers: int) -> Executor:
     """Return the cluster whose backend is active in joblib, or else processes of joblib's."""
     try:
         import cloudpickle  # noqa: F401

@@ -21,7 +21,7 @@ __all__ = ["check_scalar"]
 def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
     """Check a gradient of a scalar function at a point, by whichever method fits."""
     entries = sum(numbers.size for numbers in function.point.base)
-    method, notes = options.method_for(2 * entries * function.seconds / function.hands)
+    method, notes = options.method_for(2 * entries * function.seconds / function.concurrency)
     measure = check_every_entry if method == "every" else check_by_probing
     rows, failures, more, at_least = measure(function, given, options)
     function.close()

@@ -162,8 +162,8 @@ def measure_leaf(
 
 
 def _batch_size(function: Function) -> int:
-    entries = function.hands * BATCH_SECONDS / max(function.seconds, 1e-9)
-    return int(np.clip(entries, SMALLEST_BATCH * function.hands, LARGEST_BATCH))
+    entries = function.concurrency * BATCH_SECONDS / max(function.seconds, 1e-9)
+    return int(np.clip(entries, SMALLEST_BATCH * function.concurrency, LARGEST_BATCH))
 
 
 def _samples(base: NDArray[np.floating], count: int) -> Indices:

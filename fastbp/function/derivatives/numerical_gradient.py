@@ -33,12 +33,12 @@ class NumericalGradient:
         The derivative by each entry; NaN where there is none.
     error_bar : nesting of float64
         How far off it may be: an estimate with a margin, infinite where there is none. At a
-        corner, that of `left` and `right`.
+        kink, that of `left` and `right`.
     left, right : nesting of float64
-        The slopes on both sides of a corner at the point; both are `value` where there is none,
+        The slopes on both sides of a kink at the point; both are `value` where there is none,
         and `value` is their mean where there is one.
-    corners : list of str
-        The entries on a corner, as one writes them in Python.
+    kinks : list of str
+        The entries on a kink, as one writes them in Python.
     evaluations : int
         How often the function was called.
     """
@@ -47,7 +47,7 @@ class NumericalGradient:
     error_bar: Any
     left: Any
     right: Any
-    corners: list[str]
+    kinks: list[str]
     evaluations: int
 
 
@@ -99,7 +99,7 @@ def numerical_gradient(
     Two evaluations for each entry, and some 24 for each of a dozen sampled ones per array and for
     each one in doubt; memory of a few float64 for each entry. The noise of f is estimated after
     Moré & Wild (2011), the step follows from it and from the curvature; where f is smooth one
-    step of Richardson's extrapolation is used, where it has a corner left and right slopes are
+    step of Richardson's extrapolation is used, where it has a kink left and right slopes are
     told apart. See `fastbp.function.derivatives.line_slopes`.
 
     Examples
@@ -110,7 +110,7 @@ def numerical_gradient(
     >>> found = fastbp.numerical_gradient(lambda p: p["scale"] * np.abs(p["x"]).sum(), point)
     >>> round(found.value["scale"], 9), found.value["x"].round(9)
     (1.0, array([2., 0.]))
-    >>> found.corners, found.left["x"].round(9), found.right["x"].round(9)
+    >>> found.kinks, found.left["x"].round(9), found.right["x"].round(9)
     (["p['x'][1]"], array([ 2., -2.]), array([2., 2.]))
     >>> bool(found.error_bar["scale"] < 1e-9)
     True
@@ -150,12 +150,12 @@ def _in_structure(function: Function, leaves: list[Lines]) -> NumericalGradient:
         ]
         return container.rebuilt([array if array.shape else float(array) for array in arrays])
 
-    corners = [
+    kinks = [
         point.entry_name(leaf, entry)
         for leaf, lines in enumerate(leaves)
         for entry in lines.corner.nonzero()[0].tolist()
     ]
     return NumericalGradient(
         nested("slope"), nested("error_bar"), nested("left"), nested("right"),
-        corners, function.evaluations,
+        kinks, function.evaluations,
     )  # fmt: skip

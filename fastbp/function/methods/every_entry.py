@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_every_entry"]
 
-CORNERS_NOTED = 5
+KINKS_NOTED = 5
 # Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
 MOST_AGAIN = 256
 
@@ -34,7 +34,7 @@ def check_every_entry(
     function: Function, given: GivenLeaves, options: Options
 ) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
     """Measure every entry, and those about to fail again."""
-    rows, failures, corners = [], [], []
+    rows, failures, kinks = [], [], []
     for leaf, lines in enumerate(measure_everything(function, options.progress)):
         array = given.arrays[leaf]
         name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
@@ -50,8 +50,8 @@ def check_every_entry(
         row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
         rows.append(_explained_row(row, function, lines))
         failures.append(wrong)
-        corners += _corner_notes(function, leaf, lines)
-    return rows, failures, _shortened(corners), False
+        kinks += _kink_notes(function, leaf, lines)
+    return rows, failures, _shortened(kinks), False
 
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
@@ -60,7 +60,7 @@ def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
 
 
 def _explained_row(row: ArrayReport, function: Function, lines: Lines) -> ArrayReport:
-    """Count the corners, and say why there is no derivative where f itself is not finite."""
+    """Count the kinks, and say why there is no derivative where f itself is not finite."""
     reason = row.reason
     if not np.isfinite(function.value):
         reason = f"f is {function.value} at the point"
@@ -73,17 +73,17 @@ def _explained_row(row: ArrayReport, function: Function, lines: Lines) -> ArrayR
     return replace(row, kinks=int(np.count_nonzero(lines.corner)), reason=reason)
 
 
-def _corner_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
+def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
     return [
-        f"{function.point.entry_name(leaf, entry)} is on a corner: slopes "
+        f"{function.point.entry_name(leaf, entry)} is on a kink: slopes "
         f"{lines.left[entry]:.6g} and {lines.right[entry]:.6g}, what lies between passes"
         for entry in np.flatnonzero(lines.corner).tolist()
     ]
 
 
 def _shortened(notes: list[str]) -> list[str]:
-    more = len(notes) - CORNERS_NOTED
-    return notes if more <= 0 else [*notes[:CORNERS_NOTED], f"{more} more entries on corners"]
+    more = len(notes) - KINKS_NOTED
+    return notes if more <= 0 else [*notes[:KINKS_NOTED], f"{more} more entries on kinks"]
 
 
 def _measured_again(

@@ -185,7 +185,7 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
         )
     if located.undecided:
         return "inconclusive", (
-            "entries are on corners: along a random direction what lies between is not known"
+            "entries are on kinks: along a random direction what lies between is not known"
         )
     if not np.isfinite(allowed).all():
         return "inconclusive", "f is not finite beside the point, or its noise is not"

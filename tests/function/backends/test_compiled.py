@@ -167,17 +167,17 @@ def test_a_result_that_is_a_view_of_the_argument() -> None:
 
 
 def test_bits_do_not_depend_on_how_many_evaluate_or_how_long_it_takes() -> None:
-    """Corners next to many entries, of sizes that differ: most of them are in doubt."""
+    """Kinks next to many entries, of sizes that differ: most of them are in doubt."""
     rng = np.random.default_rng(0)
     at = 0.3 + rng.normal(size=2000) * 10.0 ** rng.uniform(-9, 0, 2000)
 
-    def cornered(x: np.ndarray) -> float:
+    def kinked(x: np.ndarray) -> float:
         return float(np.sum(np.abs(x - 0.3)) * 1.1)
 
     def slower(x: np.ndarray) -> float:
         ends = time.perf_counter() + 1e-4
         while time.perf_counter() < ends:
             pass
-        return cornered(x)
+        return kinked(x)
 
-    assert same(fastbp.numerical_gradient(slower, at), fastbp.numerical_gradient(cornered, at))
+    assert same(fastbp.numerical_gradient(slower, at), fastbp.numerical_gradient(kinked, at))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support.gradient_checks import square
 from support.random_functions import (
-    cornered_case,
     double,
+    kinked_case,
     only_single,
     rounded,
     single,
@@ -22,7 +22,7 @@ from fastbp.verdict.tolerance import default_tolerance
 
 pytestmark = pytest.mark.small
 
-FAMILIES = {"smooth": smooth_case, "cornered": cornered_case}
+FAMILIES = {"smooth": smooth_case, "kinked": kinked_case}
 EVERYDAY, LONG = range(60), range(1000, 2000)
 METHODS = ("every", "probe")
 
@@ -62,15 +62,15 @@ def test_a_thousand_correct_gradients_pass(family: str, method: str) -> None:
     require_no_false_alarm(in_float32_only(FAMILIES[family]), LONG, method)
 
 
-# Functions that exist in float32 alone with corners on both sides of the point, closer than any
+# Functions that exist in float32 alone with kinks on both sides of the point, closer than any
 # step that the noise allows: of 20 000 those that a former version called wrong.
 HARD = (1114, 1485, 1851, 1875, 1971, 105418, 205858)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", HARD)
-def test_corners_within_the_shortest_step_are_no_mistake(seed: int, method: str) -> None:
-    require_no_false_alarm(in_float32_only(cornered_case), range(seed, seed + 1), method)
+def test_kinks_within_the_shortest_step_are_no_mistake(seed: int, method: str) -> None:
+    require_no_false_alarm(in_float32_only(kinked_case), range(seed, seed + 1), method)
 
 
 def require_no_miss(family: str, precision: str, seeds: range) -> None:
@@ -162,14 +162,14 @@ def test_an_error_above_the_detectable_one_is_detected_in_many(
     require_detectable_is_detected(make, range(4000, 4100), method)
 
 
-def test_a_corner_at_the_point_accepts_what_lies_between() -> None:
+def test_a_kink_at_the_point_accepts_what_lies_between() -> None:
     at = np.array([0.0, 1.0, -2.0])
     f = lambda x: float(np.sum(np.abs(x)))  # noqa: E731
     for slope in (-1.0, -0.3, 0.0, 1.0):
         report = fastbp.check_gradient(f, np.array([slope, 1, -1]), at)
         assert report.verdict == "passed"
         assert report.kinks == 1
-        assert "x[0] is on a corner: slopes -1 and 1" in str(report)
+        assert "x[0] is on a kink: slopes -1 and 1" in str(report)
     report = fastbp.check_gradient(f, np.array([1.1, 1, -1]), at)
     assert report.failures[0].where == "x[0]"
 
@@ -229,7 +229,7 @@ def test_arguments_of_the_caller_never_change() -> None:
     assert not any(np.shares_memory(array, at["w"]) for array in seen)
 
 
-def test_corners_that_hide_each_other_along_a_direction_are_no_mistake() -> None:
+def test_kinks_that_hide_each_other_along_a_direction_are_no_mistake() -> None:
     signs = np.tile([1.0, -1.0], 8)
     at = np.zeros(16)
     at[:4] = 1.0

@@ -1,4 +1,4 @@
-"""numerical_gradient: values, and error bars that hold, on functions smooth and with corners."""
+"""numerical_gradient: values, and error bars that hold, on functions smooth and with kinks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.random_functions import Case, cornered_case, only_single, rounded, single, smooth_case
+from support.random_functions import Case, kinked_case, only_single, rounded, single, smooth_case
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.small
 
 EVERYDAY, LONG = range(100), range(100, 1100)
-FAMILIES = {"smooth": smooth_case, "cornered": cornered_case}
+FAMILIES = {"smooth": smooth_case, "kinked": kinked_case}
 
 
 def errors_and_bars(
     case: Case, *, thorough: bool, exact: Case | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True errors, and bars (corners and the rounding of the reference included)."""
+    """True errors, and bars (kinks and the rounding of the reference included)."""
     found = fastbp.numerical_gradient(case.f, case.at, thorough=thorough)
     expected = (exact or case).gradient(case.at.astype(np.float64))
     rounding = 2.0**-46 * np.max(np.abs(expected))
@@ -90,7 +90,7 @@ def test_error_bars_hold_on_a_relu_network(monkeypatch: pytest.MonkeyPatch) -> N
     f, exact, at = functions.relu_network()
     found = fastbp.numerical_gradient(f, at)
     error = np.abs(found.value - exact)
-    assert not found.corners
+    assert not found.kinks
     assert np.all(error <= found.error_bar + 2.0**-46 * np.max(np.abs(exact)))
     assert np.all(error <= 1e-5 * (np.abs(exact) + 1e-3 * np.max(np.abs(exact))))
 
@@ -122,18 +122,18 @@ def test_a_relu_network_is_differentiated_to_ten_digits() -> None:
         (lambda x: abs(np.sin(x)), 0.0, -1.0, 1.0),
     ],
 )
-def test_a_corner_at_the_point_has_two_slopes(f: Any, at: float, left: float, right: float) -> None:
+def test_a_kink_at_the_point_has_two_slopes(f: Any, at: float, left: float, right: float) -> None:
     found = fastbp.numerical_gradient(f, at)
-    assert len(found.corners) == 1
+    assert len(found.kinks) == 1
     assert found.left == pytest.approx(left, abs=1e-6)
     assert found.right == pytest.approx(right, abs=1e-6)
     assert found.value == pytest.approx((left + right) / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-7, 1e-9, -1e-4, -1e-8])
-def test_a_corner_beside_the_point_is_left_out(distance: float) -> None:
+def test_a_kink_beside_the_point_is_left_out(distance: float) -> None:
     found = fastbp.numerical_gradient(lambda x: abs(x - distance) + 3 * x, 0.5e-12)
-    assert found.corners == []
+    assert found.kinks == []
     assert abs(found.value - (3 - np.sign(distance))) <= found.error_bar < 1e-3
 
 
@@ -218,7 +218,7 @@ def test_the_argument_of_the_caller_never_changes() -> None:
 
 
 def test_the_same_input_gives_the_same_bits() -> None:
-    case = cornered_case(4)
+    case = kinked_case(4)
     first, second = (fastbp.numerical_gradient(case.f, case.at) for _ in range(2))
     assert first.value.tobytes() == second.value.tobytes()
     assert first.error_bar.tobytes() == second.error_bar.tobytes()
