@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import DTypeError, ShapeError
+from fastbp.errors import ShapeError
 from fastbp.function.point import Point
 from fastbp.function.pytree import take_apart
 from fastbp.runtime.user_code import called_twice, calling
+from fastbp.runtime.validation import as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,19 +95,8 @@ def leaves_of(value: Any, point: Point, name: str) -> GivenLeaves:
     parts = take_apart(value, name)
     by_name = dict(zip(parts.names, parts.leaves, strict=True))
     wanted = [name + own.removeprefix(point.name) for own in point.container.names]
-    arrays = [_as_array(by_name.pop(leaf), leaf) if leaf in by_name else None for leaf in wanted]
+    arrays = [as_numbers(by_name.pop(leaf), leaf) if leaf in by_name else None for leaf in wanted]
     return GivenLeaves(arrays, extra=list(by_name))
-
-
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DTypeError(f"{name} must be an array of floats: {error}") from error
-    if array.dtype.kind not in "fiucb":
-        came = type(value).__name__
-        raise DTypeError(f"{name} must be an array of floats, not {came}.")
-    return array
 
 
 def _coarsest(leaves: Sequence[Any]) -> np.dtype[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.network.gradients import Gradients
 from fastbp.runtime.user_code import called_twice
+from fastbp.runtime.validation import as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:
     if isinstance(gradients, tuple | list):
         return _interleaved(net, *_pair(gradients))
     if hasattr(gradients, "__array__"):
-        return _split(net, _as_array(gradients, "gradients"))
+        return _split(net, as_numbers(gradients, "gradients"))
     raise DTypeError(f"gradients must be {FORMS}, not {type(gradients).__name__}.")
 
 
@@ -135,7 +136,7 @@ def _listed(arrays: Any, kind: str, count: int) -> list[NDArray[Any]]:
         raise ShapeError(f"gradients must hold {count} {kind} gradients, not {len(arrays)}.")
     names = {"weight": "weights", "bias": "biases"}
     return [
-        _as_array(array, f"the gradient of {names[kind]}[{layer}]")
+        as_numbers(array, f"the gradient of {names[kind]}[{layer}]")
         for layer, array in enumerate(arrays)
     ]
 
@@ -153,18 +154,6 @@ def _described(value: Any) -> str:
         return "None"
     size = f" of length {len(value)}" if isinstance(value, tuple | list) else ""
     return f"{type(value).__name__}{size}"
-
-
-def _as_array(value: Any, name: str) -> NDArray[Any]:
-    """Return what is given as an array of numbers, without a copy where that is possible."""
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DTypeError(f"{name} must be an array of floats: {error}") from error
-    if array.dtype.kind not in "fiucb":
-        came = type(value).__name__ if value is None else f"one of dtype {array.dtype}"
-        raise DTypeError(f"{name} must be an array of floats, not {came}.")
-    return array
 
 
 def _called_twice(net: Network, batch: Batch, function: Callable[..., Any]) -> GivenGradients:

@@ -24,6 +24,18 @@ def require_array(value: object, name: str) -> npt.NDArray[Any]:
     raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
 
 
+def as_numbers(value: object, name: str) -> npt.NDArray[Any]:
+    """Return a gradient, as it is given, as an array of numbers; without a copy if possible."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DTypeError(f"{name} must be an array of floats: {error}") from error
+    if array.dtype.kind not in "fiucb":
+        came = f"one of dtype {array.dtype}" if array.ndim else type(value).__name__
+        raise DTypeError(f"{name} must be an array of floats, not {came}.")
+    return array
+
+
 def require_floats(value: object, name: str) -> FloatArray:
     """Return ``value`` if it is an array of native float64 or float32."""
     array = require_array(value, name)

@@ -100,6 +100,11 @@ def test_senseless_memory(problem):
         (
             lambda own: (own.weights, ["a", "b", "c"]),
             DTypeError,
+            "the gradient of biases[0] must be an array of floats, not str.",
+        ),
+        (
+            lambda own: (own.weights, [["a"], ["b"], ["c"]]),
+            DTypeError,
             "the gradient of biases[0] must be an array of floats, not one of dtype <U1.",
         ),
         (
@@ -124,6 +129,7 @@ def test_senseless_memory(problem):
         "no biases",
         "one array for all",
         "strings",
+        "lists of strings",
         "none",
         "ragged",
     ],
