@@ -1,51 +1,56 @@
-"""Large arrays, block by block."""
+"""Large arrays, block by block, and norms that neither overflow nor underflow."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.typing import AnyFloats, Mask, Radius
+from fastbp.typing import AnyFloats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+__all__ = ["BLOCK", "blocks", "largest_finite", "norm", "power_below"]
+
+# 2**15 entries of float64 are a quarter of a megabyte: a dozen temporaries stay in the cache.
+BLOCK = 1 << 15
 
 
-# 2**16 entries of float64 are half a megabyte: a handful of such temporaries stays in the cache.
-BLOCK = 1 << 16
+def blocks(entries: int) -> Iterator[slice]:
+    """Cut so many entries into blocks."""
+    for start in range(0, entries, BLOCK):
+        yield slice(start, min(start + BLOCK, entries))
 
 
-def _scaled(values: AnyFloats, used: Mask, scale: float) -> NDArray[np.float64]:
-    return values[used].astype(np.float64) / scale
-
-
-def _errors(given: AnyFloats, numerical: AnyFloats) -> NDArray[np.float64]:
-    # Infinity less infinity is a NaN, and the difference of huge numbers overflows: both are
-    # errors that count as infinite, not accidents.
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference: NDArray[np.float64] = np.subtract(given, numerical, dtype=np.float64)
-    return np.abs(difference, out=difference)
-
-
-def _largest_finite(values: AnyFloats) -> float:
-    return _largest_among(values, np.isfinite(values))
-
-
-def _largest_among(values: AnyFloats, used: Mask) -> float:
+def largest_finite(values: AnyFloats) -> float:
+    """Return the largest magnitude of the entries that are finite; 0 where none is."""
     largest = 0.0
-    for part in _blocks(values.size):
+    for part in blocks(values.size):
         size = np.abs(values[part])
-        largest = max(largest, float(np.max(size, initial=0.0, where=used[part])))
+        largest = max(largest, float(np.max(size, initial=0.0, where=np.isfinite(size))))
     return largest
 
 
-def _cut(radius: Radius, part: slice) -> Radius:
-    return radius[part] if isinstance(radius, np.ndarray) else radius
+def norm(values: AnyFloats) -> float:
+    """Return the Euclidean norm, divided by the largest entry before anything is squared."""
+    size = np.abs(values, dtype=np.float64)
+    largest = float(np.max(size, initial=0.0))
+    if not 0.0 < largest < math.inf:
+        return largest
+    size /= largest
+    return largest * math.sqrt(float(np.sum(np.square(size))))
 
 
-def _blocks(entries: int) -> Iterator[slice]:
-    for start in range(0, entries, BLOCK):
-        yield slice(start, min(start + BLOCK, entries))
+def power_below(value: float) -> float:
+    """Return a power of two that brings a number near 1 when it is multiplied by it.
+
+    Examples
+    --------
+    >>> power_below(1000.0)
+    0.0009765625
+    """
+    if not 0.0 < value < math.inf:
+        return 1.0
+    return 2.0 ** -min(1000, max(-1000, math.frexp(value)[1]))

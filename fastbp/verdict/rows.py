@@ -1,29 +1,39 @@
-"""From the judgement of an array to its row in the report."""
+"""A row of the report for one array, and its worst entries.
+
+Rows are judged (by `judged_row` from arrays in NumPy, by `summarised_row` from any summary),
+unusable (what was given cannot be compared), unjudged (there is nothing to compare with) or bare.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure
-from fastbp.verdict.arrays import judge_array
-from fastbp.verdict.entries import detectable_error, judged_entries
+from fastbp.typing import Array, Floats, Mask, Radius, Vector
+from fastbp.verdict.arrays import TOO_ROUGH, verdict_of, verdict_of_rough
+from fastbp.verdict.entries import Entries, compare, entries_of
+from fastbp.verdict.summary import Entry, Summary, Unexplained, summarise
 from fastbp.verdict.tolerance import Tolerance, allowed_difference, default_tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
+    Shape = tuple[int, ...]
 
-    from fastbp.network.network import Network
 __all__ = [
     "Numerical",
     "bare_row",
+    "failure_of",
     "judged_row",
+    "summarised_row",
     "unjudged_rows",
     "unusable_reason",
+    "unusable_row",
+    "worst_first",
     "worst_of_all",
 ]
 
@@ -45,28 +55,26 @@ class Numerical:
         The numerical derivatives, flat in C order.
     error_bar : float or ndarray of float64, shape (n,)
         Their error bars.
-    kinks : ndarray of bool, shape (n,)
-        The entries that are not to be judged.
     hull : float or ndarray of float64, shape (n,)
         Radius of what conventions at a kink can produce.
+    left_out : ndarray of bool, shape (n,), optional
+        The entries on kinks that are not to be judged.
     margin : float, optional
-        How many times the noise the error bars are, where that is known.
+        How many times the noise the error bars are, where that is known: an array that is below
+        them all is then judged as a whole.
     """
 
     name: str
-    shape: tuple[int, ...]
-    values: NDArray[np.float64]
-    error_bar: float | NDArray[np.float64]
-    kinks: NDArray[np.bool_]
-    hull: float | NDArray[np.float64] = 0.0
+    shape: Shape
+    values: Vector
+    error_bar: Radius
+    hull: Radius = 0.0
+    left_out: Mask | None = None
     margin: float | None = None
 
 
 def judged_row(
-    given: NDArray[Any],
-    numerical: Numerical,
-    dtype: np.dtype[Any],
-    tolerance: Tolerance | None,
+    given: Array, numerical: Numerical, dtype: np.dtype[Any], tolerance: Tolerance | None
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     """Return the row of one array, and its worst wrong entries, at most `FAILURES_IN_ALL`.
 
@@ -82,16 +90,80 @@ def judged_row(
     tolerance : Tolerance or None
         None for the default of the dtype.
     """
-    reason = unusable_reason(given, numerical.shape)
+    name, shape, values = numerical.name, numerical.shape, numerical.values
+    reason = unusable_reason(given, shape)
     if tolerance is None:
         coarser = np.dtype(np.float32) if not reason and given.itemsize == 4 else dtype
-        tolerance = default_tolerance(coarser, numerical.values)
+        tolerance = default_tolerance(coarser, values)
+    flat = np.zeros(values.size) if reason else given.reshape(-1)
+    beside = (values, numerical.error_bar)
+    hull, left_out = numerical.hull, numerical.left_out
+    found = summarise(flat, *beside, tolerance, hull=hull, left_out=left_out)
     if reason:
-        return _unusable_row(numerical, tolerance, reason), ()
-    return _compared_row(given.reshape(-1), numerical, tolerance)
+        return unusable_row(name, shape, found, reason), ()
+    return summarised_row(
+        name, shape, found, lambda: entries_of(flat, *beside, hull, left_out), tolerance,
+        numerical.margin,
+    )  # fmt: skip
 
 
-def unusable_reason(given: NDArray[Any], shape: tuple[int, ...]) -> str:
+def summarised_row(
+    name: str,
+    shape: Shape,
+    found: Summary,
+    entries: Callable[[], Iterable[Entries]],
+    tolerance: Tolerance,
+    margin: float | None,
+) -> tuple[ArrayReport, tuple[Failure, ...]]:
+    """Return the row of one array from its summary, and its worst wrong entries.
+
+    Parameters
+    ----------
+    name, shape : str, tuple of int
+    found : Summary
+    entries : callable
+        Goes through the array again, which is needed if it failed or is rough.
+    tolerance : Tolerance
+    margin : float or None
+        As in `Numerical`.
+    """
+    verdict, reason = verdict_of(found)
+    failures: tuple[Failure, ...] = ()
+    residual = None
+    if found.wrong:
+        failures, residual = _failures(name, shape, entries(), tolerance, found.factor)
+    elif reason == TOO_ROUGH and margin is not None:
+        verdict, reason = verdict_of_rough(entries(), margin)
+    worst = failures[0] if failures else None
+    if worst is None and found.worst is not None:
+        worst = failure_of(name, shape, found.worst, tolerance)
+    return ArrayReport(
+        name=name,
+        shape=shape,
+        entries=found.entries,
+        wrong=found.wrong,
+        zero=found.zero,
+        kinks=found.kinks,
+        worst=worst,
+        factor=found.factor,
+        residual=residual,
+        detectable=found.detectable,
+        verdict=verdict,
+        reason=reason,
+    ), failures
+
+
+def unusable_row(name: str, shape: Shape, beside_zeros: Summary, reason: str) -> ArrayReport:
+    """Return the row of an array that cannot be compared entry by entry: all of it is wrong.
+
+    `beside_zeros` is the summary of zeros in its place: it knows the kinks, and what would have
+    been seen.
+    """
+    row = bare_row(name, shape, beside_zeros.entries, "failed", reason)
+    return replace(row, kinks=beside_zeros.kinks, detectable=beside_zeros.detectable)
+
+
+def unusable_reason(given: Array, shape: Shape) -> str:
     """Say why an array cannot be compared with a gradient of that shape; empty if it can.
 
     Examples
@@ -106,35 +178,81 @@ def unusable_reason(given: NDArray[Any], shape: tuple[int, ...]) -> str:
     return ""
 
 
-def unjudged_rows(net: Network, arrays: Sequence[NDArray[Any]], problem: str) -> list[ArrayReport]:
-    """Return inconclusive rows of a network's arrays; what cannot be compared at all still fails.
+def unjudged_rows(
+    names: Sequence[str], shapes: Sequence[Shape], arrays: Sequence[Array], problem: str
+) -> list[ArrayReport]:
+    """Return inconclusive rows; what cannot be compared at all still fails.
 
     Parameters
     ----------
-    net : Network
+    names, shapes : sequence of str, sequence of tuple of int
+        Of the arrays, and the shapes that they must have.
     arrays : sequence of ndarray
-        The given gradients, in the order of the parameters.
+        The given gradients.
     problem : str
         Why there is nothing to compare them with.
     """
     rows = []
-    for name, array, view in zip(net.parameter_names(), arrays, net.arrays(), strict=True):
-        reason = unusable_reason(array, view.shape)
-        rows.append(ArrayReport(
-            name=name,
-            shape=view.shape,
-            entries=view.size,
-            wrong=view.size if reason else 0,
-            zero=0,
-            kinks=0,
-            worst=None,
-            factor=None,
-            residual=None,
-            detectable=float("inf"),
-            verdict="failed" if reason else "inconclusive",
-            reason=reason or problem,
-        ))  # fmt: skip
+    for name, shape, array in zip(names, shapes, arrays, strict=True):
+        reason = unusable_reason(array, shape)
+        verdict = "failed" if reason else "inconclusive"
+        rows.append(bare_row(name, shape, math.prod(shape), verdict, reason or problem))
     return rows
+
+
+def bare_row(name: str, shape: Shape, entries: int, verdict: Any, reason: str) -> ArrayReport:
+    """Return a row without any comparison: all entries are wrong if it failed."""
+    return ArrayReport(
+        name=name,
+        shape=shape,
+        entries=entries,
+        wrong=entries if verdict == "failed" else 0,
+        zero=0,
+        kinks=0,
+        worst=None,
+        factor=None,
+        residual=None,
+        detectable=math.inf if entries else 0.0,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def failure_of(
+    name: str,
+    shape: Shape,
+    entry: Entry,
+    tolerance: Tolerance,
+) -> Failure:
+    """Return what there is to say of one entry."""
+    place, given, numerical, error_bar, hull = entry
+    return Failure(
+        array=name,
+        index=_index_of(place, shape),
+        given=given,
+        numerical=numerical,
+        error=abs(given - numerical) if math.isfinite(given) else math.inf,
+        error_bar=error_bar,
+        allowed=allowed_difference(numerical, error_bar, tolerance, hull),
+        hull=hull,
+    )
+
+
+def worst_first(failures: Iterable[Failure]) -> list[Failure]:
+    """Sort entries by error over what is allowed, the largest first, equals as they come.
+
+    What is not finite comes before everything; entries where nothing is allowed, by their error.
+    """
+    return sorted(failures, key=_severity)
+
+
+def _severity(failure: Failure) -> tuple[float, float]:
+    error, allowed = failure.error, failure.allowed
+    if error < math.inf and allowed > 0.0:
+        ratio = error / allowed
+        if ratio < math.inf:
+            return -ratio, 0.0
+    return -math.inf, -error
 
 
 def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:
@@ -148,110 +266,52 @@ def worst_of_all(arrays: list[tuple[Failure, ...]]) -> tuple[Failure, ...]:
     each = max(1, min(FAILURES_PER_ARRAY, FAILURES_IN_ALL // len(wrong)))
     chosen = [failure for failures in wrong for failure in failures[:each]]
     rest = [failure for failures in wrong for failure in failures[each:]]
-    chosen += sorted(rest, key=_by_error)[: max(0, FAILURES_IN_ALL - len(chosen))]
-    return tuple(sorted(chosen, key=_by_error)[:FAILURES_IN_ALL])
+    chosen += worst_first(rest)[: max(0, FAILURES_IN_ALL - len(chosen))]
+    return tuple(worst_first(chosen)[:FAILURES_IN_ALL])
 
 
-def _by_error(failure: Failure) -> float:
-    return -failure.error / max(failure.allowed, 1e-300)
+def _failures(
+    name: str,
+    shape: Shape,
+    parts: Iterable[Entries],
+    tolerance: Tolerance,
+    factor: float | None,
+) -> tuple[tuple[Failure, ...], float | None]:
+    """Go through a failed array again: its worst entries, and what no factor explains."""
+    kept = np.empty((0, 7))
+    unexplained = Unexplained(factor)
+    for entries in parts:
+        found = compare(entries, tolerance)
+        ratio = found.ratio
+        wrong = np.flatnonzero(found.wrong)
+        if len(kept) == FAILURES_IN_ALL:
+            wrong = wrong[ratio[wrong] >= kept[-1, 0]]
+        _, given, numerical, error_bar, hull, _ = entries
+        bars, radii = (np.broadcast_to(radius, ratio.shape) for radius in (error_bar, hull))
+        columns = (ratio, found.error, given, numerical, bars, radii)
+        lines = np.stack([column[wrong] for column in columns], axis=1)
+        lines = np.insert(lines, 2, entries.start + wrong, axis=1)
+        kept = _sorted_lines(np.concatenate([kept, lines]))[:FAILURES_IN_ALL]
+        used = found.judged & found.finite
+        unexplained.add(given[used], numerical[used])
+    failures = [
+        failure_of(name, shape, Entry(int(place), *values), tolerance)
+        for _, _, place, *values in kept.tolist()
+    ]
+    return tuple(failures), unexplained.residual
 
 
-def _compared_row(
-    given: NDArray[Any], numerical: Numerical, tolerance: Tolerance
-) -> tuple[ArrayReport, tuple[Failure, ...]]:
-    found = judge_array(
-        given,
-        numerical.values,
-        numerical.error_bar,
-        tolerance,
-        hull=numerical.hull,
-        kinks=numerical.kinks,
-        keep=FAILURES_IN_ALL,
-        margin=numerical.margin,
-    )
-    failures = _entries(found.failures, given, numerical, tolerance)
-    worst = _entries(found.worst, given, numerical, tolerance)
-    row = ArrayReport(
-        name=numerical.name,
-        shape=numerical.shape,
-        entries=given.size,
-        wrong=found.wrong,
-        zero=found.zero,
-        kinks=found.kinks,
-        worst=worst[0] if worst else None,
-        factor=found.factor,
-        residual=found.residual,
-        detectable=found.detectable,
-        verdict=found.verdict,
-        reason=found.reason,
-    )
-    return row, failures
+def _sorted_lines(lines: Floats) -> Floats:
+    """Sort as `worst_first` does, equals by their place: ratio, error and place come first."""
+    ratio, error, place = lines[:, 0], lines[:, 1], lines[:, 2]
+    ties = np.where(np.isinf(ratio), -error, 0.0)
+    return lines[np.lexsort((place, ties, -ratio))]
 
 
-def _unusable_row(numerical: Numerical, tolerance: Tolerance, reason: str) -> ArrayReport:
-    """Return the row of an array that cannot be compared entry by entry: all of it is wrong."""
-    values, error_bar, kinks = numerical.values, numerical.error_bar, numerical.kinks
-    judged = judged_entries(values, error_bar, kinks)
-    return ArrayReport(
-        name=numerical.name,
-        shape=numerical.shape,
-        entries=values.size,
-        wrong=values.size,
-        zero=0,
-        kinks=int(np.count_nonzero(kinks)),
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=detectable_error(values, error_bar, tolerance, judged, numerical.hull),
-        verdict="failed",
-        reason=reason,
-    )
-
-
-def _entries(
-    flat: NDArray[np.int64], given: NDArray[Any], numerical: Numerical, tolerance: Tolerance
-) -> tuple[Failure, ...]:
-    """Return what there is to say of these entries, in plain Python numbers."""
-    values = numerical.values[flat]
-    error_bars = np.broadcast_to(numerical.error_bar, numerical.values.shape)[flat]
-    hull = np.broadcast_to(numerical.hull, numerical.values.shape)[flat]
-    # A given NaN, or the difference of huge numbers, is an infinite error: a finding, no accident.
-    with np.errstate(invalid="ignore", over="ignore"):
-        errors = np.abs(given[flat].astype(np.float64) - values)
-    errors[np.isnan(errors)] = np.inf
-    columns = (
-        _multi_indices(flat, numerical.shape),
-        given[flat].tolist(),
-        values.tolist(),
-        errors.tolist(),
-        error_bars.tolist(),
-        allowed_difference(values, error_bars, tolerance, hull).tolist(),
-        hull.tolist(),
-    )
-    return tuple(Failure(numerical.name, *entry) for entry in zip(*columns, strict=True))
-
-
-def _multi_indices(flat: NDArray[np.int64], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    if not shape:
-        return [()] * flat.size
-    return list(zip(*(axis.tolist() for axis in np.unravel_index(flat, shape)), strict=True))
-
-
-def bare_row(
-    name: str, shape: tuple[int, ...], entries: int, verdict: Any, reason: str
-) -> ArrayReport:
-    """Return a row without any comparison: all entries are wrong if it failed."""
-    return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=entries,
-        wrong=entries if verdict == "failed" else 0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=np.inf if entries else 0.0,
-        verdict=verdict,
-        reason=reason,
-    )
+def _index_of(place: int, shape: Shape) -> Shape:
+    """Index of an entry by its place in C order; NumPy's own takes 3 us of a small check."""
+    index: list[int] = []
+    for length in reversed(shape):
+        place, inside = divmod(place, length)
+        index.insert(0, inside)
+    return tuple(index)

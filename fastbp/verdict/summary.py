@@ -1,185 +1,282 @@
-"""Counts and sums of an array's entries, from tiles or from vectors, and the verdict they give."""
+"""Counts, sums and the worst entry of an array: what its verdict is made from.
+
+The kernels sum up every tile of an array as they compare it, `summary_rows` some entries in NumPy;
+both as rows of one table (``kernels/comparison/summary_columns.py``), which `summaries` merges.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.comparison.chunks import (
-    ABOVE_NOISE,
-    BROKEN,
-    FINDINGS,
-    HUGE,
-    KINKS,
-    LARGEST_ALLOWED,
-    NOT_FINITE,
-    NOT_ZERO,
-    PRODUCT,
-    SQUARE,
-    WORST_BAR,
-    WORST_GIVEN,
-    WORST_PLACE,
-    WORST_RADIUS,
-    WORST_RATIO,
-    WORST_VALUE,
-    WRONG,
-    ZERO,
-)
-from fastbp.verdict.arrays import TOO_ROUGH, failed_reason, verdict_as_a_whole
+from fastbp.kernels.comparison import summary_columns as columns
+from fastbp.typing import AnyFloats, Mask, Radius, Vector
+from fastbp.verdict.blocks import largest_finite, norm, power_below
+from fastbp.verdict.entries import Entries, compare, entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.report.model import ArrayVerdict
     from fastbp.verdict.tolerance import Tolerance
 
-    # Given, numerical, bar and radius of some entries.
-    Vectors = tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    Table = NDArray[np.float64]
 
-__all__ = [
-    "Vectors",
-    "entry_ratios",
-    "findings_of_vectors",
-    "merged_findings",
-    "verdict_of",
-    "verdict_of_rough",
-]
+__all__ = ["Entry", "Summary", "Unexplained", "summaries", "summarise", "summary_rows"]
 
-COUNTS = [WRONG, ZERO, KINKS, ABOVE_NOISE, BROKEN, NOT_FINITE, NOT_ZERO, PRODUCT, SQUARE]
-OF_WORST = [WORST_RATIO, WORST_PLACE, WORST_GIVEN, WORST_VALUE, WORST_BAR, WORST_RADIUS]
+COUNTS_AND_SUMS = [
+    columns.WRONG, columns.ZERO, columns.KINKS, columns.LEFT_OUT, columns.ABOVE_NOISE,
+    columns.BROKEN, columns.NOT_FINITE, columns.NOT_ZERO, columns.PRODUCT, columns.SQUARE,
+]  # fmt: skip
+OF_WORST = [
+    columns.WORST_RATIO, columns.WORST_PLACE, columns.WORST_GIVEN, columns.WORST_VALUE,
+    columns.WORST_BAR, columns.WORST_RADIUS,
+]  # fmt: skip
 
 
-def merged_findings(table: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Merge the findings of tiles into those of arrays.
+class Entry(NamedTuple):
+    """One entry of an array, at a place in C order."""
+
+    place: int
+    given: float
+    numerical: float
+    error_bar: float
+    hull: float
+
+
+class Summary(NamedTuple):
+    """What is found in one array.
+
+    Attributes
+    ----------
+    entries : int
+        How many entries it has.
+    wrong : int
+        Entries that are wrong.
+    zero : int
+        Given as exactly 0, and numerically 0 within the error bar, whatever the convention.
+    kinks : int
+        Entries that conventions move by more than their error bar, or that are left out.
+    left_out : int
+        Entries that are not judged because they lie on a kink, but for those counted as zero.
+    above_noise : int
+        Judged entries of which the derivative, or what conventions make of it, is above the bar.
+        Only whether there are any: tiles of right gradients do not count them all.
+    broken : int
+        Entries without a finite numerical derivative or error bar.
+    not_finite, not_zero : int
+        Given entries that are not finite; that are not 0 (whether there are any).
+    largest_allowed : float
+        The largest difference that is allowed at a judged entry.
+    product, square : float
+        Sums of given * numerical and of numerical**2 over the judged entries that are finite, in
+        a unit of their own.
+    worst : Entry or None
+        The one with the largest ratio of error and allowed, the first of equals; None where no
+        entry was judged.
+    """
+
+    entries: int
+    wrong: int
+    zero: int
+    kinks: int
+    left_out: int
+    above_noise: int
+    broken: int
+    not_finite: int
+    not_zero: int
+    largest_allowed: float
+    product: float
+    square: float
+    worst: Entry | None
+
+    @property
+    def factor(self) -> float | None:
+        """k with ``given ≈ k numerical`` in least squares; None where they are 0/0."""
+        if self.square > 0.0 and math.isfinite(self.product):
+            return self.product / self.square
+        return None
+
+    @property
+    def detectable(self) -> float:
+        """Twice the largest allowed difference: a larger error cannot hide at a judged entry.
+
+        An error e shows as at least e less what two correct computations may differ by, and that
+        is the allowed difference too. Infinite where nothing is judged.
+        """
+        return 2.0 * self.largest_allowed if self.worst is not None else math.inf
+
+
+def summarise(
+    given: AnyFloats,
+    numerical: Vector,
+    error_bar: Radius,
+    tolerance: Tolerance,
+    *,
+    hull: Radius = 0.0,
+    left_out: Mask | None = None,
+) -> Summary:
+    """Compare an array with its numerical gradient, block by block.
 
     Parameters
     ----------
-    table : float64, shape (tiles, FINDINGS)
-    starts : int64, shape (arrays,)
-        The first tile of each array.
+    given, numerical, error_bar, hull, left_out
+        As the fields of `Entries`, of the whole array.
+    tolerance : Tolerance
+        What the given gradient may be off by.
+
+    Examples
+    --------
+    >>> from fastbp.verdict.tolerance import Tolerance
+    >>> numerical = np.array([1.0, -2.0, 3.0])
+    >>> found = summarise(numerical * [1, 1, -1], numerical, 1e-9, Tolerance(1e-6, 0.0))
+    >>> found.wrong, found.worst.place
+    (1, 2)
+    """
+    scale = power_below(largest_finite(numerical))
+    nothing = np.zeros((1, columns.SUMMARY_COLUMNS))
+    nothing[:, columns.WORST_RATIO] = -1.0
+    rows = [
+        summary_rows(entries, tolerance, scale)
+        for entries in entries_of(given, numerical, error_bar, hull, left_out)
+    ]
+    return summaries(np.concatenate([nothing, *rows]), [0], [given.size])[0]
+
+
+def summary_rows(
+    entries: Entries, tolerance: Tolerance, scale: Radius, starts: Sequence[int] = (0,)
+) -> Table:
+    """Sum up entries as the kernels sum up a tile.
+
+    Parameters
+    ----------
+    entries : Entries
+        Of one array, or of several ones laid end to end.
+    tolerance : Tolerance
+    scale : float or float64, shape (n,)
+        What makes products of two entries of an array fit a number.
+    starts : sequence of int
+        Where each of the arrays begins.
 
     Returns
     -------
-    float64, shape (arrays, FINDINGS)
+    float64, shape (arrays, SUMMARY_COLUMNS)
+    """
+    _, given, numerical, error_bar, hull, left_out = entries
+    found = compare(entries, tolerance)
+    size = np.abs(numerical)
+    with np.errstate(invalid="ignore"):
+        zero = (given == 0) & (size + hull <= error_bar)
+        on_kink = np.broadcast_to(np.greater(hull, error_bar), size.shape)
+        above = found.judged & (on_kink | (size > error_bar))
+    unjudged = ~found.judged
+    counts: list[tuple[int, Mask]] = [
+        (columns.WRONG, found.wrong), (columns.ZERO, zero), (columns.ABOVE_NOISE, above),
+        (columns.NOT_FINITE, ~found.finite), (columns.NOT_ZERO, given != 0),
+    ]  # fmt: skip
+    if left_out is not None:
+        on_kink, unjudged = on_kink | left_out, unjudged & ~left_out
+        counts.append((columns.LEFT_OUT, left_out & ~zero))
+    counts += [(columns.KINKS, on_kink), (columns.BROKEN, unjudged)]
+    table = np.zeros((len(starts), columns.SUMMARY_COLUMNS))
+    for column, where in counts:
+        table[:, column] = np.add.reduceat(where, starts, dtype=np.int64)
+    allowed = np.where(found.judged, found.allowed, 0.0)
+    table[:, columns.LARGEST_ALLOWED] = np.maximum.reduceat(allowed, starts)
+    used = found.judged & found.finite
+    scaled = np.where(used, numerical, 0.0) * scale
+    with np.errstate(over="ignore"):  # infinite, and so no factor
+        product = np.where(used, given, 0.0) * scale * scaled
+    table[:, columns.PRODUCT] = np.add.reduceat(product, starts)
+    table[:, columns.SQUARE] = np.add.reduceat(scaled * scaled, starts)
+    _note_worst(table, entries, found.ratio, starts)
+    return table
+
+
+def _note_worst(table: Table, entries: Entries, ratio: Vector, starts: Sequence[int]) -> None:
+    bars = np.broadcast_to(entries.error_bar, ratio.shape)
+    radii = np.broadcast_to(entries.hull, ratio.shape)
+    for row, start, stop in zip(table, starts, [*starts[1:], ratio.size], strict=True):
+        at = start + int(np.argmax(ratio[start:stop]))
+        row[OF_WORST] = (
+            ratio[at], entries.start + at - start, entries.given[at], entries.numerical[at],
+            bars[at], radii[at],
+        )  # fmt: skip
+
+
+def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> list[Summary]:
+    """Merge rows of a table into summaries of arrays.
+
+    Parameters
+    ----------
+    table : float64, shape (rows, SUMMARY_COLUMNS)
+        The rows of each array one after the other.
+    starts : sequence of int
+        The first row of each array.
+    entries : sequence of int
+        The entries of each array.
     """
     merged = np.maximum.reduceat(table, starts, axis=0)
-    merged[:, COUNTS] = np.add.reduceat(table[:, COUNTS], starts, axis=0)
-    owner = np.repeat(np.arange(starts.size), np.diff([*starts, len(table)]))
-    worst = np.flatnonzero(table[:, WORST_RATIO] == merged[owner, WORST_RATIO])
-    _, first = np.unique(owner[worst], return_index=True)
-    merged[:, OF_WORST] = table[np.ix_(worst[first], OF_WORST)]
-    return merged
+    merged[:, COUNTS_AND_SUMS] = np.add.reduceat(table[:, COUNTS_AND_SUMS], starts, axis=0)
+    ratios = table[:, columns.WORST_RATIO]
+    stops = [*starts[1:], len(table)]
+    worst = [
+        start + int(np.argmax(ratios[start:stop]))
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    merged[:, OF_WORST] = table[np.ix_(worst, OF_WORST)]
+    return [_read(*both) for both in zip(merged.tolist(), entries, strict=True)]
 
 
-def entry_ratios(
-    given: NDArray[Any],
-    value: NDArray[np.float64],
-    bar: NDArray[np.float64],
-    radius: NDArray[np.float64],
-    tolerance: Tolerance,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Error over what is allowed, and what is allowed; infinite where the given is no number.
+def _read(line: list[float], entries: int) -> Summary:
+    worst = None
+    if line[columns.WORST_RATIO] >= 0.0:
+        place, *values = (line[column] for column in OF_WORST[1:])
+        worst = Entry(int(place), *values)
+    return Summary(
+        entries=entries,
+        wrong=int(line[columns.WRONG]),
+        zero=int(line[columns.ZERO]),
+        kinks=int(line[columns.KINKS]),
+        left_out=int(line[columns.LEFT_OUT]),
+        above_noise=int(line[columns.ABOVE_NOISE]),
+        broken=int(line[columns.BROKEN]),
+        not_finite=int(line[columns.NOT_FINITE]),
+        not_zero=int(line[columns.NOT_ZERO]),
+        largest_allowed=line[columns.LARGEST_ALLOWED],
+        product=line[columns.PRODUCT],
+        square=line[columns.SQUARE],
+        worst=worst,
+    )
 
-    As the kernel ``compare_row`` has it; an entry that cannot be judged has -1.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        allowed = bar + radius + tolerance.atol + tolerance.rtol * np.abs(value)
-        ratio = np.abs(given.astype(np.float64) - value) / allowed
-        judged = (np.abs(value) <= HUGE) & (allowed <= HUGE)
-    ratio[~np.isfinite(given)] = np.inf
-    return np.where(judged, ratio, -1.0), allowed
 
-
-def findings_of_vectors(
-    given: NDArray[Any],
-    value: NDArray[np.float64],
-    bar: NDArray[np.float64],
-    radius: NDArray[np.float64],
-    tolerance: Tolerance,
-    starts: NDArray[np.int64],
-    scales: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Compare vectors laid end to end, as tiles are compared.
+class Unexplained:
+    """What no factor explains: |given - k numerical| / |given|, of some entries after the other.
 
     Parameters
     ----------
-    given, value, bar, radius : ndarray, shape (n,)
-    tolerance : Tolerance
-    starts : int64, shape (arrays,)
-    scales : float64, shape (n,)
-        What makes products of entries fit a number.
-
-    Returns
-    -------
-    float64, shape (arrays, FINDINGS)
+    factor : float or None
+        k; None where there is none, and so no residual.
     """
-    ratios, allowed = entry_ratios(given, value, bar, radius, tolerance)
-    single = np.zeros((given.size, FINDINGS))
-    size = np.abs(value)
-    judged = (size <= HUGE) & (allowed <= HUGE)
-    finite = np.isfinite(given)
-    used = judged & finite
-    number = np.where(finite, given, 0.0).astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        single[:, WRONG] = judged & ~(np.abs(given.astype(np.float64) - value) <= allowed)
-        single[:, ZERO] = (given == 0) & (size + radius <= bar)
-        single[:, KINKS] = radius > bar
-        single[:, ABOVE_NOISE] = judged & (size > bar)
-        single[:, BROKEN] = ~judged
-        single[:, NOT_FINITE] = ~finite
-        single[:, NOT_ZERO] = given != 0
-        single[:, LARGEST_ALLOWED] = np.where(judged, allowed, 0.0)
-        single[:, PRODUCT] = np.where(used, (number * scales) * (value * scales), 0.0)
-        single[:, SQUARE] = np.where(used, (value * scales) ** 2, 0.0)
-    single[:, WORST_RATIO] = ratios
-    lengths = np.diff([*starts, given.size])
-    single[:, WORST_PLACE] = np.arange(given.size) - np.repeat(starts, lengths)
-    single[:, WORST_GIVEN], single[:, WORST_VALUE] = given, value
-    single[:, WORST_BAR], single[:, WORST_RADIUS] = bar, radius
-    return merged_findings(single, starts)
 
+    def __init__(self, factor: float | None) -> None:
+        self.factor = factor
+        self._left = self._given = 0.0
 
-def verdict_of(found: list[float], entries: int) -> tuple[ArrayVerdict, str]:
-    """Return the verdict of one array, and the reason."""
-    if found[WRONG]:
-        return "failed", failed_reason(
-            int(found[WRONG]), entries, int(found[NOT_FINITE]), every_zero=not found[NOT_ZERO]
-        )
-    if found[BROKEN]:
-        return "inconclusive", (
-            f"{int(found[BROKEN])} of {entries} entries without a finite derivative or error bar"
-        )
-    if found[ZERO] == entries:
-        return "untested", "zero on both sides in every entry"
-    # On a kink some convention's derivative is above the bar.
-    if not found[ABOVE_NOISE] and not found[KINKS]:
-        return "inconclusive", TOO_ROUGH
-    return "passed", ""
+    def add(self, given: AnyFloats, numerical: AnyFloats) -> None:
+        """Take up more entries, all of them finite."""
+        if self.factor is not None:
+            with np.errstate(over="ignore"):  # infinite, and so no residual
+                left = given - self.factor * numerical
+            self._left = math.hypot(self._left, norm(left))
+            self._given = math.hypot(self._given, norm(given))
 
-
-def verdict_of_rough(
-    parts: Iterable[Vectors], scale: float, margin: float
-) -> tuple[ArrayVerdict, str]:
-    """Look again, at the whole of an array whose derivatives are all below their bars.
-
-    Parameters
-    ----------
-    parts : iterable of (given, numerical, bar, radius)
-        All of its entries, some at a time.
-    scale : float
-        What makes squares of entries fit a number.
-    margin : float
-        How many times the noise the bars are.
-    """
-    squares = np.zeros(5)
-    for given, value, bar, radius in parts:
-        number = given.astype(np.float64)
-        with np.errstate(over="ignore"):  # infinite, and so no agreement
-            apart = np.abs(number - value)
-            outside = np.maximum(apart - radius, 0.0)
-            for n, side in enumerate((apart, outside, value, number, bar / margin)):
-                squares[n] += np.sum(np.square(side * scale))
-    return verdict_as_a_whole(*np.sqrt(squares).tolist())
+    @property
+    def residual(self) -> float | None:
+        """The quotient; None where it is 0/0 or leaves the range of numbers."""
+        if 0.0 < self._given < math.inf and self._left < math.inf:
+            return self._left / self._given
+        return None

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
 
-from fastbp.typing import AnyFloats, Radius
-from fastbp.verdict.blocks import _largest_finite
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from fastbp.typing import AnyFloats, Floats, Radius
+from fastbp.verdict.blocks import largest_finite
 
 __all__ = ["Tolerance", "allowed_difference", "default_tolerance"]
 
@@ -53,17 +50,28 @@ def default_tolerance(dtype: np.dtype[Any], numerical: AnyFloats) -> Tolerance:
     """
     if dtype.itemsize == 8:
         return Tolerance(RTOL_FLOAT64, 0.0)
-    return Tolerance(RTOL_FLOAT32, CANCELLATION_FLOAT32 * _largest_finite(numerical))
+    return Tolerance(RTOL_FLOAT32, CANCELLATION_FLOAT32 * largest_finite(numerical))
+
+
+@overload
+def allowed_difference(
+    numerical: float, error_bar: float, tolerance: Tolerance, hull: float = 0.0
+) -> float: ...
+
+
+@overload
+def allowed_difference(
+    numerical: Floats, error_bar: Radius, tolerance: Tolerance, hull: Radius = 0.0
+) -> Floats: ...
 
 
 def allowed_difference(
-    numerical: AnyFloats, error_bar: Radius, tolerance: Tolerance, hull: Radius = 0.0
-) -> NDArray[np.float64]:
-    """Return ``error_bar + hull + atol + rtol * |numerical|`` for each entry."""
+    numerical: Radius, error_bar: Radius, tolerance: Tolerance, hull: Radius = 0.0
+) -> Radius:
+    """Return ``error_bar + hull + atol + rtol * |numerical|``, of one entry or of each.
+
+    In the order of operations that the kernels have.
+    """
     # An infinite numerical value is not judged; with rtol = 0 its product is a NaN, in silence.
-    with np.errstate(invalid="ignore"):
-        allowed: NDArray[np.float64] = tolerance.rtol * np.abs(numerical, dtype=np.float64)
-    allowed += tolerance.atol
-    allowed += error_bar
-    allowed += hull
-    return allowed
+    with np.errstate(invalid="ignore", over="ignore"):
+        return error_bar + hull + tolerance.atol + tolerance.rtol * np.abs(numerical)

@@ -20,23 +20,32 @@ from ..random_numbers import SHIFT, hashed
 from ..simd import chunk_comparison as vectors
 from ..simd.chunk_comparison import compare_vectors
 from ..simd.vectors import LANES, MR
+from .summary_columns import (
+    ABOVE_NOISE,
+    BROKEN,
+    KINKS,
+    LARGEST_ALLOWED,
+    NOT_FINITE,
+    NOT_ZERO,
+    PRODUCT,
+    SQUARE,
+    WORST_BAR,
+    WORST_GIVEN,
+    WORST_PLACE,
+    WORST_RADIUS,
+    WORST_RATIO,
+    WORST_VALUE,
+    WRONG,
+    ZERO,
+)
 
 # Columns of ``places``, one row for each layer: where its packed operands, its given gradient, its
-# tiles in the table of findings, its map and its radius operands begin.
+# tiles in the table of summaries, its map and its radius operands begin.
 (
     LEFT_AT, RIGHT_AT, GIVEN_AT, TILES_AT, MAP_AT, RADIUS_LEFT_AT, RADIUS_RIGHT_AT, CELL_ROWS,
     CELL_COLUMNS, MAP_COLUMNS,
 ) = range(10)  # fmt: skip
 PLACES = 10
-
-# What is found in a tile.
-(
-    WRONG, ZERO, KINKS, ABOVE_NOISE, BROKEN, NOT_FINITE, NOT_ZERO, LARGEST_ALLOWED, PRODUCT,
-    SQUARE,
-    WORST_RATIO, WORST_PLACE, WORST_GIVEN, WORST_VALUE, WORST_BAR, WORST_RADIUS,
-    PROOF,
-) = range(17)  # fmt: skip
-FINDINGS = 17
 
 # What is kept of an entry: its place, the given, the numerical value, the bar, the radius.
 SAMPLE_COLUMNS = 5
@@ -74,20 +83,23 @@ def compare_row(
         bar = row_noise * column_sizes[c] + row_size * column_noise[c] + decay_bars[c]
         allowed = bar + radius[c] + atol + rtol * size
         error = abs(number - numerical)
-        judged = (size <= HUGE) & (allowed <= HUGE)
+        known = size < np.inf
+        judged = known & (allowed < np.inf)
         finite = abs(number) < np.inf
-        wrong += np.int64(judged & (not (error <= allowed)))
+        # No bar, and no convention, makes a NaN.
+        senseless = known & (not finite)
+        wrong += np.int64((judged & (not (error <= allowed))) | senseless)
         broken += np.int64(not judged)
         not_finite += np.int64(not finite)
         not_zero += np.int64(number != 0)
         zero += np.int64((number == 0) & (size + radius[c] <= bar))
         kinks += np.int64(radius[c] > bar)
-        above += np.int64(judged & (size > bar))
+        above += np.int64(judged & ((size > bar) | (radius[c] > bar)))
         bits = np.float64(allowed).view(np.int64)
         widest = max(widest, bits if judged else none)
         ratio = error / allowed
         ratio = ratio if finite else np.inf
-        ratios[c] = ratio if judged else -1.0
+        ratios[c] = ratio if judged | senseless else -1.0
         used = judged & finite
         product += (number * scale) * (numerical * scale) if used else 0.0
         square += (numerical * scale) * (numerical * scale) if used else 0.0

@@ -30,13 +30,11 @@ from ..simd.vectors import LANES, MR, VECTORS, panel_width, panels_of
 from .chunks import (
     CELL_ROWS,
     COLUMNS,
-    FINDINGS,
     FIRST_COLUMN,
     FIRST_ROW,
     HUGE,
     LEFT_AT,
     PITCH,
-    PROOF,
     RADIUS_LEFT_AT,
     RADIUS_RIGHT_AT,
     RIGHT_AT,
@@ -45,13 +43,13 @@ from .chunks import (
     TILE_COLUMN,
     TILE_ROW,
     TILES_AT,
-    WORST_RATIO,
     compare_quickly,
     compare_rows,
     keep_samples,
     note_cells,
     unit_bars,
 )
+from .summary_columns import PROOF, SUMMARY_COLUMNS, WORST_RATIO
 
 # Kinds of phases.
 PACK, COMPARE, EXPAND = range(3)
@@ -341,7 +339,7 @@ def tiles(
     owned = (
         np.empty(strips_size(MR, max(batch, affected)), parameters.dtype),
         np.empty(MR * chunk), np.empty(MR * chunk), bars, np.empty(columns),
-        (np.empty(BLOCK_ROWS), np.empty(MR), np.empty(FINDINGS), np.empty(pitch)), comparing,
+        (np.empty(BLOCK_ROWS), np.empty(MR), np.empty(SUMMARY_COLUMNS), np.empty(pitch)), comparing,
     )  # fmt: skip
     scratch, layers, places, keys, parameters, levels, packed, sizes, radius = borrowed(
         (owned, layers, places, keys, parameters, levels, packed, sizes, radius)

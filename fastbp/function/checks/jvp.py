@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +25,11 @@ from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import called_twice, calling
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
-from fastbp.verdict.rows import Numerical, bare_row, judged_row
+from fastbp.verdict.rows import FAILURES_IN_ALL, Numerical, bare_row, judged_row, worst_first
+from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -139,8 +139,7 @@ def _judged_outputs(
         if (wrong & np.isfinite(flat)).any():
             again = measure_outputs(function, leaf, tangent, INDEPENDENT)
             mine = _corrected(mine, again.only(part))
-    nowhere = np.zeros(mine.slope.size, dtype=bool)
-    numerical = Numerical(name, shape, mine.slope, mine.error_bar, nowhere, hull=mine.hull)
+    numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull)
     row, failures = judged_row(array, numerical, single, tolerance)
     return replace(row, kinks=int(np.count_nonzero(mine.corner))), failures
 
@@ -163,23 +162,25 @@ def _merged_columns(
     shape = function.point.row_shapes[leaf]
     for place in range(len(function.output.names)):
         own = [column[place] for column in columns]
-        lengthened = [
-            [_lengthened(failure, entry, shape) for failure in wrong]
-            for entry, (_, wrong) in enumerate(own)
-        ]
-        worst = max(
-            (
-                _lengthened(row.worst, entry, shape)
-                for entry, (row, _) in enumerate(own)
-                if row.worst is not None
-            ),
-            key=lambda failure: failure.error,
-            default=None,
+        worst = _worst_lengthened(
+            shape, ([row.worst] if row.worst is not None else [] for row, _ in own)
         )
-        rows.append(_summed([row for row, _ in own], shape, worst))
-        ordered = sorted(chain.from_iterable(lengthened), key=lambda failure: -failure.error)
-        failures.append(tuple(ordered[:1000]))
+        rows.append(_summed([row for row, _ in own], shape, next(iter(worst), None)))
+        ordered = _worst_lengthened(shape, (wrong for _, wrong in own))
+        failures.append(tuple(ordered[:FAILURES_IN_ALL]))
     return rows, failures
+
+
+def _worst_lengthened(
+    shape: tuple[int, ...], columns: Iterable[Iterable[Failure]]
+) -> list[Failure]:
+    """Return the failures of all columns, the worst first, their indices lengthened."""
+    lengthened = [
+        _lengthened(failure, entry, shape)
+        for entry, failures in enumerate(columns)
+        for failure in failures
+    ]
+    return worst_first(sorted(lengthened, key=lambda failure: failure.index))
 
 
 def _lengthened(failure: Failure, entry: int, shape: tuple[int, ...]) -> Failure:
@@ -230,14 +231,17 @@ def _worst_output(
     function: VectorFunction, found: list[tuple[ArrayReport, tuple[Failure, ...]]]
 ) -> int | None:
     """Return which real number of the output is most wrong; None if all shapes are not right."""
-    wrong = [
-        (failure.error, part.start + int(np.ravel_multi_index(failure.index, row.shape)))
-        for (row, failures), part in zip(found, function.output_parts(), strict=True)
-        for failure in failures[:1]
-    ]
     # Only with every output in its place does the place in the vector mean anything.
-    complete = all(row.worst is not None for row, _ in found)
-    return max(wrong)[1] if wrong and complete else None
+    if any(row.worst is None for row, _ in found):
+        return None
+    places = {
+        row.name: (part.start, row.shape)
+        for (row, _), part in zip(found, function.output_parts(), strict=True)
+    }
+    for worst in worst_first(failure for _, failures in found for failure in failures[:1])[:1]:
+        start, shape = places[worst.array]
+        return int(start + np.ravel_multi_index(worst.index, shape))
+    return None
 
 
 def _wrong_inputs(
@@ -259,10 +263,9 @@ def _wrong_inputs(
         line = measure_outputs(function, leaf, part, only=output)
         outputs = [array for array in function.given_jvp(jvp, leaf, part) if array is not None]
         given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
-        numerical = float(line.slope[0])
-        rounding = SINGLE_ROUNDING if function.single_products else ROUNDING
-        allowed = float(line.error_bar[0] + line.hull[0]) + rounding * abs(numerical)
-        return not abs(given - numerical) <= allowed
+        tolerance = Tolerance(SINGLE_ROUNDING if function.single_products else ROUNDING, 0.0)
+        allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
+        return not abs(given - float(line.slope[0])) <= float(allowed[0])
 
     def examine(entry: int) -> None:
         where = function.point.entry_name(leaf, entry)

@@ -19,6 +19,8 @@ from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.typing import Vector
+from fastbp.verdict.rows import worst_first
+from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +58,10 @@ def _named_outputs(
     check: FunctionCheck, function: VectorFunction, vjp: Callable[..., Any], cotangent: Vector
 ) -> FunctionCheck:
     """Say in which outputs the worst wrong entry is wrong."""
-    failures = [failure for some in check.failures for failure in some]
+    failures = worst_first(failure for some in check.failures for failure in some)
     if not failures or not np.isfinite(failures[0].given):
         return check
-    worst = max(failures, key=lambda failure: failure.error)
+    worst = failures[0]
     leaf = function.point.row_names.index(worst.array)
     entry = int(np.ravel_multi_index(worst.index, function.point.row_shapes[leaf]))
     tangent = np.zeros(function.point.base[leaf].size)
@@ -77,8 +79,10 @@ def _named_outputs(
         array = function.given_vjp(vjp, weights)[leaf]
         given = float("nan") if array is None else float(array.reshape(-1)[entry])
         numerical = float(np.nansum(weights * lines.slope))
-        bars = lines.error_bar + lines.hull + ROUNDING * np.abs(lines.slope)
-        allowed = float(np.sum(np.abs(weights[part]) * bars[part]))
+        each = allowed_difference(
+            lines.slope, lines.error_bar, Tolerance(ROUNDING, 0.0), lines.hull
+        )
+        allowed = float(np.sum(np.abs(weights[part]) * each[part]))
         return given, numerical, allowed + ROUNDING * abs(given)
 
     def disagrees(outputs: range) -> bool:

@@ -55,8 +55,7 @@ def check_every_entry(
 
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
-    judged_all = np.zeros(lines.slope.size, dtype=bool)
-    return Numerical(name, shape, lines.slope, lines.error_bar, judged_all, hull=lines.hull)
+    return Numerical(name, shape, lines.slope, lines.error_bar, lines.hull)
 
 
 def _explained_row(row: ArrayReport, function: Function, lines: Lines) -> ArrayReport:

@@ -19,6 +19,7 @@ from fastbp.runtime.validation import (
     require_seed,
 )
 from fastbp.typing import Vector
+from fastbp.verdict.blocks import largest_finite
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def function_tolerance(
     """
     if options.tolerance is not None:
         return options.tolerance
-    finite = np.abs(numerical[np.isfinite(numerical)])
-    largest = float(np.max(finite, initial=0.0))
+    largest = largest_finite(numerical)
     if given.dtype.itemsize == 4 or dtype.itemsize == 4:
         usual = default_tolerance(np.dtype(np.float32), numerical)
         return Tolerance(usual.rtol, usual.atol + min(2 * noise, MOST_NOISE * largest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from fastbp.function.methods.options import function_tolerance
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
-from fastbp.verdict.rows import bare_row, unusable_reason
-from fastbp.verdict.tolerance import Tolerance, allowed_difference
+from fastbp.verdict.rows import bare_row, failure_of, unusable_reason, worst_first
+from fastbp.verdict.summary import Entry, Unexplained, summarise
+from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,37 +116,29 @@ def _not_finite_row(
     name: str, shape: tuple[int, ...], given: Vector
 ) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
     places = np.flatnonzero(~np.isfinite(given))
+    entries = [
+        Entry(place, float(given[place]), np.nan, np.inf, 0.0) for place in places[:10].tolist()
+    ]
+    nothing = Tolerance(0.0, 0.0)
     wrong = tuple(
-        Failure(name, _index(place, shape), float(given[place]), np.nan, np.inf, np.inf, np.inf)
-        for place in places[:10].tolist()
+        replace(failure_of(name, shape, entry, nothing), allowed=np.inf) for entry in entries
     )
     reason = f"{places.size} of {given.size} entries are not finite"
     row = bare_row(name, shape, given.size, "failed", reason)
     return replace(row, wrong=places.size, worst=wrong[0]), wrong, False
 
 
-def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(place, shape))
-
-
 def _located_failures(
     name: str, shape: tuple[int, ...], given: Vector, located: Located, tolerance: Tolerance
 ) -> tuple[Failure, ...]:
-    wrong = []
-    for place, line in zip(located.indices, located.lines, strict=True):
-        allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
-        wrong.append(
-            Failure(
-                name,
-                _index(place, shape),
-                float(given[place]),
-                float(line.slope[0]),
-                abs(float(given[place] - line.slope[0])),
-                float(line.error_bar[0]),
-                float(allowed[0]),
-            )
-        )
-    return tuple(sorted(wrong, key=lambda failure: -failure.error))
+    found = sorted(zip(located.indices, located.lines, strict=True), key=itemgetter(0))
+    entries = [
+        Entry(place, float(given[place]), *(
+            float(part[0]) for part in (line.slope, line.error_bar, line.hull)
+        ))
+        for place, line in found
+    ]  # fmt: skip
+    return tuple(worst_first(failure_of(name, shape, entry, tolerance) for entry in entries))
 
 
 def _located_row(
@@ -199,9 +193,7 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
 def _common_factor(located: Located) -> tuple[float | None, float | None]:
     """Return k where the given gradient is k times the numerical one along every direction."""
     slopes, said = np.array(located.slopes), np.array(located.given)
-    square = float(slopes @ slopes)
-    if square == 0 or not np.isfinite(square) or not said.any():
-        return None, None
-    factor = float(said @ slopes) / square
-    residual = float(np.linalg.norm(said - factor * slopes) / np.linalg.norm(said))
-    return factor, residual
+    factor = summarise(said, slopes, 0.0, Tolerance(0.0, 0.0)).factor
+    unexplained = Unexplained(factor)
+    unexplained.add(said, slopes)
+    return factor, unexplained.residual

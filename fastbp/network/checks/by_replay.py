@@ -6,7 +6,6 @@ What still crosses a kink with the smallest step that rounding leaves is judged 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +52,8 @@ def check_by_replay(
     base = evaluate(net, batch)
     rounding = rounding_of(base, coarser)
     if rounding.problem:
-        rows = unjudged_rows(net, given.arrays, rounding.problem)
+        shapes = [array.shape for array in net.shapes.arrays]
+        rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, rounding.problem)
         return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
     measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
     own = coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2
@@ -62,18 +62,16 @@ def check_by_replay(
         rounding.network, rounding.levels, rounding.sensitivities[-1], rounding.doubts
     )
     values, radii, bars = _judged_by_hull(net, rounding, hull, measured, own_bars)
-    kinks = radii > bars
     allowed = tolerance or Tolerance(0.0, 0.0)
     judged, seen = [], []
     for place, array in zip(net.shapes.arrays, given.arrays, strict=True):
         part = place.part
         numerical = Numerical(
-            place.name, place.shape, values[part], bars[part],
-            np.zeros(values[part].shape, np.bool_), radii[part], MARGIN,
-        )  # fmt: skip
+            place.name, place.shape, values[part], bars[part], radii[part], margin=MARGIN
+        )
         row, wrong = judged_row(array, numerical, net.dtype, allowed)
-        judged.append((replace(row, kinks=int(np.count_nonzero(kinks[part]))), wrong))
-        if kinks[part].any() and not unusable_reason(array, place.shape):
+        judged.append((row, wrong))
+        if row.kinks and not unusable_reason(array, place.shape):
             seen.append(_seen(net, place, array, numerical))
     convention, kink = "", None
     if seen:

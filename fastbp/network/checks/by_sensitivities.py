@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels.comparison.chunks import (
-    KINKS,
-    LARGEST_ALLOWED,
-    PRODUCT,
-    PROOF,
-    SQUARE,
-    WORST_BAR,
-    WORST_GIVEN,
-    WORST_PLACE,
-    WORST_RADIUS,
-    WORST_RATIO,
-    WORST_VALUE,
-    WRONG,
-    ZERO,
-)
+from fastbp.kernels.comparison.summary_columns import PROOF
 from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.outcome import Outcome
@@ -34,28 +20,23 @@ from fastbp.network.sensitivities.error_bars import MARGIN
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
-from fastbp.report import ArrayReport, Failure
 from fastbp.report.model import Certificate
-from fastbp.verdict.arrays import TOO_ROUGH
-from fastbp.verdict.rows import FAILURES_IN_ALL, unjudged_rows, unusable_reason
-from fastbp.verdict.summary import (
-    entry_ratios,
-    findings_of_vectors,
-    merged_findings,
-    verdict_of,
-    verdict_of_rough,
-)
+from fastbp.typing import Vector
+from fastbp.verdict.blocks import power_below
+from fastbp.verdict.entries import Entries
+from fastbp.verdict.rows import summarised_row, unjudged_rows, unusable_reason, unusable_row
+from fastbp.verdict.summary import Summary, summaries, summary_rows
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
-    from fastbp.verdict.summary import Vectors
+    from fastbp.report import ArrayReport, Failure
 
 __all__ = ["check_certified"]
 
@@ -103,7 +84,8 @@ def check_certified(
     sweeps.prove()
     certificate = judge_sweeps(sweeps)
     if certificate.problem:
-        rows = unjudged_rows(net, given.arrays, certificate.problem)
+        shapes = [array.shape for array in net.shapes.arrays]
+        rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, certificate.problem)
         return Outcome(rows, [], 0, certificate=certificate)
     hull = hull_of(sweeps)
     if exact:
@@ -150,16 +132,17 @@ class _Check:
         with np.errstate(over="ignore"):
             largest = (sweeps.s_norms * sweeps.h_norms[:-1]).sum(axis=1)
         self.largest = largest.tolist()
-        self.scales = [_power_below(value) for value in self.largest]
+        self.scales = [power_below(value) for value in self.largest]
         self.starts = np.cumsum([0, *sizes[1:-1]])
         self.bias_scales = np.repeat(
-            [_power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
+            [power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
         )
 
     def outcome(self) -> Outcome:
-        table, maps, samples = self._compare_weights()
-        if np.any(table[:, PROOF] > 1.0):
-            layer = int(np.argmax(table[:, PROOF] > 1.0))
+        found, maps, samples, gaps = self._compare_weights()
+        unproved = [layer for layer, gap in enumerate(gaps) if gap > 1.0]
+        if unproved:
+            layer = unproved[0]
             problem = (
                 f"the product of layer {layer} fails its proof (seed {self.sweeps.seed}): "
                 "a defect of fastbp"
@@ -167,33 +150,22 @@ class _Check:
                 else f"overflow: the derivatives of layer {layer} leave the range of numbers"
             )
             return Outcome(
-                unjudged_rows(self.net, self.given.arrays, problem),
+                unjudged_rows(self.names, self.shapes, self.given.arrays, problem),
                 [], self._evaluations(), certificate=replace(self.certificate, problem=problem),
             )  # fmt: skip
         if self.biases:
-            both = np.empty((2 * len(table), table.shape[1]))
-            both[::2], both[1::2] = table, self._compare_biases()
-            table = both
-        found = table.tolist()
-        rows, failures = [], []
-        for i, line in enumerate(found):
-            row = self._row(i, line)
-            if line[WRONG] and not self.reasons[i]:
-                worst, residual = self._failures(i, row)
-                row = replace(row, residual=residual, worst=worst[0])
-                failures.append(worst)
-            elif row.reason == TOO_ROUGH:
-                verdict, reason = verdict_of_rough(*self._parts(i), MARGIN)
-                row = replace(row, verdict=verdict, reason=reason)
-            rows.append(row)
+            found = [
+                one for pair in zip(found, self._compare_biases(), strict=True) for one in pair
+            ]
+        judged = [self._row(i, summary) for i, summary in enumerate(found)]
         convention, kink = "", None
         if self.hull.affected:
             looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
             convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
         return Outcome(
-            rows, failures, self._evaluations(), certificate=self.certificate,
-            doubtful=self.hull.doubtful, convention=convention, kink=kink,
-            maps=maps, samples=samples,
+            [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
+            certificate=self.certificate, doubtful=self.hull.doubtful, convention=convention,
+            kink=kink, maps=maps, samples=samples,
         )  # fmt: skip
 
     def _seen(self) -> list[Seen]:
@@ -225,19 +197,24 @@ class _Check:
         """Two losses for every sample at the outputs, and two for each that is differenced."""
         return 2 * self.sweeps.batch + 2 * self.certificate.differenced
 
-    def _compare_weights(self) -> tuple[NDArray[np.float64], dict[str, Any], dict[str, Any]]:
+    def _compare_weights(
+        self,
+    ) -> tuple[list[Summary], dict[str, Any], dict[str, Any], list[float]]:
+        """Return summaries, maps and samples, and how far each proof is off, over the allowed."""
         names = self.names[:: 2 if self.biases else 1]
-        findings: dict[int, NDArray[np.float64]] = {}
+        tables: dict[int, NDArray[np.float64]] = {}
         maps, samples = {}, {}
         for flat, layers, offsets in self._calls():
             compared = self.tiles.compare(layers, flat, offsets, [self.scales[k] for k in layers])
             for k in layers:
-                findings[k] = compared.findings[k]
+                tables[k] = compared.tables[k]
                 maps[names[k]] = compared.maps[k]
                 samples[names[k]] = compared.samples[k]
-        tables = [findings[k] for k in range(len(self.weights))]
-        starts = np.cumsum([0, *(len(part) for part in tables[:-1])])
-        return merged_findings(np.concatenate(tables), starts), maps, samples
+        ordered = [tables[k] for k in range(len(self.weights))]
+        starts = list(accumulate((len(table) for table in ordered[:-1]), initial=0))
+        sizes = [array.size for array in self.weights]
+        gaps = [float(table[:, PROOF].max()) for table in ordered]
+        return summaries(np.concatenate(ordered), starts, sizes), maps, samples, gaps
 
     def _calls(self) -> list[tuple[NDArray[Any], list[int], list[int]]]:
         """Lay out the given weights: one vector where it is one, large arrays by themselves."""
@@ -261,142 +238,37 @@ class _Check:
         ]
         return calls
 
-    def _bias_vectors(self) -> Vectors:
+    def _bias_vectors(self) -> tuple[NDArray[Any], Vector, Vector, Vector]:
+        """Given and numerical derivatives, bars and radii of all biases, laid end to end."""
         given = np.concatenate([array.reshape(-1) for array in self.biases])
         return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()
 
-    def _compare_biases(self) -> NDArray[np.float64]:
-        return findings_of_vectors(
-            *self._bias_vectors(), self.tiles.tolerance, self.starts, self.bias_scales
+    def _compare_biases(self) -> list[Summary]:
+        starts, sizes = self.starts.tolist(), [array.size for array in self.biases]
+        entries = Entries(0, *self._bias_vectors())
+        table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts)
+        return summaries(table, range(len(sizes)), sizes)
+
+    def _row(self, i: int, found: Summary) -> tuple[ArrayReport, tuple[Failure, ...]]:
+        name, shape, unusable = self.names[i], self.shapes[i], self.reasons[i]
+        if unusable:
+            return unusable_row(name, shape, found, unusable), ()
+        return summarised_row(
+            name, shape, found, lambda: self._entries(i), self.tiles.tolerance, MARGIN
         )
 
-    def _row(self, i: int, found: list[float]) -> ArrayReport:
-        shape, entries = self.shapes[i], self.arrays[i].size
-        verdict, reason = verdict_of(found, entries)
-        unusable = self.reasons[i]
-        factor = None
-        if found[SQUARE] > 0 and math.isfinite(found[PRODUCT]):
-            factor = found[PRODUCT] / found[SQUARE]
-        worst: Failure | None = _entry(
-            self.names[i], shape, int(found[WORST_PLACE]), found[WORST_GIVEN],
-            found[WORST_VALUE], found[WORST_BAR], found[WORST_RADIUS], self.tiles.tolerance,
-        )  # fmt: skip
-        if found[WORST_RATIO] < 0.0:
-            worst = None
-        return ArrayReport(
-            name=self.names[i],
-            shape=shape,
-            entries=entries,
-            wrong=entries if unusable else int(found[WRONG]),
-            zero=0 if unusable else int(found[ZERO]),
-            kinks=int(found[KINKS]),
-            worst=None if unusable else worst,
-            factor=None if unusable else factor,
-            residual=None,
-            detectable=2.0 * found[LARGEST_ALLOWED],
-            verdict="failed" if unusable else verdict,
-            reason=unusable or reason,
-        )
-
-    def _failures(self, i: int, row: ArrayReport) -> tuple[tuple[Failure, ...], float | None]:
-        """Go through a failed array again: its worst entries, and what no factor explains."""
-        ratio = row.factor or 0.0
-        parts, scale = self._parts(i)
-        kept = np.empty((0, 6))
-        place, left, square = 0, 0.0, 0.0
-        for given, value, bar, radius in parts:
-            ratios, _ = entry_ratios(given, value, bar, radius, self.tiles.tolerance)
-            wrong = np.flatnonzero(ratios > 1.0)
-            lines = np.stack(
-                [
-                    ratios[wrong],
-                    place + wrong,
-                    given[wrong],
-                    value[wrong],
-                    bar[wrong],
-                    radius[wrong],
-                ],
-                axis=1,
-            )
-            kept = np.concatenate([kept, lines])
-            kept = kept[np.lexsort((kept[:, 1], -kept[:, 0]))][:FAILURES_IN_ALL]
-            with np.errstate(invalid="ignore", over="ignore"):
-                number = np.where(np.isfinite(given), given, 0.0).astype(np.float64) * scale
-                left += float(np.sum((number - ratio * (value * scale)) ** 2))
-                square += float(np.sum(number**2))
-            place += given.size
-        residual = None
-        if row.factor is not None and 0.0 < square < np.inf:
-            residual = float(np.sqrt(left / square))
-        entries = tuple(
-            _entry(
-                self.names[i],
-                self.shapes[i],
-                int(at),
-                given_at,
-                value_at,
-                bar_at,
-                radius_at,
-                self.tiles.tolerance,
-            )
-            for _, at, given_at, value_at, bar_at, radius_at in kept.tolist()
-        )
-        return entries, residual
-
-    def _parts(self, i: int) -> tuple[Iterable[Vectors], float]:
-        """All entries of an array, and what makes products of two of them fit a number."""
-        k = i // 2 if self.biases else i
+    def _entries(self, i: int) -> Iterator[Entries]:
+        """All entries of an array."""
         if self.biases and i % 2:
-            units = slice(self.starts[k], self.starts[k] + self.arrays[i].size)
+            start = self.starts[i // 2]
+            part = slice(start, start + self.arrays[i].size)
             given, value, bar, radius = self._bias_vectors()
-            own = (given[units], value[units], bar[units], radius[units])
-            return [own], float(self.bias_scales[units.start])
-        return self._weight_parts(k), self.scales[k]
-
-    def _weight_parts(self, k: int) -> Iterator[Vectors]:
+            yield Entries(0, given[part], value[part], bar[part], radius[part])
+            return
+        k = i // 2 if self.biases else i
         for rows in self.tiles.row_chunks(k, CHUNK):
             value, radius = self.tiles.expand(k, rows)
-            yield (
-                self.weights[k][rows].reshape(-1), value.reshape(-1),
+            yield Entries(
+                rows.start * value.shape[1], self.weights[k][rows].reshape(-1), value.reshape(-1),
                 self.tiles.bar_rows(k, rows).reshape(-1), radius.reshape(-1),
             )  # fmt: skip
-
-
-def _entry(
-    name: str,
-    shape: tuple[int, ...],
-    place: int,
-    given: float,
-    value: float,
-    bar: float,
-    radius: float,
-    tolerance: Tolerance,
-) -> Failure:
-    """Return what there is to say of an entry, in plain Python numbers."""
-    error = abs(given - value)
-    return Failure(
-        array=name,
-        index=_index_of(place, shape),
-        given=given,
-        numerical=value,
-        error=error if error == error else float("inf"),
-        error_bar=bar,
-        allowed=bar + radius + tolerance.atol + tolerance.rtol * abs(value),
-        hull=radius,
-    )
-
-
-def _index_of(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Index of an entry by its place in C order; NumPy's own takes 3 us of a small check."""
-    index: list[int] = []
-    for length in reversed(shape):
-        place, inside = divmod(place, length)
-        index.insert(0, inside)
-    return tuple(index)
-
-
-def _power_below(value: float) -> float:
-    """A power of two that brings a number near 1."""
-    if not 0.0 < value < np.inf:
-        return 1.0
-    return float(2.0 ** -min(1000, max(-1000, int(np.frexp(value)[1]))))

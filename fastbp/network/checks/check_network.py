@@ -13,7 +13,7 @@ from fastbp.network.checks.by_sensitivities import check_certified
 from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import require_batch
-from fastbp.report import ArrayReport, Report
+from fastbp.report import Report
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_choice,
@@ -24,7 +24,7 @@ from fastbp.runtime.validation import (
     require_seed,
 )
 from fastbp.verdict.arrays import check_verdict
-from fastbp.verdict.rows import worst_of_all
+from fastbp.verdict.rows import bare_row, worst_of_all
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def check_network(
         )  # fmt: skip
     else:
         found = check_by_replay(net, batch, given, tolerance, max_memory=memory, progress=progress)
-    others = [_misbehaviour_row(given.misbehaviour)] if given.misbehaviour else []
+    others = []
+    if given.misbehaviour:
+        others.append(bare_row("gradients", (), 0, "failed", given.misbehaviour))
     failures, evaluations = list(found.failures), found.evaluations
     loss = check_loss(net, batch, tolerance, progress)
     if loss is not None:
@@ -198,21 +200,3 @@ def _chosen_tolerance(rtol: float | None, atol: float | None) -> Tolerance | Non
         for name, value in (("rtol", rtol), ("atol", atol))
     ]
     return None if rtol is None and atol is None else Tolerance(*numbers)
-
-
-def _misbehaviour_row(reason: str) -> ArrayReport:
-    """Return a failed row for a gradient function that misbehaves: it has no entries."""
-    return ArrayReport(
-        name="gradients",
-        shape=(),
-        entries=0,
-        wrong=0,
-        zero=0,
-        kinks=0,
-        worst=None,
-        factor=None,
-        residual=None,
-        detectable=0.0,
-        verdict="failed",
-        reason=reason,
-    )

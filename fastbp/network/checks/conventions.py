@@ -13,6 +13,7 @@ import numpy as np
 from fastbp.network.checks.one_sided import slopes_beside, with_convention
 from fastbp.report import Kink
 from fastbp.typing import Floats
+from fastbp.verdict.tolerance import allowed_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def _fits(seen: Seen, hull: Hull, change: Floats, tolerance: Tolerance) -> bool:
         value = seen.value + own.sum(axis=1, keepdims=True)
     else:
         value = seen.value + own @ hull.inputs[seen.k][seen.inputs].T
-    allowed = seen.bar + tolerance.atol + tolerance.rtol * np.abs(value)
+    allowed = allowed_difference(value, seen.bar, tolerance)
     return bool(np.all(np.abs(seen.given - value) <= allowed))
 
 
@@ -140,7 +141,7 @@ def _kink(
     if column is not None:
         index = (column, unit) if net.layout == "keras" else (unit, column)
     left, right = slopes_beside(net, hull, seen.k, unit, column, value)
-    allowed = bar + tolerance.atol + tolerance.rtol * abs(value)
+    allowed = allowed_difference(value, bar, tolerance)
     return Kink(
         seen.name, index, given, left, right, bar,
         _remark(given, left, right, allowed, abs(given - value) <= allowed + radius),

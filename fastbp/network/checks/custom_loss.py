@@ -99,7 +99,11 @@ def _differences(
             slopes[part], error_bars[part], kinks[part] = own
             advance(output.size // len(samples))
     numerical = Numerical(
-        "loss", output.shape, slopes.reshape(-1), error_bars.reshape(-1), kinks.reshape(-1)
+        "loss",
+        output.shape,
+        slopes.reshape(-1),
+        error_bars.reshape(-1),
+        left_out=kinks.reshape(-1),
     )
     return numerical, 4 * output.size + len(samples)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastbp.kernels.backprop.phases import PACK_ROWS
 from fastbp.kernels.comparison import chunks as compare
+from fastbp.kernels.comparison import summary_columns
 from fastbp.kernels.comparison import tiles as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS
 from fastbp.kernels.simd.vectors import MR
@@ -66,15 +67,15 @@ class Compared:
 
     Attributes
     ----------
-    findings : dict of int to float64, shape (tiles, FINDINGS)
-        Of each layer (``kernels/comparison/chunks.py`` names the columns).
+    tables : dict of int to float64, shape (tiles, SUMMARY_COLUMNS)
+        Of each layer (``kernels/comparison/summary_columns.py`` names the columns).
     maps : dict of int to float64, shape (rows, columns)
         Largest error over what is allowed, by cells of at most MAP_CELLS a side.
     samples : dict of int to float64, shape (some, 5)
         Place, given, numerical, bar and radius of some entries.
     """
 
-    findings: dict[int, NDArray[np.float64]]
+    tables: dict[int, NDArray[np.float64]]
     maps: dict[int, NDArray[np.float64]]
     samples: dict[int, NDArray[np.float64]]
 
@@ -157,7 +158,7 @@ class Tiles:
             (kernels.EXPAND, k, column * height + first, count, packing)
             for column in range(_blocks(shape[1], kernels.TILE_PANELS * self.sweeps.width))
         ]
-        nothing = (np.zeros((0, compare.FINDINGS)), EMPTY, np.zeros((0, 5)), EMPTY)
+        nothing = (np.zeros((0, summary_columns.SUMMARY_COLUMNS)), EMPTY, np.zeros((0, 5)), EMPTY)
         self._run(
             schedule, table, (left, right), EMPTY, nothing, (values.reshape(-1), radii.reshape(-1)),
             first_row=rows.start, layers=[k],
@@ -332,11 +333,11 @@ class _Comparison:
         ]  # fmt: skip
         self.table[np.ix_(layers, known)] = places
         self.kept = max(1, SAMPLED_PAIRS // end)
-        findings = np.zeros((end, compare.FINDINGS))
-        findings[:, compare.WORST_RATIO] = -1.0  # of no entry yet
+        table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
+        table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
         tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
         self.collected = (
-            findings,
+            table,
             np.zeros(map_end),
             np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
             tile_scales,
@@ -363,12 +364,12 @@ class _Comparison:
             schedule, self.table, (self.left, self.right), self.flat, self.collected,
             (EMPTY, EMPTY), layers=self.layers, kept=self.kept,
         )  # fmt: skip
-        findings, cells, samples, _ = self.collected
+        table, cells, samples, _ = self.collected
         result = Compared({}, {}, {})
         for k in self.layers:
             first, last = self.table[k, compare.TILES_AT], self.table[k, compare.TILES_AT]
             last = last + self.counts[k]
-            result.findings[k] = findings[first:last]
+            result.tables[k] = table[first:last]
             result.samples[k] = samples[first * self.kept : last * self.kept]
             rows, columns = self.map_shapes[k]
             start = self.table[k, compare.MAP_AT]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastbp.kernels.comparison.chunks import WRONG
+from fastbp.kernels.comparison.summary_columns import WRONG
 from support.swept_networks import swept
 
 import fastbp
@@ -88,5 +88,5 @@ def test_little_memory_gives_the_same_findings():
     offsets = list(net.shapes.weight_offsets)
     one, two = (t.compare([0, 1, 2], own.flat, offsets, [1.0] * 3) for t in (roomy, tight))
     for k in range(3):
-        np.testing.assert_array_equal(one.findings[k], two.findings[k])
-        assert one.findings[k][:, WRONG].sum() == 0
+        np.testing.assert_array_equal(one.tables[k], two.tables[k])
+        assert one.tables[k][:, WRONG].sum() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from fastbp.kernels.comparison.chunks import PROOF
+from fastbp.kernels.comparison.summary_columns import PROOF
 from support.swept_networks import swept
 
 import fastbp
@@ -29,5 +29,5 @@ def test_a_corrupted_tile_is_caught():
 
         tiles._run = in_two_calls
         found = tiles.compare([0, 1], own.flat, list(net.shapes.weight_offsets), [1.0, 1.0])
-        assert found.findings[0][:, PROOF].max() > 1, seed
-        assert found.findings[1][:, PROOF].max() == 0
+        assert found.tables[0][:, PROOF].max() > 1, seed
+        assert found.tables[1][:, PROOF].max() == 0
