@@ -106,6 +106,17 @@ def report_done(control):
 
 
 @kernel(inline=True)
+def next_ticket(control):
+    """Count one's block as done and draw the next: every loop over tickets ends with it.
+
+    A generator of tickets would say more in one word, but takes 0.1 us a block, and a step of a
+    small network has 14 of them in 50 us.
+    """
+    report_done(control)
+    return draw_ticket(control)
+
+
+@kernel(inline=True)
 def wait_until_done(control, blocks):
     """Wait until that many blocks are done, then tell whether to go on (False: stopped)."""
     spins = 0
