@@ -27,6 +27,15 @@ def keep(owner: Any) -> None:
     """Use an owner once more: it is not freed before."""
 
 
+def without_names(groups: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Turn a named tuple, and those in it, into plain ones, for a call from Python.
+
+    To find out the type of a named tuple takes numba about 1 us, of a plain one 0.1 us, in every
+    call; kernels among themselves pass named ones for nothing.
+    """
+    return tuple(without_names(part) if isinstance(part, tuple) else part for part in groups)
+
+
 def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.BaseTuple):
         parts = cgutils.unpack_tuple(builder, value, len(kind))

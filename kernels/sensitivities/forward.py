@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 
-from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
+from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
-from ..products.matmul import BLOCK_ROWS, multiply_block
 from ..products.norms import panel_norms, row_norms
 from ..random_numbers import FORWARD_NOISE, fill_signs
 from ..simd.vectors import panel_width
 from .network_pairs import (
     B_H,
     B_PAIR,
-    PAIR_DOTS,
     add_projection,
-    raw_pairs,
+    copy_to_pair,
+    dots_of_pair,
     samples_of_pair,
     step_pair,
     vectors_of_pair,
 )
 from .proof import project_rows
-from .rounding_noise import activate_block, growth_root, panels_apart
-
-# Columns of ``blocks``, one row for each layer: rows of a block forward and back.
-FORWARD_ROWS, REVERSE_ROWS = range(2)
+from .rounding_noise import activate_block, growth_root
+from .sweep_arrays import kept_start, panel_start, panels_apart
+from .weight_rows import multiply_panels, rows_of_weights
 
 
 @kernel(inline=True)
@@ -34,168 +32,188 @@ def bias_of(layer, parameters, unit):
 
 
 @kernel
-def pair_products(
-    k, row, rows, panel, panels, shape, layer, parameters, w_at, a_row, a_column, h, target,
-    pairs, chosen, strips,
-):  # fmt: skip
-    """Multiply a block of rows of W with the pairs that follow samples of these panels."""
-    half = shape[7]
+def forward_step(k, block, panel, panels, sweep, scratch):
+    """Compute a block of rows of layer k for some panels of samples: h, noise, doubt, pairs."""
+    rows = rows_of_weights(k, block, sweep.network)
+    load_rows(k, rows, sweep.network, scratch)
+    if panel == 0:
+        keep_row_norms(k, rows, sweep, scratch)
+        if k > 0:
+            project_weights(k, rows, sweep)
+    multiply_forward(k, rows, panel, panels, sweep, scratch)
+    multiply_pairs(k, rows, panel, panels, sweep, scratch)
+    activate_rows(k, rows, panel, panels, sweep, scratch)
+    activate_pairs(k, rows, panel, panels, sweep, scratch)
+
+
+@kernel
+def load_rows(k, rows, network, scratch):
+    """Write the norms of the rows and their biases to scratch."""
+    layer, parameters = network.layers[k], network.parameters
+    row_norms(
+        rows.height, rows.depth, parameters, rows.at, rows.row_stride, rows.column_stride,
+        scratch.row_norms[: rows.height],
+    )  # fmt: skip
+    for r in range(rows.height):
+        scratch.biases[r] = bias_of(layer, parameters, rows.first + r)
+
+
+@kernel
+def keep_row_norms(k, rows, sweep, scratch):
+    """Copy the norms of the rows out of scratch."""
+    layers = sweep.network.layers
+    unit = layers[k, UNITS_OUT] - layers[0, INPUTS] + rows.first
+    sweep.unit_norms.weight_rows[unit : unit + rows.height] = scratch.row_norms[: rows.height]
+
+
+@kernel
+def project_weights(k, rows, sweep):
+    """W v, by which the way back is proved."""
+    network, proof = sweep.network, sweep.proof
+    layers = network.layers
+    above = layers[k, UNITS_OUT] - layers[0, INPUTS] + rows.first
+    below = layers[k, UNITS_IN] - layers[0, INPUTS]
+    for d in range(proof.directions):
+        start = d * (proof.v.size // proof.directions)
+        project_rows(
+            rows.height, rows.depth, network.parameters, rows.at, rows.row_stride,
+            rows.column_stride, proof.v[start + below : start + below + rows.depth],
+            proof.w_v[start + above : start + above + rows.height],
+        )  # fmt: skip
+
+
+@kernel
+def multiply_forward(k, rows, panel, panels, sweep, scratch):
+    """W h and, where noise came in, W xi."""
+    network, batch, h, xi = sweep.network, sweep.batch, sweep.levels.h, sweep.noise.xi
     width = panel_width(h)
+    layer = network.layers[k]
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-    slot, apart = pairs.size // 2, panels_apart(pairs, max(1, chosen.size))
-    for pair in range(chosen.size):
-        own, lane = samples_of_pair(pair, chosen, half, width)
+    multiply_panels(
+        rows, network.parameters, panels, batch.vectors,
+        h, panel_start(layer[UNITS_IN], inputs, panel, batch.pitch, width), inputs * width,
+        scratch.strips,
+        h, panel_start(layer[UNITS_OUT], outputs, panel, batch.pitch, width) + rows.first * width,
+        outputs * width,
+    )  # fmt: skip
+    if k > 0:
+        all_panels = batch.pitch // width
+        apart = panels_apart(xi, all_panels)
+        multiply_panels(
+            rows, network.parameters, panels, batch.vectors,
+            xi, kept_start(xi, k, panel, all_panels), apart, scratch.strips,
+            xi, kept_start(xi, k + 1, panel, all_panels) + rows.first * width, apart,
+        )  # fmt: skip
+
+
+@kernel
+def multiply_pairs(k, rows, panel, panels, sweep, scratch):
+    """W h of the pairs that follow samples of these panels; in the first layer that is W x."""
+    network, batch, pairs, h = sweep.network, sweep.batch, sweep.pairs, sweep.levels.h
+    width = panel_width(h)
+    layer, count = network.layers[k], pairs.chosen.size
+    for pair in range(count):
+        own, lane = samples_of_pair(pair, pairs, width)
         if panel <= own < panel + panels:
-            to = (k + 1) % 2 * slot + pair * apart + row * width
+            to = kept_start(pairs.h, k + 1, pair, count) + rows.first * width
             if k == 0:
-                source = target + (own - panel) * outputs * width
-                raw_pairs(rows, half, h, source, lane, pairs, to)
+                source = panel_start(layer[UNITS_OUT], layer[OUTPUTS], own, batch.pitch, width)
+                source += rows.first * width + lane
+                copy_to_pair(rows.height, pairs.samples, h, source, pairs.h, to)
             else:
-                multiply_block(
-                    rows, 1, vectors_of_pair(half, width), inputs, parameters, w_at, a_row,
-                    a_column, pairs, k % 2 * slot + pair * apart, width, 0, strips,
-                    pairs, to, width, 0,
+                multiply_panels(
+                    rows, network.parameters, 1, vectors_of_pair(pairs.samples, width),
+                    pairs.h, kept_start(pairs.h, k, pair, count), 0, scratch.strips,
+                    pairs.h, to, 0,
                 )  # fmt: skip
 
 
 @kernel
-def finish_pairs(k, row, rows, panel, panels, shape, layers, h, target, pairs, steps, biases):
-    """Turn these products into the pairs' activations."""
-    half = shape[7]
-    chosen, along, _along_in, offsets, dots, crossed = steps
+def activate_rows(k, rows, panel, panels, sweep, scratch):
+    """Turn W h and W xi into h, xi and doubt, and take the norms of xi by unit."""
+    levels, noise, batch, norms = sweep.levels, sweep.noise, sweep.batch, sweep.norms
+    unit_norms, layers = sweep.unit_norms, sweep.network.layers
+    width = panel_width(levels.h)
+    outputs, before = layers[k, OUTPUTS], layers[k, UNITS_OUT]
+    hidden = k < layers.shape[0] - 1
+    signs = scratch.signs[: rows.height]
+    root, share = growth_root(rows.depth), 1.0 / math.sqrt(float(rows.depth))
+    all_panels = batch.pitch // width
+    all_units = unit_norms.xi.size // all_panels
+    size = rows.height * width
+    for q in range(panel, panel + panels):
+        start = panel_start(before, outputs, q, batch.pitch, width) + rows.first * width
+        noise_at = kept_start(noise.xi, k + 1, q, all_panels) + rows.first * width
+        fill_signs(sweep.keys[FORWARD_NOISE], start // width, signs)
+        at = k * batch.pitch + q * width
+        unit = q * all_units + before + rows.first
+        activate_block(
+            k > 0, scratch.row_norms[: rows.height], scratch.biases[: rows.height], root, share,
+            noise.margin, hidden, batch.live[q * width : (q + 1) * width],
+            norms.h[at : at + width], norms.xi[at : at + width], signs,
+            levels.h[start : start + size], noise.xi[noise_at : noise_at + size],
+            levels.doubt[start : start + size], unit_norms.xi[unit : unit + rows.height],
+        )  # fmt: skip
+
+
+@kernel
+def activate_pairs(k, rows, panel, panels, sweep, scratch):
+    """Turn W h of the pairs into their activations."""
+    pairs, h, layers = sweep.pairs, sweep.levels.h, sweep.network.layers
     width = panel_width(h)
-    outputs = layers[k, OUTPUTS]
-    slot, apart = pairs.size // 2, panels_apart(pairs, max(1, chosen.size))
-    unit = layers[k, UNITS_OUT] - layers[0, INPUTS] + row
-    for pair in range(chosen.size):
-        own, lane = samples_of_pair(pair, chosen, half, width)
+    outputs, count = layers[k, OUTPUTS], pairs.chosen.size
+    unit = layers[k, UNITS_OUT] - layers[0, INPUTS] + rows.first
+    for pair in range(count):
+        own, lane = samples_of_pair(pair, pairs, width)
         if panel <= own < panel + panels:
-            to = (k + 1) % 2 * slot + pair * apart + row * width
-            base = target + (own - panel) * outputs * width + lane
-            known = ((k * PAIR_DOTS + B_PAIR) * chosen.size + pair) * width
+            to = kept_start(pairs.h, k + 1, pair, count) + rows.first * width
+            base = panel_start(layers[k, UNITS_OUT], outputs, own, sweep.batch.pitch, width)
+            base += rows.first * width + lane
             step_pair(
-                rows, half, k < layers.shape[0] - 1, biases, along[unit : unit + rows],
-                offsets[unit : unit + rows], dots[known : known + 2 * half],
-                h[base : base + (rows - 1) * width + half], pairs[to : to + rows * width],
-                crossed[pair * half : (pair + 1) * half],
+                rows.height, pairs.samples, k < layers.shape[0] - 1, scratch.biases[: rows.height],
+                pairs.a[unit : unit + rows.height], pairs.c[unit : unit + rows.height],
+                dots_of_pair(k, B_PAIR, pair, 2 * pairs.samples, pairs, width),
+                h[base : base + (rows.height - 1) * width + pairs.samples],
+                pairs.h[to : to + rows.height * width],
+                pairs.crossed[pair * pairs.samples : (pair + 1) * pairs.samples],
             )  # fmt: skip
 
 
 @kernel
-def forward_step(
-    k, block, panel, panels, shape, network, levels, riding, norms, units, steps, proof, keys,
-    scratch,
-):  # fmt: skip
-    """Compute a block of rows of layer k for some panels: h, noise, doubt, pairs."""
-    transposed, pitch, vectors, directions, margin = (
-        shape[0],
-        shape[2],
-        shape[3],
-        shape[4],
-        shape[5],
-    )
-    layers, blocks, parameters = network
-    h, doubt, live = levels[0], levels[2], levels[3]
-    xi, pairs = riding[0], riding[2]
-    h_norms, x_norms = norms[0], norms[1]
-    weight_norms, x_sizes = units[0], units[2]
-    strips, signs, row_sizes, _lanes = scratch
-    width = panel_width(h)
-    layer = layers[k]
-    hidden = k < layers.shape[0] - 1
-    inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-    inputs_of_net = layers[0, INPUTS]
-    row = block * blocks[k, FORWARD_ROWS]
-    rows = min(blocks[k, FORWARD_ROWS], outputs - row)
-    a_row, a_column = weight_strides(transposed, layer)
-    w_at = layer[WEIGHTS] + row * a_row
-    sizes, biases = row_sizes[:rows], row_sizes[BLOCK_ROWS : BLOCK_ROWS + rows]
-    row_norms(rows, inputs, parameters, w_at, a_row, a_column, sizes)
-    unit = layer[UNITS_OUT] - inputs_of_net + row
-    if panel == 0:
-        weight_norms[unit : unit + rows] = sizes
-        if k > 0:
-            factors, projected = proof[0], proof[1]
-            for d in range(directions):
-                first = d * (factors.size // directions) + layer[UNITS_IN] - inputs_of_net
-                there = d * (projected.size // directions) + unit
-                project_rows(
-                    rows, inputs, parameters, w_at, a_row, a_column,
-                    factors[first : first + inputs], projected[there : there + rows],
-                )  # fmt: skip
-    target = layer[UNITS_OUT] * pitch + (panel * outputs + row) * width
-    multiply_block(
-        rows, panels, vectors, inputs, parameters, w_at, a_row, a_column,
-        h, layer[UNITS_IN] * pitch + panel * inputs * width, width, inputs * width, strips,
-        h, target, width, outputs * width,
-    )  # fmt: skip
-    half = xi.size // 2
-    apart = panels_apart(xi, pitch // width)
-    noise = (k + 1) % 2 * half + panel * apart + row * width
-    if k > 0:
-        multiply_block(
-            rows, panels, vectors, inputs, parameters, w_at, a_row, a_column,
-            xi, k % 2 * half + panel * apart, width, apart, strips,
-            xi, noise, width, apart,
-        )  # fmt: skip
-    pair_products(
-        k, row, rows, panel, panels, shape, layer, parameters, w_at, a_row, a_column, h, target,
-        pairs, steps[0], strips,
-    )  # fmt: skip
-    for r in range(rows):
-        biases[r] = bias_of(layer, parameters, row + r)
-    root, share = growth_root(inputs), 1.0 / math.sqrt(float(inputs))
-    all_units = x_sizes.size // (pitch // width)
-    for q in range(panels):
-        start = target + q * outputs * width
-        noise_at = noise + q * apart
-        fill_signs(keys[FORWARD_NOISE], start // width, signs[:rows])
-        at = k * pitch + (panel + q) * width
-        first_unit = (panel + q) * all_units + layer[UNITS_OUT] + row
-        activate_block(
-            k > 0, sizes, biases, root, share, margin, hidden,
-            live[(panel + q) * width : (panel + q + 1) * width],
-            h_norms[at : at + width], x_norms[at : at + width], signs,
-            h[start : start + rows * width], xi[noise_at : noise_at + rows * width],
-            doubt[start : start + rows * width], x_sizes[first_unit : first_unit + rows],
-        )  # fmt: skip
-    finish_pairs(k, row, rows, panel, panels, shape, layers, h, target, pairs, steps, biases)
-
-
-@kernel
-def level_step(level, panel, panels, shape, network, levels, riding, norms, steps):
-    """Norms of h and xi of a level, and what the pairs need of it for the next layer."""
-    pitch, pair_half = shape[2], shape[7]
-    layers = network[0]
-    h, xi, pairs = levels[0], riding[0], riding[2]
-    h_norms, x_norms = norms[0], norms[1]
-    chosen, along_in, dots = steps[0], steps[2], steps[4]
+def level_step(level, panel, sweep):
+    """Norms of h and xi of a panel of a level, and b.h of the pairs for the next layer."""
+    batch, norms, layers = sweep.batch, sweep.norms, sweep.network.layers
+    h, xi = sweep.levels.h, sweep.noise.xi
     width = panel_width(h)
     count = layers.shape[0]
     units = layers[level, INPUTS] if level < count else layers[count - 1, OUTPUTS]
     before = layers[level, UNITS_IN] if level < count else layers[count - 1, UNITS_OUT]
-    half = xi.size // 2
-    for q in range(panel, panel + panels):
-        at = level * pitch + q * width
-        panel_norms(units, h, before * pitch + q * units * width, h_norms[at : at + width])
-        if level > 0:
-            there = level % 2 * half + q * panels_apart(xi, pitch // width)
-            panel_norms(units, xi, there, x_norms[at : at + width])
-    if level == count:
-        return
-    factors = along_in[before : before + units]
-    for pair in range(chosen.size):
-        own, lane = samples_of_pair(pair, chosen, pair_half, width)
-        if panel <= own < panel + panels:
-            known = ((level * PAIR_DOTS + B_H) * chosen.size + pair) * width
-            base = dots[known : known + pair_half]
-            source = before * pitch + own * units * width + lane
-            add_projection(units, factors, h, source, pair_half, width, base)
-            known = ((level * PAIR_DOTS + B_PAIR) * chosen.size + pair) * width
-            both = dots[known : known + 2 * pair_half]
-            if level == 0:
-                both[:pair_half] = base
-                both[pair_half:] = base
+    start = panel_start(before, units, panel, batch.pitch, width)
+    at = level * batch.pitch + panel * width
+    panel_norms(units, h, start, norms.h[at : at + width])
+    if level > 0:
+        there = kept_start(xi, level, panel, batch.pitch // width)
+        panel_norms(units, xi, there, norms.xi[at : at + width])
+    if level < count:
+        project_pairs(level, panel, start, sweep)
+
+
+@kernel
+def project_pairs(k, panel, start, sweep):
+    """b.h of the samples of a panel that pairs follow, and of the pairs' own activations."""
+    pairs, h, layers = sweep.pairs, sweep.levels.h, sweep.network.layers
+    width = panel_width(h)
+    inputs, before, half = layers[k, INPUTS], layers[k, UNITS_IN], pairs.samples
+    factors = pairs.b[before : before + inputs]
+    for pair in range(pairs.chosen.size):
+        own, lane = samples_of_pair(pair, pairs, width)
+        if own == panel:
+            base = dots_of_pair(k, B_H, pair, half, pairs, width)
+            add_projection(inputs, factors, h, start + lane, half, width, base)
+            both = dots_of_pair(k, B_PAIR, pair, 2 * half, pairs, width)
+            if k == 0:
+                both[:half] = base
+                both[half:] = base
             else:
-                source = level % 2 * (pairs.size // 2) + pair * panels_apart(pairs, chosen.size)
-                add_projection(units, factors, pairs, source, 2 * pair_half, width, both)
+                source = kept_start(pairs.h, k, pair, pairs.chosen.size)
+                add_projection(inputs, factors, pairs.h, source, 2 * half, width, both)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 
 from ..backprop.sample_losses import LEAST_SQUARES, SOFTMAX
+from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT
 from ..machine.compile import kernel
 from ..simd.vectors import panel_width
+from .sweep_arrays import kept_start, panel_start
 
 MOST_LIKELY = math.log(0.5)  # and above: of a probability
 
 
 @kernel(inline=True)
-def target_of(targets, labels, i, sample, t_row, t_column):
+def target_of(i, sample, loss):
     """Target of an output: a number, or 1 for the sample's own class."""
-    if labels.size > 0:
-        return 1.0 if labels[sample] == i else 0.0
-    return targets[i * t_row + sample * t_column]
+    if loss.labels.size > 0:
+        return 1.0 if loss.labels[sample] == i else 0.0
+    return loss.targets[i * loss.target_row + sample * loss.target_column]
 
 
 @kernel(inline=True)
@@ -31,76 +33,84 @@ def moved_share(logarithm, reach):
 
 
 @kernel
-def softmax_noise(
-    lane, factor, margin, least, outputs, sample, targets, t_row, t_column, labels, o_at, h,
-    xi_at, xi, z,
-):  # fmt: skip
-    """Noise of p - y of one sample.
+def softmax_noise(sample, outputs, loss, h, h_at, noise, xi_at, z_at, width):
+    """Noise of p - y of one sample, whose outputs and noise stand ``width`` apart.
 
     Logits move by their noise and by the rounding of exp and log, u of the largest. What is
     likelier than all others together moves by as much as these do, and by the rounding of 1 - p.
     """
-    width = panel_width(h)
-    top, largest = h[o_at + lane], 0.0
+    xi, margin = noise.xi, noise.margin
+    top, largest = h[h_at], 0.0
     for i in range(outputs):
-        top = max(top, h[o_at + i * width + lane])
-        largest = max(largest, abs(h[o_at + i * width + lane]))
+        top = max(top, h[h_at + i * width])
+        largest = max(largest, abs(h[h_at + i * width]))
     total, mean = 0.0, 0.0
     for i in range(outputs):
-        share = math.exp(h[o_at + i * width + lane] - top)
+        share = math.exp(h[h_at + i * width] - top)
         total += share
-        mean += share * abs(xi[xi_at + i * width + lane])
+        mean += share * abs(xi[xi_at + i * width])
     everywhere, shift = mean / total + 1.0 + largest, top + math.log(total)
     rest, rest_moved = 0.0, 0.0
     for i in range(outputs):
-        logarithm = h[o_at + i * width + lane] - shift
+        logarithm = h[h_at + i * width] - shift
         if logarithm < MOST_LIKELY:
             rest += math.exp(logarithm)
-            reach = margin * (abs(xi[xi_at + i * width + lane]) + everywhere)
+            reach = margin * (abs(xi[xi_at + i * width]) + everywhere)
             rest_moved += moved_share(logarithm, reach)
     for i in range(outputs):
-        moved = xi[xi_at + i * width + lane]
-        logarithm = h[o_at + i * width + lane] - shift
+        moved = xi[xi_at + i * width]
+        logarithm = h[h_at + i * width] - shift
         step = rest_moved + min(rest, margin * largest)
         if logarithm < MOST_LIKELY:
             step = moved_share(logarithm, margin * (abs(moved) + everywhere))
-        own = math.exp(logarithm) + target_of(targets, labels, i, sample, t_row, t_column)
-        size = abs(factor) * (min(1.0, step) / margin + own) + least
-        z[i * width + lane] = math.copysign(size, moved)
+        own = math.exp(logarithm) + target_of(i, sample, loss)
+        size = abs(loss.factor) * (min(1.0, step) / margin + own) + noise.least
+        noise.z[z_at + i * width] = math.copysign(size, moved)
+
+
+@kernel(inline=True)
+def residual_noise(i, sample, output, residual, moved, loss, noise):
+    """Size of the noise of ``residual``, the derivative by one output that moves by ``moved``."""
+    if loss.code == LEAST_SQUARES:
+        size = abs(2.0 * loss.factor * moved) + abs(residual) + noise.least
+    elif loss.factor == 0:
+        size = 0.0
+    else:
+        target = target_of(i, sample, loss)
+        # The less likely of the two outcomes moves as much as the other.
+        away = abs(output)
+        step = moved_share(-away - math.log1p(math.exp(-away)), noise.margin * abs(moved))
+        own = abs(residual / loss.factor + target) + target
+        size = abs(loss.factor) * (min(1.0, step) / noise.margin + own) + noise.least
+    return size
 
 
 @kernel
-def output_noise(
-    loss, factor, margin, least, outputs, at, panel, targets, t_row, t_column, labels, batch,
-    o_at, h, s, xi, xi_at, z,
-):  # fmt: skip
+def output_noise(panel, sweep):
     """Noise of the derivative by the outputs: what their noise makes of it, and its own rounding.
 
     The usual formulas lose what p - y does, and numbers below ``least`` lose their digits.
     """
+    layers, batch, loss, noise = sweep.network.layers, sweep.batch, sweep.loss, sweep.noise
+    h, s, xi = sweep.levels.h, sweep.levels.s, noise.xi
     width = panel_width(h)
+    last, all_panels = layers.shape[0] - 1, batch.pitch // width
+    outputs, before = layers[last, OUTPUTS], layers[last, UNITS_OUT]
+    h_at = panel_start(before, outputs, panel, batch.pitch, width)
+    s_at = panel_start(before - layers[0, INPUTS], outputs, panel, batch.pitch, width)
+    xi_at = kept_start(xi, last + 1, panel, all_panels)
+    z_at = kept_start(noise.z, last, panel, all_panels)
     for lane in range(width):
         sample = panel * width + lane
-        if sample >= batch:
+        if sample >= batch.samples:
             continue
-        if loss == SOFTMAX and factor != 0:
+        if loss.code == SOFTMAX and loss.factor != 0:
             softmax_noise(
-                lane, factor, margin, least, outputs, sample, targets, t_row, t_column, labels,
-                o_at, h, xi_at, xi, z,
-            )  # fmt: skip
+                sample, outputs, loss, h, h_at + lane, noise, xi_at + lane, z_at + lane, width
+            )
             continue
         for i in range(outputs):
-            r = s[at + i * width + lane]
-            moved = xi[xi_at + i * width + lane]
-            if loss == LEAST_SQUARES:
-                size = abs(2.0 * factor * moved) + abs(r) + least
-            elif factor == 0:
-                size = 0.0
-            else:
-                target = target_of(targets, labels, i, sample, t_row, t_column)
-                # The less likely of the two outcomes moves as much as the other.
-                away = abs(h[o_at + i * width + lane])
-                step = moved_share(-away - math.log1p(math.exp(-away)), margin * abs(moved))
-                own = abs(r / factor + target) + target
-                size = abs(factor) * (min(1.0, step) / margin + own) + least
-            z[i * width + lane] = math.copysign(size, moved)
+            place = i * width + lane
+            moved = xi[xi_at + place]
+            size = residual_noise(i, sample, h[h_at + place], s[s_at + place], moved, loss, noise)
+            noise.z[z_at + place] = math.copysign(size, moved)

@@ -1,12 +1,12 @@
 """Pairs of real networks that ride along: one literal difference of two losses for some samples.
 
-The parameters of a pair are theta + step and theta - step, along a random direction of rank one in
-each layer, so that its activations need products with W alone ::
+The parameters of a pair are theta + step and theta - step.  The step of each layer's weights is a
+random matrix a b^T of rank one, so that its activations need products with W alone ::
 
-    (W +- step a b^T) h = W h +- step a (b^T h)
+    (W +- a b^T) h = W h +- a (b^T h)
 
-A pair follows ``half`` neighbouring samples of one panel, in a panel of its own: theta + step in
-its first lanes, theta - step in as many behind them.
+and that of the biases is c.  A pair follows ``half`` neighbouring samples of one panel, in a
+panel of its own: theta + step in its first lanes, theta - step in as many behind them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ PAIR_DOTS = 6
 
 
 @kernel(inline=True)
-def samples_of_pair(pair, chosen, half, width):
+def samples_of_pair(pair, pairs, width):
     """Panel and first lane of the samples that a pair follows."""
-    sample = chosen[pair] * half
+    sample = pairs.chosen[pair] * pairs.samples
     return sample // width, sample % width
+
+
+@kernel(inline=True)
+def dots_of_pair(k, kind, pair, count, pairs, width):
+    """What is known of a pair in layer k, by lane: a view of shape (count,)."""
+    at = ((k * PAIR_DOTS + kind) * pairs.chosen.size + pair) * width
+    return pairs.dots[at : at + count]
 
 
 @kernel(inline=True)
@@ -36,30 +43,36 @@ def vectors_of_pair(half, width):
 
 
 @kernel
-def raw_pairs(rows, half, h, h_at, lane, pairs, pairs_at):
-    """Copy W x of a pair's samples to both of its networks: the first layer needs no product."""
+def copy_to_pair(rows, half, h, h_at, pairs, pairs_at):
+    """Copy rows of a panel, from a pair's first sample on, to both of its networks.
+
+    Shapes: h (rows, NR) from ``h_at`` on, of which ``half`` lanes are copied; pairs (rows, NR)
+    from ``pairs_at`` on.
+    """
     width = panel_width(h)
     for r in range(rows):
-        source = h_at + r * width + lane
-        copy_run(half, h, source, pairs, pairs_at + r * width)
-        copy_run(half, h, source, pairs, pairs_at + r * width + half)
+        source, target = h_at + r * width, pairs_at + r * width
+        copy_run(half, h, source, pairs, target)
+        copy_run(half, h, source, pairs, target + half)
 
 
 @kernel
-def step_pair(rows, half, hidden, biases, along, offsets, projections, h, pairs, crossed):
-    """Finish rows of a pair: bias +- (along b.h + offset), the ReLU, and who crosses it.
+def step_pair(rows, half, hidden, biases, a, c, b_h, h, pairs, crossed):
+    """Add bias +- (a b.h + c) to rows of a pair, take the ReLU, and note who crosses it.
 
-    Shapes: biases, along, offsets (rows,); projections and crossed by lane; h (rows, NR) from the
-    pair's first sample on, pairs (rows, NR).
+    Shapes: biases, a and c (rows,); b_h (2 half,), of theta + step and of theta - step; h (rows,
+    NR) from the pair's first sample on, of which ``half`` lanes are read; pairs (rows, NR): W h,
+    then activations; crossed (half,), set to 1 for samples in which a unit is active in one of
+    the three networks and not in another.
     """
     width = panel_width(pairs)
     for r in range(rows):
-        bias, factor, offset = biases[r], along[r], offsets[r]
+        bias, factor, offset = biases[r], a[r], c[r]
         at = r * width
         for lane in range(half):
-            above = pairs[at + lane] + (bias + (factor * projections[lane] + offset))
+            above = pairs[at + lane] + (bias + (factor * b_h[lane] + offset))
             below = pairs[at + half + lane]
-            below += bias - (factor * projections[half + lane] + offset)
+            below += bias - (factor * b_h[half + lane] + offset)
             if hidden:
                 active = h[at + lane] > 0
                 if (above > 0) != active or (below > 0) != active:

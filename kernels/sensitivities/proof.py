@@ -17,6 +17,7 @@ from ..products.matvec import long_dot
 from ..products.norms import panel_norms
 from ..simd.tile import multiply_rows
 from ..simd.vectors import VECTORS, panel_width
+from .sweep_arrays import panel_start
 
 SHORT = 32  # terms of one sum
 
@@ -39,23 +40,23 @@ def project_rows(rows, depth, a, a_at, a_row, a_column, factors, results):
 
 
 @kernel
-def wrong_masks(h, before, s):
+def wrong_masks(h, unmasked, s):
     """Count the entries in which s is not (h > 0) U, to the bit; both shapes (entries,)."""
     wrong = 0
     for k in range(s.size):
-        expected = before[k] if h[k] > 0 else 0.0
+        expected = unmasked[k] if h[k] > 0 else 0.0
         wrong += 1 if s[k] != expected else 0
     return wrong
 
 
 @kernel
-def note_wrong_masks(units, h, before, s, flipped):
-    """Count the wrong masks of a panel, by lane."""
+def note_wrong_masks(units, h, unmasked, s, flipped):
+    """Count the wrong masks of a panel, by lane: flipped (NR,), the rest (units, NR)."""
     width = panel_width(s)
     for r in range(units):
         for lane in range(width):
             place = r * width + lane
-            expected = before[place] if h[place] > 0 else 0.0
+            expected = unmasked[place] if h[place] > 0 else 0.0
             flipped[lane] += 1 if s[place] != expected else 0
 
 
@@ -74,45 +75,40 @@ def project_in_blocks(rows, depth, factors, factors_at, factors_row, values, at,
 
 
 @kernel
-def proof_step(k, panel, panels, shape, network, levels, norms, proof, scratch):
-    """Compare <W[k]^T s, v> with <s, W[k] v> for some panels of samples, and s with mask U.
-
-    Writes the gap for each direction and sample, the norms of U, and the samples whose masks are
-    wrong.
-    """
-    pitch, directions = shape[2], shape[4]
-    layers = network[0]
-    h, s, before = levels[0], levels[1], levels[4]
-    u_norms = norms[5]
-    factors, projected, gaps, flipped = proof
-    width = panel_width(s)
-    layer = layers[k]
-    inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-    inputs_of_net = layers[0, INPUTS]
-    below, above = layer[UNITS_IN] - inputs_of_net, layer[UNITS_OUT] - inputs_of_net
-    units = factors.size // directions
-    left, right = scratch[: 2 * width], scratch[2 * width :]
+def proof_step(k, panel, panels, sweep, scratch):
+    """Compare <W[k]^T s, v> with <s, W[k] v> for some panels of samples, and s with mask U."""
+    layers, width = sweep.network.layers, panel_width(sweep.levels.s)
+    pitch, levels, norms = sweep.batch.pitch, sweep.levels, sweep.norms
+    inputs, before = layers[k, INPUTS], layers[k, UNITS_IN]
+    size = inputs * width
     for q in range(panel, panel + panels):
-        own, from_above = below * pitch + q * inputs * width, above * pitch + q * outputs * width
-        level = layer[UNITS_IN] * pitch + q * inputs * width
-        entries = inputs * width
-        active = h[level : level + entries]
-        unmasked, masked = before[own : own + entries], s[own : own + entries]
+        h_at = panel_start(before, inputs, q, pitch, width)
+        s_at = panel_start(before - layers[0, INPUTS], inputs, q, pitch, width)
         at = k * pitch + q * width
-        panel_norms(inputs, before, own, u_norms[at : at + width])
-        if wrong_masks(active, unmasked, masked) > 0:
-            note_wrong_masks(inputs, active, unmasked, masked, flipped[at : at + width])
-        first = 0
-        while first < directions:
-            rows = min(2, directions - first)
-            project_in_blocks(
-                rows, inputs, factors, first * units + below, units, before, own, left
-            )
-            project_in_blocks(
-                rows, outputs, projected, first * units + above, units, s, from_above, right
-            )
-            for d in range(rows):
-                there = (k * directions + first + d) * pitch + q * width
-                for lane in range(width):
-                    gaps[there + lane] = abs(left[d * width + lane] - right[d * width + lane])
-            first += rows
+        panel_norms(inputs, levels.unmasked, s_at, norms.unmasked[at : at + width])
+        h = levels.h[h_at : h_at + size]
+        unmasked, s = levels.unmasked[s_at : s_at + size], levels.s[s_at : s_at + size]
+        if wrong_masks(h, unmasked, s) > 0:
+            note_wrong_masks(inputs, h, unmasked, s, sweep.proof.flipped[at : at + width])
+        write_gaps(k, q, s_at, sweep, scratch)
+
+
+@kernel
+def write_gaps(k, panel, below_at, sweep, scratch):
+    """Write |<U, v> - <s, W v>| of the samples of a panel, two directions v at a time."""
+    layers, pitch, proof = sweep.network.layers, sweep.batch.pitch, sweep.proof
+    s, unmasked = sweep.levels.s, sweep.levels.unmasked
+    width, first_output = panel_width(s), layers[0, INPUTS]
+    inputs, outputs = layers[k, INPUTS], layers[k, OUTPUTS]
+    below, above = layers[k, UNITS_IN] - first_output, layers[k, UNITS_OUT] - first_output
+    above_at = panel_start(above, outputs, panel, pitch, width)
+    units = proof.v.size // proof.directions
+    left, right = scratch.projections[: 2 * width], scratch.projections[2 * width :]
+    for first in range(0, proof.directions, 2):
+        rows, at = min(2, proof.directions - first), first * units
+        project_in_blocks(rows, inputs, proof.v, at + below, units, unmasked, below_at, left)
+        project_in_blocks(rows, outputs, proof.w_v, at + above, units, s, above_at, right)
+        for d in range(rows):
+            there = (k * proof.directions + first + d) * pitch + panel * width
+            for lane in range(width):
+                proof.gaps[there + lane] = abs(left[d * width + lane] - right[d * width + lane])

@@ -32,12 +32,6 @@ def growth_root(depth):
 
 
 @kernel(inline=True)
-def panels_apart(riding, panels):
-    """Distance of panels that ride along: of the largest level, since they are at any level."""
-    return riding.size // 2 // panels
-
-
-@kernel(inline=True)
 def sign_of_lane(bits, lane):
     """+1 or -1, by one bit of 64."""
     return np.float64(np.int64(1) - ((bits >> np.int64(lane)) & np.int64(1)) * np.int64(2))
@@ -54,13 +48,13 @@ def no_less(moved, one, other):
 
 @kernel
 def activate_block(
-    on_top, sizes, biases, root, share, margin, hidden, live, h_norms, x_norms, signs,
+    on_top, sizes, biases, root, share, margin, hidden, live, h_norms, xi_norms, signs,
     f, xi, doubt, norms,
 ):  # fmt: skip
     """Turn a block of W h and W xi into activations, noise and doubt; write the norms of xi.
 
     Shapes: ``sizes`` (|W_i|), ``biases``, ``signs`` (64 random bits each) and ``norms`` (rows,);
-    ``live``, ``h_norms`` and ``x_norms`` one panel's lanes; the rest (rows, lanes). Without
+    ``live``, ``h_norms`` and ``xi_norms`` one panel's lanes; the rest (rows, lanes). Without
     ``on_top`` no noise came in; a pre-activation is in doubt if it is at most ``margin`` times its
     own noise, or exactly 0. Written for vectors: no branch, and lanes counted at run time
     (1.6 ns an entry with either, 0.7 without).
@@ -77,7 +71,7 @@ def activate_block(
             away = abs(value)
             eta = live[lane] * (size * h_norms[lane] + offset + root * away)
             moved = kept * xi[k] + eta * sign_of_lane(bits, lane)
-            moved = no_less(moved, eta, size * x_norms[lane] * share * live[lane])
+            moved = no_less(moved, eta, size * xi_norms[lane] * share * live[lane])
             doubtful = (away <= margin * abs(moved)) & (live[lane] > 0)
             off = (judged > 0) & (value <= 0)
             doubt[k] = np.uint8(judged) if doubtful else np.uint8(0)

@@ -1,14 +1,12 @@
 """Two sweeps through all layers and a proof: values and noise forward, and back.
 
 Forward, W[k] meets three groups of columns: the activations h of every sample; the noise xi that
-rounding makes (``noise.py``); and, for a few samples, the activations of two real networks
-(``pairs.py``).  It also meets a few random vectors, once for a whole layer, by which the way back
-is proved (``proof.py``).  Back, W[k]^T meets the sensitivities s and their noise z.  So weights are
-read from memory twice.
+rounding makes (``rounding_noise.py``); and, for a few samples, the activations of two real
+networks (``network_pairs.py``).  It also meets a few random vectors, once for a whole layer, by
+which the way back is proved (``proof.py``).  Back, W[k]^T meets the sensitivities s and their
+noise z.  So weights are read from memory twice.
 
-All columns lie in panels of NR lanes, ``[panel][unit][lane]``.  h of level l starts at its units
-times the pitch, s of layer k, and U = W^T s from which it is masked, at (UNITS_OUT[k] -
-UNITS_OUT[0]) * pitch.  Noise and pairs are kept for two levels only.
+Every array, with its shape, is a field of `Sweep` (``sweep_arrays.py``).
 """
 
 from __future__ import annotations
@@ -26,85 +24,83 @@ from ..simd.vectors import panel_width, panels_of
 from .forward import forward_step, level_step
 from .proof import proof_step
 from .reverse import loss_step, output_noise_sizes, reverse_step, sensitivity_step
+from .sweep_arrays import Scratch, sweep_of
 
 # Kinds of steps.
 PACK, FORWARD, LEVEL, LOSS, OUTPUT_NOISE, REVERSE, SENSITIVITY, PROOF = range(8)
 
 
 @kernel
-def run_step(
-    kind, k, block, panel, panels, shape, network, data, levels, riding, norms, units, steps,
-    proof, results, keys, scratch, moved,
-):  # fmt: skip
+def pack_step(block, panel, panels, sweep):
+    """Copy some units of x of some panels' samples to level 0."""
+    batch, h, inputs = sweep.batch, sweep.levels.h, sweep.network.layers[0, INPUTS]
+    width = panel_width(h)
+    first = block * PACK_ROWS
+    pack_panels(
+        first, min(inputs, first + PACK_ROWS), min(panels * width, batch.samples - panel * width),
+        batch.x, panel * width * batch.x_column, batch.x_row, batch.x_column,
+        h, panel * inputs * width, inputs * width,
+    )  # fmt: skip
+
+
+@kernel
+def run_step(kind, k, block, panel, panels, sweep, scratch):
     """Do one block of one step for some panels of samples.
 
     A block is one of rows, in PACK, FORWARD and REVERSE; one of the panels, in LEVEL and
     SENSITIVITY; one layer, in PROOF.
     """
     if kind == PACK:
-        width = panel_width(levels[0])
-        inputs = network[0][0, INPUTS]
-        x, x_row, x_column = data[0], data[1], data[2]
-        first = block * PACK_ROWS
-        pack_panels(
-            first, min(inputs, first + PACK_ROWS), min(panels * width, shape[1] - panel * width),
-            x, panel * width * x_column, x_row, x_column,
-            levels[0], panel * inputs * width, inputs * width,
-        )  # fmt: skip
+        pack_step(block, panel, panels, sweep)
     elif kind == FORWARD:
-        forward_step(
-            k, block, panel, panels, shape, network, levels, riding, norms, units, steps, proof,
-            keys, scratch,
-        )  # fmt: skip
+        forward_step(k, block, panel, panels, sweep, scratch)
     elif kind == LEVEL:
         if block < panels:
-            level_step(k, panel + block, 1, shape, network, levels, riding, norms, steps)
+            level_step(k, panel + block, sweep)
     elif kind == LOSS:
-        loss_step(panel, panels, shape, network, data, levels, riding, steps, results, keys, moved)
+        loss_step(panel, panels, sweep, scratch)
     elif kind == OUTPUT_NOISE:
-        output_noise_sizes(panel, panels, shape, network, riding, units)
+        output_noise_sizes(panel, panels, sweep)
     elif kind == REVERSE:
-        reverse_step(
-            k, block, panel, panels, shape, network, levels, riding, norms, units, keys, scratch
-        )
+        reverse_step(k, block, panel, panels, sweep, scratch)
     elif kind == SENSITIVITY:
         if block < panels:
-            sensitivity_step(
-                k, panel + block, 1, shape, network, levels, riding, norms, units, steps
-            )
+            sensitivity_step(k, panel + block, sweep)
     else:
-        proof_step(block + 1, panel, panels, shape, network, levels, norms, proof, scratch[3])
+        proof_step(block + 1, panel, panels, sweep, scratch)
 
 
-@kernel(entry=True)
-def sweeps(
-    control, schedule, by_panels, group, shape, network, data, levels, riding, norms, units,
-    steps, proof, results, keys,
-):  # fmt: skip
-    """Run the steps of a schedule, as one of a team of threads.
-
-    Shapes: schedule (steps, 3): kind, layer or level, blocks. ``group`` panels of
-    samples make one block. With ``by_panels`` a block goes through all steps, and nothing waits;
-    else every step waits for the one before. Both give the same bits. For the rest see
-    ``fastbp/network/sensitivities/sweeps.py``, which allocates it.
-    """
-    layers, _blocks, parameters = network
+@kernel
+def allocate_scratch(network):
+    """Memory of one thread, for blocks of any layer."""
+    layers, parameters = network.layers, network.parameters
     width = panel_width(parameters)
-    panels = shape[2] // width
     largest = 0
     for k in range(layers.shape[0]):
         largest = max(largest, layers[k, INPUTS], layers[k, OUTPUTS])
-    owned = (
-        np.empty(strips_size(largest, largest), parameters.dtype),
-        np.empty(BLOCK_ROWS, np.int64), np.empty(2 * BLOCK_ROWS), np.empty(4 * width),
-    )  # fmt: skip
-    owned_moved = np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS])
-    scratch, moved, network, data, levels, riding = borrowed(
-        (owned, owned_moved, network, data, levels, riding)
+    return Scratch(
+        strips=np.empty(strips_size(largest, largest), parameters.dtype),
+        signs=np.empty(BLOCK_ROWS, np.int64),
+        row_norms=np.empty(BLOCK_ROWS),
+        biases=np.empty(BLOCK_ROWS),
+        projections=np.empty(4 * width),
+        outputs=np.empty(3 * layers[layers.shape[0] - 1, OUTPUTS]),
     )
-    norms, units, steps, proof, results, keys = borrowed(
-        (norms, units, steps, proof, results, keys)
-    )
+
+
+@kernel(entry=True)
+def sweeps(control, schedule, by_panels, group, arrays):
+    """Run the steps of a schedule, as one of a team of threads.
+
+    Shapes: control as in ``tickets.py``; schedule int64, (steps, 3): kind, layer or level, blocks;
+    arrays are those of a `Sweep`, without names.
+    ``group`` panels of samples make one block. With ``by_panels`` a block goes through all steps,
+    and nothing waits; else every step waits for the one before. Both give the same bits.
+    """
+    sweep = sweep_of(borrowed(arrays))
+    owned_scratch = allocate_scratch(sweep.network)
+    scratch = borrowed(owned_scratch)
+    panels = sweep.batch.pitch // panel_width(sweep.levels.h)
     groups = panels_of(panels, group)
     start = 0
     ticket = draw_ticket(control)
@@ -123,12 +119,11 @@ def sweeps(
                     high = schedule[step, 2] if by_panels else low + 1
                     for block in range(low, high):
                         run_step(
-                            schedule[step, 0], schedule[step, 1], block, panel, count, shape,
-                            network, data, levels, riding, norms, units, steps, proof, results,
-                            keys, scratch, moved,
+                            schedule[step, 0], schedule[step, 1], block, panel, count, sweep,
+                            scratch,
                         )  # fmt: skip
             report_done(control)
             ticket = draw_ticket(control)
         start = end
     wait_until_done(control, start)
-    keep((owned, owned_moved))
+    keep(owned_scratch)

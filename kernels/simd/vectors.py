@@ -36,7 +36,8 @@ def panel_width(array: Any) -> int:
     return VECTORS * VECTOR_BYTES // int(array.itemsize)
 
 
-@overload(panel_width, inline="always")
+# Not inlined by numba: it would remove as dead some writes to arrays in named tuples.
+@overload(panel_width)
 def _panel_width(array):
     width = VECTORS * VECTOR_BYTES * 8 // array.dtype.bitwidth
     return lambda array: width
@@ -47,7 +48,7 @@ def square_width(array: Any) -> int:
     return VECTOR_BYTES // int(array.itemsize)
 
 
-@overload(square_width, inline="always")
+@overload(square_width)
 def _square_width(array):
     width = VECTOR_BYTES * 8 // array.dtype.bitwidth
     return lambda array: width

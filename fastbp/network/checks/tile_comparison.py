@@ -114,7 +114,7 @@ class Tiles:
             np.zeros(units - first),
             norms(sweeps.z_sizes),
             np.zeros(units),
-            norms(sweeps.x_sizes),
+            norms(sweeps.xi_sizes),
             np.zeros(units - first),
         )
         if hull.affected:

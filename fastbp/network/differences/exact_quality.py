@@ -88,7 +88,7 @@ def measure_noise(network: Network, batch: Batch, *, max_memory: int) -> Noise:
     sizes = network.sizes
     return Noise(
         np.split(norms(sweeps.z_sizes), np.cumsum(sizes[1:-1])),
-        np.split(norms(sweeps.x_sizes), np.cumsum(sizes[:-1]))[:-1],
+        np.split(norms(sweeps.xi_sizes), np.cumsum(sizes[:-1]))[:-1],
         doubts,
         batch.size,
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastbp.kernels.products.matmul import DEPTH
 from fastbp.kernels.sensitivities import network_pairs as kernels
-from fastbp.kernels.sensitivities import reverse as sweep_back
+from fastbp.kernels.sensitivities import sweep_arrays as arrays
 from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
@@ -85,7 +85,7 @@ def _out_of_range(sweeps: Sweeps, faint: NDArray[np.bool_]) -> str:
     """
     alive = slice(0, sweeps.batch)
     sizes = sweeps.h_norms[:, alive]
-    large = _too_large(sizes) | _too_large(sweeps.x_norms[:, alive])
+    large = _too_large(sizes) | _too_large(sweeps.xi_norms[:, alive])
     small = np.all((sizes > 0) & (sizes < SMALLEST), axis=1)
     if (large | small).any():
         level = int(np.argmax(large | small))
@@ -140,7 +140,7 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
         starts = starts - sizes[1]
         frobenius = safe * np.sqrt(np.add.reduceat(squares, starts) if starts.size else squares)
         total = frobenius[:, None] * sweeps.s_norms[1:, alive]
-        sums = sweeps.before_norms[1:, alive] + 2.0 * sweeps.sigmas[1:, alive]
+        sums = sweeps.unmasked_norms[1:, alive] + 2.0 * sweeps.weighted_s_norms[1:, alive]
         thresholds: NDArray[np.float64] = (
             PROOF_MARGIN * UNIT_ROUNDOFF * (total + growth[:, None] * sums)
         )
@@ -198,13 +198,13 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
         lost = np.abs(above) + np.abs(below)
         scale = np.square(sweeps.h_norms[-1, : sweeps.batch])[own]
         if sweeps.network.objective.loss != "least_squares":
-            lost = lost + sweeps.facts[sweep_back.LARGEST_OUTPUT][own]  # of log(sum(exp(o))) - o
+            lost = lost + sweeps.facts[arrays.LARGEST_OUTPUT][own]  # of log(sum(exp(o))) - o
         # What is left of the losses without the step is its square: that is known to the step's
         # own size, and to the rounding of the outputs that it moves.
         bend = abs(sweeps.factor) * np.abs(above + below - 2.0 * sweeps.losses[own])
-        outputs = sweeps.x_norms[-1][own] * np.sqrt(8.0 * abs(sweeps.factor) * bend)
+        outputs = sweeps.xi_norms[-1][own] * np.sqrt(8.0 * abs(sweeps.factor) * bend)
         noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost + outputs
-        noise = MARGIN * UNIT_ROUNDOFF * (noise + sweeps.facts[sweep_back.RESIDUAL_NOISE][own])
+        noise = MARGIN * UNIT_ROUNDOFF * (noise + sweeps.facts[arrays.RESIDUAL_NOISE][own])
         noise += 16.0 * PAIR_STEP * bend
         # A step that is no small one for some rows of W makes the network bend: nothing to compare.
         reach = STRAIGHT * (1.0 if sweeps.network.objective.loss != "least_squares" else scale)
@@ -236,14 +236,14 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
     if sweeps.network.objective.custom is not None:
         return ""  # the user's own gradient of the loss has a check of its own
     facts, size = sweeps.facts, abs(sweeps.factor)
-    step = facts[sweep_back.ALONG_STEP]
+    step = facts[arrays.ALONG_STEP]
     curved = 1e-10 if sweeps.network.objective.loss != "least_squares" else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        noise = (128 * UNIT_ROUNDOFF * (1.0 + facts[sweep_back.LARGEST_OUTPUT]) + curved) * step
-        noise += 128 * UNIT_ROUNDOFF * facts[sweep_back.LOSSES_BESIDE]
-        allowed = size * noise + 1e-6 * facts[sweep_back.ALONG_SIZE]
-        gap = np.abs(sweeps.factor * facts[sweep_back.ALONG_LOSS] - facts[sweep_back.ALONG_OUTPUT])
-    wrong = np.isfinite(facts[sweep_back.LOSSES_BESIDE]) & ~(gap <= allowed)
+        noise = (128 * UNIT_ROUNDOFF * (1.0 + facts[arrays.LARGEST_OUTPUT]) + curved) * step
+        noise += 128 * UNIT_ROUNDOFF * facts[arrays.LOSSES_BESIDE]
+        allowed = size * noise + 1e-6 * facts[arrays.ALONG_SIZE]
+        gap = np.abs(sweeps.factor * facts[arrays.ALONG_LOSS] - facts[arrays.ALONG_OUTPUT])
+    wrong = np.isfinite(facts[arrays.LOSSES_BESIDE]) & ~(gap <= allowed)
     wrong |= _wrong_slopes(sweeps)
     if not wrong.any():
         return ""

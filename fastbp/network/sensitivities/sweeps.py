@@ -10,12 +10,13 @@ import numpy as np
 from fastbp.errors import OptionError
 from fastbp.kernels.backprop.phases import PACK_ROWS
 from fastbp.kernels.layer_table import BIASES, OUTPUTS, UNITS_OUT, WEIGHTS
+from fastbp.kernels.machine.borrowed_arrays import without_names
 from fastbp.kernels.products.matmul import BLOCK_ROWS, GROUP
 from fastbp.kernels.random_numbers import STREAMS
-from fastbp.kernels.sensitivities import reverse as sweep_back
+from fastbp.kernels.sensitivities import sweep_arrays as arrays
 from fastbp.kernels.sensitivities import traversal as kernels
-from fastbp.kernels.sensitivities.forward import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
+from fastbp.kernels.sensitivities.sweep_arrays import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.batch import Batch
 from fastbp.network.sensitivities.error_bars import MARGIN, smallest_of
@@ -34,14 +35,16 @@ BLOCK_ENTRIES = 1 << 16
 # Few enough weights that a panel of samples goes through all layers sooner than threads meet.
 SMALL_LAYER = 256 * 256
 PANELS_TOGETHER = 2  # of a thread that takes its samples through all layers
-# One of so many groups of samples is differenced literally.
-SAMPLING = 8
-# Relative step of the pair of real networks: their product of K layers is linear to 1e-12.
+SAMPLING = 8  # one of so many groups of samples has its losses differenced
+# Relative step of a pair of real networks: their product of K layers is linear to 1e-12.
 PAIR_STEP = 1e-6
 
 
 class Sweeps:
     """Values, sensitivities and their noise for every unit and sample of a batch.
+
+    The arrays that the kernels read and write are attributes; ``kernels/sensitivities/
+    sweep_arrays.py`` says of each, in flat form, what it is.
 
     Parameters
     ----------
@@ -60,12 +63,39 @@ class Sweeps:
 
     Attributes
     ----------
-    h : float64, shape (units of all levels * pitch,)
-        Activations in panels, the inputs first, the outputs last.
-    s : float64, shape (units without inputs * pitch,)
-        dL/df of every layer in panels.
-    doubt : uint8, as ``h``
-        1 where the mask of a hidden unit is in doubt.
+    batch, panels, width, pitch : int
+        Samples, panels that hold them, lanes of a panel, lanes of all panels.
+    count : int
+        Layers; there is one level more.
+    h, doubt : float64 and uint8, shape (units of all levels * pitch,)
+        Activations in panels, the inputs first, the outputs last; 1 where the mask of a hidden
+        unit is in doubt.
+    s, unmasked : float64, shape (units without inputs * pitch,)
+        dL/df of every layer in panels, and U = W^T s; one array without directions.
+    xi, z : float64, shape (2 * units of the largest level * pitch,)
+        Noise of h and of s in units of u, of two levels at a time.
+    h_norms, xi_norms : float64, shape (levels, pitch)
+    s_norms, z_norms, weighted_s_norms, unmasked_norms : float64, shape (layers, pitch)
+        Norms over the units, for each sample.
+    weight_norms, column_norms : float64, shape (units without inputs,), (units without outputs,)
+        Norms of the rows and of the columns of W.
+    xi_sizes, z_sizes : float64, shape (panels, units), (panels, units without inputs)
+        Norms of xi and z over the samples of a panel, for each unit.
+    v, w_v : float64, shape (directions, units without inputs)
+        Random vectors and their products with W.
+    gaps : float64, shape (layers, directions, pitch)
+        |<W^T s, v> - <s, W v>|.
+    flipped : int64, shape (layers, pitch)
+        Units whose s is not mask U.
+    chosen : int64, shape (pairs,)
+        Groups of ``pair_samples`` samples that pairs of networks follow.
+    dots : float64, shape (layers, PAIR_DOTS, pairs, width)
+    crossed : uint8, shape (pairs * pair_samples,)
+    pair_losses : float64, shape (pairs, width)
+        Of the pairs of networks: projections, who crosses a kink, losses of both.
+    losses : float64, shape (batch + 1,)
+    facts : float64, shape (SAMPLE_FACTS, batch)
+        Losses, and a difference of two losses beside the outputs, of each sample.
     """
 
     def __init__(
@@ -95,6 +125,7 @@ class Sweeps:
         self._choose_directions()
         self.keys = np.random.SeedSequence(seed).generate_state(STREAMS, np.uint64)
         largest = max(i * o for i, o in zip(network.sizes[:-1], network.sizes[1:], strict=True))
+        self._arrays = without_names(self._name_arrays())
         self.by_panels = self.panels >= 2 * PANELS_TOGETHER and largest <= SMALL_LAYER
 
     def _require_enough_memory(self, max_memory: int) -> None:
@@ -112,20 +143,21 @@ class Sweeps:
         self.h = np.zeros(units * pitch)
         self.s = np.zeros((units - sizes[0]) * pitch)
         # What proves nothing need not keep it: U is masked where it stands.
-        self.before = np.zeros(self.s.shape) if self.directions else self.s
+        self.unmasked = np.zeros(self.s.shape) if self.directions else self.s
         self.doubt = np.zeros(units * pitch, np.uint8)
         self.live = (np.arange(pitch) < self.batch).astype(np.float64)
         self.xi = np.zeros(2 * largest * pitch)
         self.z = np.zeros(2 * largest * pitch)
-        self.h_norms, self.x_norms = np.zeros((2, count + 1, pitch))
-        self.s_norms, self.z_norms, self.sigmas, self.before_norms = np.zeros((4, count, pitch))
+        self.h_norms, self.xi_norms = np.zeros((2, count + 1, pitch))
+        self.s_norms, self.z_norms = np.zeros((2, count, pitch))
+        self.weighted_s_norms, self.unmasked_norms = np.zeros((2, count, pitch))
         self.weight_norms = np.zeros(units - sizes[0])
         self.column_norms = np.zeros(units - sizes[-1])
-        self.x_sizes = np.zeros((self.panels, units))
+        self.xi_sizes = np.zeros((self.panels, units))
         self.z_sizes = np.zeros((self.panels, units - sizes[0]))
         self.losses = np.zeros(self.batch + 1)
-        self.facts = np.zeros((sweep_back.SAMPLE_FACTS, self.batch))
-        self.blocks = np.array(
+        self.facts = np.zeros((arrays.SAMPLE_FACTS, self.batch))
+        self.row_blocks = np.array(
             [
                 [_rows_of_block(inputs), _rows_of_block(outputs)]
                 for inputs, outputs in pairwise(sizes)
@@ -137,8 +169,8 @@ class Sweeps:
         """Draw what each layer's product is proved with."""
         sizes, count, directions = self.network.sizes, self.count, self.directions
         hidden = sum(sizes[1:])
-        self.factors = self._generator.standard_normal((directions, hidden))
-        self.projected = np.zeros((directions, hidden))
+        self.v = self._generator.standard_normal((directions, hidden))
+        self.w_v = np.zeros((directions, hidden))
         self.gaps = np.zeros((count, directions, self.pitch))
         self.flipped = np.zeros((count, self.pitch), np.int64)
 
@@ -155,26 +187,26 @@ class Sweeps:
         chosen = self._generator.permutation(groups)[:wanted]
         self.chosen = np.sort(chosen).astype(np.int64)
         units, pairs = sum(net.sizes), self.chosen.size
-        self.along = np.zeros(units - net.sizes[0])
-        self.along_in = np.zeros(units - net.sizes[-1])
-        self.offsets = np.zeros(units - net.sizes[0])
-        self.pairs = np.zeros(2 * max(net.sizes) * pairs * self.width)
+        self.a = np.zeros(units - net.sizes[0])
+        self.b = np.zeros(units - net.sizes[-1])
+        self.c = np.zeros(units - net.sizes[0])
+        self.pair_h = np.zeros(2 * max(net.sizes) * pairs * self.width)
         self.dots = np.zeros((self.count, PAIR_DOTS, pairs, self.width))
         self.crossed = np.zeros(pairs * half, np.uint8)
         self.pair_losses = np.zeros((pairs, self.width))
         if not pairs:
             return
         signs = self._generator.integers(0, 2, (3, units)) * 2.0 - 1.0
-        self.along_in[:] = signs[0, : units - net.sizes[-1]]
+        self.b[:] = signs[0, : units - net.sizes[-1]]
         outputs = self.layers[:, OUTPUTS]
         sizes = np.empty((2, self.count))
         counts = [rows * columns for rows, columns in net.shapes.weights]
         places = np.stack([self.layers[:, WEIGHTS], counts, self.layers[:, BIASES], outputs])
         typical_sizes(places, writable(net.parameters), sizes)
         sizes *= PAIR_STEP / self.count
-        self.along[:] = np.repeat(sizes[0], outputs) * signs[1, : self.along.size]
+        self.a[:] = np.repeat(sizes[0], outputs) * signs[1, : self.a.size]
         if net.biases is not None:
-            self.offsets[:] = np.repeat(sizes.sum(axis=0), outputs) * signs[2, : self.along.size]
+            self.c[:] = np.repeat(sizes.sum(axis=0), outputs) * signs[2, : self.a.size]
 
     def forward(self) -> None:
         """Compute h, its noise and doubt, the pairs of networks, and W v."""
@@ -183,7 +215,7 @@ class Sweeps:
             (kernels.PACK, 0, block_count(self.network.sizes[0], PACK_ROWS)),
             (kernels.LEVEL, 0, panels),
         ]
-        for k, rows in enumerate(self.blocks[:, FORWARD_ROWS].tolist()):
+        for k, rows in enumerate(self.row_blocks[:, FORWARD_ROWS].tolist()):
             steps.append((kernels.FORWARD, k, block_count(self.network.sizes[k + 1], rows)))
             steps.append((kernels.LEVEL, k + 1, panels))
         self._run(steps)
@@ -197,7 +229,7 @@ class Sweeps:
             steps = []
         steps.append((kernels.OUTPUT_NOISE, last, 1))
         for k in range(last, 0, -1):
-            rows = int(self.blocks[k, REVERSE_ROWS])
+            rows = int(self.row_blocks[k, REVERSE_ROWS])
             steps.append((kernels.SENSITIVITY, k, panels))
             steps.append((kernels.REVERSE, k, block_count(self.network.sizes[k], rows)))
         steps.append((kernels.SENSITIVITY, 0, panels))
@@ -216,37 +248,87 @@ class Sweeps:
 
         A weight that is not shows in the norms of its row, a bias in the noise.
         """
-        norms = (self.weight_norms, self.h_norms[:, : self.batch], self.x_norms[:, : self.batch])
+        norms = (self.weight_norms, self.h_norms[:, : self.batch], self.xi_norms[:, : self.batch])
         return all(bool(np.isfinite(array).all()) for array in norms)
 
-    def _run(self, steps: list[tuple[int, int, int]]) -> None:
+    def _name_arrays(self) -> arrays.Sweep:
+        """Group all arrays for the kernels, which know them flat."""
         net = self.network
-        flat, x_row, x_column = self.data.flat(self.data.x)
+        x, x_row, x_column = self.data.flat(self.data.x)
         data = self.data if net.objective.custom is None else self.data.inputs_alone()
-        targets, t_row, t_column, labels = data.kernel_targets(np.empty(0))
-        vectors = 1 if self.batch * VECTORS <= self.width else VECTORS
-        arguments = (
-            np.array(steps, np.int64), self.by_panels, PANELS_TOGETHER if self.by_panels else GROUP,
-            (net.layout == "keras", self.batch, self.pitch, vectors, self.directions,
-             MARGIN * self.roundoff, self.smallest / self.roundoff, self.pair_samples),
-            (self.layers, self.blocks, writable(net.parameters)),
-            (flat, x_row, x_column, targets, t_row, t_column, labels, net.objective.code,
-             self.factor),
-            (self.h, self.s, self.doubt, self.live, self.before),
-            (self.xi, self.z, self.pairs),
-            (self.h_norms.reshape(-1), self.x_norms.reshape(-1), self.s_norms.reshape(-1),
-             self.z_norms.reshape(-1), self.sigmas.reshape(-1), self.before_norms.reshape(-1)),
-            (self.weight_norms, self.column_norms, self.x_sizes.reshape(-1),
-             self.z_sizes.reshape(-1)),
-            (self.chosen, self.along, self.along_in, self.offsets, self.dots.reshape(-1),
-             self.crossed),
-            (self.factors.reshape(-1), self.projected.reshape(-1), self.gaps.reshape(-1),
-             self.flipped.reshape(-1)),
-            (self.losses, self.pair_losses.reshape(-1), self.facts),
-            self.keys,
-        )  # fmt: skip
+        targets, target_row, target_column, labels = data.kernel_targets(np.empty(0))
+        return arrays.Sweep(
+            network=arrays.Network(
+                layers=self.layers,
+                row_blocks=self.row_blocks,
+                parameters=writable(net.parameters),
+                transposed=net.layout == "keras",
+            ),
+            batch=arrays.Batch(
+                samples=self.batch,
+                pitch=self.pitch,
+                vectors=1 if self.batch * VECTORS <= self.width else VECTORS,
+                live=self.live,
+                x=x,
+                x_row=x_row,
+                x_column=x_column,
+            ),
+            loss=arrays.Loss(
+                code=net.objective.code,
+                factor=self.factor,
+                targets=targets,
+                target_row=target_row,
+                target_column=target_column,
+                labels=labels,
+            ),
+            levels=arrays.Levels(h=self.h, doubt=self.doubt, s=self.s, unmasked=self.unmasked),
+            noise=arrays.Noise(
+                xi=self.xi,
+                z=self.z,
+                margin=MARGIN * self.roundoff,
+                least=self.smallest / self.roundoff,
+            ),
+            pairs=arrays.Pairs(
+                samples=self.pair_samples,
+                chosen=self.chosen,
+                a=self.a,
+                b=self.b,
+                c=self.c,
+                h=self.pair_h,
+                dots=self.dots.reshape(-1),
+                crossed=self.crossed,
+                losses=self.pair_losses.reshape(-1),
+            ),
+            norms=arrays.Norms(
+                h=self.h_norms.reshape(-1),
+                xi=self.xi_norms.reshape(-1),
+                s=self.s_norms.reshape(-1),
+                z=self.z_norms.reshape(-1),
+                weighted_s=self.weighted_s_norms.reshape(-1),
+                unmasked=self.unmasked_norms.reshape(-1),
+            ),
+            unit_norms=arrays.UnitNorms(
+                weight_rows=self.weight_norms,
+                weight_columns=self.column_norms,
+                xi=self.xi_sizes.reshape(-1),
+                z=self.z_sizes.reshape(-1),
+            ),
+            proof=arrays.Proof(
+                directions=self.directions,
+                v=self.v.reshape(-1),
+                w_v=self.w_v.reshape(-1),
+                gaps=self.gaps.reshape(-1),
+                flipped=self.flipped.reshape(-1),
+            ),
+            results=arrays.Results(losses=self.losses, facts=self.facts),
+            keys=self.keys,
+        )
+
+    def _run(self, steps: list[tuple[int, int, int]]) -> None:
+        group = PANELS_TOGETHER if self.by_panels else GROUP
+        arguments = np.array(steps, np.int64), self.by_panels, group, self._arrays
         columns = 2 * max(self.batch, 8)
-        run_team(kernels.sweeps, arguments, 2.0 * columns * net.parameters.size)
+        run_team(kernels.sweeps, arguments, 2.0 * columns * self.network.parameters.size)
 
     def _custom_loss(self) -> None:
         """Take losses, s and z of the outputs from the user's pair of functions.
@@ -270,8 +352,8 @@ class Sweeps:
         self._panels(self.s, first, net.sizes[-1])[...] = to_panels(slope, self.width)
         z = np.copysign(np.abs(z) + np.abs(slope) + self.smallest / self.roundoff, z)
         self._riding(self.z, self.count - 1, net.sizes[-1])[...] = to_panels(z, self.width)
-        self.facts[sweep_back.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
-        self.facts[sweep_back.RESIDUAL_NOISE] = np.sum(np.abs(slope * noise), axis=0)
+        self.facts[arrays.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
+        self.facts[arrays.RESIDUAL_NOISE] = np.sum(np.abs(slope * noise), axis=0)
         for pair, first in enumerate(self.chosen * self.pair_samples):
             for lane in range(2 * self.pair_samples):
                 sample = first + lane % self.pair_samples
@@ -281,8 +363,8 @@ class Sweeps:
                     self.pair_losses[pair, lane] = one.custom_value(custom, own)
 
     def _pair_outputs(self) -> NDArray[Any]:
-        half = self.count % 2 * (self.pairs.size // 2)
-        part = self.pairs[half : half + self.pairs.size // 2]
+        half = self.count % 2 * (self.pair_h.size // 2)
+        part = self.pair_h[half : half + self.pair_h.size // 2]
         return part.reshape(self.chosen.size, -1, self.width)[:, : self.network.sizes[-1]]
 
     def _riding(self, flat: NDArray[Any], level: int, units: int) -> NDArray[Any]:

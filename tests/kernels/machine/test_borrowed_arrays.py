@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import pytest
 from fastbp.kernels.machine.borrowed_arrays import borrowed, keep
+from fastbp.kernels.simd.vectors import panel_width, square_width
 from numba.core.runtime import _nrt_python, rtsys
 
 import fastbp
@@ -27,6 +29,43 @@ def sum_of_borrowed(arrays, numbers):
         else:
             total -= second[k]
     return total
+
+
+class Sums(NamedTuple):
+    """Arrays by name."""
+
+    total: Any  # (1,)
+    squares: Any  # (1,)
+
+
+class Work(NamedTuple):
+    """Arrays, and a group of them, by name."""
+
+    values: Any  # (n,)
+    sums: Sums
+    factor: float
+
+
+@numba.njit
+def add_to_fields(work):
+    """Add up values, scaled, and their squares; the widths are there to be inlined."""
+    total = work.sums.total
+    for k in range(work.values.size):
+        if panel_width(work.values) > square_width(work.values) and work.values[k] > 0:
+            work.sums.squares[0] += work.values[k] * work.values[k]
+        total[0] += work.factor * work.values[k]
+
+
+@numba.njit
+def sums_of_named(work):
+    """Borrow a named group, and one that is made here, and write through their fields."""
+    own = np.zeros(1)
+    lent, made = borrowed((work, Sums(squares=own, total=work.sums.total)))
+    add_to_fields(lent)
+    made.squares[0] += 2.0 * lent.sums.squares[0]
+    result = made.squares[0]
+    keep(own)
+    return result
 
 
 @numba.njit
@@ -54,6 +93,15 @@ def test_no_reference_is_leaked_or_lost():
         assert sum_of_borrowed((arrays[0], arrays[1]), arrays[2]) == 2 * 204.0
     assert [sys.getrefcount(array) for array in arrays] == counts
     np.testing.assert_array_equal(arrays[1], np.arange(1.0, 9.0))
+
+
+def test_a_named_tuple_stays_one_and_what_is_written_to_its_fields_arrives():
+    sums = Sums(total=np.zeros(1), squares=np.zeros(1))
+    work = Work(values=np.arange(1.0, 5.0), sums=sums, factor=3.0)
+    counts = [sys.getrefcount(array) for array in (work.values, *sums)]
+    assert sums_of_named(work) == 60.0
+    assert (sums.total[0], sums.squares[0]) == (30.0, 30.0)
+    assert [sys.getrefcount(array) for array in (work.values, *sums)] == counts
 
 
 def test_a_check_leaves_the_references_of_its_arrays_as_they_were():

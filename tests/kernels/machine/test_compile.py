@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import compileall
 import inspect
 import os
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
 from fastbp.kernels.backprop.many_samples import passes
+from fastbp.kernels.machine import borrowed_arrays
 from support.kernel_copy import CALL, Copy
 from support.processes import environment, run_program
 
@@ -241,6 +244,14 @@ def test_one_specialisation_for_each_type_of_number(name):
     run_a_network(dtype, "least_squares", weight_decay=0.1, scale=0.5, reduction="mean")
     run_a_network(dtype, "least_squares", weight_decay=1, scale=2, relu_at_zero=1)
     assert specialisations(passes, "parameters", dtype) == 1
+
+
+def test_no_overload_is_inlined_by_numba():
+    """After that it removes as dead some writes to arrays that are fields of a named tuple."""
+    for path in Path(borrowed_arrays.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "overload":
+                assert not node.keywords, f"{path}:{node.lineno}"
 
 
 def test_a_new_process_finds_the_librarys_kernels_on_disk():

@@ -96,7 +96,7 @@ def swept(
 def unmasked(sweeps: Sweeps, k: int) -> np.ndarray:
     """Copy U = W[k]^T s out of its panels: (units, batch)."""
     sizes = sweeps.network.sizes
-    return sweeps._rows(sweeps.before, sum(sizes[1:k]), sizes[k])
+    return sweeps._rows(sweeps.unmasked, sum(sizes[1:k]), sizes[k])
 
 
 @settings(max_examples=20)
@@ -115,8 +115,8 @@ def test_what_is_proved_with_is_the_network_itself(sizes, batch, directions, lay
     weights = [w.T if layout == "keras" else w for w in net.weights]
     starts = np.cumsum([0, *sizes[1:]])
     for k in range(1, len(sizes) - 1):
-        v = sweeps.factors[:, starts[k - 1] : starts[k]]
-        own = sweeps.projected[:, starts[k] : starts[k + 1]]
+        v = sweeps.v[:, starts[k - 1] : starts[k]]
+        own = sweeps.w_v[:, starts[k] : starts[k + 1]]
         np.testing.assert_allclose(own, v @ weights[k].T, rtol=1e-12, atol=1e-13)
         s, before = sweeps.sensitivity(k), unmasked(sweeps, k)
         size = np.abs(weights[k].T) @ np.abs(s)
@@ -135,17 +135,17 @@ def test_what_is_proved_with_is_the_network_itself(sizes, batch, directions, lay
 def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
     """<U, v> and <s, p> of whole numbers that have nothing to do with each other."""
     sweeps, rng = swept(sizes, batch, directions=directions), np.random.default_rng(seed)
-    for array in (sweeps.before, sweeps.s, sweeps.factors, sweeps.projected):
+    for array in (sweeps.unmasked, sweeps.s, sweeps.v, sweeps.w_v):
         array[...] = whole_numbers(rng, *array.shape)
     sweeps.prove()
     starts = np.cumsum([0, *sizes[1:]])
     for k in range(1, len(sizes) - 1):
         own, s = unmasked(sweeps, k), sweeps.sensitivity(k)
-        v = sweeps.factors[:, starts[k - 1] : starts[k]]
-        p = sweeps.projected[:, starts[k] : starts[k + 1]]
+        v = sweeps.v[:, starts[k - 1] : starts[k]]
+        p = sweeps.w_v[:, starts[k] : starts[k + 1]]
         np.testing.assert_array_equal(sweeps.gaps[k, :, :batch], np.abs(v @ own - p @ s))
         norms = np.sqrt(np.sum(own**2, axis=0))
-        np.testing.assert_allclose(sweeps.before_norms[k, :batch], norms, rtol=1e-15)
+        np.testing.assert_allclose(sweeps.unmasked_norms[k, :batch], norms, rtol=1e-15)
         expected = np.where(sweeps.level(sweeps.h, k) > 0, own, 0.0)
         wrong = np.count_nonzero(sweeps.sensitivity(k - 1) != expected, axis=0)
         np.testing.assert_array_equal(sweeps.flipped[k, :batch], wrong)
@@ -156,7 +156,7 @@ def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
 def test_what_is_not_finite_proves_nothing(place, value):
     for k in (1, 2):
         sweeps = swept([4, 5, 6, 3], 9)
-        arrays = {"U": sweeps.before, "s": sweeps.s, "v": sweeps.factors, "W v": sweeps.projected}
+        arrays = {"U": sweeps.unmasked, "s": sweeps.s, "v": sweeps.v, "W v": sweeps.w_v}
         sizes, pitch = sweeps.network.sizes, sweeps.pitch
         layer = k - 1 if place in ("U", "v") else k  # whose units it belongs to
         first = sum(sizes[1 : layer + 1])

@@ -26,7 +26,7 @@ def test_the_bits_do_not_depend_on_the_threads():
             fastbp.set_num_threads(threads)
             sweeps, tiles = swept(net, x, y)
             parts = [tiles.expand(k, slice(0, sizes[k + 1]))[0] for k in range(len(sizes) - 1)]
-            found.append([sweeps.gaps, sweeps.z_sizes, sweeps.x_sizes, *parts])
+            found.append([sweeps.gaps, sweeps.z_sizes, sweeps.xi_sizes, *parts])
         fastbp.set_num_threads(before)
         for other in found[1:]:
             for one, two in zip(found[0], other, strict=True):
@@ -45,7 +45,7 @@ def test_panels_that_go_through_alone_give_the_same_bits(by_panels):
     sweeps.forward()
     sweeps.reverse()
     sweeps.prove()
-    for name in ("h", "s", "gaps", "projected", "x_sizes", "z_sizes", "dots"):
+    for name in ("h", "s", "gaps", "w_v", "xi_sizes", "z_sizes", "dots"):
         np.testing.assert_array_equal(getattr(sweeps, name), getattr(expected, name))
 
 

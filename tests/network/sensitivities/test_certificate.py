@@ -35,7 +35,7 @@ def corrupted_is_caught(seed: int, kind: str) -> None:
     last = len(sizes) - 2
     k = int(rng.integers(last if kind == "mask" else last + 1))
     s = sweeps.sensitivity(k)
-    before = sweeps._rows(sweeps.before, sum(sizes[1 : k + 1]), sizes[k + 1])
+    before = sweeps._rows(sweeps.unmasked, sum(sizes[1 : k + 1]), sizes[k + 1])
     places = np.argwhere((before if kind == "mask" else s) != 0)
     if not len(places):
         return
@@ -47,7 +47,7 @@ def corrupted_is_caught(seed: int, kind: str) -> None:
         column[unit] += 1e-8 * np.linalg.norm(column)
     sweeps.replace_samples(k, np.array([sample]), column)
     if kind == "product":
-        panels = sweeps._panels(sweeps.before, sum(sizes[1 : k + 1]), sizes[k + 1])
+        panels = sweeps._panels(sweeps.unmasked, sum(sizes[1 : k + 1]), sizes[k + 1])
         panels[sample // sweeps.width, unit, sample % sweeps.width] = column[unit, 0]
     sweeps.prove()
     problem = judge_sweeps(sweeps).problem
