@@ -233,7 +233,7 @@ def failure_of(
         numerical=numerical,
         error=abs(given - numerical) if math.isfinite(given) else math.inf,
         error_bar=error_bar,
-        allowed=allowed_difference(numerical, error_bar, tolerance, hull),
+        allowed=float(allowed_difference(numerical, error_bar, tolerance, hull)),
         hull=hull,
     )
 
