@@ -140,8 +140,9 @@ class VectorFunction:
             results = self._pool.run(tasks, direction, lambda _: where)
             return [row for result in results for row in result]
         return moved_results(
-            self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings)
-        )
+            self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings),
+            outside=np.full(self.value.size, np.nan),
+        )  # fmt: skip
 
     @cached_property
     def _pool(self) -> WorkerPool | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import DTypeError, ShapeError
+from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.runtime.user_code import agree, calling
 from fastbp.typing import Vector
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Function", "scalar_value"]
+
+# Values of a function in few digits may be off by so many units in their last place.
+MOST_ROUNDINGS = 64
 
 
 def scalar_value(value: Any, name: str) -> float:
@@ -75,6 +78,13 @@ class Function:
         How many evaluations go on at the same time.
     findings, notes : list of str
         What it does that it should not, and what else there is to know.
+    quantum : float
+        The standard deviation of the rounding of its values, where it takes steps; 0 before any
+        are found.
+    scales : list of (ndarray of float64 or None)
+        Over which length f varies by each real number of each leaf, where the user says it.
+    bounds : list of (lower, upper) or None
+        Arrays for each leaf, beyond which f is not evaluated.
     """
 
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
@@ -84,6 +94,9 @@ class Function:
         self.findings: list[str] = []
         self.notes: list[str] = []
         self._restore_always = False
+        self.quantum = 0.0
+        self.scales: list[Vector | None] = [None] * len(point.base)
+        self.bounds: list[tuple[Vector, Vector]] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -117,6 +130,64 @@ class Function:
             self.point.restore()
         with calling(self.name, where):
             return self.function(self.point.argument)
+
+    def with_entries(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
+        """Evaluate as `perturbed` does; NaN beyond the bounds."""
+        if self.bounds is None:
+            return self.perturbed(leaf, indices, entries)
+        lower, upper = self.bounds[leaf]
+        inside = (entries >= lower[indices]) & (entries <= upper[indices])
+        values = np.full(len(indices), np.nan)
+        values[inside] = self.perturbed(leaf, indices[inside], entries[inside])
+        return values
+
+    def along(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        """Evaluate as `moved` does; NaN beyond the bounds."""
+        if self.bounds is None:
+            return self.moved(leaf, direction, steps, part)
+        base = self.point.base[leaf][part]
+        lower, upper = (bound[part] for bound in self.bounds[leaf])
+        moved = [base + step * direction[part] for step in steps]
+        inside = [bool(np.all((place >= lower) & (place <= upper))) for place in moved]
+        values = np.full(len(steps), np.nan)
+        values[inside] = self.moved(
+            leaf,
+            direction,
+            [step for step, within in zip(steps, inside, strict=True) if within],
+            part,
+        )
+        return values
+
+    def learn_steps(self, noise: Vector) -> None:
+        """Remember how noisy f is where it takes steps: all its values share that."""
+        if noise.size:
+            smallest = float(np.min(noise))
+            self.quantum = min(self.quantum, smallest) if self.quantum else smallest
+
+    def note_of_steps(self) -> list[str]:
+        """Say that f takes steps, and what that may come from."""
+        if not self.quantum:
+            return []
+        size = self.quantum * np.sqrt(12.0)
+        relative = size / abs(self.value) if self.value else np.inf
+        guess = next(
+            (f": it seems to compute in {dtype.__name__}" for dtype in (np.float32, np.float16)
+             if 0.25 <= relative / np.finfo(dtype).eps <= MOST_ROUNDINGS), ""
+        )  # fmt: skip
+        return [f"f takes steps of about {size:.1g}{guess}"]
+
+    def raise_if_it_raised(self, leaf: int, index: int, step: float) -> None:
+        """Raise what f raises on both sides of an entry, if it does: it has no derivative there."""
+        direction = np.zeros_like(self.point.base[leaf])
+        direction[index] = 1
+        self.raise_if_it_raised_along(leaf, direction, step)
+
+    def raise_if_it_raised_along(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        """Raise what f raises on both sides of the point along a direction, if it does."""
+        if not self._changed():  # else that is what is wrong, and would be put right
+            raise_on_both_sides(self.function, self.point, self.name, leaf, direction, step)
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate with single entries of a leaf replaced, one at a time.
@@ -175,7 +246,7 @@ class Function:
         self.evaluations += len(steps)
         results = moved_results(
             self.function, self.point, self.name, leaf, direction[part], steps, part,
-            restore=self._restore_always,
+            restore=self._restore_always, outside=np.nan,
         )  # fmt: skip
         return as_floats(results, self.name)
 
@@ -210,10 +281,15 @@ def perturbed_values(
     keep = values.append
     index = 0
     try:
-        with calling(name, lambda: _where_changed(point, leaf, index, numbers[index])):
+        with np.errstate(all="ignore"):
             for index, entry, former in zip(indices.tolist(), entries.tolist(), base, strict=True):
                 numbers[index] = entry
-                keep(function(point.argument if fixed is None else fixed))
+                try:
+                    keep(function(point.argument if fixed is None else fixed))
+                except FastbpError:
+                    raise
+                except Exception:  # as it may outside its domain: see Function.raise_if_it_raised
+                    keep(np.nan)
                 numbers[index] = former
     finally:
         numbers[index] = point.base[leaf][index]
@@ -230,8 +306,12 @@ def moved_results(
     part: slice = slice(None),
     *,
     restore: bool = False,
+    outside: Any = None,
 ) -> list[Any]:
-    """Evaluate with a slice of a leaf moved along a direction, by one step after the other."""
+    """Evaluate with a slice of a leaf moved along a direction, by one step after the other.
+
+    `outside` stands for what the function returns where it raises; with None that is an error.
+    """
     numbers, base = point.flat[leaf][part], point.base[leaf][part]
     results: list[Any] = []
     step = 0.0
@@ -241,10 +321,34 @@ def moved_results(
                 if restore:
                     point.restore()
                 numbers[:] = base + numbers.dtype.type(step) * direction
-                results.append(function(point.argument))
+                try:
+                    results.append(function(point.argument))
+                except Exception as error:
+                    if outside is None or isinstance(error, FastbpError):
+                        raise
+                    results.append(outside)
     finally:
         numbers[:] = base
     return results
+
+
+def raise_on_both_sides(
+    function: Callable[[Any], Any],
+    point: Point,
+    name: str,
+    leaf: int,
+    direction: NDArray[Any],
+    step: float,
+) -> None:
+    """Raise what a function raises on both sides of the point; on one side it may."""
+    errors: list[EvaluationError] = []
+    for signed in (-step, step):
+        try:
+            moved_results(function, point, name, leaf, direction, (signed,))
+        except EvaluationError as error:
+            errors.append(error)
+    if len(errors) == 2:
+        raise errors[1] from errors[1].__cause__
 
 
 def _where_moved(point: Point, leaf: int, direction: NDArray[Any], step: float, part: slice) -> str:

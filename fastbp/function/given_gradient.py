@@ -49,6 +49,13 @@ class GivenLeaves:
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
     noise: dict[int, float] = field(default_factory=dict)
 
+    @property
+    def largest(self) -> float:
+        """The largest entry of all arrays that are numbers."""
+        numbers = [array for array in self.arrays if array is not None and array.dtype.kind == "f"]
+        finite = [np.abs(array[np.isfinite(array)]) for array in numbers]
+        return max((float(np.max(sizes, initial=0.0)) for sizes in finite), default=0.0)
+
 
 def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any) -> GivenLeaves:
     """Return what the `gradient` argument of a check stands for.

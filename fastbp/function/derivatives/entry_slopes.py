@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Survey",
     "cheap_slopes",
+    "entry_sizes",
     "first_step",
+    "is_spread",
     "measure_again",
     "measure_entries",
     "measure_leaf",
@@ -47,10 +49,17 @@ __all__ = [
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
 ENTRIES_PER_SAMPLE = 16
-# An entry may be so much smaller than the typical one and still get steps of its own size.
+# An entry that is so much smaller than the typical one is measured with steps of its own size too.
 SMALLEST_SCALE = 2.0**-16
-# The steps of a single central difference, relative to the typical entry.
+# Where more than so many are so small, each entry gets steps of its own size.
+SPREAD_SHARE = 0.01
+# Steps that are no powers of two, so that the rounding of an argument within f shows: after steps
+# that it represents exactly, that would be the same everywhere.
+UNEVEN = 1.0 + (2.0**0.5 - 1.0) / 4
+# The steps of a single central difference, relative to the typical entry; where f takes steps or
+# varies fast they may be longer or shorter.
 CHEAP_STEPS, CHEAP_STEPS_SINGLE = (2.0**-22, 2.0**-16), (2.0**-9, 2.0**-4)
+SHORTEST_STEP = 2.0**-44
 # By which the steps of a second measurement are longer: no difference is taken twice.
 INDEPENDENT = 2.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
@@ -74,6 +83,10 @@ class Survey:
         The size of a typical entry, a power of two.
     step : float
         Of the cheap central difference, relative to the size of the entry; a power of two.
+    coarse : bool
+        Whether that is so long that corners within it are nothing unusual.
+    own_sizes : bool
+        Whether the entries are so far apart that each has a size of its own.
     """
 
     noise: float
@@ -81,6 +94,8 @@ class Survey:
     third: float
     typical: float
     step: float
+    coarse: bool
+    own_sizes: bool
 
 
 def first_step(function: Function) -> float:
@@ -145,6 +160,9 @@ def measure_leaf(
     everything = everything.replaced(_mask(size, sampled), lines)
     batch = _batch_size(function)
     doubtful = []
+    if not survey.own_sizes:  # the steps of the others are too long for tiny entries
+        doubtful.append(np.setdiff1d(_tiny(function.point.base[leaf]), sampled))
+        rest = np.setdiff1d(rest, doubtful[0])
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
         lines, doubt = cheap_slopes(function, leaf, some, survey)
@@ -179,26 +197,56 @@ def survey_leaf(function: Function, leaf: int, sampled: Indices, lines: Lines) -
     """Sum up what thoroughly measured entries tell about their leaf."""
     base = function.point.base[leaf]
     size = typical(base)
-    scale = _sizes(base[sampled], size)
-    single = function.unit == SINGLE_UNIT
-    low, high = CHEAP_STEPS_SINGLE if single else CHEAP_STEPS
+    own_sizes = is_spread(base)
+    scale = entry_sizes(function, leaf, sampled, size, own_sizes=own_sizes)
+    usual = first_step(function) * scale
+    rough, fine = lines.shortest > 2 * usual, lines.shortest < usual / 2
+    coarse = function.unit == SINGLE_UNIT or bool(rough.any())
+    low, high = CHEAP_STEPS_SINGLE if coarse else CHEAP_STEPS
+    if fine.any() and not coarse:
+        low = SHORTEST_STEP
     noise = _largest(lines.noise)
-    third = _largest(lines.third * scale**3)
-    curvature = _largest(lines.curvature * scale**2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        third = _largest(lines.third * scale * scale * scale)
+        curvature = _largest(lines.curvature * scale * scale)
     # Noise and what is cut off are equal at (3 noise / f''')^(1/3): a quarter of that leaves room
     # for entries that bend far more than the sampled ones.
     best = 0.25 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else high
     step = float(power_of_two(np.array([np.clip(best, low, high)]))[0])
-    return Survey(noise, curvature, third, size, step)
+    return Survey(noise, curvature, third, size, step, coarse, own_sizes)
+
+
+def is_spread(base: NDArray[np.floating]) -> bool:
+    """Tell whether entries are so far apart that no step fits them all; zeros do not count.
+
+    A few tiny ones among many, as of a million normal random numbers, do not make it so.
+    """
+    nonzero = np.count_nonzero(np.isfinite(base) & (base != 0))
+    return bool(_tiny(base).size > SPREAD_SHARE * nonzero)
+
+
+def _tiny(base: NDArray[np.floating]) -> Indices:
+    """Return the entries that are tiny beside the typical one, but not 0."""
+    with np.errstate(invalid="ignore"):
+        sizes = np.abs(base)
+        return np.flatnonzero((sizes > 0) & (sizes < SMALLEST_SCALE * typical(base)))
 
 
 def _largest(values: Vector) -> float:
     return float(np.max(values, initial=0.0, where=np.isfinite(values)))
 
 
-def _sizes(base: NDArray[np.floating], size: float) -> Vector:
+def entry_sizes(
+    function: Function, leaf: int, indices: Indices, size: float, *, own_sizes: bool
+) -> Vector:
     """Return the scale on which each entry may vary, a power of two."""
+    scale = function.scales[leaf]
+    if scale is not None:
+        return power_of_two(scale[indices])
+    base = function.point.base[leaf][indices]
     entries = np.where(np.isfinite(base), np.abs(base), 0.0).astype(np.float64)
+    if own_sizes:
+        return power_of_two(np.where(entries > 0, entries, size))
     return power_of_two(np.maximum(entries, size))
 
 
@@ -215,29 +263,36 @@ def cheap_slopes(
         more noise, another scale), or where a value is not finite.
     """
     base = function.point.base[leaf][indices]
-    scale = _sizes(base, survey.typical)
+    scale = entry_sizes(function, leaf, indices, survey.typical, own_sizes=survey.own_sizes)
+    # What the sampled entries tell is relative to the size of each, or to the typical one.
+    size = scale if survey.own_sizes or function.scales[leaf] is not None else survey.typical
     above, below = _beside(base, survey.step * scale)
     with np.errstate(all="ignore"):
         twice = np.concatenate([indices, indices])
-        both = function.perturbed(leaf, twice, np.concatenate([above, below]))
+        both = function.with_entries(leaf, twice, np.concatenate([above, below]))
         up, down = both[: indices.size], both[indices.size :]
         width = above.astype(np.float64) - below
         half = width / 2
         slope = (up - down) / width
         rounding = SIGMAS * survey.noise / half
         # Entries of another size may bend as the sampled ones do, or as these relative to size.
-        cut_off = THIRD_MARGIN * survey.third / survey.typical**3 / 6 * half**2
+        cut_off = THIRD_MARGIN * survey.third / 6 * (half / size) ** 2 / size
         error_bar = rounding + cut_off
         second = np.abs((up - function.value) - (function.value - down))
-        if function.unit == SINGLE_UNIT:
+        if survey.coarse:
             error_bar += _hidden_corners(second / half)
-        usual = BEND_MARGIN * survey.curvature / survey.typical**2 * half**2
+        usual = BEND_MARGIN * survey.curvature * (half / size) ** 2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding
+    fixed = ~np.isfinite(base)
+    slope[fixed], error_bar[fixed], doubtful[fixed] = 0.0, 0.0, False
     same = np.full(slope.shape, np.nan)
     nowhere = np.zeros(slope.shape, dtype=bool)
     noise = np.full(slope.shape, survey.noise)
-    lines = Lines(slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere)
+    lines = Lines(
+        slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere, half,
+        np.zeros(slope.shape, dtype=np.int8),
+    )  # fmt: skip
     return lines, doubtful
 
 
@@ -278,36 +333,82 @@ def measure_entries(
         A power of two by which all steps are longer: other ones give an independent result.
     """
     base = function.point.base[leaf][indices]
+    finite = np.isfinite(base)
+    lines = _held_fixed(indices.size)
+    if not finite.any():
+        return lines
     size = typical(function.point.base[leaf])
-    entries = np.where(np.isfinite(base), np.abs(base), 0.0).astype(np.float64)
-    scale = power_of_two(np.maximum(entries, SMALLEST_SCALE * size))
-    scale[entries == 0] = size
-    lines = _measured_at(function, leaf, indices, shift * scale, shared_noise)
-    # Near the edge of a domain a step of the typical size is too long for a tiny entry.
-    tiny = ~np.isfinite(lines.error_bar) & (entries > 0) & (entries < scale)
+    entries = np.where(finite, np.abs(base), size).astype(np.float64)
+    own = power_of_two(np.where(entries > 0, entries, size))
+    tiny = finite & (own < SMALLEST_SCALE * size)
+    scale = np.maximum(own, SMALLEST_SCALE * size)
+    longest = LAST_STEP * np.maximum(scale, size)
+    if function.scales[leaf] is not None:
+        tiny[:] = False
+        scale = entry_sizes(function, leaf, indices, size, own_sizes=True)
+        longest = LAST_STEP * scale
+    shared_noise = max(shared_noise, function.quantum)
+    scale, longest = shift * UNEVEN * scale, UNEVEN * longest
+    # The values of tiny entries after long steps say nothing about the noise of the others.
+    for part in (finite & ~tiny, tiny):
+        if part.any():
+            measured = _measured_at(
+                function, leaf, indices[part], scale[part], longest[part], shared_noise
+            )
+            lines = lines.replaced(part, measured)
     if tiny.any():
-        own = power_of_two(entries[tiny])
-        again = _measured_at(function, leaf, indices[tiny], shift * own, shared_noise)
-        lines = lines.replaced(tiny, again)
+        # A function of 1e-12 may vary on that scale: what steps of the typical size say counts
+        # where it agrees.
+        own *= shift * UNEVEN
+        again = _measured_at(
+            function, leaf, indices[tiny], own[tiny], LAST_STEP * own[tiny], shared_noise
+        )
+        lines = lines.replaced(tiny, _smaller_scale_first(again, lines.only(tiny)))
+    function.learn_steps(lines.noise[lines.shortest > 2 * first_step(function) * scale])
+    for place in np.flatnonzero(~np.isfinite(lines.error_bar))[:1].tolist():
+        step = first_step(function) * float(scale[place])
+        function.raise_if_it_raised(leaf, int(indices[place]), step)
     return lines
 
 
+def _held_fixed(count: int) -> Lines:
+    """Return what is known of infinite entries: no step moves them."""
+    zero = np.zeros(count)
+    return Lines(
+        zero, zero, zero, zero, zero, zero, zero, zero.astype(bool), zero, zero.astype(np.int8)
+    )
+
+
+def _smaller_scale_first(own: Lines, longer: Lines) -> Lines:
+    """Return the measurements at the scale of the entries; longer steps where these agree."""
+    with np.errstate(invalid="ignore"):
+        agree = np.abs(own.slope - longer.slope) <= (
+            own.error_bar + own.hull + longer.error_bar + longer.hull
+        )
+        better = agree & (longer.error_bar + longer.hull < own.error_bar + own.hull)
+    return own.replaced(better, longer.only(better))
+
+
 def _measured_at(
-    function: Function, leaf: int, indices: Indices, scale: Vector, shared_noise: float
+    function: Function,
+    leaf: int,
+    indices: Indices,
+    scale: Vector,
+    longest: Vector,
+    shared_noise: float,
 ) -> Lines:
     base = function.point.base[leaf][indices]
-    size = typical(function.point.base[leaf])
 
     def evaluate(which: Indices, steps: Vector) -> tuple[Vector, Vector]:
         entries = base[which] + steps.astype(base.dtype)
         realised = entries.astype(np.float64) - base[which]
-        return realised, function.perturbed(leaf, indices[which], entries)
+        return realised, function.with_entries(leaf, indices[which], entries)
 
     return measure_lines(
         evaluate,
         np.full(indices.size, function.value),
         first_step(function) * scale,
-        LAST_STEP * np.maximum(scale, size),
+        longest,
         function.unit,
         shared_noise,
         size=np.abs(base, dtype=np.float64),
@@ -324,7 +425,8 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     noise = _usual_noise(former)
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
     # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
-    if function.unit == SINGLE_UNIT and 0 < noise < _usual_noise(fresh):
+    coarse = function.unit == SINGLE_UNIT or function.quantum > 0
+    if coarse and 0 < noise < _usual_noise(fresh):
         former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
     cheap = np.isnan(former.third) & ~former.corner
     refuted = _contradiction(fresh, former) > 0
@@ -355,9 +457,11 @@ def _contradiction(fresh: Lines, former: Lines) -> Vector:
 
 
 def _empty_lines(size: int) -> Lines:
-    slope, left, right, noise, curvature, third = np.full((6, size), np.nan)
-    nowhere = np.zeros(size, dtype=bool)
-    return Lines(slope, np.full(size, np.inf), left, right, noise, curvature, third, nowhere)
+    slope, left, right, noise, curvature, third, shortest = np.full((7, size), np.nan)
+    return Lines(
+        slope, np.full(size, np.inf), left, right, noise, curvature, third,
+        np.zeros(size, dtype=bool), shortest, np.zeros(size, dtype=np.int8),
+    )  # fmt: skip
 
 
 def _mask(size: int, indices: Indices) -> NDArray[np.bool_]:

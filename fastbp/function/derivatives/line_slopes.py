@@ -12,17 +12,19 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.function.derivatives.divergence import CONVERGENT, INFINITE_SLOPE, divergence
 from fastbp.function.derivatives.evaluation_noise import (
     ROUNDING,
     evaluation_noise,
     rounding_of_values,
 )
+from fastbp.function.derivatives.hidden_noise import find_hidden_noise
 from fastbp.function.derivatives.step_choice import (
     RATIO,
     SIGMAS,
@@ -60,8 +62,16 @@ BEND_SIGMAS = 15.0
 # Steps shorter than the first, where that one meets a corner.
 DESCENTS = 4
 DOUBLE_UNIT = 2.0**-53
-# So many times that may be corners.
+# So many times that may be corners, or a function that varies on a scale of its own.
 MUCH_NOISE = 8.0
+# How often the table is made finer, by FINER each time, before that counts as noise.
+FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 5, 2
+# By how much shorter the first step is where f ends, jumps or is infinitely steep.
+AT_AN_EDGE = 2.0**-16
+# How far aside, in steps, noise is looked for where that at the point is doubtful.
+ASIDE = 128
+# The shortest step relative to what moves: a few units in the last place.
+SHORTEST = 2.0**-48
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +90,10 @@ class Lines:
         How large the second and the third derivative may be; NaN at a corner.
     corner : ndarray of bool
         Where left and right slope differ: `slope` is their mean, and `error_bar` that of each.
+    shortest : ndarray of float64
+        The first step: longer than usual where f takes steps, shorter where it varies fast.
+    divergence : ndarray of int8
+        Where there is no derivative: `JUMP` or `INFINITE_SLOPE`; 0 elsewhere.
     """
 
     slope: Vector
@@ -90,6 +104,8 @@ class Lines:
     curvature: Vector
     third: Vector
     corner: NDArray[np.bool_]
+    shortest: Vector
+    divergence: NDArray[np.int8]
 
     @property
     def hull(self) -> Vector:
@@ -99,6 +115,16 @@ class Lines:
     def only(self, where: NDArray[np.bool_] | slice) -> Lines:
         """Return some of these lines."""
         return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
+
+    def without_divergent(self) -> Lines:
+        """Return these lines, with no derivative where f jumps or is infinitely steep."""
+        diverges = self.divergence != 0
+        return replace(
+            self,
+            slope=np.where(diverges, np.nan, self.slope),
+            error_bar=np.where(diverges, np.inf, self.error_bar),
+            corner=self.corner & ~diverges,
+        )
 
     def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
         """Return these lines, those of `other` (one for each True) in the given places."""
@@ -148,15 +174,95 @@ def measure_lines(
     8 evaluations for the table of each line and 2 for each further step, of which there are at
     most log4(last_step / first_step), and far fewer where f bends early.
     """
+    coarse = unit > DOUBLE_UNIT
     if size is None:
-        size = first_step / (FIRST_STEP_SINGLE if unit > DOUBLE_UNIT else FIRST_STEP)
-    climb = _Climb(evaluate, centre, first_step, size, unit, shared_noise, alike)
+        size = first_step / (FIRST_STEP_SINGLE if coarse else FIRST_STEP)
+    setting = _Setting(unit, coarse, alike)
+    floor = np.full(centre.shape, shared_noise)
+    climb = _climbed(evaluate, centre, first_step, last_step, size, setting, floor)
+    hidden = find_hidden_noise(
+        evaluate, centre, climb.sides_and_steps(), climb.noise, last_step, alike=alike
+    )
+    if alike:
+        climb.noise = np.maximum(climb.noise, hidden.quantum)
+    climb.descend()
+    lines = climb.result()
+    rough = hidden.first_step > 0
+    if rough.any():
+        coarser = _climbed(
+            _of_some(evaluate, rough),
+            centre[rough],
+            hidden.first_step[rough],
+            np.maximum(last_step, 4 * hidden.first_step)[rough],
+            size[rough],
+            _Setting(unit, True, False),
+            np.maximum(hidden.noise, floor)[rough],
+        )
+        coarser.descend()
+        lines = lines.replaced(rough, coarser.result())
+    steep = (lines.divergence != 0) & ~rough
+    if steep.any():
+        shorter = np.maximum(AT_AN_EDGE * first_step, _powers_above(SHORTEST * size))
+        finer = _climbed(
+            _of_some(evaluate, steep),
+            centre[steep],
+            shorter[steep],
+            last_step[steep],
+            size[steep],
+            setting,
+            np.maximum(floor, climb.noise if alike else 0.0)[steep],
+        )
+        finer.descend()
+        lines = lines.replaced(steep, finer.result().without_divergent())
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a climb has to know.
+
+    Attributes
+    ----------
+    unit : float
+        Of the precision f computes in.
+    coarse : bool
+        Whether steps are so long that they hide corners.
+    alike : bool
+        Whether the values of all lines are equally noisy.
+    """
+
+    unit: float
+    coarse: bool
+    alike: bool
+
+
+def _of_some(evaluate: Evaluate, where: NDArray[np.bool_]) -> Evaluate:
+    """Return the evaluation of some of the lines, counted among themselves."""
+    indices = np.flatnonzero(where)
+    return lambda which, steps: evaluate(indices[which], steps)
+
+
+def _powers_above(values: Vector) -> Vector:
+    with np.errstate(divide="ignore"):
+        powers: Vector = np.exp2(np.ceil(np.log2(values)))
+    return powers
+
+
+def _climbed(
+    evaluate: Evaluate,
+    centre: Vector,
+    first_step: Vector,
+    last_step: Vector,
+    size: Vector,
+    setting: _Setting,
+    floor: Vector,
+) -> _Climb:
+    climb = _Climb(evaluate, centre, first_step, size, setting, floor)
     active = np.flatnonzero(np.isfinite(centre))
     while active.size:
         climb.step(active)
         active = active[climb.may_go_on(active, last_step)]
-    climb.descend()
-    return climb.result()
+    return climb
 
 
 class _Climb:
@@ -168,38 +274,103 @@ class _Climb:
         centre: Vector,
         first_step: Vector,
         size: Vector,
-        unit: float,
-        shared_noise: float,
-        alike: bool,
+        setting: _Setting,
+        floor: Vector,
     ) -> None:
-        self.evaluate, self.centre, self.unit = evaluate, centre, unit
-        self.next_step = first_step.copy()
+        self.evaluate, self.centre, self.unit = evaluate, centre, setting.unit
+        self.coarse, self.size = setting.coarse, size
         self.above: list[Vector] = []
         self.below: list[Vector] = []
         self.step_up: list[Vector] = []
         self.step_down: list[Vector] = []
-        table = self._begin_with_table(first_step)
+        self.first_step = first_step.copy()
+        table = self._begin_with_table()
         own = evaluation_noise(table, self.unit)
-        if self.unit > DOUBLE_UNIT:
-            self._correct_for_corners(own, table, first_step)
+        if self.coarse:
+            self._correct_for_corners(own, table)
         with np.errstate(all="ignore"):
-            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * first_step)
+            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
             terms = self._rounding_of_terms(slopes * size)
-        own = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if alike else terms)
+        own = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if setting.alike else terms)
         # One table says little; what all lines share is known better.
+        whole = np.isfinite(table).all(axis=0)
+        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
+        if self.coarse:
+            doubtful[:] = False
+        which = np.flatnonzero((doubtful | ~whole) & np.isfinite(centre))
+        if which.size:
+            self._look_aside(own, which)
         known = own[np.isfinite(own)]
-        usual = float(np.median(known)) if known.size else 0.0
-        floor = max(usual, shared_noise) if alike else shared_noise
-        self.noise = np.maximum(np.where(np.isfinite(own), own, floor), floor)
+        usual = float(np.median(known)) if known.size and setting.alike else 0.0
+        least = np.maximum(floor, usual)
+        self.noise = np.maximum(np.where(np.isfinite(own), own, least), least)
 
-    def _begin_with_table(self, first_step: Vector) -> Vector:
+    def _look_aside(self, own: Vector, which: NDArray[np.int64]) -> None:
+        """Look at tables beside the point: at a jump or an infinite slope its own says nothing."""
+        for sign in (-1.0, 1.0):
+            places = sign * (ASIDE + np.arange(2.0 * TABLE + 1))
+            lines = np.broadcast_to(which, (places.size, which.size))
+            steps = places[:, np.newaxis] * self.first_step[which]
+            values = self.evaluate(lines.reshape(-1), steps.reshape(-1))[1].reshape(steps.shape)
+            found = evaluation_noise(values, self.unit)
+            better = np.isfinite(values).all(axis=0) & ~(found > own[which] / MUCH_NOISE)
+            own[which[better]] = found[better]
+
+    def _begin_with_table(self) -> Vector:
         """Evaluate the table; its points 1 and 4 are the first two steps."""
         everyone = np.flatnonzero(np.isfinite(self.centre))
-        table, sides = self._table(everyone, first_step)
+        table, sides = self._table(everyone, self.first_step[everyone])
+        outside = everyone[~np.isfinite(table[:, everyone]).all(axis=0)]
+        if outside.size:
+            self._step_back_from_edges(outside)
+            _put(table, sides, outside, *self._table(outside, self.first_step[outside]))
+        if not self.coarse:
+            self._make_finer(table, sides)
         for place in (1, TABLE):
             self._keep(*sides[place - 1])
-        self.next_step = TABLE * RATIO * first_step
+        self.next_step = TABLE * RATIO * self.first_step
         return table
+
+    def _step_back_from_edges(self, outside: NDArray[np.int64]) -> None:
+        """Shorten the first step of lines whose table reaches beyond the domain of f."""
+        shortest = np.maximum(AT_AN_EDGE * self.first_step, _powers_above(SHORTEST * self.size))
+        on_the_edge = self._outside(outside, shortest)
+        self.first_step[on_the_edge] = np.minimum(self.first_step, shortest)[on_the_edge]
+        outside = np.setdiff1d(outside, on_the_edge)
+        while outside.size:
+            self.first_step[outside] /= FINER
+            outside = self._outside(outside, self.first_step)
+
+    def _outside(self, which: NDArray[np.int64], first_step: Vector) -> NDArray[np.int64]:
+        """Return the lines whose table has no finite values at one of its ends, or both."""
+        if which.size == 0:
+            return which
+        [(up, down)] = self._both_sides(which, TABLE * first_step[np.newaxis, which])
+        return which[~(np.isfinite(up[1]) & np.isfinite(down[1]))[which]]
+
+    def _make_finer(self, table: Vector, sides: list[tuple[Side, Side]]) -> None:
+        """Replace tables with much noise by finer ones, if that is less there.
+
+        Noise is the same at all distances; the third differences of a function that varies fast
+        shrink as the third power of the distance, those of many corners in proportion to it.
+        """
+        noise = evaluation_noise(table, self.unit)
+        doubtful = noise > MUCH_NOISE * rounding_of_values(table, self.unit)
+        doubtful &= np.isfinite(table).all(axis=0)
+        step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
+        for _ in range(FINER_TABLES):
+            step /= FINER
+            doubtful &= (in_vain < MOST_IN_VAIN) & (step > SHORTEST * self.size)
+            which = np.flatnonzero(doubtful & np.isfinite(self.centre))
+            if which.size == 0:
+                return
+            finer, finer_sides = self._table(which, step[which])
+            found = evaluation_noise(finer, self.unit)
+            shrunk = doubtful & (found < noise / 2)
+            in_vain = np.where(shrunk, 0, in_vain + 1)
+            self.first_step[shrunk], noise[shrunk] = step[shrunk], found[shrunk]
+            _put(table, sides, np.flatnonzero(shrunk), finer, finer_sides)
+            doubtful &= noise > MUCH_NOISE * rounding_of_values(table, self.unit)
 
     def _rounding_of_terms(self, terms: Vector) -> Vector:
         """Return the noise of sums of slope times entry, which may be far larger than f.
@@ -210,7 +381,7 @@ class _Climb:
         noise: Vector = ROUNDING * self.unit * np.abs(terms)
         return noise
 
-    def _correct_for_corners(self, own: Vector, table: Vector, first_step: Vector) -> None:
+    def _correct_for_corners(self, own: Vector, table: Vector) -> None:
         """Look at a finer table where there is much noise: corners shrink with the step.
 
         Where many lie within a table, most of its third differences are theirs.
@@ -218,7 +389,7 @@ class _Climb:
         doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
         which = np.flatnonzero(doubtful & np.isfinite(self.centre))
         if which.size:
-            finer, _ = self._table(which, first_step / RATIO**2)
+            finer, _ = self._table(which, self.first_step[which] / FINER)
             noise = evaluation_noise(finer[:, which], self.unit)
             shrunk = noise < own[which] / 2
             own[which[shrunk]] = noise[shrunk]
@@ -230,7 +401,7 @@ class _Climb:
         table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
         table[TABLE] = self.centre
         places = np.arange(1.0, TABLE + 1)
-        sides = self._both_sides(which, places[:, np.newaxis] * step[which])
+        sides = self._both_sides(which, places[:, np.newaxis] * step)
         for place, (up, down) in enumerate(sides, start=1):
             table[TABLE + place], table[TABLE - place] = up[1], down[1]
         return table, sides
@@ -296,7 +467,7 @@ class _Climb:
         In float64 where it does not shrink as the step does. In float32 the shortest step is so
         long that many corners within look like curvature, and each counts.
         """
-        if self.unit > DOUBLE_UNIT:
+        if self.coarse:
             return np.isfinite(bends)
         suspects: NDArray[np.bool_] = self._jumps(bends, steps) != 0
         suspects[0] = False  # its jump has no other to be compared with
@@ -330,7 +501,16 @@ class _Climb:
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
             if edge.any():
                 lines = lines.replaced(edge, self._at_an_edge(edge))
+            for side, of_side in zip(sides, (self.step_down, self.step_up), strict=True):
+                found = divergence(side, BEND_SIGMAS * self.noise / np.array(of_side))
+                np.maximum(lines.divergence, found, out=lines.divergence)
         return lines
+
+    def sides_and_steps(self) -> list[tuple[Vector, Vector, float]]:
+        """Return the quotients to the left and to the right, the steps, and the sign of these."""
+        with np.errstate(all="ignore"):
+            left, right = self._sides()
+        return [(left, np.array(self.step_down), -1.0), (right, np.array(self.step_up), 1.0)]
 
     def _sides(self) -> tuple[Vector, Vector]:
         """Return the slopes to the left and to the right."""
@@ -375,6 +555,8 @@ class _Climb:
             curvature=np.where(corner, np.nan, self._curvature(bends, steps)),
             third=np.where(corner, np.nan, self._third(slopes, steps)),
             corner=corner,
+            shortest=self.first_step.copy(),
+            divergence=np.zeros(corner.shape, dtype=np.int8),
         )
 
     def _curvature(self, bends: Vector, steps: Vector) -> Vector:
@@ -393,6 +575,8 @@ class _Climb:
         slopes, steps = (array[:, edge] for array in self._one_sided())
         noise = 2 * SIGMAS * self.noise[edge] / steps
         nothing = np.zeros_like(slopes)
+        converges = _converges(slopes, noise)
+        noise[~converges] = np.inf
         once = extrapolated(slopes, steps, 1)
         noise_once = np.full_like(noise, np.inf)
         noise_once[1:] = (4 * noise[:-1] + noise[1:]) / 3
@@ -407,7 +591,45 @@ class _Climb:
         return Lines(
             best.value, best.error_bar, best.value, best.value, self.noise[edge],
             unknown, unknown, np.zeros(slopes.shape[1], dtype=bool),
+            self.first_step[edge], np.where(
+                np.isinf(best.error_bar) & ~converges.all(axis=0), INFINITE_SLOPE, 0
+            ).astype(np.int8),
         )  # fmt: skip
+
+
+def _converges(slopes: Vector, noise: Vector) -> NDArray[np.bool_]:
+    """Tell at which steps the slopes change less than at longer ones, as at no singularity.
+
+    Where noise hides that, it is as it was at the next longer step.
+    """
+    converges = np.ones(slopes.shape, dtype=bool)
+    change = np.abs(np.diff(slopes, axis=0))
+    for level in range(len(slopes) - 2, 0, -1):
+        shorter, longer = change[level - 1], change[level]
+        clear = (shorter > 4 * noise[level - 1]) & np.isfinite(longer)
+        converges[level] = np.where(clear, shorter <= CONVERGENT * longer, converges[level + 1])
+    if len(slopes) > 2:
+        # The longest has nothing to be compared with, and the shortest no shorter one.
+        converges[0] = converges[1]
+        last = np.isfinite(slopes).sum(axis=0) - 1
+        columns = np.arange(slopes.shape[1])
+        converges[last, columns] = converges[np.maximum(last - 1, 0), columns]
+    return converges
+
+
+def _put(
+    table: Vector,
+    sides: list[tuple[Side, Side]],
+    which: NDArray[np.int64],
+    finer: Vector,
+    finer_sides: list[tuple[Side, Side]],
+) -> None:
+    """Put another table of some lines in the place of theirs."""
+    table[:, which] = finer[:, which]
+    for kept, fresh in zip(sides, finer_sides, strict=True):
+        for one, other in zip(kept, fresh, strict=True):
+            for array, better in zip(one, other, strict=True):
+                array[which] = better[which]
 
 
 def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vector) -> None:

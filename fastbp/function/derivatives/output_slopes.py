@@ -14,6 +14,7 @@ from fastbp.function.derivatives.line_slopes import (
     LAST_STEP,
     measure_lines,
 )
+from fastbp.function.evaluation import raise_on_both_sides
 from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 
@@ -54,7 +55,7 @@ def measure_outputs(
 
     values = function.value[only]
     first = FIRST_STEP_SINGLE if single else FIRST_STEP
-    return measure_lines(
+    lines = measure_lines(
         evaluate,
         values,
         np.full(values.size, shift * first * scale),
@@ -62,6 +63,9 @@ def measure_outputs(
         function.unit,
         alike=False,
     )
+    if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
+        raise_on_both_sides(function.outputs, point, "f", leaf, direction, first * scale)
+    return lines
 
 
 def _entry_scale(base: NDArray[np.floating], tangent: Vector) -> float:

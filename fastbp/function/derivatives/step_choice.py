@@ -29,6 +29,7 @@ __all__ = [
     "possible_slopes",
 ]
 
+CLEARLY = 0.999  # more than by the rounding of what is compared
 RATIO = 4.0  # of one step to the one before
 # Noise of one evaluation -> error of a central difference times the step: 1/sqrt(2) of it is the
 # standard deviation, so this is over eight, and covers what a table of nine points cannot know
@@ -67,7 +68,7 @@ class Candidates:
 
         That has nothing but a longer step, which may cross a corner, to be compared with.
         """
-        better = hulls.half[0] < self.error_bar[0] + np.abs(self.jump[0]) / 2
+        better = hulls.half[0] < CLEARLY * (self.error_bar[0] + np.abs(self.jump[0]) / 2)
         self.value[0, better] = hulls.centre[0, better]
         self.error_bar[0, better] = hulls.half[0, better]
         self.jump[0, better] = 0.0

@@ -17,7 +17,10 @@ from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
     THIRD_MARGIN,
+    UNEVEN,
+    entry_sizes,
     first_step,
+    is_spread,
     measure_again,
     measure_entries,
     power_of_two,
@@ -134,6 +137,8 @@ class Located:
     undecided : bool
         Whether every direction shows a difference that may come from kinks, which were not all
         found.
+    smallest : float
+        The smallest component of an entry, relative to the usual one.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -143,11 +148,12 @@ class Located:
     allowed: list[float] = field(default_factory=list)
     complete: bool = True
     undecided: bool = False
+    smallest: float = 1.0
 
     @property
     def detectable(self) -> float:
         """A single error above this shows along every good direction: half of it does at least."""
-        return 4 * max(self.allowed[place] for place in self.good)
+        return 4 * max(self.allowed[place] for place in self.good) / self.smallest
 
     @property
     def good(self) -> list[int]:
@@ -199,15 +205,38 @@ def locate_wrong_entries(
     """
     search = _Search(function, leaf, given, tolerance, allowance, most)
     base = function.point.base[leaf]
+    components = _components(function, leaf)
+    search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
     for _ in range(directions + FRESH):
-        search.along(random_direction(rng, base))
+        search.along(_inward(function, leaf, components * random_direction(rng, base)))
         if len(search.located.good) == directions:
             break
     if search.below_noise and given.any():
         # The sum that is largest if the gradient is right.
-        sizes = np.abs(random_direction(rng, base))
-        search.along(np.where(given < 0, -sizes, sizes))
+        sizes = components * np.abs(random_direction(rng, base))
+        search.along(_inward(function, leaf, np.where(given < 0, -sizes, sizes)))
     return search.located
+
+
+def _components(function: Function, leaf: int) -> NDArray[np.floating]:
+    """Return how far each entry moves, relative to the typical one; infinite ones do not."""
+    base = function.point.base[leaf]
+    size = typical(base)
+    indices = np.arange(base.size)
+    relative = entry_sizes(function, leaf, indices, size, own_sizes=is_spread(base)) / size
+    if function.scales[leaf] is None and not is_spread(base):
+        relative[:] = 1.0
+    return np.where(np.isfinite(base), relative, 0.0).astype(base.dtype)
+
+
+def _inward(function: Function, leaf: int, direction: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Turn the components of entries on their bounds to the inside."""
+    if function.bounds is None:
+        return direction
+    base = function.point.base[leaf]
+    lower, upper = function.bounds[leaf]
+    inside = np.where(base <= lower, np.abs(direction), direction)
+    return np.where(base >= upper, -np.abs(direction), inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +272,10 @@ class _Search:
         self.function, self.leaf, self.given = function, leaf, given
         self.tolerance, self.allowance, self.most = tolerance, allowance, most
         self.located = Located()
-        self.size = typical(function.point.base[leaf])
-        self.step = self.noise = self.curvature = self.third = self.kink_error = 0.0
+        self.size = UNEVEN * typical(function.point.base[leaf])
+        self.step = self.curvature = self.third = self.kink_error = 0.0
+        self.noise = function.quantum
+        self.coarse = function.unit == SINGLE_UNIT
         self.many_kinks = False
         self.directions = self.unresolved_directions = 0
         self.due_to_kinks = 0.0  # what they let the sum along the present direction be
@@ -403,12 +434,15 @@ class _Search:
         if not np.isfinite(noise):
             return
         self.noise = noise
+        if line.shortest[0] > 2 * first_step(self.function) * self.size:
+            self.coarse = True
+            self.function.learn_steps(line.noise)
         shortest, longest = 4 * first_step(self.function) * self.size, 2.0**-9 * self.size
         best = 0.5 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else longest
-        if self.function.unit == SINGLE_UNIT or np.isnan(third) or not best > shortest:
+        if self.coarse or np.isnan(third) or not best > shortest:
             self._learn_step_among_kinks(direction)
             return
-        self.step = float(power_of_two(np.array([min(best, longest)]))[0])
+        self.step = UNEVEN * float(power_of_two(np.array([min(best, longest)]))[0])
         self.third, self.curvature = third, float(line.curvature[0])
 
     def _learn_step_among_kinks(self, direction: NDArray[np.floating]) -> None:
@@ -417,7 +451,7 @@ class _Search:
             lambda step: self._quotient(direction, EVERYTHING, step),
             self.size,
             self.noise,
-            self.function.unit,
+            coarse=self.coarse,
         )
         if chosen is not None:
             self.many_kinks = True
@@ -427,7 +461,7 @@ class _Search:
         self, direction: NDArray[np.floating], part: slice, step: float
     ) -> tuple[float, float]:
         """Return a central difference, and the right slope less the left one."""
-        both = self.function.moved(self.leaf, direction, (step, -step), part)
+        both = self.function.along(self.leaf, direction, (step, -step), part)
         up, down = both.tolist()
         value = self.function.value
         return (up - down) / (2 * step), ((up - value) - (value - down)) / step
@@ -441,7 +475,7 @@ class _Search:
         """
         slope, bend = self._quotient(direction, part, step)
         rounding = SIGMAS * self.noise / step
-        if self.function.unit == SINGLE_UNIT:
+        if self.coarse:
             hull = abs(bend) / 2 + self.kink_error
             return (slope, rounding, hull) if np.isfinite(hull) else None
         for _ in range(SHORTENINGS if self.many_kinks else 0):
@@ -459,13 +493,19 @@ class _Search:
         function = self.function
 
         def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
-            return steps, function.moved(self.leaf, direction, steps.tolist(), part)
+            return steps, function.along(self.leaf, direction, steps.tolist(), part)
 
-        return measure_lines(
+        first = shift * first_step(function) * self.size
+        line = measure_lines(
             evaluate,
             np.array([function.value]),
-            np.array([shift * first_step(function) * self.size]),
+            np.array([first]),
             np.array([LAST_STEP * self.size]),
             function.unit,
             self.noise,
         )
+        if not np.isfinite(line.error_bar[0]) and np.isfinite(function.value):
+            partly = np.zeros_like(direction)
+            partly[part] = direction[part]
+            function.raise_if_it_raised_along(self.leaf, partly, first)
+        return line

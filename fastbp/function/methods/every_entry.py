@@ -10,6 +10,7 @@ import numpy as np
 from fastbp.function.derivatives.entry_slopes import cheap_slopes, measure_again, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
+from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
@@ -35,6 +36,7 @@ def check_every_entry(
 ) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
     """Measure every entry, and those about to fail again."""
     rows, failures, kinks = [], [], []
+    largest = given.largest
     for leaf, lines in enumerate(measure_everything(function, options.progress)):
         array = given.arrays[leaf]
         name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
@@ -44,11 +46,17 @@ def check_every_entry(
             continue
         flat = array.reshape(-1)
         tolerance = function_tolerance(
-            options, array, given.dtype, lines.slope, given.noise.get(leaf, 0.0)
+            options,
+            array,
+            given.dtype,
+            lines.slope,
+            given.noise.get(leaf, 0.0),
+            function.point.base[leaf],
         )
         lines = _measured_again(function, leaf, flat, lines, tolerance)
         row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
-        rows.append(_explained_row(row, function, lines))
+        nothing = is_zero_within_rounding(flat, largest)
+        rows.append(row_of_judged(row, function, leaf, lines, nothing_given=nothing))
         failures.append(wrong)
         kinks += _kink_notes(function, leaf, lines)
     return rows, failures, _shortened(kinks), False
@@ -56,20 +64,6 @@ def check_every_entry(
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
     return Numerical(name, shape, lines.slope, lines.error_bar, lines.hull)
-
-
-def _explained_row(row: ArrayReport, function: Function, lines: Lines) -> ArrayReport:
-    """Count the kinks, and say why there is no derivative where f itself is not finite."""
-    reason = row.reason
-    if not np.isfinite(function.value):
-        reason = f"f is {function.value} at the point"
-    elif row.verdict == "inconclusive" and not np.isfinite(lines.error_bar).all():
-        missing = int(np.count_nonzero(~np.isfinite(lines.error_bar)))
-        reason = (
-            f"{missing} of {row.entries} entries without a finite derivative: f is not finite "
-            f"beside the point, or its noise is not"
-        )
-    return replace(row, kinks=int(np.count_nonzero(lines.corner)), reason=reason)
 
 
 def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastbp.function.derivatives.line_slopes import SIGMAS
-from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class StepAmongKinks(NamedTuple):
 
 
 def step_among_kinks(
-    central: Callable[[float], tuple[float, float]], size: float, noise: float, unit: float
+    central: Callable[[float], tuple[float, float]], size: float, noise: float, *, coarse: bool
 ) -> StepAmongKinks | None:
     """Choose the step at which noise, curvature and kinks together matter least.
 
@@ -50,15 +49,15 @@ def step_among_kinks(
         Of the typical entry.
     noise : float
         Standard deviation of the noise in the values of f.
-    unit : float
-        Half the distance of 1 to the next number of the precision f computes in.
+    coarse : bool
+        Whether noise rules out steps so short that they meet no corner, as in float32.
 
     Returns
     -------
     StepAmongKinks or None
         None where f is nowhere finite.
     """
-    steps = (STEPS_SINGLE if unit == SINGLE_UNIT else STEPS) * size
+    steps = (STEPS_SINGLE if coarse else STEPS) * size
     slopes, bends = np.array([central(step) for step in steps.tolist()]).T
     with np.errstate(invalid="ignore", over="ignore"):
         errors = CHANGES * _changes_nearby(slopes, bends, steps)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.errors import OptionError
 from fastbp.function.backends.choose import require_workers
+from fastbp.function.derivatives.entry_slopes import is_spread
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_bool,
@@ -19,7 +20,6 @@ from fastbp.runtime.validation import (
     require_seed,
 )
 from fastbp.typing import Vector
-from fastbp.verdict.blocks import largest_finite
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ RTOL, CANCELLATION = 2.0**-40, 2.0**-44
 
 # One in float32 may also lose digits of its own by cancellation, up to this part of the largest.
 MOST_NOISE = 2.0**-7
+# And what is below its smallest normal number becomes 0, or loses digits.
+UNDERFLOW_SINGLE = float(np.finfo(np.float32).smallest_normal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +89,37 @@ def function_tolerance(
     dtype: np.dtype[Any],
     numerical: Vector,
     noise: float = 0.0,
+    base: NDArray[np.floating] | None = None,
 ) -> Tolerance:
     """Return what a correct gradient of that precision may be off by.
 
-    `noise` is how far the given one, in float32, is from the same function's in float64.
+    `noise` is how far the given one, in float32, is from the same function's in float64; `base`
+    the argument, where its entries may be of very different sizes.
     """
     if options.tolerance is not None:
         return options.tolerance
-    largest = largest_finite(numerical)
+    largest = _largest_that_cancels(numerical, base)
     if given.dtype.itemsize == 4 or dtype.itemsize == 4:
-        usual = default_tolerance(np.dtype(np.float32), numerical)
-        return Tolerance(usual.rtol, usual.atol + min(2 * noise, MOST_NOISE * largest))
+        usual = default_tolerance(np.dtype(np.float32), np.array([largest]))
+        own_noise = min(2 * noise, MOST_NOISE * largest)
+        return Tolerance(usual.rtol, usual.atol + own_noise + UNDERFLOW_SINGLE)
     return Tolerance(RTOL, CANCELLATION * largest)
+
+
+def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) -> float:
+    """Return the largest derivative; where entries are far apart, the one that each may have.
+
+    Terms that cancel are then as large as derivative times entry, and what that leaves of the
+    derivative by the largest entry is the least.
+    """
+    finite = np.isfinite(numerical)
+    sizes = np.abs(numerical[finite])
+    if base is None or not is_spread(base):
+        return float(np.max(sizes, initial=0.0))
+    entries = np.abs(base[finite])
+    entries = np.where(np.isfinite(entries), entries, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.max(sizes * entries, initial=0.0) / np.max(entries))
 
 
 METHODS = ("auto", "every", "probe")

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.function.methods.options import function_tolerance
+from fastbp.function.methods.unjudged import ZERO_WITHIN_ROUNDING, is_zero_within_rounding
 from fastbp.report import ArrayReport, Failure
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_by_probing"]
 
+TOO_ROUGH = "the noise of the differences is larger than every derivative"
 DIRECTIONS = 3
 # Errors of single entries have random signs, so that along a direction they add like noise.
 DIRECTION_SIGMAS = 4.0
@@ -79,7 +81,9 @@ def _probed_row(
     flat = array.reshape(-1).astype(np.float64)
     if not np.isfinite(flat).all():
         return _not_finite_row(name, shape, flat)
-    tolerance = function_tolerance(options, array, given.dtype, flat, given.noise.get(leaf, 0.0))
+    tolerance = function_tolerance(
+        options, array, given.dtype, flat, given.noise.get(leaf, 0.0), function.point.base[leaf]
+    )
     located = locate_wrong_entries(
         function,
         leaf,
@@ -92,7 +96,10 @@ def _probed_row(
     )
     wrong = _located_failures(name, shape, flat, located, tolerance)
     complete = located.complete and len(wrong) < options.most
-    return _located_row(name, shape, flat, located, wrong, complete), wrong, complete
+    row = _located_row(name, shape, flat, located, wrong, complete)
+    if row.reason == TOO_ROUGH and is_zero_within_rounding(array, given.largest):
+        row = replace(row, verdict="untested", reason=ZERO_WITHIN_ROUNDING)
+    return row, wrong, complete
 
 
 def _allowance(
@@ -186,7 +193,7 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
     if not given.any() and np.all(np.abs(slopes) <= allowed):
         return "untested", "zero on both sides along every direction"
     if np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed):
-        return "inconclusive", "the noise of the differences is larger than every derivative"
+        return "inconclusive", TOO_ROUGH
     return "passed", ""
 
 

@@ -1,0 +1,119 @@
+"""Checks of functions in few digits, noisy, beside edges, of many scales: each judged rightly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from support.doubtful_functions import KINDS, doubtful_case
+from support.random_functions import Case
+
+import fastbp
+
+pytestmark = pytest.mark.small
+
+EVERYDAY, LONG = range(5 * len(KINDS)), range(1000, 3000)
+
+
+def require_right_judgement(case: Case) -> None:
+    """The right gradient does not fail, and one entry that is wrong by ten bars does."""
+    right = case.gradient(case.at)
+    report = fastbp.check_gradient(case.f, right, case.at, method="every")
+    assert report.verdict != "failed", f"{case.name}\n{report}"
+    found = fastbp.numerical_gradient(case.f, case.at)
+    judged = np.flatnonzero(np.isfinite(found.error_bar))
+    if judged.size == 0:
+        return
+    entry = judged[len(case.name) % judged.size]
+    rounding = 2.0**-40 * abs(right[entry]) + 2.0**-44 * np.max(np.abs(right))
+    bar = found.error_bar[entry] + abs(found.right[entry] - found.left[entry]) / 2
+    wrong = right.copy()
+    wrong[entry] += 10 * max(bar, rounding)
+    report = fastbp.check_gradient(case.f, wrong, case.at, method="every")
+    assert report.verdict == "failed", f"{case.name}: entry {entry}\n{report}"
+
+
+@pytest.mark.parametrize("seed", EVERYDAY)
+def test_doubtful_functions_are_judged_rightly(seed: int) -> None:
+    require_right_judgement(doubtful_case(seed))
+
+
+@pytest.mark.long
+def test_two_thousand_doubtful_functions_are_judged_rightly() -> None:
+    for seed in LONG:
+        require_right_judgement(doubtful_case(seed))
+
+
+def bisection(x: np.ndarray) -> float:
+    """The root of y² = x[0], to 4 / 2^20."""
+    low, high = 0.0, 4.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle**2 < x[0] else (low, middle)
+    return (low + high) / 2
+
+
+X = np.array([0.9, -0.4, 1.7, 0.2, -1.1, 0.6])
+FEW_DIGITS: dict[str, tuple[Any, Any, np.ndarray]] = {
+    "text of 4 digits": (lambda x: float(f"{np.sum(np.sin(x)):.4g}"), np.cos(X), X),
+    "text of 6 decimals": (lambda x: float(f"{np.sum(np.sin(x)):.6f}"), np.cos(X), X),
+    "text of 12 digits": (lambda x: float(f"{np.sum(np.sin(x)):.12g}"), np.cos(X), X),
+    "bisection": (bisection, np.array([0.5 / math.sqrt(3.0)]), np.array([3.0])),
+    "logarithm of a tail": (
+        lambda x: math.log(0.5 * (1 + math.erf(x[0] / math.sqrt(2)))),
+        np.array([7.37888646]),
+        np.array([-7.25]),
+    ),
+    "inner offset": (lambda x: float(np.sum(((x + 1e8) - 1e8) ** 2)), 2 * X, X),
+    "float16": (lambda x: np.float16(np.sum(x**2)), 2 * X, X),
+    "float32": (lambda x: float(np.sum(x.astype(np.float32) ** 3)), 3 * X**2, X),
+}
+
+
+@pytest.mark.parametrize("name", FEW_DIGITS)
+def test_results_of_few_digits_are_no_mistake(name: str) -> None:
+    f, gradient, at = FEW_DIGITS[name]
+    assert fastbp.check_gradient(f, gradient, at).verdict == "passed"
+    wrong = gradient.copy()
+    wrong[-1] *= 2
+    assert fastbp.check_gradient(f, wrong, at).verdict == "failed"
+
+
+@pytest.mark.parametrize("name", FEW_DIGITS)
+def test_probe_bears_results_of_few_digits(name: str) -> None:
+    f, gradient, at = FEW_DIGITS[name]
+    report = fastbp.check_gradient(f, gradient, at, method="probe", seed=1)
+    assert report.verdict in ("passed", "inconclusive")
+
+
+def test_the_report_says_that_f_seems_to_compute_in_float32() -> None:
+    x = np.random.default_rng(3).normal(size=50)
+    report = fastbp.check_gradient(
+        lambda x: float(np.sum(np.tanh(x.astype(np.float32)) ** 2)),
+        lambda x: 2 * np.tanh(x) * (1 - np.tanh(x) ** 2),
+        x,
+    )
+    assert report.verdict == "passed"
+    assert any("f takes steps of about" in note and "float32" in note for note in report.notes)
+
+
+def test_a_right_gradient_of_an_exact_function_has_no_such_note() -> None:
+    report = fastbp.check_gradient(lambda x: float(np.sum(np.sin(x))), np.cos, X)
+    assert report.verdict == "passed"
+    assert report.notes == ()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_smooth_function_in_float32_has_no_corners(seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=6)
+    report = fastbp.check_gradient(lambda x: np.sum(x.astype(np.float32) ** 2), 2 * x, x)
+    assert not any("corner" in note for note in report.notes)
+
+
+def test_a_single_jump_beside_the_point_is_not_noise() -> None:
+    at = np.array([1.0 - 1e-3, 0.3])
+    found = fastbp.numerical_gradient(lambda x: float(np.sum(x + (x >= 1))), at)
+    assert np.all(np.abs(found.value - 1) <= found.error_bar)
+    assert np.all(found.error_bar < 1e-9)

@@ -1,0 +1,115 @@
+"""Checks beside and on the edge of a domain, at jumps, and of entries of very different sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp
+
+pytestmark = pytest.mark.small
+
+NEAR_AN_EDGE: dict[str, tuple[Any, Any, np.ndarray]] = {
+    "a clipped probability": (
+        lambda p: -np.sum(np.log(1 - p)),
+        lambda p: 1 / (1 - p),
+        np.array([0.3, 1 - 1e-9]),
+    ),
+    "an angle": (
+        lambda x: np.sum(np.arccos(x)),
+        lambda x: -1 / np.sqrt((1 - x) * (1 + x)),
+        np.array([1 - 1e-7, -0.2]),
+    ),
+    "a tiny number": (lambda x: np.sum(np.log(x)), lambda x: 1 / x, np.array([1e-180, 2.0])),
+    "math.log": (lambda x: math.log(x[0]) + x[1], lambda x: [1 / x[0], 1.0], np.array([1e-9, 2.0])),
+}
+
+
+@pytest.mark.parametrize("name", NEAR_AN_EDGE)
+def test_gradients_beside_an_edge_are_judged(name: str) -> None:
+    f, gradient, at = NEAR_AN_EDGE[name]
+    right = np.array(gradient(at))
+    assert fastbp.check_gradient(f, right, at).verdict == "passed"
+    wrong = right * [1.1, 1.0]
+    assert fastbp.check_gradient(f, wrong, at).verdict == "failed"
+
+
+def test_f_may_raise_outside_its_domain() -> None:
+    def f(x: np.ndarray) -> float:
+        if np.any((x < 0) | (x > 1)):
+            raise ValueError("outside [0, 1]")
+        return float(np.sum(x**3 + x))
+
+    at = np.array([0.0, 0.4, 1.0])
+    assert fastbp.check_gradient(f, 3 * at**2 + 1, at).verdict == "passed"
+    report = fastbp.check_gradient(f, [1.1, 1.48, 4.0] * np.ones(3), at)
+    assert [failure.where for failure in report.failures] == ["x[0]"]
+
+
+@pytest.mark.parametrize("f", [np.sqrt, lambda x: x * np.log(x + (x == 0))])
+def test_an_infinite_slope_is_inconclusive(f: Any) -> None:
+    at = np.array([0.5, 0.0])
+    slope = fastbp.numerical_gradient(lambda x: float(f(x[0])), at).value[0]
+    for given in (-5.0, 0.0, 1e6):
+        report = fastbp.check_gradient(
+            lambda x: float(np.sum(f(x))), np.array([slope, given]), at, rtol=1e-6
+        )
+        assert report.verdict == "inconclusive"
+        assert "infinite slope" in report.arrays[0].reason
+
+
+def test_a_jump_at_the_point_is_inconclusive() -> None:
+    at = np.array([1.0, 0.3])
+    report = fastbp.check_gradient(lambda x: float(np.sum(x + (x >= 1))), np.array([7.0, 1.0]), at)
+    assert report.verdict == "inconclusive"
+    assert "f jumps at x[0]" in report.arrays[0].reason
+    wrong = fastbp.check_gradient(lambda x: float(np.sum(x + (x >= 1))), np.array([1.0, 1.1]), at)
+    assert wrong.verdict == "failed"
+
+
+def test_an_infinite_entry_is_held_fixed() -> None:
+    at = np.array([0.3, -np.inf, 1.0, -0.4])
+    weights = np.array([1.0, 2.0, -1.0, 0.5])
+
+    def soft(x: np.ndarray) -> np.ndarray:
+        return np.exp(x - x.max()) / np.exp(x - x.max()).sum()
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return soft(x) * (weights - weights @ soft(x))
+
+    for method in ("every", "probe"):
+        report = fastbp.check_gradient(lambda x: weights @ soft(x), gradient, at, method=method)
+        assert report.verdict == "passed"
+    wrong = gradient(at) + np.array([0, 0, 1e-3, 0])
+    assert fastbp.check_gradient(lambda x: weights @ soft(x), wrong, at).verdict == "failed"
+
+
+def test_entries_of_one_array_may_be_1e18_apart() -> None:
+    t = np.linspace(0, 3e-6, 20)
+
+    def discharge(p: np.ndarray) -> float:
+        return float(np.sum(np.exp(-t / (p[0] * p[1]))))
+
+    at = np.array([2e6, 1e-12])
+    product = at[0] * at[1]
+    right = np.sum(np.exp(-t / product) * t / product) / at
+    for method in ("every", "probe"):
+        report = fastbp.check_gradient(discharge, right, at, method=method, seed=0)
+        assert report.verdict == "passed"
+    for factors in ([1.0, 0.7], [0.0, 1.0]):
+        assert fastbp.check_gradient(discharge, right * factors, at).verdict == "failed"
+
+
+@pytest.mark.parametrize(("frequency", "at"), [(1.0, 2.7e8), (1e8, 2.1), (3e5, -0.7)])
+def test_f_may_vary_on_a_scale_far_shorter_than_its_argument(frequency: float, at: float) -> None:
+    x = np.array([at, 1.1 * at])
+    right = frequency * np.cos(frequency * x)
+
+    def f(x: np.ndarray) -> float:
+        return float(np.sum(np.sin(frequency * x)))
+
+    assert fastbp.check_gradient(f, right, x).verdict == "passed"
+    assert fastbp.check_gradient(f, right * [1.0, 1.01], x).verdict == "failed"
