@@ -186,7 +186,7 @@ class Function:
 
     def raise_if_it_raised_along(self, leaf: int, direction: NDArray[Any], step: float) -> None:
         """Raise what f raises on both sides of the point along a direction, if it does."""
-        if not self._changed():  # else that is what is wrong, and would be put right
+        if not self.point.changed():  # else that is what is wrong, and would be put right
             raise_on_both_sides(self.function, self.point, self.name, leaf, direction, step)
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
