@@ -29,6 +29,7 @@ from fastbp.network.differences.finite_differences import finite_differences
 from fastbp.network.given_gradients import arrays_of
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import ForwardPass, Network
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
 from fastbp.typing import Array
 
@@ -62,6 +63,7 @@ VERDICT_LINES = {
 }
 
 
+@own_errstate
 def init_params(
     K: int = 5,
     D: int = 6,
@@ -136,6 +138,7 @@ def init_params(
     return all_weights, all_biases
 
 
+@own_errstate
 def ReLU(preactivation: Array) -> Array:
     """Rectify: the larger of 0 and each entry.
 
@@ -163,6 +166,7 @@ def ReLU(preactivation: Array) -> Array:
     return np.where(values <= 0, values.dtype.type(0), values)
 
 
+@own_errstate
 def indicator_function(x: Array) -> Array:
     """Mark the active entries: 1 where the entry is at least 0, else 0 (the I of eq. 7.25).
 
@@ -192,6 +196,7 @@ def indicator_function(x: Array) -> Array:
     return np.where(values >= 0, one, np.where(values < 0, zero, values))
 
 
+@own_errstate
 def compute_network_output(
     net_input: Array, all_weights: Arrays, all_biases: Arrays | None
 ) -> tuple[Array, list[Array], list[Array]]:
@@ -230,6 +235,7 @@ def compute_network_output(
     return result.output, list(result.preactivations), list(result.activations)
 
 
+@own_errstate
 def least_squares_loss(net_output: Array, y: Array) -> float:
     """Sum (output - y)² over all entries: no mean, no ½.
 
@@ -257,6 +263,7 @@ def least_squares_loss(net_output: Array, y: Array) -> float:
     return float(np.sum(residual * residual))
 
 
+@own_errstate
 def d_loss_d_output(net_output: Array, y: Array) -> Array:
     """Differentiate the least-squares loss by the output: 2 (output - y).
 
@@ -284,6 +291,7 @@ def d_loss_d_output(net_output: Array, y: Array) -> Array:
     return 2 * _residual(net_output, y)
 
 
+@own_errstate
 def backward_pass(
     all_weights: Arrays, all_biases: Arrays | None, all_f: Arrays, all_h: Arrays, y: Array
 ) -> tuple[list[Array], list[Array] | None]:
@@ -333,6 +341,7 @@ def backward_pass(
     return all_dl_dweights, [layer.biases[0] for layer in layers if layer.biases is not None]
 
 
+@own_errstate
 def check_derivatives(
     backward_pass: BackwardPass = backward_pass,
     all_weights: Arrays | None = None,

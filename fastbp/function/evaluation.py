@@ -320,7 +320,8 @@ def moved_results(
             for step in steps:
                 if restore:
                     point.restore()
-                numbers[:] = base + numbers.dtype.type(step) * direction
+                with np.errstate(all="ignore"):  # ours, among the user's
+                    numbers[:] = base + numbers.dtype.type(step) * direction
                 try:
                     results.append(function(point.argument))
                 except Exception as error:

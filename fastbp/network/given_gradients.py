@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.network.gradients import Gradients
+from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import called_twice
 from fastbp.runtime.validation import as_numbers
 
@@ -180,7 +181,8 @@ def _called_on_copies(
     biases = None if net.biases is None else [array.copy() for array in net.biases]
     x, y = batch.x, batch.y
     own_x, own_y = x.copy(), y.copy()
-    result = function(weights, biases, own_x, own_y)
+    with callers_errstate():
+        result = function(weights, biases, own_x, own_y)
     changed = _changed_items("weights", weights, net.weights)
     if biases is not None and net.biases is not None:
         changed += _changed_items("biases", biases, net.biases)

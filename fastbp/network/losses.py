@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
+from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.validation import (
     FloatArray,
     require_array,
@@ -85,7 +86,7 @@ class Objective:
         """Return weight_decay / 2 times the sum of all squared weights."""
         if self.weight_decay == 0.0:
             return 0.0
-        with np.errstate(over="ignore"):  # infinity, as the loss
+        with np.errstate(all="ignore"):  # zero or infinity, as the loss
             squares = [float(np.sum(np.square(w, dtype=np.float64))) for w in weights]
         return 0.5 * self.weight_decay * sum(squares)
 
@@ -176,7 +177,8 @@ def require_targets(
 
 def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
     """Call a user's loss on copies and insist on one finite-or-not number."""
-    result = value(output.copy(), y.copy())
+    with callers_errstate():
+        result = value(output.copy(), y.copy())
     array = np.asarray(result)
     if array.size != 1 or array.dtype.kind not in "fiu":
         raise ShapeError(
@@ -188,8 +190,10 @@ def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
 
 def custom_gradient(gradient: Any, output: FloatArray, y: npt.NDArray[Any]) -> FloatArray:
     """Call a user's loss gradient on copies and insist on the output's shape and type."""
+    with callers_errstate():
+        given = gradient(output.copy(), y.copy())
     result = require_dtype(
-        gradient(output.copy(), y.copy()),
+        given,
         "loss[1](output, y)",
         output.dtype,
         "weights[0]",

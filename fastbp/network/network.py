@@ -21,6 +21,7 @@ from fastbp.network.parameters import (
 )
 from fastbp.network.passes import Passes
 from fastbp.network.schedule import BACKWARD, FORWARD, LOSS
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import (
     FloatArray,
     require_array,
@@ -99,6 +100,7 @@ class Network:
     (4.0, array([[12.,  4.]]), array([ 4., -4.]))
     """
 
+    @own_errstate
     def __init__(
         self,
         weights: Sequence[FloatArray],
@@ -130,6 +132,7 @@ class Network:
             view[...] = array
 
     @classmethod
+    @own_errstate
     def random(
         cls,
         sizes: Sequence[int],
@@ -405,7 +408,9 @@ class Network:
             output = work.output()
             total = batch.custom_value(custom, output)
             slope = batch.custom_gradient(custom, output)
-            work.store_output_sensitivity(slope * self.dtype.type(work.factor))
+            with np.errstate(all="ignore"):  # zero or infinity, as the loss
+                scaled = slope * self.dtype.type(work.factor)
+            work.store_output_sensitivity(scaled)
             work.run(BACKWARD, self._parameters, batch.inputs_alone(), gradients.flat, by_inputs)
         gradients.inputs = by_inputs
         return total * work.factor + self._decay_term(), gradients

@@ -35,6 +35,7 @@ from fastbp.errors import OptionError, ProblemFileError
 from fastbp.network.given_gradients import arrays_of
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import Network, require_finite_batch
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.npz_reader import key_text, path_text, read_npz
 from fastbp.typing import Array
 
@@ -74,6 +75,7 @@ class Problem:
     gradients: GradientArrays | None
 
 
+@own_errstate
 def save_problem(
     path: str | os.PathLike[str],
     net: Network,
@@ -136,6 +138,7 @@ def save_problem(
     _write_atomically(Path(path), arrays)
 
 
+@own_errstate
 def load_problem(path: str | os.PathLike[str]) -> Problem:
     """Read a problem file, written by `save_problem` or by anything that writes ``.npz``.
 

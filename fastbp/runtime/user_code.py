@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp.errors import EvaluationError, FastbpError
+from fastbp.runtime.floating_point import callers_errstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +24,9 @@ REPRODUCIBLE = 64
 class calling:  # noqa: N801 - used as a statement, like contextlib.suppress
     """Surround the call of a user's function.
 
-    NumPy's floating-point warnings are silenced. What the function raises becomes the cause of an
-    `EvaluationError`; errors of fastbp pass.
+    It runs under the floating-point errors that the user has set, but that no warning is shown: we
+    choose the points. What the function raises becomes the cause of an `EvaluationError`; errors of
+    fastbp pass.
 
     Parameters
     ----------
@@ -44,17 +46,17 @@ class calling:  # noqa: N801 - used as a statement, like contextlib.suppress
 
     def __init__(self, name: str, where: str | Callable[[], str] = "at the point") -> None:
         self.name, self.where = name, where
-        self._silence = np.errstate(all="ignore")
+        self._errstate = callers_errstate(warn=False)
 
     def __enter__(self) -> None:
-        """Silence NumPy."""
-        self._silence.__enter__()
+        """Give NumPy back to the user."""
+        self._errstate.__enter__()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Let NumPy speak again, and raise our error where the function raised."""
+        """Take NumPy back, and raise our error where the function raised."""
         # Not with contextlib.contextmanager, which takes an EvaluationError that a StopIteration
         # has caused for the end of its generator.
-        self._silence.__exit__(kind, error, trace)
+        self._errstate.__exit__(kind, error, trace)
         if isinstance(error, Exception) and not isinstance(error, FastbpError):
             where = self.where if isinstance(self.where, str) else self.where()
             raise EvaluationError(

@@ -11,6 +11,7 @@ from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.point import argument_name, make_point
+from fastbp.runtime.floating_point import own_errstate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["check_gradient"]
 
 
+@own_errstate
 @takes_check_options
 def check_gradient(
     f: Callable[[Any], Any], gradient: Any, at: Any, **options: Unpack[CheckOptions]

@@ -13,6 +13,7 @@ from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_choice
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_jvp", "check_vjp"]
 
 
+@own_errstate
 @takes_check_options
 def check_vjp(
     f: Callable[[Any], Any],
@@ -85,6 +87,7 @@ def check_vjp(
     return _checked("vjp", f, vjp, jvp, at, convention, options)
 
 
+@own_errstate
 @takes_check_options
 def check_jvp(
     f: Callable[[Any], Any],

@@ -14,6 +14,7 @@ from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import require_batch
 from fastbp.report import Report
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_choice,
@@ -37,6 +38,7 @@ __all__ = ["check_network"]
 METHODS = ("certified", "exact", "replay")
 
 
+@own_errstate
 def check_network(
     net: Network,
     x: NDArray[Any],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.network.losses import custom_value
+from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Floats
 from fastbp.verdict.rows import Numerical, judged_row
@@ -76,7 +77,8 @@ def check_loss(
     value, gradient = net.objective.custom
     output = net.forward(batch.x).output.astype(np.float64)
     targets = batch.in_float64().y
-    given = np.asarray(gradient(output.copy(), targets.copy()))
+    with callers_errstate():
+        given = np.asarray(gradient(output.copy(), targets.copy()))
     samples = [batch.index(n) for n in range(batch.size)]
     numerical, evaluations = _differences(value, output, targets, samples, progress)
     row, failures = judged_row(given, numerical, np.dtype(np.float64), tolerance)

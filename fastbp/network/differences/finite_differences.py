@@ -22,6 +22,7 @@ from fastbp.network.sensitivities.exact import (
     gradient_of,
     require_enough_memory,
 )
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import FloatArray, require_choice, require_memory, require_number
 
 METHODS = ("exact", "replay")
@@ -69,23 +70,27 @@ class Differences(Gradients):
         self._quality = quality
 
     @property
+    @own_errstate
     def error_bar(self) -> Gradients:
         """The estimated error by rounding of every entry."""
         return Gradients(self.shapes, self._quality.error_bar())
 
     @property
+    @own_errstate
     def kinks(self) -> Gradients | None:
         """The entries on a kink, or None."""
         kinks = self._quality.kinks()
         return None if kinks is None else Gradients(self.shapes, kinks)
 
     @property
+    @own_errstate
     def left(self) -> Gradients | None:
         """The slopes for steps down, or None."""
         sides = self._quality.sides()
         return None if sides is None else Gradients(self.shapes, sides[0])
 
     @property
+    @own_errstate
     def right(self) -> Gradients | None:
         """The slopes for steps up, or None."""
         sides = self._quality.sides()
@@ -120,6 +125,7 @@ def _require_step(delta: object, scheme: object) -> tuple[float, str]:
     return step, known
 
 
+@own_errstate
 def finite_differences(
     net: Network,
     x: FloatArray,
