@@ -17,7 +17,7 @@ from fastbp.network.differences.propagated_noise import Rounding, rounding_of
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import MARGIN
+from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.hull import Hull, hull_of_levels
 from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
 from fastbp.typing import Floats, Mask
@@ -48,7 +48,7 @@ def check_by_replay(
     progress: bool | None,
 ) -> Outcome:
     """Compare a given gradient with a replay, entry by entry; arguments as of `check_network`."""
-    coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
+    coarser = unit_roundoff(coarser_dtype(net, given))
     base = evaluate(net, batch)
     rounding = rounding_of(base, coarser)
     if rounding.problem:
@@ -56,7 +56,7 @@ def check_by_replay(
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, rounding.problem)
         return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
     measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
-    own = coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2
+    own = coarser if tolerance is None else UNIT_ROUNDOFF
     own_bars = rounding.error_bars(own)
     hull = hull_of_levels(
         rounding.network, rounding.levels, rounding.sensitivities[-1], rounding.doubts

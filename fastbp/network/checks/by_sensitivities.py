@@ -15,10 +15,11 @@ from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, in_float64
-from fastbp.network.sensitivities.certificate import LARGEST, judge_sweeps
-from fastbp.network.sensitivities.error_bars import MARGIN
+from fastbp.network.sensitivities.certificate import judge_sweeps
+from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
+from fastbp.network.sensitivities.number_range import LARGEST
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report.model import Certificate
 from fastbp.typing import Vector
@@ -72,7 +73,7 @@ def check_certified(
     progress : bool or None
         Of the differences.
     """
-    coarser = float(np.finfo(coarser_dtype(net, given)).eps) / 2
+    coarser = unit_roundoff(coarser_dtype(net, given))
     sweeps = Sweeps(
         in_float64(net), batch.in_float64(),
         roundoff=coarser, directions=0 if exact else directions, seed=seed, max_memory=max_memory,
@@ -93,7 +94,7 @@ def check_certified(
     tiles = Tiles(
         sweeps,
         hull,
-        roundoff=coarser if tolerance is None else float(np.finfo(np.float64).eps) / 2,
+        roundoff=coarser if tolerance is None else UNIT_ROUNDOFF,
         tolerance=tolerance or Tolerance(0.0, 0.0),
     )
     outcome = _Check(net, given, sweeps, hull, tiles, certificate).outcome()

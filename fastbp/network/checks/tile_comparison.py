@@ -13,14 +13,17 @@ from fastbp.kernels.comparison import summary_columns
 from fastbp.kernels.comparison import tiles as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS
 from fastbp.kernels.simd.vectors import MR
+from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import (
     DECAY_ROUNDINGS,
     MARGIN,
     UNDERFLOWS,
+    LayerNorms,
+    bars,
     norms,
-    smallest_of,
     sum_growth,
 )
+from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.runtime.panels import writable
 from fastbp.runtime.threads import run_team
 
@@ -176,19 +179,18 @@ class Tiles:
         self, k: int, units: slice | NDArray[np.int64], inputs: slice | NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Error bars of some entries of layer k, units by inputs."""
-        sizes = self._net.sizes
+        sizes, own = self._net.sizes, self.bars
         outputs = slice(sum(sizes[1 : k + 1]), sum(sizes[1 : k + 2]))
         level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
-        s_sizes, s_noise = self.bars.s_sizes[outputs][units], self.bars.s_noise[outputs][units]
-        h_sizes, h_noise = self.bars.h_sizes[level][inputs], self.bars.h_noise[level][inputs]
-        bars = np.outer(s_noise + self.growth * s_sizes, h_sizes) + np.outer(s_sizes, h_noise)
-        bars *= MARGIN * self.roundoff
-        bars += self.smallest
+        layer = LayerNorms(
+            own.s_sizes[outputs], own.s_noise[outputs], own.h_sizes[level], own.h_noise[level],
+            self.sweeps.batch,
+        )  # fmt: skip
         decay = self._net.objective.weight_decay
-        if decay:
-            weight = self._net.weights[k].T if self._keras else self._net.weights[k]
-            bars += DECAY_ROUNDINGS * self.roundoff * decay * np.abs(weight[units][:, inputs])
-        return bars
+        if decay == 0.0:
+            return bars(layer.terms(units, inputs), self.roundoff)
+        weight = np.abs(book_weight(self._net, k)[units][:, inputs])
+        return bars(layer.terms(units, inputs), self.roundoff, decay * weight)
 
     def bar_rows(self, k: int, rows: slice) -> NDArray[np.float64]:
         """Error bars of some rows of a weight array as it lies in memory."""
@@ -199,9 +201,9 @@ class Tiles:
 
     def bias_bars(self) -> NDArray[np.float64]:
         """Error bars of all biases, layer after layer."""
-        both = self.bars.s_noise + self.growth * self.bars.s_sizes
-        bars: NDArray[np.float64] = MARGIN * self.roundoff * np.sqrt(self.sweeps.batch) * both
-        return bars + self.smallest
+        own = self.bars
+        layers = LayerNorms(own.s_sizes, own.s_noise, EMPTY, EMPTY, self.sweeps.batch)
+        return bars(layers.bias_terms(), self.roundoff)
 
     def bias_radii(self) -> NDArray[np.float64]:
         """Radii of the hull of all biases, layer after layer."""

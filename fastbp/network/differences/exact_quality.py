@@ -13,13 +13,11 @@ import numpy as np
 from fastbp.network.batch import Batch
 from fastbp.network.network import Network
 from fastbp.network.sensitivities.error_bars import (
-    DECAY_ROUNDINGS,
-    MARGIN,
-    UNDERFLOWS,
     UNIT_ROUNDOFF,
-    flat_bars,
+    LayerNorms,
+    bars,
+    flat_terms,
     norms,
-    smallest_of,
 )
 from fastbp.network.sensitivities.exact import Sensitivities
 from fastbp.network.sensitivities.hull import hull_of
@@ -57,13 +55,11 @@ class Noise:
     s, h : list of float64, shape (units,)
         Norms of the noise of s[k] and of h[k], in units of the roundoff.
     doubts : Doubts or None
-    batch : int
     """
 
     s: list[Floats]
     h: list[Floats]
     doubts: Doubts | None
-    batch: int
 
 
 def measure_noise(network: Network, batch: Batch, *, max_memory: int) -> Noise:
@@ -90,7 +86,6 @@ def measure_noise(network: Network, batch: Batch, *, max_memory: int) -> Noise:
         np.split(norms(sweeps.z_sizes), np.cumsum(sizes[1:-1])),
         np.split(norms(sweeps.xi_sizes), np.cumsum(sizes[:-1]))[:-1],
         doubts,
-        batch.size,
     )
 
 
@@ -110,18 +105,19 @@ class ExactQuality:
         self, sensitivities: Sensitivities, noise: Noise, flat: Floats, max_memory: int
     ) -> None:
         net = sensitivities.network
-        self._shapes, self._keras = net.shapes, net.shapes.transposed
-        self._decay = net.objective.weight_decay
+        self._shapes, self._decay = net.shapes, net.objective.weight_decay
         self._noise, self._flat = noise, flat
-        self._s_sizes, self._h_sizes = [], []
+        self._layers: list[LayerNorms] = []
         self._h: list[Floats] = []
         self._centres: list[Floats] = []
         doubts = noise.doubts
         for k in range(len(net.weights)):
             s, h = sensitivities.of_layer(k), sensitivities.into_layer(k)
             with np.errstate(over="ignore", invalid="ignore"):
-                self._s_sizes.append(np.linalg.norm(s, axis=1))
-                self._h_sizes.append(np.linalg.norm(h, axis=1))
+                s_norms, h_norms = np.linalg.norm(s, axis=1), np.linalg.norm(h, axis=1)
+            self._layers.append(
+                LayerNorms(s_norms, noise.s[k], h_norms, noise.h[k], sensitivities.batch)
+            )
             if doubts is not None:
                 self._centres.append(s[:, doubts.samples])
                 self._h.append(h[:, doubts.samples])
@@ -134,16 +130,12 @@ class ExactQuality:
 
     def error_bar(self) -> Floats:
         """Bars of all entries."""
-        noise = self._noise
         with np.errstate(over="ignore", invalid="ignore"):
-            bars = flat_bars(
-                self._shapes, self._keras, noise.batch, UNIT_ROUNDOFF, self._s_sizes, noise.s,
-                self._h_sizes, noise.h,
-            )  # fmt: skip
-            if self._decay != 0.0:  # rounding of decay W, which is at most |value| + |s| |h|
-                bars += DECAY_ROUNDINGS * (UNIT_ROUNDOFF * np.abs(self._flat) + bars / MARGIN)
-            bars += UNDERFLOWS * smallest_of(UNIT_ROUNDOFF)
-        return bars
+            terms = flat_terms(self._shapes, self._layers)
+            if self._decay == 0.0:
+                return bars(terms, UNIT_ROUNDOFF)
+            # decay W is the entry less s h^T: at most |entry| + |s| |h|
+            return bars(terms, UNIT_ROUNDOFF, np.abs(self._flat) + terms)
 
     def kinks(self) -> Mask | None:
         """Where conventions move an entry by more than its rounding; None: nowhere."""

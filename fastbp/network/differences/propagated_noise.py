@@ -15,14 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import (
-    DECAY_ROUNDINGS,
-    MARGIN,
-    UNDERFLOWS,
-    flat_bars,
-    smallest_of,
-)
+from fastbp.network.sensitivities.error_bars import MARGIN, LayerNorms, bars, flat_terms
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.number_range import faint_samples, out_of_range, smallest_of
+from fastbp.network.sensitivities.weight_gradients import add_decay
 from fastbp.typing import Floats, Mask
 
 if TYPE_CHECKING:
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Rounding", "rounding_of"]
 
 SEED = 0  # of the noise: the same call gives the same bars
-# Numbers beyond are near the ends of the range, where products lose digits or overflow.
-SMALLEST, LARGEST = 1e-290, 1e290
 
 
 @dataclass(slots=True, eq=False)
@@ -70,21 +64,19 @@ class Rounding:
 
     def error_bars(self, roundoff: float) -> Floats:
         """Bars of all parameters, flat, for computations with that u."""
-        net = self.network
+        net, batch = self.network, self.levels[0].shape[1]
+        values = zip(
+            self.sensitivities, self.sensitivity_noise, self.levels, self.level_noise, strict=True
+        )
         with np.errstate(over="ignore", invalid="ignore"):
-            bars = flat_bars(
-                net.shapes, net.shapes.transposed, self.levels[0].shape[1], roundoff,
-                [_norms(s) for s in self.sensitivities],
-                [_norms(z) for z in self.sensitivity_noise],
-                [_norms(h) for h in self.levels], [_norms(xi) for xi in self.level_noise],
-            )  # fmt: skip
-        decay = DECAY_ROUNDINGS * roundoff * net.objective.weight_decay
-        if decay:
-            pairs = zip(net.shapes.weight_views(bars), net.weights, strict=True)
-            for part, weight in pairs:
-                part += decay * np.abs(weight)
-        bars += UNDERFLOWS * smallest_of(roundoff)
-        return bars
+            layers = [
+                LayerNorms(_norms(s), _norms(z), _norms(h), _norms(xi), batch)
+                for s, z, h, xi in values
+            ]
+            terms = flat_terms(net.shapes, layers)
+        decayed = np.zeros(terms.size)
+        add_decay(net, decayed)
+        return bars(terms, roundoff, np.abs(decayed))
 
 
 def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
@@ -103,7 +95,12 @@ def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
         sensitivities, sensitivity_noise = _back(
             base, roundoff, random, levels, level_noise, doubts
         )
-        problem = _out_of_range(base.network, levels, level_noise, sensitivities, sensitivity_noise)
+        h, xi, s, z = (
+            np.stack([_norms(value.T) for value in values])
+            for values in (levels, level_noise, sensitivities, sensitivity_noise)
+        )
+        widest = [np.max(_norms(book_weight(base.network, k).T)) for k in range(1, len(s))]
+        problem = out_of_range(h, xi, s, z, faint_samples(s, np.array(widest)))
     return Rounding(
         base.network, levels[:-1], level_noise[:-1], sensitivities, sensitivity_noise,
         distances, doubts, problem,
@@ -256,40 +253,3 @@ def _norms(rows: NDArray[Any]) -> Floats:
     scaled = rows / np.where(largest > 0, largest, 1.0)[:, None]
     norms: Floats = largest * np.sqrt(np.square(scaled).sum(axis=1))
     return norms
-
-
-def _out_of_range(
-    net: Network,
-    levels: list[Floats],
-    level_noise: list[Floats],
-    s: list[Floats],
-    z: list[Floats],
-) -> str:
-    """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
-
-    Samples whose numbers are smaller than that do not matter beside others that are not.
-    """
-    for level, (value, noise) in enumerate(zip(levels, level_noise, strict=True)):
-        where = "the inputs" if level == 0 else f"layer {level - 1}"
-        if _too_large(value) or _too_large(noise):
-            return f"overflow: the pre-activations of {where} leave the range of numbers"
-        sizes = _norms(value.T)
-        if np.all((sizes > 0) & (sizes < SMALLEST)):
-            return f"underflow: the activations of {where} are below 1e-290"
-    above = _norms(s[-1].T)
-    silent, faint = above == 0, np.zeros(above.shape, np.bool_)
-    for k in range(len(s) - 1, -1, -1):
-        if _too_large(s[k]) or _too_large(z[k]):
-            return f"overflow: the sensitivities of layer {k} leave the range of numbers"
-        if k + 1 < len(s):  # what comes through may have become 0 by underflow
-            above = above * np.max(_norms(book_weight(net, k + 1).T))
-        sizes = _norms(s[k].T)
-        faint |= ((sizes > 0) & (sizes < SMALLEST)) | ((above > 0) & (above < SMALLEST))
-        if faint.any() and np.all(faint | silent):
-            return f"underflow: the sensitivities of layer {k} are below 1e-290"
-        above = sizes
-    return ""
-
-
-def _too_large(values: Floats) -> bool:
-    return not bool(np.all(np.abs(values) <= LARGEST))

@@ -11,7 +11,7 @@ bit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,15 @@ from fastbp.kernels.sensitivities import network_pairs as kernels
 from fastbp.kernels.sensitivities import sweep_arrays as arrays
 from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.number_range import (
+    LARGEST,
+    SMALLEST,
+    faint_samples,
+    out_of_range,
+)
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
 from fastbp.report.model import Certificate
+from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,17 +45,19 @@ GROSS = 1e-3
 # How far the outputs of a pair may move, squared, beside their size (or 1, of logits): as far as
 # their answer is straight.
 STRAIGHT = 1e-6
-# Numbers beyond are near the ends of the range, where products lose digits or overflow.
-SMALLEST, LARGEST = 1e-290, 1e290
 
 
 def judge_sweeps(sweeps: Sweeps) -> Certificate:
     """Judge finished sweeps; where a sample fails, say in which layer."""
     thresholds, gaps = _thresholds(sweeps), sweeps.gaps[1:, :, : sweeps.batch]
-    faint = _faint_by_layer(sweeps)
+    alive = slice(0, sweeps.batch)
+    faint = faint_samples(sweeps.s_norms[:, alive], _widest_columns(sweeps))
     proved: NDArray[np.bool_] = np.logical_not(faint.any(axis=0))
     differenced, wrong_pairs = _judge_pairs(sweeps, proved)
-    problem = _out_of_range(sweeps, faint)
+    problem = out_of_range(
+        sweeps.h_norms[:, alive], sweeps.xi_norms[:, alive],
+        sweeps.s_norms[:, alive], sweeps.z_norms[:, alive], faint,
+    )  # fmt: skip
     if not problem and not np.isfinite(sweeps.losses[: sweeps.batch]).all():
         sample = int(np.argmin(np.isfinite(sweeps.losses[: sweeps.batch])))
         problem = f"overflow: the loss of sample {sample} leaves the range of numbers"
@@ -78,50 +87,12 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     )
 
 
-def _out_of_range(sweeps: Sweeps, faint: NDArray[np.bool_]) -> str:
-    """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
-
-    Samples whose numbers are smaller than that do not matter beside others that are not.
-    """
-    alive = slice(0, sweeps.batch)
-    sizes = sweeps.h_norms[:, alive]
-    large = _too_large(sizes) | _too_large(sweeps.xi_norms[:, alive])
-    small = np.all((sizes > 0) & (sizes < SMALLEST), axis=1)
-    if (large | small).any():
-        level = int(np.argmax(large | small))
-        where = "the inputs" if level == 0 else f"layer {level - 1}"
-        if large[level]:
-            return f"overflow: the pre-activations of {where} leave the range of numbers"
-        return f"underflow: the activations of {where} are below 1e-290"
-    large = _too_large(sweeps.s_norms[:, alive]) | _too_large(sweeps.z_norms[:, alive])
-    lost = np.logical_or.accumulate(faint[::-1], axis=0)[::-1]  # in this layer or one above
-    dead = sweeps.s_norms[-1, alive] == 0
-    small = lost.any(axis=1) & (lost | dead).all(axis=1)
-    if (large | small).any():
-        layer = sweeps.count - 1 - int(np.argmax((large | small)[::-1]))
-        if large[layer]:
-            return f"overflow: the sensitivities of layer {layer} leave the range of numbers"
-        return f"underflow: the sensitivities of layer {layer} are below 1e-290"
-    return ""
-
-
-def _faint_by_layer(sweeps: Sweeps) -> NDArray[np.bool_]:
-    """Tell where s is below the range, or may have become 0 by that: (layers, batch)."""
-    sizes = sweeps.s_norms[:, : sweeps.batch]
-    found: NDArray[np.bool_] = (sizes > 0) & (sizes < SMALLEST)
-    if sweeps.count > 1:
-        starts = np.cumsum([0, *sweeps.network.sizes[:-2]])[1:]
-        widest = np.maximum.reduceat(sweeps.column_norms, starts)
-        with np.errstate(over="ignore"):  # what is infinite is not faint
-            above = widest[:, None] * sizes[1:]
-        found[:-1] |= (above > 0) & (above < SMALLEST)
-    return found
-
-
-def _too_large(sizes: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell in which rows a number is too large, or none."""
-    found: NDArray[np.bool_] = ~np.all(sizes <= LARGEST, axis=1)
-    return found
+def _widest_columns(sweeps: Sweeps) -> Vector:
+    """Return the largest norm of a column of W, for each layer but the first."""
+    if sweeps.count == 1:
+        return np.empty(0)
+    starts = np.cumsum(sweeps.network.sizes[:-2])
+    return np.maximum.reduceat(sweeps.column_norms, starts)
 
 
 def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:

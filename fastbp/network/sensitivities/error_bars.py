@@ -1,26 +1,42 @@
-"""The error bar of an entry: one formula, and every margin."""
+"""The error bar of an entry: one formula, and every margin.
+
+With norms over the batch of s, of h and of their noise ds and dh in units of u, the bar of a weight
+W[i, j] is ::
+
+    MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) + DECAY_ROUNDINGS u decay |W_ij| + what underflow loses
+
+with g = `sum_growth`. A bias is a weight whose h is 1 in every sample, without noise or decay.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from fastbp.typing import Floats
+from fastbp.network.gradients import Shapes
+from fastbp.network.sensitivities.number_range import smallest_of
+from fastbp.typing import Floats, Indices, Vector
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fastbp.network.gradients import Shapes
-
-__all__ = ["MARGIN", "flat_bars", "smallest_of", "sum_growth"]
-
-
-UNIT_ROUNDOFF = float(np.finfo(np.float64).eps) / 2
+__all__ = ["MARGIN", "UNIT_ROUNDOFF", "LayerNorms", "bars", "flat_terms", "norms", "sum_growth"]
 
 # From the noise that a few random columns show to what no correct computation exceeds
 # (benchmarks/calibration.py).
 MARGIN = 32.0
+# Roundings of decay * W and of its sum with the rest.
+DECAY_ROUNDINGS = 8.0
+# Of numbers too small for their digits, what an entry may lose.
+UNDERFLOWS = 64.0
+
+
+def unit_roundoff(dtype: npt.DTypeLike) -> float:
+    """Return u = eps / 2, the largest relative error of one rounding."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+UNIT_ROUNDOFF = unit_roundoff(np.float64)
 
 
 def sum_growth(batch: int) -> float:
@@ -31,21 +47,7 @@ def sum_growth(batch: int) -> float:
     return max(1.0, batch / 64.0)
 
 
-def smallest_of(roundoff: float) -> float:
-    """Return the number below which a computation of that roundoff loses digits."""
-    single = np.finfo(np.float32)
-    return float(single.tiny) if roundoff == float(single.eps) / 2 else 1e-290
-
-
-# Roundings of decay * W and of its sum with the rest.
-DECAY_ROUNDINGS = 8.0
-
-
-# Of numbers too small for their digits, what an entry may lose.
-UNDERFLOWS = 64.0
-
-
-def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+def norms(parts: Floats) -> Vector:
     """Norms of columns, whatever their size."""
     largest = parts.max(axis=0)
     with np.errstate(invalid="ignore"):
@@ -53,29 +55,58 @@ def norms(parts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(largest * np.sqrt(np.square(scaled).sum(axis=0)))
 
 
-def flat_bars(
-    shapes: Shapes,
-    keras: bool,
-    batch: int,
-    roundoff: float,
-    s_sizes: list[Floats],
-    s_noise: list[Floats],
-    h_sizes: list[Floats],
-    h_noise: list[Floats],
-) -> Floats:
-    """MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) for all parameters, of norms over the batch.
+class LayerNorms(NamedTuple):
+    """Norms over the batch for a layer: of its s and h, and of their noise in units of u."""
 
-    g is `sum_growth`. Biases have h = 1. The lists hold a vector over the units of each layer, or
-    over its inputs.
+    s: Vector
+    s_noise: Vector
+    h: Vector
+    h_noise: Vector
+    batch: int
+
+    def terms(
+        self, units: slice | Indices = slice(None), inputs: slice | Indices = slice(None)
+    ) -> Floats:
+        """(ds_i + g s_i) h_j + s_i dh_j for some weights, units by inputs."""
+        grown, h = self._grown()[units], self.h[inputs]
+        terms = np.multiply.outer(grown, h)
+        terms += np.multiply.outer(self.s[units], self.h_noise[inputs])
+        return terms
+
+    def bias_terms(self) -> Vector:
+        """The same for all biases."""
+        terms: Vector = np.sqrt(self.batch) * self._grown()
+        return terms
+
+    def _grown(self) -> Vector:
+        return self.s_noise + sum_growth(self.batch) * self.s
+
+
+def flat_terms(shapes: Shapes, layers: Sequence[LayerNorms]) -> Vector:
+    """Write the terms of all weights and biases into one vector."""
+    flat = np.empty(shapes.size)
+    for array in shapes.arrays:
+        view, layer = array.view(flat), layers[array.layer]
+        if array.kind == "weights":
+            shapes.by_unit(view)[...] = layer.terms()
+        else:
+            view.reshape(-1)[:] = layer.bias_terms()
+    return flat
+
+
+def bars(terms: Floats, roundoff: float, decayed: Floats | float = 0.0) -> Floats:
+    """Return error bars from the terms of some entries.
+
+    Parameters
+    ----------
+    terms : float64
+        Of `LayerNorms` or `flat_terms`.
+    roundoff : float
+        u of the coarser of the two computations that are compared.
+    decayed : float64, in the shape of ``terms``
+        decay * |W|, or a bound for it.
     """
-    bars = np.empty(shapes.size)
-    biases = shapes.bias_views(bars)
-    for k, weights in enumerate(shapes.weight_views(bars)):
-        both = s_noise[k] + sum_growth(batch) * s_sizes[k]
-        if biases is not None:
-            biases[k].reshape(-1)[:] = np.sqrt(batch) * both
-        by_unit = weights.T if keras else weights
-        np.multiply.outer(both, h_sizes[k], out=by_unit)
-        by_unit += np.multiply.outer(s_sizes[k], h_noise[k])
-    bars *= MARGIN * roundoff
-    return bars
+    result: Floats = MARGIN * roundoff * terms
+    result += DECAY_ROUNDINGS * roundoff * decayed
+    result += UNDERFLOWS * smallest_of(roundoff)
+    return result

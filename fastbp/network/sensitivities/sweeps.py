@@ -19,7 +19,8 @@ from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.sensitivities.sweep_arrays import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.batch import Batch
-from fastbp.network.sensitivities.error_bars import MARGIN, smallest_of
+from fastbp.network.sensitivities.error_bars import MARGIN
+from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
 
