@@ -118,13 +118,13 @@ def _require_range(y: FloatArray, low: float, high: float, what: str) -> None:
         raise OptionError(f"y must hold {what}, but y[{index}] is {float(y[place])}.")
 
 
-def _require_probabilities(y: FloatArray, classes_axis: int) -> None:
+def _require_probabilities(y: FloatArray, unit_axis: int) -> None:
     _require_range(y, 0.0, np.inf, "probabilities of at least 0")
-    sums = y.sum(axis=classes_axis, dtype=np.float64)
+    sums = y.sum(axis=unit_axis, dtype=np.float64)
     # A float probability is rounded by half a unit; so is each of the sum's terms.
-    allowed = 4.0 * y.shape[classes_axis] * float(np.finfo(y.dtype).eps) + 1e-7
+    allowed = 4.0 * y.shape[unit_axis] * float(np.finfo(y.dtype).eps) + 1e-7
     if y.dtype == np.float64:
-        allowed = 1e-9 + 4.0 * y.shape[classes_axis] * float(np.finfo(y.dtype).eps)
+        allowed = 1e-9 + 4.0 * y.shape[unit_axis] * float(np.finfo(y.dtype).eps)
     wrong = ~(np.abs(sums - 1.0) <= allowed)
     if wrong.any():
         sample = int(np.argmax(wrong))
@@ -135,7 +135,7 @@ def _require_probabilities(y: FloatArray, classes_axis: int) -> None:
 
 
 def require_targets(
-    objective: Objective, y: object, shape: tuple[int, int], classes_axis: int, dtype: np.dtype[Any]
+    objective: Objective, y: object, shape: tuple[int, int], unit_axis: int, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """Check ``y`` against the shape of the outputs, the type and the loss; not its finiteness.
 
@@ -145,7 +145,7 @@ def require_targets(
     y : ndarray
     shape : tuple of int
         Of the outputs, as the user sees them.
-    classes_axis : int
+    unit_axis : int
         The axis of the outputs that counts units.
     dtype : dtype
         Of the network.
@@ -156,9 +156,9 @@ def require_targets(
         ``y`` itself.
     """
     array = require_array(y, "y")
-    batch = shape[1 - classes_axis]
+    batch = shape[1 - unit_axis]
     if takes_labels(objective, y):
-        _require_labels(array, batch, shape[classes_axis])
+        _require_labels(array, batch, shape[unit_axis])
         return array
     if objective.loss == "softmax_cross_entropy" and array.ndim == 1:
         if array.dtype.kind == "f":
@@ -169,7 +169,7 @@ def require_targets(
     if objective.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
         require_finite(floats, "y")
     if objective.loss == "softmax_cross_entropy":
-        _require_probabilities(floats, classes_axis)
+        _require_probabilities(floats, unit_axis)
     elif objective.loss == "sigmoid_cross_entropy":
         _require_range(floats, 0.0, 1.0, "numbers from 0 to 1")
     return floats

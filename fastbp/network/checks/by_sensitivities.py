@@ -1,4 +1,4 @@
-"""Checking every entry of a gradient against sensitivities that were proved."""
+"""Checks of every entry against sensitivities: proved ones, or those of exact differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, in_float64
-from fastbp.network.sensitivities.certificate import judge_sweeps
+from fastbp.network.sensitivities.certificate import judge_sweeps, judge_values
 from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
 
-__all__ = ["check_certified"]
+__all__ = ["check_by_sensitivities"]
 
 CHUNK = 1 << 18  # entries of a failed array that are written out at a time
 # Arrays of fewer entries are copied side by side, so that one call compares them all.
 WORTH_A_CALL = 1 << 18
 
 
-def check_certified(
+def check_by_sensitivities(
     net: Network,
     batch: Batch,
     given: GivenGradients,
     tolerance: Tolerance | None,
     *,
+    exact: bool,
     directions: int,
     seed: int,
     max_memory: int,
-    exact: bool = False,
-    progress: bool | None = None,
+    progress: bool | None,
 ) -> Outcome:
-    """Compare a given gradient with certified sensitivities, or exact ones, tile by tile.
+    """Compare a given gradient with s h^T, tile by tile.
 
     Parameters
     ----------
@@ -66,12 +66,10 @@ def check_certified(
     given : GivenGradients
     tolerance : Tolerance or None
         None: the given gradient is allowed the rounding of its dtype.
-    directions, seed, max_memory : int
-        As in `check_network`.
     exact : bool
-        Take sensitivities by differences, which need no proof, in place of proved ones.
-    progress : bool or None
-        Of the differences.
+        Whether s comes from exact differences, or from the recursion, with a certificate.
+    directions, seed, max_memory, progress : int, int, int, bool or None
+        As in `check_network`; directions of the certificate, progress of exact differences.
     """
     coarser = unit_roundoff(coarser_dtype(net, given))
     sweeps = Sweeps(
@@ -82,11 +80,16 @@ def check_certified(
     if not sweeps.finite():
         require_all_finite(net.shapes, net.parameters, batch)
     sweeps.reverse()
-    sweeps.prove()
-    certificate = judge_sweeps(sweeps)
-    if certificate.problem:
+    certificate = None
+    if exact:
+        problem = judge_values(sweeps)
+    else:
+        sweeps.prove()
+        certificate = judge_sweeps(sweeps)
+        problem = certificate.problem
+    if problem:
         shapes = [array.shape for array in net.shapes.arrays]
-        rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, certificate.problem)
+        rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, problem)
         return Outcome(rows, [], 0, certificate=certificate)
     hull = hull_of(sweeps)
     if exact:
@@ -97,12 +100,11 @@ def check_certified(
         roundoff=coarser if tolerance is None else UNIT_ROUNDOFF,
         tolerance=tolerance or Tolerance(0.0, 0.0),
     )
-    outcome = _Check(net, given, sweeps, hull, tiles, certificate).outcome()
-    return replace(outcome, certificate=None) if exact else outcome
+    return _Check(net, given, sweeps, hull, tiles, certificate).outcome()
 
 
 class _Check:
-    """The comparison of all arrays, once the sensitivities are proved."""
+    """The comparison of all arrays, once the sensitivities are known."""
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class _Check:
         sweeps: Sweeps,
         hull: Hull,
         tiles: Tiles,
-        certificate: Certificate,
+        certificate: Certificate | None,
     ) -> None:
         self.net, self.given, self.sweeps = net, given, sweeps
         self.hull, self.tiles = hull, tiles
@@ -150,10 +152,9 @@ class _Check:
                 if self.largest[layer] <= LARGEST
                 else f"overflow: the derivatives of layer {layer} leave the range of numbers"
             )
-            return Outcome(
-                unjudged_rows(self.names, self.shapes, self.given.arrays, problem),
-                [], self._evaluations(), certificate=replace(self.certificate, problem=problem),
-            )  # fmt: skip
+            certificate = self.certificate and replace(self.certificate, problem=problem)
+            rows = unjudged_rows(self.names, self.shapes, self.given.arrays, problem)
+            return Outcome(rows, [], self._evaluations(), certificate=certificate)
         if self.biases:
             found = [
                 one for pair in zip(found, self._compare_biases(), strict=True) for one in pair
@@ -196,7 +197,8 @@ class _Check:
 
     def _evaluations(self) -> int:
         """Two losses for every sample at the outputs, and two for each that is differenced."""
-        return 2 * self.sweeps.batch + 2 * self.certificate.differenced
+        differenced = 0 if self.certificate is None else self.certificate.differenced
+        return 2 * self.sweeps.batch + 2 * differenced
 
     def _compare_weights(
         self,

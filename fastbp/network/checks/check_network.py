@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp.network.batch import require_all_finite
 from fastbp.network.checks.by_replay import check_by_replay
-from fastbp.network.checks.by_sensitivities import check_certified
+from fastbp.network.checks.by_sensitivities import check_by_sensitivities
 from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import require_batch
@@ -154,13 +154,13 @@ def check_network(
     if method == "replay" or callable(gradients):  # else the sweeps see it: no pass over weights
         require_all_finite(net.shapes, net.parameters, batch)
     given = given_gradients(net, batch, gradients)
-    if method in ("certified", "exact"):
-        found = check_certified(
-            net, batch, given, tolerance, directions=directions, seed=own_seed, max_memory=memory,
-            exact=method == "exact", progress=progress,
-        )  # fmt: skip
-    else:
+    if method == "replay":
         found = check_by_replay(net, batch, given, tolerance, max_memory=memory, progress=progress)
+    else:
+        found = check_by_sensitivities(
+            net, batch, given, tolerance, exact=method == "exact", directions=directions,
+            seed=own_seed, max_memory=memory, progress=progress,
+        )  # fmt: skip
     others = []
     if given.misbehaviour:
         others.append(bare_row("gradients", (), 0, "failed", given.misbehaviour))

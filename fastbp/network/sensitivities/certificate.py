@@ -28,14 +28,12 @@ from fastbp.network.sensitivities.number_range import (
 )
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
 from fastbp.report.model import Certificate
-from fastbp.typing import Vector
+from fastbp.typing import Floats, Mask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.sensitivities.sweeps import Sweeps
 
-__all__ = ["judge_sweeps"]
+__all__ = ["judge_sweeps", "judge_values"]
 
 # The largest gap of 2 000 correct networks was 2.7 times the sum without it
 # (benchmarks/calibration.py).
@@ -47,30 +45,21 @@ GROSS = 1e-3
 STRAIGHT = 1e-6
 
 
+def judge_values(sweeps: Sweeps) -> str:
+    """Say what is wrong with sweeps that were not proved; empty if nothing."""
+    return _leaves_range(sweeps, _faint(sweeps)) or _wrong_output_derivative(sweeps)
+
+
 def judge_sweeps(sweeps: Sweeps) -> Certificate:
-    """Judge finished sweeps; where a sample fails, say in which layer."""
+    """Judge proved sweeps; where a sample fails, say in which layer."""
     thresholds, gaps = _thresholds(sweeps), sweeps.gaps[1:, :, : sweeps.batch]
-    alive = slice(0, sweeps.batch)
-    faint = faint_samples(sweeps.s_norms[:, alive], _widest_columns(sweeps))
-    proved: NDArray[np.bool_] = np.logical_not(faint.any(axis=0))
+    faint = _faint(sweeps)
+    proved: Mask = np.logical_not(faint.any(axis=0))
     differenced, wrong_pairs = _judge_pairs(sweeps, proved)
-    problem = out_of_range(
-        sweeps.h_norms[:, alive], sweeps.xi_norms[:, alive],
-        sweeps.s_norms[:, alive], sweeps.z_norms[:, alive], faint,
-    )  # fmt: skip
-    if not problem and not np.isfinite(sweeps.losses[: sweeps.batch]).all():
-        sample = int(np.argmin(np.isfinite(sweeps.losses[: sweeps.batch])))
-        problem = f"overflow: the loss of sample {sample} leaves the range of numbers"
+    problem = _leaves_range(sweeps, faint)
     if not problem and not np.isfinite(thresholds[:, proved]).all():
         problem = "overflow: the products that prove the sensitivities leave the range of numbers"
-    if not problem:
-        with np.errstate(invalid="ignore"):
-            failed = (~(gaps <= thresholds[:, None])).any(axis=1)
-        failed &= np.isfinite(thresholds)
-        failed |= sweeps.flipped[1:, : sweeps.batch] > 0
-        problem = _blamed(sweeps, failed)
-    if not problem:
-        problem = _wrong_output_derivative(sweeps)
+    problem = problem or _failed_proof(sweeps, thresholds, gaps) or _wrong_output_derivative(sweeps)
     if not problem and wrong_pairs:
         problem = (
             f"two real losses of sample {wrong_pairs[0]} differ by another amount than its "
@@ -87,15 +76,30 @@ def judge_sweeps(sweeps: Sweeps) -> Certificate:
     )
 
 
-def _widest_columns(sweeps: Sweeps) -> Vector:
-    """Return the largest norm of a column of W, for each layer but the first."""
-    if sweeps.count == 1:
-        return np.empty(0)
-    starts = np.cumsum(sweeps.network.sizes[:-2])
-    return np.maximum.reduceat(sweeps.column_norms, starts)
+def _faint(sweeps: Sweeps) -> Mask:
+    """Tell where s is below the range, or may have become 0 by that: (layers, batch)."""
+    widest = np.empty(0)
+    if sweeps.count > 1:
+        starts = np.cumsum(sweeps.network.sizes[:-2])
+        widest = np.maximum.reduceat(sweeps.column_norms, starts)
+    return faint_samples(sweeps.s_norms[:, : sweeps.batch], widest)
 
 
-def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
+def _leaves_range(sweeps: Sweeps, faint: Mask) -> str:
+    """Say which numbers overflow or underflow, if any do."""
+    alive = slice(0, sweeps.batch)
+    problem = out_of_range(
+        sweeps.h_norms[:, alive], sweeps.xi_norms[:, alive],
+        sweeps.s_norms[:, alive], sweeps.z_norms[:, alive], faint,
+    )  # fmt: skip
+    finite = np.isfinite(sweeps.losses[alive])
+    if not problem and not finite.all():
+        sample = int(np.argmin(finite))
+        problem = f"overflow: the loss of sample {sample} leaves the range of numbers"
+    return problem
+
+
+def _thresholds(sweeps: Sweeps) -> Floats:
     """What rounding may make of the gaps, (layers but the first, batch)."""
     sizes = np.array(sweeps.network.sizes)
     # Of equal terms every rounding may go the same way, in blocks of at most DEPTH; W v is a sum
@@ -112,16 +116,12 @@ def _thresholds(sweeps: Sweeps) -> NDArray[np.float64]:
         frobenius = safe * np.sqrt(np.add.reduceat(squares, starts) if starts.size else squares)
         total = frobenius[:, None] * sweeps.s_norms[1:, alive]
         sums = sweeps.unmasked_norms[1:, alive] + 2.0 * sweeps.weighted_s_norms[1:, alive]
-        thresholds: NDArray[np.float64] = (
-            PROOF_MARGIN * UNIT_ROUNDOFF * (total + growth[:, None] * sums)
-        )
+        thresholds: Floats = PROOF_MARGIN * UNIT_ROUNDOFF * (total + growth[:, None] * sums)
         thresholds += SMALLEST * np.maximum(1.0, frobenius)[:, None]
     return thresholds
 
 
-def _resolution(
-    sweeps: Sweeps, thresholds: NDArray[np.float64], proved: NDArray[np.bool_]
-) -> float:
+def _resolution(sweeps: Sweeps, thresholds: Floats, proved: Mask) -> float:
     """Return the largest threshold, in units of |s| of its layer over the batch."""
     sizes = np.where(proved, sweeps.s_norms[:-1, : sweeps.batch], 0.0)
     largest = sizes.max(axis=1, initial=0.0)[:, None]
@@ -133,16 +133,14 @@ def _resolution(
     return float(np.max(relative, initial=0.0, where=there))
 
 
-def _closest(
-    thresholds: NDArray[np.float64], gaps: NDArray[np.float64], proved: NDArray[np.bool_]
-) -> float:
+def _closest(thresholds: Floats, gaps: Floats, proved: Mask) -> float:
     """Return the largest gap over its threshold."""
     with np.errstate(invalid="ignore", over="ignore"):
         ratios = gaps.max(axis=1, initial=0.0) / np.where(thresholds > 0, thresholds, np.inf)
     return float(np.max(ratios, initial=0.0, where=proved))
 
 
-def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[int]]:
+def _judge_pairs(sweeps: Sweeps, proved: Mask) -> tuple[int, list[int]]:
     """Compare literal differences with what the sensitivities say of them.
 
     Returns how many samples were compared, and the samples that disagree. A sample whose masks
@@ -184,7 +182,7 @@ def _judge_pairs(sweeps: Sweeps, proved: NDArray[np.bool_]) -> tuple[int, list[i
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
 
 
-def _losses_that_fit(sweeps: Sweeps) -> NDArray[np.bool_]:
+def _losses_that_fit(sweeps: Sweeps) -> Mask:
     """Tell in which samples a loss is neither lost nor infinite."""
     half = sweeps.pair_samples
     above, below = sweeps.pair_losses[:, :half], sweeps.pair_losses[:, half : 2 * half]
@@ -192,7 +190,7 @@ def _losses_that_fit(sweeps: Sweeps) -> NDArray[np.bool_]:
     return np.isfinite(losses) & (np.abs(losses) < LARGEST)
 
 
-def _doubtful_samples(sweeps: Sweeps) -> NDArray[np.bool_]:
+def _doubtful_samples(sweeps: Sweeps) -> Mask:
     sizes, pitch = sweeps.network.sizes, sweeps.pitch
     found = np.zeros(sweeps.batch, np.bool_)
     hidden = sweeps.doubt[sizes[0] * pitch : sum(sizes[:-1]) * pitch]
@@ -224,7 +222,7 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
     )
 
 
-def _wrong_slopes(sweeps: Sweeps) -> NDArray[np.bool_]:
+def _wrong_slopes(sweeps: Sweeps) -> Mask:
     """Tell in which samples s of the outputs is not what differences that cancel nothing give."""
     net, output = sweeps.network, sweeps.level(sweeps.h, sweeps.count)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -234,14 +232,16 @@ def _wrong_slopes(sweeps: Sweeps) -> NDArray[np.bool_]:
         if net.objective.loss != "least_squares":
             allowed = allowed + abs(sweeps.factor) * (1.0 + np.abs(output).max(axis=0, initial=0.0))
         gap = np.abs(slopes - own)
-        wrong: NDArray[np.bool_] = (np.isfinite(gap) & ~(gap <= 64 * UNIT_ROUNDOFF * allowed)).any(
-            axis=0
-        )
+        wrong: Mask = (np.isfinite(gap) & ~(gap <= 64 * UNIT_ROUNDOFF * allowed)).any(axis=0)
     return wrong
 
 
-def _blamed(sweeps: Sweeps, failed: NDArray[np.bool_]) -> str:
-    """Name the first layer on the way back that fails, and a sample: (layers - 1, batch)."""
+def _failed_proof(sweeps: Sweeps, thresholds: Floats, gaps: Floats) -> str:
+    """Name the first layer on the way back whose proof fails, and a sample."""
+    with np.errstate(invalid="ignore"):
+        failed = (~(gaps <= thresholds[:, None])).any(axis=1)
+    failed &= np.isfinite(thresholds)
+    failed |= sweeps.flipped[1:, : sweeps.batch] > 0
     if not failed.any():
         return ""
     layer = len(failed) - 1 - int(np.argmax(failed[::-1].any(axis=1)))

@@ -89,3 +89,13 @@ def test_nothing_of_the_callers_changes(problem):
         check_network(net, x, y, given)
     for array, copy in zip(arrays, kept, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.small
+def test_exact_has_no_certificate_even_where_numbers_leave_their_range():
+    net = fastbp.Network([np.array([[1e200]]), np.array([[1e200]])])
+    report = check_network(net, np.ones((1, 1)), np.ones((1, 1)), np.ones(2), method="exact")
+    assert report.verdict == "inconclusive"
+    assert "overflow" in report.arrays[0].reason
+    assert report.certificate is None
+    assert "proof" not in str(report)
