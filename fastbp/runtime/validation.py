@@ -86,6 +86,13 @@ def require_number(value: object, name: str, low: float, high: float, expected: 
     return number
 
 
+def require_tolerances(rtol: object, atol: object) -> None:
+    """Raise unless each is None or a finite number of at least 0."""
+    for value, name in ((rtol, "rtol"), (atol, "atol")):
+        if value is not None:
+            require_number(value, name, 0.0, np.inf, "None or a finite number of at least 0")
+
+
 def require_integer(value: object, name: str, low: int) -> int:
     """Return an integer (of Python or NumPy) of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:

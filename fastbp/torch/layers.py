@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.function.methods.options import Options
-    from fastbp.report import ArrayReport, Failure
+    from fastbp.report import ArrayReport
 
 
 __all__ = ["check_layers"]
@@ -347,5 +347,4 @@ def _checked_whole(
 
 
 def _single_row(row: ArrayReport) -> FunctionCheck:
-    failures: tuple[tuple[Failure, ...], ...] = ()
-    return FunctionCheck((row,), (), failures, "layers", 0, (), False)
+    return FunctionCheck(rows=(row,), method="layers")

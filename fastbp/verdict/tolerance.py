@@ -31,6 +31,11 @@ class Tolerance:
     rtol: float
     atol: float
 
+    @classmethod
+    def of(cls, rtol: float | None, atol: float | None) -> Tolerance | None:
+        """Return the user's tolerance, where one that is not given is 0; None for the default."""
+        return None if rtol is None and atol is None else cls(rtol or 0.0, atol or 0.0)
+
 
 def default_tolerance(dtype: np.dtype[Any], numerical: AnyFloats) -> Tolerance:
     """Return the tolerance for an array that was computed in float64 or float32.

@@ -79,7 +79,6 @@ def check_tangents(
         method=method,
         evaluations=function.evaluations,
         notes=tuple(notes),
-        at_least=False,
     )
 
 

@@ -24,13 +24,13 @@ __all__ = ["FunctionCheck", "report_of"]
 class FunctionCheck:
     """What a check of one scalar function found."""
 
-    rows: tuple[ArrayReport, ...]
-    others: tuple[ArrayReport, ...]
-    failures: tuple[tuple[Failure, ...], ...]
-    method: str
-    evaluations: int
-    notes: tuple[str, ...]
-    at_least: bool
+    rows: tuple[ArrayReport, ...] = ()
+    others: tuple[ArrayReport, ...] = ()
+    failures: tuple[tuple[Failure, ...], ...] = ()
+    method: str = ""
+    evaluations: int = 0
+    notes: tuple[str, ...] = ()
+    at_least: bool = False
 
 
 def report_of(

@@ -66,7 +66,7 @@ def agreement_of_products(
         )
         verdict = "failed" if not good else "passed" if size > 0 else "untested"
         rows.append(bare_row(name, (), 0, verdict, reason))
-    return FunctionCheck((), tuple(rows), (), "", 0, (), False)
+    return FunctionCheck(others=tuple(rows))
 
 
 def _any_single(array: NDArray[Any], outputs: list[NDArray[Any] | None]) -> bool:

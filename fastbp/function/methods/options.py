@@ -18,6 +18,7 @@ from fastbp.runtime.validation import (
     require_integer,
     require_number,
     require_seed,
+    require_tolerances,
 )
 from fastbp.typing import Vector
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
@@ -66,9 +67,7 @@ class Options:
     @property
     def tolerance(self) -> Tolerance | None:
         """The user's tolerance; None for ours."""
-        if self.rtol is None and self.atol is None:
-            return None
-        return Tolerance(self.rtol or 0.0, self.atol or 0.0)
+        return Tolerance.of(self.rtol, self.atol)
 
     def method_for(self, seconds: float) -> tuple[str, list[str]]:
         """Return the method where *every* would take so long, and a note if that was decisive."""
@@ -192,10 +191,7 @@ def checked_options(given: CheckOptions) -> Options:
             raise OptionError(f"{name} is no option: there are {', '.join(DEFAULTS)}.")
     options = DEFAULTS | given
     require_choice(options["method"], "method", METHODS)
-    expected = "None or a finite number of at least 0"
-    for value, name in ((options["rtol"], "rtol"), (options["atol"], "atol")):
-        if value is not None:
-            require_number(value, name, 0.0, np.inf, expected)
+    require_tolerances(options["rtol"], options["atol"])
     require_number(options["budget"], "budget", 0.0, np.inf, "a finite number of at least 0")
     require_integer(options["most"], "most", 1)
     require_bool(options["vectorized"], "vectorized")

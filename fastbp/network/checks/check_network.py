@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastbp.network.batch import require_all_finite
 from fastbp.network.checks.by_replay import check_by_replay
 from fastbp.network.checks.by_sensitivities import check_by_sensitivities
@@ -21,8 +19,8 @@ from fastbp.runtime.validation import (
     require_finite,
     require_integer,
     require_memory,
-    require_number,
     require_seed,
+    require_tolerances,
 )
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row, worst_of_all
@@ -144,7 +142,8 @@ def check_network(
     """
     started = time.perf_counter()
     require_choice(method, "method", METHODS)
-    tolerance = _chosen_tolerance(rtol, atol)
+    require_tolerances(rtol, atol)
+    tolerance = Tolerance.of(rtol, atol)
     require_integer(directions, "directions", 1)
     own_seed = require_seed(seed)
     memory = require_memory(max_memory)
@@ -192,13 +191,3 @@ def check_network(
         maps=found.maps,
         samples=found.samples,
     )
-
-
-def _chosen_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
-    """Return the user's tolerance, or None for the default of each array."""
-    expected = "None or a finite number of at least 0"
-    numbers = [
-        0.0 if value is None else require_number(value, name, 0.0, np.inf, expected)
-        for name, value in (("rtol", rtol), ("atol", atol))
-    ]
-    return None if rtol is None and atol is None else Tolerance(*numbers)
