@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
+from ..machine.borrowed_arrays import borrowed
 from ..machine.compile import kernel
-from ..machine.tickets import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from ..machine.tickets import draw_ticket, next_ticket, stop_for_non_finite, wait_until_done
 from ..products.matmul import BLOCK_ROWS, GROUP, multiply_block, multiply_into_matrix, strips_size
 from ..products.matvec import add_multiple, sum_of
 from ..products.packing import pack_panels, pack_rows, pack_transposed
@@ -38,6 +39,12 @@ from .phases import (
     SUM_OF_LOSSES,
     THROUGH,
     WEIGHT_GRADIENTS,
+    Batch,
+    Memory,
+    Network,
+    Objective,
+    Results,
+    Wanted,
     apply_mask,
     losses_of_panel,
     sum_losses,
@@ -230,22 +237,22 @@ def sensitivity_block(
 
 
 @kernel
-def through_panel(
-    panel, layers, places, transposed, relu_at_zero, loss, factor, batch, inputs_wanted,
-    parameters, x, targets, labels, strides, strips, activations, losses, sensitivities,
-):  # fmt: skip
+def through_panel(panel, network, objective, batch, wanted, memory, losses, strips):
     """Take one panel of samples through all layers and back: it waits for nobody.
 
     For networks whose weights stay in a core's cache, where waiting at every layer costs more
     than the products.
     """
+    layers, places, parameters = network.layers, network.places, network.parameters
+    transposed = network.transposed
+    activations, sensitivities = memory.activations, memory.sensitivities
     width = panel_width(activations)
-    pitch = panels_of(batch, width) * width
+    pitch = panels_of(batch.size, width) * width
     last = layers.shape[0] - 1
-    x_row, x_column, target_row, target_column = strides[:4]
+    x_row, x_column, target_row, target_column = batch.strides[:4]
     inputs = layers[0, INPUTS]
     pack_panels(
-        0, inputs, min(width, batch - panel * width), x, panel * width * x_column,
+        0, inputs, min(width, batch.size - panel * width), batch.x, panel * width * x_column,
         x_row, x_column, activations, panel * inputs * width, 0,
     )  # fmt: skip
     alarm = 0.0
@@ -256,14 +263,14 @@ def through_panel(
                 False, activations, strips, activations,
             )  # fmt: skip
     alarm += losses_of_panel(
-        width, panel, loss, factor, batch, layers[last, OUTPUTS], layers[last, UNITS_OUT] * pitch,
-        activations, targets, target_row, target_column, labels, True, places[last, S_HERE],
-        losses, sensitivities,
+        width, panel, objective.loss, objective.factor, batch.size, layers[last, OUTPUTS],
+        layers[last, UNITS_OUT] * pitch, activations, batch.targets, target_row, target_column,
+        batch.labels, True, places[last, S_HERE], losses, sensitivities,
     )  # fmt: skip
-    for k in range(last, -1 if inputs_wanted else 0, -1):
+    for k in range(last, -1 if wanted.inputs else 0, -1):
         for row in range(0, layers[k, INPUTS], BLOCK_ROWS):
             sensitivity_block(
-                row, panel, 1, layers[k], transposed, k > 0, pitch, VECTORS, relu_at_zero,
+                row, panel, 1, layers[k], transposed, k > 0, pitch, VECTORS, network.relu_at_zero,
                 parameters, activations, places[k, S_HERE], places[k, S_BELOW], strips,
                 sensitivities,
             )  # fmt: skip
@@ -272,63 +279,72 @@ def through_panel(
 
 @kernel(inline=True)
 def run_block(
-    kind, k, block, layers, places, transposed, relu_at_zero, loss, factor, decay, batch,
-    inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides, strips, edge,
-    activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
+    kind, k, block, network, objective, batch, wanted, memory, results, strips, edge
 ):  # fmt: skip
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
+    activations, sensitivities = memory.activations, memory.sensitivities
+    parameters, transposed = network.parameters, network.transposed
+    gradient = results.gradient
     width = panel_width(activations)
-    panels = panels_of(batch, width)
+    panels = panels_of(batch.size, width)
     pitch = panels * width
-    vectors = 1 if batch * VECTORS <= width else VECTORS
-    layer = layers[k]
+    vectors = 1 if batch.size * VECTORS <= width else VECTORS
+    layer = network.layers[k]
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
-    s_at, s_below = places[k, S_HERE], places[k, S_BELOW]
-    x_row, x_column, target_row, target_column, g_row, g_column = strides
+    s_at, s_below = network.places[k, S_HERE], network.places[k, S_BELOW]
+    x_row, x_column, target_row, target_column, g_row, g_column = batch.strides
     alarm = 0.0
     if kind == PACK_INPUTS:
         first = block * PACK_ROWS
         last = min(inputs, first + PACK_ROWS)
-        pack_panels(first, last, batch, x, 0, x_row, x_column, activations, 0, inputs * width)
+        pack_panels(
+            first, last, batch.size, batch.x, 0, x_row, x_column, activations, 0, inputs * width
+        )
     elif kind == FORWARD:
         row_blocks = panels_of(outputs, BLOCK_ROWS)
         panel = block // row_blocks * GROUP
         alarm += forward_block(
             block % row_blocks * BLOCK_ROWS, panel, min(GROUP, panels - panel), layer, transposed,
-            k < layers.shape[0] - 1, pitch, vectors, parameters, keep, kept, strips, activations,
+            k < network.layers.shape[0] - 1, pitch, vectors, parameters, wanted.keep, memory.kept,
+            strips, activations,
         )  # fmt: skip
     elif kind == LOSSES:
         alarm += losses_of_panel(
-            width, block, loss, factor, batch, outputs, layer[UNITS_OUT] * pitch, activations,
-            targets, target_row, target_column, labels, sensitive, s_at, losses, sensitivities,
+            width, block, objective.loss, objective.factor, batch.size, outputs,
+            layer[UNITS_OUT] * pitch, activations, batch.targets, target_row, target_column,
+            batch.labels, wanted.sensitive, s_at, results.losses, sensitivities,
         )  # fmt: skip
     elif kind == SUM_OF_LOSSES:
-        sum_losses(batch, losses)
+        sum_losses(batch.size, results.losses)
     elif kind == THROUGH:
         alarm += through_panel(
-            block, layers, places, transposed, relu_at_zero, loss, factor, batch, inputs_wanted,
-            parameters, x, targets, labels, strides, strips, activations, losses, sensitivities,
-        )  # fmt: skip
+            block, network, objective, batch, wanted, memory, results.losses, strips
+        )
     elif kind == PACK_OPERANDS:
+        left, right = memory.left[network.places[k, LEFT] :], memory.right
         pack_operands_block(
-            block, layer, transposed, batch, pitch, activations, sensitivities, s_at,
-            left[places[k, LEFT] :], right[places[k, RIGHT] :], gradient,
+            block, layer, transposed, batch.size, pitch, activations, sensitivities, s_at,
+            left, right[network.places[k, RIGHT] :], gradient,
         )  # fmt: skip
     elif kind == SENSITIVITIES:
         row_blocks = panels_of(inputs, BLOCK_ROWS)
         panel = block // row_blocks * GROUP
         sensitivity_block(
             block % row_blocks * BLOCK_ROWS, panel, min(GROUP, panels - panel), layer, transposed,
-            k > 0, pitch, vectors, relu_at_zero, parameters, activations, s_at, s_below, strips,
-            sensitivities,
+            k > 0, pitch, vectors, network.relu_at_zero, parameters, activations, s_at, s_below,
+            strips, sensitivities,
         )  # fmt: skip
     elif kind == WEIGHT_GRADIENTS:
+        left, right = memory.left[network.places[k, LEFT] :], memory.right
         weight_gradient_block(
-            block, layer, transposed, batch, pitch, decay, parameters,
-            left[places[k, LEFT] :], right[places[k, RIGHT] :], strips, edge, gradient,
+            block, layer, transposed, batch.size, pitch, objective.decay, parameters,
+            left, right[network.places[k, RIGHT] :], strips, edge, gradient,
         )  # fmt: skip
     else:
-        unpack_inputs(width, batch, inputs, sensitivities, s_below, input_gradient, g_row, g_column)
+        unpack_inputs(
+            width, batch.size, inputs, sensitivities, s_below, results.input_gradient, g_row,
+            g_column,
+        )  # fmt: skip
     return alarm
 
 
@@ -341,13 +357,9 @@ def passes(
     """Run the phases of a schedule, as one of a team of threads.
 
     Shapes: schedule (phases, 4): kind, layer and blocks of each, and the blocks that must be
-    done before; places (layers, 4): where s[k], s[k - 1] and the operands of dW[k] stand;
-    x (n_in, batch), targets (n_out, batch) and input_gradient (n_in, batch) by ``strides`` of
-    units and samples, six in all; labels (batch,) or empty;
-    activations (units of all levels * pitch,), kept the same or empty; sensitivities, left and
-    right as ``places`` says; losses (batch + 1,) float64, the last for their sum; gradient as
-    parameters.
-    6 P batch operations forward and backward.
+    done before; of the others, see the groups that they are put in here.  Python passes them one
+    by one: numba unpacks named tuples in Python, which takes 14 us a call, half of a step of 187
+    parameters.  6 P batch operations forward and backward.
 
     Without ``tolerate`` a pre-activation or loss that is not finite stops the call before
     anything is written to the gradient: the caller then looks for its cause.
@@ -359,22 +371,35 @@ def passes(
     rows = min(BLOCK_ROWS, panels_of(largest, MR) * MR)
     strips = np.empty(strips_size(largest, max(largest, batch)), activations.dtype)
     edge = np.empty(rows * width, activations.dtype)
+    lent = borrowed(
+        (
+            Network(
+                layers=layers, places=places, transposed=transposed, relu_at_zero=relu_at_zero,
+                parameters=parameters,
+            ),
+            Objective(loss=loss, factor=factor, decay=decay),
+            Batch(size=batch, x=x, targets=targets, labels=labels, strides=strides),
+            Wanted(inputs=inputs_wanted, sensitive=sensitive, keep=keep),
+            Memory(
+                activations=activations, kept=kept, sensitivities=sensitivities, left=left,
+                right=right,
+            ),
+            Results(losses=losses, gradient=gradient, input_gradient=input_gradient),
+        )
+    )  # fmt: skip
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
         end = start + schedule[phase, BLOCKS]
         while ticket < end:
             if wait_until_done(control, schedule[phase, AFTER]):
+                network, objective, samples, wanted, memory, results = lent
                 alarm = run_block(
-                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, layers, places,
-                    transposed, relu_at_zero, loss, factor, decay, batch, inputs_wanted, sensitive,
-                    keep, parameters, x, targets, labels, strides, strips, edge,
-                    activations, kept, sensitivities, left, right, losses, gradient,
-                    input_gradient,
+                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, network,
+                    objective, samples, wanted, memory, results, strips, edge,
                 )  # fmt: skip
                 if alarm != 0 and not tolerate:
                     stop_for_non_finite(control)
-            report_done(control)
-            ticket = draw_ticket(control)
+            ticket = next_ticket(control)
         start = end
     wait_until_done(control, start)

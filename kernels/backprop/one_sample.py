@@ -7,9 +7,10 @@ whoever needs the one seldom needs the other and need not wait for it to compile
 from __future__ import annotations
 
 from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
+from ..machine.borrowed_arrays import borrowed
 from ..machine.cache_sizes import LAST_LEVEL_BYTES
 from ..machine.compile import kernel
-from ..machine.tickets import draw_ticket, report_done, stop_for_non_finite, wait_until_done
+from ..machine.tickets import draw_ticket, next_ticket, stop_for_non_finite, wait_until_done
 from ..products.matvec import outer_product, sum_partials, sum_rows, times_vector
 from .phases import (
     AFTER,
@@ -28,6 +29,12 @@ from .phases import (
     SUM_OF_LOSSES,
     VECTOR_BLOCK,
     VECTOR_ROWS,
+    Batch,
+    Memory,
+    Network,
+    Objective,
+    Results,
+    Wanted,
     apply_mask,
     losses_of_panel,
     sum_losses,
@@ -132,32 +139,32 @@ def gather_block(
 
 
 @kernel(inline=True)
-def run_vector_block(
-    kind, k, block, layers, places, transposed, relu_at_zero, loss, factor, decay, inputs_wanted,
-    sensitive, keep, parameters, x, targets, labels, strides,
-    activations, kept, sensitivities, partials, losses, gradient, input_gradient,
-):  # fmt: skip
+def run_vector_block(kind, k, block, network, objective, batch, wanted, memory, results):
     """Compute one block of one phase; return 0, or NaN where a number is not finite."""
-    count = layers.shape[0]
-    layer = layers[k]
-    s_at, target_at = places[k, S_HERE], places[k, S_BELOW]
-    x_row, _, target_row, target_column, g_row, g_column = strides
+    activations, sensitivities = memory.activations, memory.sensitivities
+    parameters, transposed, partials = network.parameters, network.transposed, memory.left
+    count = network.layers.shape[0]
+    layer = network.layers[k]
+    s_at, target_at = network.places[k, S_HERE], network.places[k, S_BELOW]
+    x_row, _, target_row, target_column, g_row, g_column = batch.strides
     alarm = 0.0
     if kind == PACK_INPUTS:
         first = block * PACK_ROWS
         for j in range(first, min(layer[INPUTS], first + PACK_ROWS)):
-            activations[j] = x[j * x_row]
+            activations[j] = batch.x[j * x_row]
     elif kind == FORWARD:
         alarm += forward_layer_vector(
-            block, layer, transposed, k < count - 1, parameters, partials, keep, kept, activations
-        )
+            block, layer, transposed, k < count - 1, parameters, partials, wanted.keep,
+            memory.kept, activations,
+        )  # fmt: skip
     elif kind == LOSSES:
         alarm += losses_of_panel(
-            1, block, loss, factor, 1, layer[OUTPUTS], layer[UNITS_OUT], activations,
-            targets, target_row, target_column, labels, sensitive, s_at, losses, sensitivities,
+            1, block, objective.loss, objective.factor, 1, layer[OUTPUTS], layer[UNITS_OUT],
+            activations, batch.targets, target_row, target_column, batch.labels, wanted.sensitive,
+            s_at, results.losses, sensitivities,
         )  # fmt: skip
     elif kind == SUM_OF_LOSSES:
-        sum_losses(1, losses)
+        sum_losses(1, results.losses)
     elif kind == PARTIAL_SUMS:
         first, outputs = block * VECTOR_ROWS, layer[OUTPUTS]
         sum_rows(
@@ -167,17 +174,17 @@ def run_vector_block(
         )  # fmt: skip
     elif kind == BACKWARD:
         backward_layer_vector(
-            block, layer, transposed, k > 0 or inputs_wanted, decay, parameters, activations,
-            s_at, target_at, sensitivities, partials, gradient,
+            block, layer, transposed, k > 0 or wanted.inputs, objective.decay, parameters,
+            activations, s_at, target_at, sensitivities, partials, results.gradient,
         )  # fmt: skip
     elif kind == GATHER:
         gather_block(
-            block, layer, transposed, k > 0, relu_at_zero, activations, target_at, partials,
-            sensitivities,
+            block, layer, transposed, k > 0, network.relu_at_zero, activations, target_at,
+            partials, sensitivities,
         )  # fmt: skip
     else:
         unpack_inputs(
-            1, 1, layer[INPUTS], sensitivities, target_at, input_gradient, g_row, g_column
+            1, 1, layer[INPUTS], sensitivities, target_at, results.input_gradient, g_row, g_column
         )
     return alarm
 
@@ -188,25 +195,36 @@ def vector_passes(
     batch, inputs_wanted, sensitive, keep, parameters, x, targets, labels, strides,
     activations, kept, sensitivities, left, right, losses, gradient, input_gradient,
 ):  # fmt: skip
-    """Run the phases of a schedule for one sample; arguments as of ``backprop.passes``.
-
-    ``left`` holds partial sums: a vector for each block of rows of a layer's weights.
-    """
+    """Run the phases of a schedule for one sample; arguments as of ``many_samples.passes``."""
+    lent = borrowed(
+        (
+            Network(
+                layers=layers, places=places, transposed=transposed, relu_at_zero=relu_at_zero,
+                parameters=parameters,
+            ),
+            Objective(loss=loss, factor=factor, decay=decay),
+            Batch(size=batch, x=x, targets=targets, labels=labels, strides=strides),
+            Wanted(inputs=inputs_wanted, sensitive=sensitive, keep=keep),
+            Memory(
+                activations=activations, kept=kept, sensitivities=sensitivities, left=left,
+                right=right,
+            ),
+            Results(losses=losses, gradient=gradient, input_gradient=input_gradient),
+        )
+    )  # fmt: skip
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
         end = start + schedule[phase, BLOCKS]
         while ticket < end:
             if wait_until_done(control, schedule[phase, AFTER]):
+                network, objective, sample, wanted, memory, results = lent
                 alarm = run_vector_block(
-                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, layers, places,
-                    transposed, relu_at_zero, loss, factor, decay, inputs_wanted, sensitive, keep,
-                    parameters, x, targets, labels, strides,
-                    activations, kept, sensitivities, left, losses, gradient, input_gradient,
+                    schedule[phase, KIND], schedule[phase, LAYER], ticket - start, network,
+                    objective, sample, wanted, memory, results,
                 )  # fmt: skip
                 if alarm != 0 and not tolerate:
                     stop_for_non_finite(control)
-            report_done(control)
-            ticket = draw_ticket(control)
+            ticket = next_ticket(control)
         start = end
     wait_until_done(control, start)

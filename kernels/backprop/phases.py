@@ -6,6 +6,7 @@ A call is a list of phases, each of a kind, for a layer, with a number of blocks
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 from ..machine.compile import kernel
 from .sample_losses import sample_loss, sample_sensitivity
@@ -23,6 +24,60 @@ S_HERE, S_BELOW, LEFT, RIGHT = range(4)
 PACK_ROWS = 256  # units of one packing block
 VECTOR_BLOCK = 256  # results of one block of a matrix-vector product
 VECTOR_ROWS = 128  # of the weights as they lie in memory, that one block of such a product reads
+
+
+class Network(NamedTuple):
+    """The network, and where the scratch of each layer stands."""
+
+    layers: Any  # (layers, COLUMNS), as ``layer_table`` says
+    places: Any  # (layers, 4): S_HERE, S_BELOW, LEFT, RIGHT
+    transposed: Any  # whether W[k] lies as (n_in, n_out)
+    relu_at_zero: Any
+    parameters: Any  # (P,)
+
+
+class Objective(NamedTuple):
+    """What is made of the outputs."""
+
+    loss: Any  # one of ``sample_losses``
+    factor: Any  # of a sample's loss in that of the batch
+    decay: Any  # weight decay
+
+
+class Batch(NamedTuple):
+    """The samples, by the strides of units and samples."""
+
+    size: Any
+    x: Any  # (n_in, batch)
+    targets: Any  # (n_out, batch), or empty
+    labels: Any  # (batch,), or empty
+    strides: Any  # six: of x, of targets and of the derivatives by x
+
+
+class Wanted(NamedTuple):
+    """What is computed beside the losses."""
+
+    inputs: Any  # whether the derivatives by x are
+    sensitive: Any  # whether s[K] is
+    keep: Any  # whether pre-activations are kept
+
+
+class Memory(NamedTuple):
+    """What all threads of a call share."""
+
+    activations: Any  # (units of all levels * pitch,)
+    kept: Any  # the same, or empty
+    sensitivities: Any  # as ``places`` says, like the operands of dW[k]:
+    left: Any  # for a batch of one partial sums: a vector for each block of rows of W[k]
+    right: Any
+
+
+class Results(NamedTuple):
+    """What is written for the caller."""
+
+    losses: Any  # (batch + 1,) float64, the last for their sum
+    gradient: Any  # (P,)
+    input_gradient: Any  # (n_in, batch)
 
 
 @kernel(reassociate=True)
@@ -59,6 +114,8 @@ def losses_of_panel(
 ):  # fmt: skip
     """Losses of the samples of one panel (in float64) and, if asked, their s[K].
 
+    Shapes: activations from ``at`` on, and sensitivities from ``s_at``, (panels, units, NR);
+    targets (units, batch) by its strides, or labels (batch,); losses (batch + 1,).
     Returns 0, or NaN where a loss is not finite.
     """
     outputs_at = at + panel * units * width
@@ -93,7 +150,7 @@ def losses_of_panel(
 
 @kernel
 def sum_losses(batch, losses):
-    """Put the sum of the samples' losses, added in their order, behind them."""
+    """Put the sum of losses (batch + 1,), added in the order of the samples, in the last."""
     losses[batch] = 0.0
     for sample in range(batch):
         losses[batch] += losses[sample]
@@ -101,7 +158,7 @@ def sum_losses(batch, losses):
 
 @kernel
 def unpack_inputs(width, batch, inputs, sensitivities, at, target, row, column):
-    """Copy dL/dx out of its panels into an array with any strides."""
+    """Copy dL/dx out of its panels, (panels, inputs, NR) from ``at`` on, into (inputs, batch)."""
     for sample in range(batch):
         source = at + sample // width * inputs * width + sample % width
         for j in range(inputs):

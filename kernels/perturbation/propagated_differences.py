@@ -31,7 +31,7 @@ import numpy as np
 
 from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
 from ..machine.compile import kernel
-from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
+from ..machine.tickets import draw_ticket, next_ticket, stopped, wait_until_done
 from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, strip_height
 from ..simd.moves import copy_run
 from ..simd.tile import multiply_rows
@@ -336,6 +336,5 @@ def exact(
                 control, blocks[ticket, 0], blocks[ticket, 1], size, largest, network, pitch,
                 width, activations, scratch, sensitivities,
             )  # fmt: skip
-        report_done(control)
-        ticket = draw_ticket(control)
+        ticket = next_ticket(control)
     wait_until_done(control, blocks.shape[0])

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..machine.cache_sizes import L1_BYTES, WAY_BYTES
 from ..machine.compile import kernel
-from ..machine.tickets import draw_ticket, report_done, wait_until_done
+from ..machine.tickets import draw_ticket, next_ticket, wait_until_done
 from ..simd.moves import copy_run
 from ..simd.tile import multiply_rows
 from ..simd.vectors import MR, VECTORS, panel_width, panels_of, square_width
@@ -205,8 +205,7 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
                     min(BLOCK_ROWS, m - row), n, in_place, depth, a[row * a_row :], a_row,
                     a_column, b, b_row, strips, c[row * n :],
                 )  # fmt: skip
-            report_done(control)
-            ticket = draw_ticket(control)
+            ticket = next_ticket(control)
     start = end
     end += panels_of(depth, DEPTH) if columns > 0 else 0
     while ticket < end:
@@ -215,8 +214,7 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
             first, min(depth, first + DEPTH), columns, b, in_place * b_column, b_row, b_column,
             packed, 0, depth * width,
         )  # fmt: skip
-        report_done(control)
-        ticket = draw_ticket(control)
+        ticket = next_ticket(control)
     packed_blocks = start = end
     row_blocks = panels_of(m, BLOCK_ROWS)
     end += row_blocks * panels_of(columns, GROUP * width)
@@ -230,6 +228,5 @@ def product(control, m, n, depth, a, a_row, a_column, b, b_row, b_column, packed
                 a, row * a_row, a_row, a_column, packed, column * depth, width, depth * width,
                 strips, edge, c, row * n + in_place + column, n,
             )  # fmt: skip
-        report_done(control)
-        ticket = draw_ticket(control)
+        ticket = next_ticket(control)
     wait_until_done(control, end)
