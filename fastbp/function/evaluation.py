@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
+from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import agree, calling
 from fastbp.typing import Vector
 
@@ -281,7 +282,7 @@ def perturbed_values(
     keep = values.append
     index = 0
     try:
-        with np.errstate(all="ignore"):
+        with callers_errstate(warn=False):
             for index, entry, former in zip(indices.tolist(), entries.tolist(), base, strict=True):
                 numbers[index] = entry
                 try:
