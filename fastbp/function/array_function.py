@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
+from fastbp.function.domain import Domain
 from fastbp.function.evaluation import moved_results
 from fastbp.function.given_gradient import GivenLeaves, leaves_of
 from fastbp.function.point import (
@@ -74,6 +75,7 @@ class VectorFunction:
         self.name = argument_name(f)
         self.point = make_point(f, at, self.name, vectorized=vectorized, complex_too=True)
         self.evaluations = 0
+        self.domain = Domain()
         self.findings: list[str] = []
         self.output = self._called_twice()
         require_leaves(self.output, "output", complex_too=True)
@@ -115,6 +117,16 @@ class VectorFunction:
         if twice.differing:
             self.findings.append(f"f, called twice at the same point, {twice.differing}")
         return outputs[0]
+
+    def along(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
+        """Evaluate as `moved` does; NaN beyond the bounds."""
+        base = self.point.base[leaf]
+        moved = [base + step * direction for step in steps]
+        inside = [bool(self.domain.holds(leaf, place, slice(None)).all()) for place in moved]
+        within = [step for step, holds in zip(steps, inside, strict=True) if holds]
+        found = iter(self.moved(leaf, direction, within))
+        nothing = np.full(self.value.size, np.nan)
+        return [next(found) if holds else nothing for holds in inside]
 
     def moved(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
         """Evaluate with a leaf moved along a direction, for each of some steps."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
+from fastbp.function.domain import Domain
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import agree, calling
@@ -82,10 +83,8 @@ class Function:
     quantum : float
         The standard deviation of the rounding of its values, where it takes steps; 0 before any
         are found.
-    scales : list of (ndarray of float64 or None)
-        Over which length f varies by each real number of each leaf, where the user says it.
-    bounds : list of (lower, upper) or None
-        Arrays for each leaf, beyond which f is not evaluated.
+    domain : Domain
+        Where it may be evaluated, and over which length it varies.
     """
 
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
@@ -96,8 +95,7 @@ class Function:
         self.notes: list[str] = []
         self._restore_always = False
         self.quantum = 0.0
-        self.scales: list[Vector | None] = [None] * len(point.base)
-        self.bounds: list[tuple[Vector, Vector]] | None = None
+        self.domain = Domain()
         self._begin()
 
     def _begin(self) -> None:
@@ -134,10 +132,9 @@ class Function:
 
     def with_entries(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate as `perturbed` does; NaN beyond the bounds."""
-        if self.bounds is None:
+        if self.domain.lower is None:
             return self.perturbed(leaf, indices, entries)
-        lower, upper = self.bounds[leaf]
-        inside = (entries >= lower[indices]) & (entries <= upper[indices])
+        inside = self.domain.holds(leaf, entries, indices)
         values = np.full(len(indices), np.nan)
         values[inside] = self.perturbed(leaf, indices[inside], entries[inside])
         return values
@@ -146,12 +143,11 @@ class Function:
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         """Evaluate as `moved` does; NaN beyond the bounds."""
-        if self.bounds is None:
+        if self.domain.lower is None:
             return self.moved(leaf, direction, steps, part)
         base = self.point.base[leaf][part]
-        lower, upper = (bound[part] for bound in self.bounds[leaf])
         moved = [base + step * direction[part] for step in steps]
-        inside = [bool(np.all((place >= lower) & (place <= upper))) for place in moved]
+        inside = [bool(self.domain.holds(leaf, place, part).all()) for place in moved]
         values = np.full(len(steps), np.nan)
         values[inside] = self.moved(
             leaf,

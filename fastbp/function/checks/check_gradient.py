@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.domain import domain_of
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.point import argument_name, make_point
@@ -86,6 +87,7 @@ def check_gradient(
     name = argument_name(f)
     point = make_point(f, at, name, vectorized=own.vectorized)
     function = make_function(f, point, "f", vectorized=own.vectorized, workers=own.workers)
+    function.domain = domain_of(point, own.bounds, own.scale)
     with function:
         found = check_scalar(function, given_leaves(gradient, point), own)
     title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"

@@ -16,6 +16,7 @@ from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import Options, function_tolerance
@@ -47,6 +48,7 @@ def check_tangents(
     function: VectorFunction, jvp: Callable[..., Any], options: Options, rng: np.random.Generator
 ) -> FunctionCheck:
     """Compare a jvp along tangents: of every entry, or one at random for each leaf."""
+    function.domain = domain_of(function.point, options.bounds, options.scale)
     began = time.perf_counter()
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
     entries = sum(numbers.size for numbers in function.point.base)

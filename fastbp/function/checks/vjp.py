@@ -16,6 +16,7 @@ from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.domain import domain_of
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.typing import Vector
@@ -47,6 +48,7 @@ def check_cotangent(
         vectorized=options.vectorized,
         workers=options.workers,
     )
+    scalar.domain = domain_of(function.point, options.bounds, options.scale)
     with scalar:
         given = given_leaves(vjp, function.point, "vjp", function.nested_output(cotangent))
         check = check_scalar(scalar, real_given(given, function), options)

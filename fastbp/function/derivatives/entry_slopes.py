@@ -240,7 +240,7 @@ def entry_sizes(
     function: Function, leaf: int, indices: Indices, size: float, *, own_sizes: bool
 ) -> Vector:
     """Return the scale on which each entry may vary, a power of two."""
-    scale = function.scales[leaf]
+    scale = function.domain.scale(leaf)
     if scale is not None:
         return power_of_two(scale[indices])
     base = function.point.base[leaf][indices]
@@ -265,7 +265,7 @@ def cheap_slopes(
     base = function.point.base[leaf][indices]
     scale = entry_sizes(function, leaf, indices, survey.typical, own_sizes=survey.own_sizes)
     # What the sampled entries tell is relative to the size of each, or to the typical one.
-    size = scale if survey.own_sizes or function.scales[leaf] is not None else survey.typical
+    size = scale if survey.own_sizes or function.domain.scale(leaf) is not None else survey.typical
     above, below = _beside(base, survey.step * scale)
     with np.errstate(all="ignore"):
         twice = np.concatenate([indices, indices])
@@ -343,7 +343,7 @@ def measure_entries(
     tiny = finite & (own < SMALLEST_SCALE * size)
     scale = np.maximum(own, SMALLEST_SCALE * size)
     longest = LAST_STEP * np.maximum(scale, size)
-    if function.scales[leaf] is not None:
+    if function.domain.scale(leaf) is not None:
         tiny[:] = False
         scale = entry_sizes(function, leaf, indices, size, own_sizes=True)
         longest = LAST_STEP * scale

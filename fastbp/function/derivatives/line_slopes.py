@@ -178,6 +178,7 @@ def measure_lines(
     if size is None:
         size = first_step / (FIRST_STEP_SINGLE if coarse else FIRST_STEP)
     setting = _Setting(unit, coarse, alike)
+    first_step = np.maximum(first_step, _powers_above(SHORTEST * size))
     floor = np.full(centre.shape, shared_noise)
     climb = _climbed(evaluate, centre, first_step, last_step, size, setting, floor)
     hidden = find_hidden_noise(
@@ -285,25 +286,29 @@ class _Climb:
         self.step_down: list[Vector] = []
         self.first_step = first_step.copy()
         table = self._begin_with_table()
-        own = evaluation_noise(table, self.unit)
-        if self.coarse:
-            self._correct_for_corners(own, table)
-        with np.errstate(all="ignore"):
-            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
-            terms = self._rounding_of_terms(slopes * size)
-        own = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if setting.alike else terms)
+        own = self._own_noise(table, alike=setting.alike)
         # One table says little; what all lines share is known better.
-        whole = np.isfinite(table).all(axis=0)
-        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
-        if self.coarse:
-            doubtful[:] = False
-        which = np.flatnonzero((doubtful | ~whole) & np.isfinite(centre))
-        if which.size:
-            self._look_aside(own, which)
         known = own[np.isfinite(own)]
         usual = float(np.median(known)) if known.size and setting.alike else 0.0
         least = np.maximum(floor, usual)
         self.noise = np.maximum(np.where(np.isfinite(own), own, least), least)
+
+    def _own_noise(self, table: Vector, *, alike: bool) -> Vector:
+        """Return what the table of each line says of the noise, looked at twice in doubt."""
+        own = evaluation_noise(table, self.unit)
+        much = own > MUCH_NOISE * rounding_of_values(table, self.unit)
+        if self.coarse:
+            self._correct_for_corners(own, table)
+            much[:] = False
+        whole = np.isfinite(table).all(axis=0)
+        doubtful = np.flatnonzero((much | ~whole) & np.isfinite(self.centre))
+        if doubtful.size:
+            self._look_aside(own, doubtful)
+        with np.errstate(all="ignore"):
+            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
+            terms = self._rounding_of_terms(slopes * self.size)
+        found: Vector = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if alike else terms)
+        return found
 
     def _look_aside(self, own: Vector, which: NDArray[np.int64]) -> None:
         """Look at tables beside the point: at a jump or an infinite slope its own says nothing."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.function.backends.choose import make_function
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
+from fastbp.function.domain import domain_of
 from fastbp.function.point import argument_name, make_point
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import progress_bar, require_progress_option
@@ -58,6 +59,8 @@ def numerical_gradient(
     at: Any,
     *,
     thorough: bool = False,
+    bounds: Any = None,
+    scale: Any = None,
     vectorized: bool = False,
     workers: int | None = None,
     progress: bool | None = None,
@@ -73,6 +76,12 @@ def numerical_gradient(
     thorough : bool
         Measure every entry twice, with some 24 evaluations each time, in place of one central
         difference for all entries that look harmless.
+    bounds : (lower, upper), optional
+        f is not evaluated beyond: numbers, None for no bound, or nestings of the structure of
+        `at`; or an object with the attributes lb and ub, as ``scipy.optimize.Bounds``.
+    scale : float or nesting of the structure of `at`, optional
+        Over which length f varies, for who knows better: by default the steps follow from the
+        size of each entry and from f.
     vectorized : bool
         f takes many points at once: each leaf has one more axis, the first, and f returns one
         number for each point.
@@ -121,6 +130,7 @@ def numerical_gradient(
     require_bool(thorough, "thorough")
     point = make_point(f, at, argument_name(f), vectorized=vectorized is True)
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
+    function.domain = domain_of(point, bounds, scale)
     with function:
         leaves = measure_everything(function, progress)
         if thorough:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction
-from fastbp.function.derivatives.entry_slopes import typical
+from fastbp.function.derivatives.entry_slopes import power_of_two, typical
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     FIRST_STEP_SINGLE,
@@ -38,6 +38,11 @@ def measure_outputs(
     base = point.base[leaf]
     single = function.unit == SINGLE_UNIT
     scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
+    longest = LAST_STEP * max(scale, typical(base))
+    lengths = function.domain.scale(leaf)
+    if lengths is not None and np.any(tangent):
+        scale = float(power_of_two(np.min(lengths[tangent != 0], keepdims=True))[0])
+        longest = LAST_STEP * scale
     direction = tangent.astype(base.dtype)
     cache: dict[float, Vector] = {}
 
@@ -45,7 +50,7 @@ def measure_outputs(
         # All outputs move along the same line: one evaluation for all that share a step.
         different = np.unique(steps).tolist()
         new = [step for step in different if step not in cache]
-        for step, outputs in zip(new, function.moved(leaf, direction, new), strict=True):
+        for step, outputs in zip(new, function.along(leaf, direction, new), strict=True):
             cache[step] = outputs[only]
         values = np.empty(steps.size)
         for step in different:
@@ -59,7 +64,7 @@ def measure_outputs(
         evaluate,
         values,
         np.full(values.size, shift * first * scale),
-        np.full(values.size, LAST_STEP * max(scale, typical(base))),
+        np.full(values.size, longest),
         function.unit,
         alike=False,
     )

@@ -208,13 +208,13 @@ def locate_wrong_entries(
     components = _components(function, leaf)
     search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
     for _ in range(directions + FRESH):
-        search.along(_inward(function, leaf, components * random_direction(rng, base)))
+        search.along(function.domain.inward(leaf, base, components * random_direction(rng, base)))
         if len(search.located.good) == directions:
             break
     if search.below_noise and given.any():
         # The sum that is largest if the gradient is right.
         sizes = components * np.abs(random_direction(rng, base))
-        search.along(_inward(function, leaf, np.where(given < 0, -sizes, sizes)))
+        search.along(function.domain.inward(leaf, base, np.where(given < 0, -sizes, sizes)))
     return search.located
 
 
@@ -224,19 +224,9 @@ def _components(function: Function, leaf: int) -> NDArray[np.floating]:
     size = typical(base)
     indices = np.arange(base.size)
     relative = entry_sizes(function, leaf, indices, size, own_sizes=is_spread(base)) / size
-    if function.scales[leaf] is None and not is_spread(base):
+    if function.domain.scale(leaf) is None and not is_spread(base):
         relative[:] = 1.0
     return np.where(np.isfinite(base), relative, 0.0).astype(base.dtype)
-
-
-def _inward(function: Function, leaf: int, direction: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Turn the components of entries on their bounds to the inside."""
-    if function.bounds is None:
-        return direction
-    base = function.point.base[leaf]
-    lower, upper = function.bounds[leaf]
-    inside = np.where(base <= lower, np.abs(direction), direction)
-    return np.where(base >= upper, -np.abs(direction), inside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ class Options:
     budget: float
     most: int
     seed: int
+    bounds: Any
+    scale: Any
     vectorized: bool
     workers: int | None
     progress: bool | None
@@ -142,7 +144,7 @@ class CheckOptions(TypedDict, total=False):
         *probe* stops after so many wrong entries of an array; the report then says "at least".
     seed : int, optional
         Of the random directions. None draws one; the report says which.
-    vectorized, workers, progress
+    bounds, scale, vectorized, workers, progress
         As in `numerical_gradient`.
     """
 
@@ -152,6 +154,8 @@ class CheckOptions(TypedDict, total=False):
     budget: float
     most: int
     seed: int | None
+    bounds: Any
+    scale: Any
     vectorized: bool
     workers: int | None
     progress: bool | None
@@ -159,6 +163,7 @@ class CheckOptions(TypedDict, total=False):
 
 DEFAULTS = CheckOptions(
     method="auto", rtol=None, atol=None, budget=10.0, most=10, seed=None,
+    bounds=None, scale=None,
     vectorized=False, workers=None, progress=None,
 )  # fmt: skip
 

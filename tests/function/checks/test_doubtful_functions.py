@@ -32,7 +32,9 @@ def require_right_judgement(case: Case) -> None:
     wrong = right.copy()
     wrong[entry] += 10 * max(bar, rounding)
     report = fastbp.check_gradient(case.f, wrong, case.at, method="every")
-    assert report.verdict == "failed", f"{case.name}: entry {entry}\n{report}"
+    # Measured again, noise may turn out to be larger than every derivative: then it is named.
+    named = f"x[{entry}] could not be judged" in report.arrays[0].reason
+    assert report.verdict == "failed" or named, f"{case.name}: entry {entry}\n{report}"
 
 
 @pytest.mark.parametrize("seed", EVERYDAY)
