@@ -54,7 +54,7 @@ def check_by_replay(
     if rounding.problem:
         shapes = [array.shape for array in net.shapes.arrays]
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, rounding.problem)
-        return Outcome(rows, [], 0, scheme=SCHEME, delta=DELTA)
+        return Outcome(rows, [], 0, {"scheme": SCHEME, "delta": DELTA})
     measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
     own = coarser if tolerance is None else UNIT_ROUNDOFF
     own_bars = rounding.error_bars(own)
@@ -79,9 +79,8 @@ def check_by_replay(
         convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
     return Outcome(
         [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
-        scheme=SCHEME, delta=DELTA,
-        doubtful=hull.doubtful,
-        convention=convention, kink=kink,
+        {"scheme": SCHEME, "delta": DELTA, "doubtful": hull.doubtful, "convention": convention,
+         "kink": kink},
     )  # fmt: skip
 
 

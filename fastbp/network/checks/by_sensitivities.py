@@ -90,7 +90,7 @@ def check_by_sensitivities(
     if problem:
         shapes = [array.shape for array in net.shapes.arrays]
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, problem)
-        return Outcome(rows, [], 0, certificate=certificate)
+        return Outcome(rows, [], 0, {"certificate": certificate})
     hull = hull_of(sweeps)
     if exact:
         replace_sensitivities(sweeps, max_memory=max_memory, progress=progress)
@@ -154,7 +154,7 @@ class _Check:
             )
             certificate = self.certificate and replace(self.certificate, problem=problem)
             rows = unjudged_rows(self.names, self.shapes, self.given.arrays, problem)
-            return Outcome(rows, [], self._evaluations(), certificate=certificate)
+            return Outcome(rows, [], self._evaluations(), {"certificate": certificate})
         if self.biases:
             found = [
                 one for pair in zip(found, self._compare_biases(), strict=True) for one in pair
@@ -166,8 +166,8 @@ class _Check:
             convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
         return Outcome(
             [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
-            certificate=self.certificate, doubtful=self.hull.doubtful, convention=convention,
-            kink=kink, maps=maps, samples=samples,
+            {"certificate": self.certificate, "doubtful": self.hull.doubtful,
+             "convention": convention, "kink": kink, "maps": maps, "samples": samples},
         )  # fmt: skip
 
     def _seen(self) -> list[Seen]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from fastbp.report import ArrayReport, Failure, Kink
-    from fastbp.report.model import Certificate
+    from fastbp.report import ArrayReport, Failure
 
 __all__ = ["Outcome"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What a check found.
 
@@ -27,29 +23,12 @@ class Outcome:
         The worst wrong entries of each array.
     evaluations : int
         How many losses were evaluated.
-    scheme, delta : str or None, float or None
-        Of a replay.
-    certificate : Certificate or None
-    doubtful : tuple of int
-        Pre-activations in doubt, of each hidden layer.
-    convention : str
-        Which derivative of the ReLU at 0 fits all arrays; empty where it makes no difference.
-    kink : Kink or None
-        An entry on a kink, with its slopes.
-    maps : dict of str to ndarray
-        Of each weight array, the largest error over what is allowed, by cells.
-    samples : dict of str to ndarray, shape (some, 5)
-        Of each weight array, some random entries: place, given, numerical, bar and radius.
+    details : dict
+        What only some methods can say, by the names of the fields of `Report`: the scheme of a
+        replay, a certificate, a kink, maps.
     """
 
     rows: list[ArrayReport]
     failures: list[tuple[Failure, ...]]
     evaluations: int
-    scheme: str | None = None
-    delta: float | None = None
-    certificate: Certificate | None = None
-    doubtful: tuple[int, ...] = ()
-    convention: str = ""
-    kink: Kink | None = None
-    maps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    samples: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
