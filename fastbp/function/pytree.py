@@ -79,8 +79,11 @@ def take_apart(value: Any, name: str) -> Container:
     >>> parts.rebuilt([1.0, 2.0])
     {'b': [1.0, 2.0]}
     """
-    _register_dataclasses(value)
-    accessors, leaves, structure = optree.tree_flatten_with_accessor(value, namespace=NAMESPACE)
+    try:
+        _register_dataclasses(value)
+        accessors, leaves, structure = optree.tree_flatten_with_accessor(value, namespace=NAMESPACE)
+    except RecursionError as error:
+        raise DTypeError(f"{name} is nested too deeply, or holds itself.") from error
     return Container([accessor.codify(name) for accessor in accessors], leaves, structure)
 
 

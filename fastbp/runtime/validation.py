@@ -80,7 +80,10 @@ def require_number(value: object, name: str, low: float, high: float, expected: 
     """Return a finite real number between ``low`` and ``high`` as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
         raise OptionError(f"{name} must be {expected}, not {value!r}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        raise OptionError(f"{name} must be {expected}, not an integer beyond 1e308.") from None
     if not low <= number <= high or not np.isfinite(number):
         raise OptionError(f"{name} must be {expected}, not {number!r}.")
     return number

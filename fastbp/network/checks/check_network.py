@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastbp.errors import OptionError
 from fastbp.network.batch import require_all_finite
 from fastbp.network.checks.by_replay import check_by_replay
 from fastbp.network.checks.by_sensitivities import check_by_sensitivities
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from fastbp.network.network import Network
 
 __all__ = ["check_network"]
+
+# Each is a column of every layer; a few hundred make any error slip through with 1e-300.
+MOST_DIRECTIONS = 1000
 
 METHODS = ("certified", "exact", "replay")
 
@@ -144,7 +148,8 @@ def check_network(
     require_choice(method, "method", METHODS)
     require_tolerances(rtol, atol)
     tolerance = Tolerance.of(rtol, atol)
-    require_integer(directions, "directions", 1)
+    if require_integer(directions, "directions", 1) > MOST_DIRECTIONS:
+        raise OptionError(f"directions must be at most {MOST_DIRECTIONS:,}.")
     own_seed = require_seed(seed)
     memory = require_memory(max_memory)
     require_progress_option(progress)
