@@ -17,11 +17,10 @@ from fastbp.network.gradients import Gradients
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import called_twice
 from fastbp.runtime.validation import as_numbers
+from fastbp.typing import Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
 
     from fastbp.network.batch import Batch
     from fastbp.network.network import Network
@@ -48,9 +47,9 @@ class GivenGradients:
         The vector that all arrays are views of, in the order of the parameters, if there is one.
     """
 
-    arrays: list[NDArray[Any]]
+    arrays: list[Array]
     misbehaviour: str = ""
-    flat: NDArray[Any] | None = None
+    flat: Array | None = None
 
 
 def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradients:
@@ -83,14 +82,14 @@ def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradient
     return GivenGradients(arrays_of(net, gradients), flat=_vector_of(gradients))
 
 
-def _vector_of(gradients: Any) -> NDArray[Any] | None:
+def _vector_of(gradients: Any) -> Array | None:
     """Return the vector of floats that gradients are views of, without a copy, or None."""
     vector = gradients.flat if isinstance(gradients, Gradients) else gradients
     fit = isinstance(vector, np.ndarray) and vector.flags.c_contiguous and vector.flags.writeable
     return vector if fit and vector.dtype in (np.float64, np.float32) else None
 
 
-def arrays_of(net: Network, gradients: Any) -> list[NDArray[Any]]:
+def arrays_of(net: Network, gradients: Any) -> list[Array]:
     """Return one array per parameter array; raise where they cannot be assigned."""
     if isinstance(gradients, Gradients):
         return _interleaved(net, gradients.weights, gradients.biases)
@@ -110,7 +109,7 @@ def _pair(gradients: Sequence[Any]) -> tuple[Any, Any]:
     return gradients[0], gradients[1]
 
 
-def _split(net: Network, vector: NDArray[Any]) -> list[NDArray[Any]]:
+def _split(net: Network, vector: Array) -> list[Array]:
     """Cut a flat vector into the shapes of the parameters."""
     if vector.shape != net.parameters.shape:
         raise ShapeError(f"gradients must have shape {net.parameters.shape}, not {vector.shape}.")
@@ -118,7 +117,7 @@ def _split(net: Network, vector: NDArray[Any]) -> list[NDArray[Any]]:
     return _interleaved(net, parts.weights, parts.biases)
 
 
-def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[NDArray[Any]]:
+def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[Array]:
     """Return the arrays in the order of the parameters: weights, biases, layer by layer."""
     weights = _listed(dweights, "weight", len(net.weights))
     if net.biases is None:
@@ -128,7 +127,7 @@ def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[NDArray[Any]
     return [array for layer in zip(weights, biases, strict=True) for array in layer]
 
 
-def _listed(arrays: Any, kind: str, count: int) -> list[NDArray[Any]]:
+def _listed(arrays: Any, kind: str, count: int) -> list[Array]:
     if not isinstance(arrays, tuple | list):
         raise DTypeError(
             f"the {kind} gradients must be a list of {count} arrays, not {_described(arrays)}."
@@ -160,7 +159,7 @@ def _described(value: Any) -> str:
 def _called_twice(net: Network, batch: Batch, function: Callable[..., Any]) -> GivenGradients:
     """Call a gradient function on fresh copies, twice, and see whether it behaves."""
 
-    def call() -> tuple[list[str], list[NDArray[Any]], list[str]]:
+    def call() -> tuple[list[str], list[Array], list[str]]:
         result, changed = _called_on_copies(net, batch, function)
         return net.parameter_names(), arrays_of(net, result), changed
 
@@ -192,14 +191,14 @@ def _called_on_copies(
     return result, changed
 
 
-def _changed_items(name: str, now: list[Any], before: Sequence[NDArray[Any]]) -> list[str]:
+def _changed_items(name: str, now: list[Any], before: Sequence[Array]) -> list[str]:
     if len(now) != len(before):
         return [name]
     pairs = enumerate(zip(now, before, strict=True))
     return [f"{name}[{layer}]" for layer, (new, old) in pairs if not _same(new, old)]
 
 
-def _same(now: Any, before: NDArray[Any]) -> bool:
+def _same(now: Any, before: Array) -> bool:
     array = np.asarray(now)
     return array.shape == before.shape and bool(np.array_equal(array, before))
 

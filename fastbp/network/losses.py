@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from fastbp.kernels.backprop.sample_losses import CUSTOM, LEAST_SQUARES, SIGMOID, SOFTMAX
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.validation import (
-    FloatArray,
     require_array,
     require_choice,
     require_dtype,
@@ -21,9 +19,10 @@ from fastbp.runtime.validation import (
     require_number,
     require_shape,
 )
+from fastbp.typing import AnyFloats, Array
 
 CustomLoss = tuple[
-    Callable[[FloatArray, FloatArray], float], Callable[[FloatArray, FloatArray], FloatArray]
+    Callable[[AnyFloats, AnyFloats], float], Callable[[AnyFloats, AnyFloats], AnyFloats]
 ]
 Loss = str | CustomLoss
 
@@ -82,7 +81,7 @@ class Objective:
         counts = {"sum": 1, "mean": batch, "mean_entries": batch * outputs}
         return self.scale / counts[self.reduction]
 
-    def decay_term(self, weights: Sequence[FloatArray]) -> float:
+    def decay_term(self, weights: Sequence[AnyFloats]) -> float:
         """Return weight_decay / 2 times the sum of all squared weights."""
         if self.weight_decay == 0.0:
             return 0.0
@@ -100,7 +99,7 @@ def takes_labels(objective: Objective, y: object) -> bool:
     )
 
 
-def _require_labels(y: npt.NDArray[Any], batch: int, classes: int) -> None:
+def _require_labels(y: Array, batch: int, classes: int) -> None:
     require_shape(y, "y", (batch,))
     outside = (y < 0) | (y >= classes)
     if outside.any():
@@ -110,7 +109,7 @@ def _require_labels(y: npt.NDArray[Any], batch: int, classes: int) -> None:
         )
 
 
-def _require_range(y: FloatArray, low: float, high: float, what: str) -> None:
+def _require_range(y: AnyFloats, low: float, high: float, what: str) -> None:
     outside = ~((y >= low) & (y <= high))
     if outside.any():
         place = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -118,7 +117,7 @@ def _require_range(y: FloatArray, low: float, high: float, what: str) -> None:
         raise OptionError(f"y must hold {what}, but y[{index}] is {float(y[place])}.")
 
 
-def _require_probabilities(y: FloatArray, unit_axis: int) -> None:
+def _require_probabilities(y: AnyFloats, unit_axis: int) -> None:
     _require_range(y, 0.0, np.inf, "probabilities of at least 0")
     sums = y.sum(axis=unit_axis, dtype=np.float64)
     # A float probability is rounded by half a unit; so is each of the sum's terms.
@@ -136,7 +135,7 @@ def _require_probabilities(y: FloatArray, unit_axis: int) -> None:
 
 def require_targets(
     objective: Objective, y: object, shape: tuple[int, int], unit_axis: int, dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
+) -> Array:
     """Check ``y`` against the shape of the outputs, the type and the loss; not its finiteness.
 
     Parameters
@@ -175,7 +174,7 @@ def require_targets(
     return floats
 
 
-def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
+def custom_value(value: Any, output: AnyFloats, y: Array) -> float:
     """Call a user's loss on copies and insist on one finite-or-not number."""
     with callers_errstate():
         result = value(output.copy(), y.copy())
@@ -188,7 +187,7 @@ def custom_value(value: Any, output: FloatArray, y: npt.NDArray[Any]) -> float:
     return float(array.reshape(()))
 
 
-def custom_gradient(gradient: Any, output: FloatArray, y: npt.NDArray[Any]) -> FloatArray:
+def custom_gradient(gradient: Any, output: AnyFloats, y: Array) -> AnyFloats:
     """Call a user's loss gradient on copies and insist on the output's shape and type."""
     with callers_errstate():
         given = gradient(output.copy(), y.copy())

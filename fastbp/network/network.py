@@ -23,14 +23,13 @@ from fastbp.network.passes import Passes
 from fastbp.network.schedule import BACKWARD, FORWARD, LOSS
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import (
-    FloatArray,
     require_array,
     require_choice,
     require_integer,
     require_number,
     require_shape,
 )
-from fastbp.typing import Floats
+from fastbp.typing import AnyFloats, Array, Floats
 
 
 class ForwardPass:
@@ -46,12 +45,12 @@ class ForwardPass:
         h[0] = x, h[1] = max(f[0], 0), ..., h[K]: h[k] feeds layer k.
     """
 
-    def __init__(self, preactivations: list[FloatArray], activations: list[FloatArray]) -> None:
+    def __init__(self, preactivations: list[AnyFloats], activations: list[AnyFloats]) -> None:
         self.preactivations = preactivations
         self.activations = activations
 
     @property
-    def output(self) -> FloatArray:
+    def output(self) -> AnyFloats:
         """The last pre-activation, which is the output."""
         return self.preactivations[-1]
 
@@ -103,8 +102,8 @@ class Network:
     @own_errstate
     def __init__(
         self,
-        weights: Sequence[FloatArray],
-        biases: Sequence[FloatArray] | None = None,
+        weights: Sequence[AnyFloats],
+        biases: Sequence[AnyFloats] | None = None,
         *,
         loss: Loss = "least_squares",
         reduction: str = "sum",
@@ -227,7 +226,7 @@ class Network:
         return self._relu_at_zero
 
     @property
-    def parameters(self) -> npt.NDArray[Any]:
+    def parameters(self) -> Array:
         """All parameters in one vector: W0, b0, W1, b1, ..., each in C order."""
         return self._parameters
 
@@ -249,7 +248,7 @@ class Network:
         """Return the names of the arrays in the order of ``parameters``."""
         return self.shapes.names()
 
-    def unflatten(self, vector: npt.NDArray[Any]) -> Gradients:
+    def unflatten(self, vector: Array) -> Gradients:
         """View a vector as long as ``parameters`` in the parameters' shapes.
 
         Parameters
@@ -270,7 +269,7 @@ class Network:
         require_shape(require_array(vector, "vector"), "vector", (self._parameters.size,))
         return Gradients(self.shapes, vector)
 
-    def forward(self, x: FloatArray) -> ForwardPass:
+    def forward(self, x: AnyFloats) -> ForwardPass:
         """Run the network on a batch.
 
         Parameters
@@ -313,7 +312,7 @@ class Network:
         activations = [np.array(batch.x, order="C"), *map(batch.as_user, hidden)]
         return ForwardPass(preactivations, activations)
 
-    def loss(self, x: FloatArray, y: npt.NDArray[Any]) -> float:
+    def loss(self, x: AnyFloats, y: Array) -> float:
         """Compute the loss of a batch.
 
         Parameters
@@ -349,8 +348,8 @@ class Network:
 
     def loss_and_gradients(
         self,
-        x: FloatArray,
-        y: npt.NDArray[Any],
+        x: AnyFloats,
+        y: Array,
         out: Gradients | None = None,
         *,
         inputs: bool = True,

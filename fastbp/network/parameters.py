@@ -12,22 +12,22 @@ import numpy.typing as npt
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.runtime.validation import (
     FLOAT_TYPES,
-    FloatArray,
     require_dtype,
     require_finite,
     require_floats,
     require_integer,
     require_shape,
 )
+from fastbp.typing import AnyFloats
 
 
-def require_weights(weights: object, layout: str) -> list[FloatArray]:
+def require_weights(weights: object, layout: str) -> list[AnyFloats]:
     """Check that ``weights`` is a list of finite matrices that fit each other."""
     if isinstance(weights, np.ndarray) or not isinstance(weights, Sequence):
         raise DTypeError(f"weights must be a list of arrays, not {type(weights).__name__}.")
     if not weights:
         raise ShapeError("weights must hold at least one array, not none.")
-    arrays: list[FloatArray] = []
+    arrays: list[AnyFloats] = []
     for k, value in enumerate(weights):
         name = f"weights[{k}]"
         array = (
@@ -49,9 +49,7 @@ def require_weights(weights: object, layout: str) -> list[FloatArray]:
     return arrays
 
 
-def require_biases(
-    biases: object, weights: list[FloatArray], layout: str
-) -> list[FloatArray] | None:
+def require_biases(biases: object, weights: list[AnyFloats], layout: str) -> list[AnyFloats] | None:
     """Check that ``biases`` is None or a list of finite vectors that fit the weights."""
     if biases is None:
         return None
@@ -95,7 +93,7 @@ def require_sizes(sizes: object) -> list[int]:
 
 def random_parameters(
     sizes: list[int], seed: int, dtype: np.dtype[Any], layout: str
-) -> tuple[list[FloatArray], list[FloatArray]]:
+) -> tuple[list[AnyFloats], list[AnyFloats]]:
     """Draw He-initialised weights and biases of standard deviation 0.1."""
     generator = np.random.default_rng(seed)
     weights, biases = [], []

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.kernels.backprop import phases
 from fastbp.kernels.products.matmul import BLOCK_ROWS, GROUP
 from fastbp.runtime.panels import block_count
+from fastbp.typing import Indices
 
 # Stages of a call, to be added.
 FORWARD, LOSS, BACKWARD = 1, 2, 4
@@ -128,7 +128,7 @@ def _panel_by_panel(shape: Shape, inputs: bool) -> list[list[Phase]]:
 
 
 @lru_cache(maxsize=1024)
-def plan(stages: int, shape: Shape, *, inputs: bool) -> npt.NDArray[np.int64]:
+def plan(stages: int, shape: Shape, *, inputs: bool) -> Indices:
     """List the phases of a call in the order of the data.
 
     Parameters
@@ -157,7 +157,7 @@ def plan(stages: int, shape: Shape, *, inputs: bool) -> npt.NDArray[np.int64]:
 
 
 @lru_cache(maxsize=1024)
-def places(shape: Shape) -> tuple[npt.NDArray[np.int64], int, int, int]:
+def places(shape: Shape) -> tuple[Indices, int, int, int]:
     """Say where each layer finds its operands of the backward pass in scratch memory.
 
     Returns

@@ -8,11 +8,12 @@ import numpy as np
 
 from fastbp.errors import EvaluationError, FastbpError
 from fastbp.runtime.floating_point import callers_errstate
+from fastbp.typing import Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 __all__ = ["TwoCalls", "agree", "called_twice", "calling"]
 
@@ -77,7 +78,7 @@ class TwoCalls(NamedTuple):
         "gave two different results: ...", with their names; empty if they agree.
     """
 
-    arrays: list[NDArray[Any] | None]
+    arrays: list[Array | None]
     changed: list[str]
     differing: str
 
@@ -107,7 +108,7 @@ def called_twice(
 
 def _difference(
     names: Sequence[str],
-    first: Sequence[NDArray[Any] | None],
+    first: Sequence[Array | None],
     second: Sequence[ArrayLike | None],
     unit: float,
 ) -> str:

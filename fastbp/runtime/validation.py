@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from fastbp.typing import AnyFloats, Array
 
-FloatArray = npt.NDArray[np.floating[Any]]
 FLOAT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
-def require_array(value: object, name: str) -> npt.NDArray[Any]:
+def require_array(value: object, name: str) -> Array:
     """Return ``value`` if it is a NumPy array; nothing else is converted."""
     if type(value) is np.ndarray:
         return value
@@ -24,7 +23,7 @@ def require_array(value: object, name: str) -> npt.NDArray[Any]:
     raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
 
 
-def as_numbers(value: object, name: str) -> npt.NDArray[Any]:
+def as_numbers(value: object, name: str) -> Array:
     """Return a gradient, as it is given, as an array of numbers; without a copy if possible."""
     try:
         array = np.asarray(value)
@@ -36,7 +35,7 @@ def as_numbers(value: object, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def require_floats(value: object, name: str) -> FloatArray:
+def require_floats(value: object, name: str) -> AnyFloats:
     """Return ``value`` if it is an array of native float64 or float32."""
     array = require_array(value, name)
     if array.dtype not in FLOAT_TYPES or not array.dtype.isnative:
@@ -47,7 +46,7 @@ def require_floats(value: object, name: str) -> FloatArray:
     return array
 
 
-def require_dtype(value: object, name: str, dtype: np.dtype[Any], like: str) -> FloatArray:
+def require_dtype(value: object, name: str, dtype: np.dtype[Any], like: str) -> AnyFloats:
     """Return ``value`` if it is an array of exactly the float type of ``like``."""
     array = require_floats(value, name)
     if array.dtype != dtype:
@@ -55,7 +54,7 @@ def require_dtype(value: object, name: str, dtype: np.dtype[Any], like: str) -> 
     return array
 
 
-def require_shape(array: npt.NDArray[Any], name: str, shape: tuple[int | str, ...]) -> None:
+def require_shape(array: Array, name: str, shape: tuple[int | str, ...]) -> None:
     """Compare a shape exactly; a string stands for a length that is free."""
     fits = len(array.shape) == len(shape) and all(
         isinstance(wanted, str) or wanted == length
@@ -66,7 +65,7 @@ def require_shape(array: npt.NDArray[Any], name: str, shape: tuple[int | str, ..
         raise ShapeError(f"{name} must have shape ({wanted}), not {array.shape}.")
 
 
-def require_finite(array: npt.NDArray[Any], name: str) -> None:
+def require_finite(array: Array, name: str) -> None:
     """Raise for NaN or infinity, naming the first place in C order."""
     finite = np.isfinite(array)
     if finite.all():
@@ -125,8 +124,7 @@ def require_bool(value: object, name: str) -> bool:
 
 def require_memory(max_memory: object) -> int:
     """Return ``max_memory`` if it is a positive number of bytes."""
-    if isinstance(max_memory, bool) or not isinstance(max_memory, int | np.integer):
-        raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
-    if max_memory < 1:
+    integer = int | np.integer
+    if isinstance(max_memory, bool) or not isinstance(max_memory, integer) or max_memory < 1:
         raise OptionError(f"max_memory must be a positive number of bytes, not {max_memory!r}.")
     return int(max_memory)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fastbp.typing import Vector
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["ROUNDING", "evaluation_noise", "rounding_of_values"]
 

@@ -6,7 +6,7 @@ What still crosses a kink with the smallest step that rounding leaves is judged 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,14 +20,12 @@ from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.hull import Hull, hull_of_levels
 from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
-from fastbp.typing import Floats, Mask
+from fastbp.typing import Array, Floats, Mask
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
@@ -158,7 +156,7 @@ def _products_of_hull(rounding: Rounding, hull: Hull) -> tuple[Floats, Floats]:
     return values, radii
 
 
-def _seen(net: Network, array: ParameterArray, given: NDArray[Any], numerical: Numerical) -> Seen:
+def _seen(net: Network, array: ParameterArray, given: Array, numerical: Numerical) -> Seen:
     """All entries of an array, units by inputs."""
     parts = (given, numerical.values, numerical.error_bar, numerical.hull)
     units = net.sizes[array.layer + 1]

@@ -22,7 +22,7 @@ from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.number_range import LARGEST
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report.model import Certificate
-from fastbp.typing import Vector
+from fastbp.typing import Array, Floats, Vector
 from fastbp.verdict.blocks import power_below
 from fastbp.verdict.entries import Entries
 from fastbp.verdict.rows import summarised_row, unjudged_rows, unusable_reason, unusable_row
@@ -31,8 +31,6 @@ from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
@@ -205,7 +203,7 @@ class _Check:
     ) -> tuple[list[Summary], dict[str, Any], dict[str, Any], list[float]]:
         """Return summaries, maps and samples, and how far each proof is off, over the allowed."""
         names = self.names[:: 2 if self.biases else 1]
-        tables: dict[int, NDArray[np.float64]] = {}
+        tables: dict[int, Floats] = {}
         maps, samples = {}, {}
         for flat, layers, offsets in self._calls():
             compared = self.tiles.compare(layers, flat, offsets, [self.scales[k] for k in layers])
@@ -219,12 +217,12 @@ class _Check:
         gaps = [float(table[:, PROOF].max()) for table in ordered]
         return summaries(np.concatenate(ordered), starts, sizes), maps, samples, gaps
 
-    def _calls(self) -> list[tuple[NDArray[Any], list[int], list[int]]]:
+    def _calls(self) -> list[tuple[Array, list[int], list[int]]]:
         """Lay out the given weights: one vector where it is one, large arrays by themselves."""
         every = list(range(len(self.weights)))
         if self.flat is not None:
             return [(self.flat, every, self.net.shapes.weight_offsets)]
-        calls: list[tuple[NDArray[Any], list[int], list[int]]] = []
+        calls: list[tuple[Array, list[int], list[int]]] = []
         for dtype in (np.float64, np.float32):
             small = [
                 k for k in every
@@ -241,7 +239,7 @@ class _Check:
         ]
         return calls
 
-    def _bias_vectors(self) -> tuple[NDArray[Any], Vector, Vector, Vector]:
+    def _bias_vectors(self) -> tuple[Array, Vector, Vector, Vector]:
         """Given and numerical derivatives, bars and radii of all biases, laid end to end."""
         given = np.concatenate([array.reshape(-1) for array in self.biases])
         return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()

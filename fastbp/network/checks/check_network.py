@@ -23,13 +23,12 @@ from fastbp.runtime.validation import (
     require_seed,
     require_tolerances,
 )
+from fastbp.typing import Array
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row, worst_of_all
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.network import Network
 
 __all__ = ["check_network"]
@@ -43,8 +42,8 @@ METHODS = ("certified", "exact", "replay")
 @own_errstate
 def check_network(
     net: Network,
-    x: NDArray[Any],
-    y: NDArray[Any],
+    x: Array,
+    y: Array,
     gradients: Any = None,
     *,
     method: str = "certified",

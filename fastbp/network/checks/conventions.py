@@ -6,18 +6,16 @@ Looked at are the entries that conventions move most, of each array.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.network.checks.one_sided import slopes_beside, with_convention
 from fastbp.report import Kink
-from fastbp.typing import Floats
+from fastbp.typing import Array, Floats, Indices
 from fastbp.verdict.tolerance import allowed_difference
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.network import Network
     from fastbp.network.sensitivities.hull import Hull
     from fastbp.verdict.tolerance import Tolerance
@@ -49,15 +47,15 @@ class Seen:
     name: str
     shape: tuple[int, ...]
     k: int
-    units: NDArray[np.int64]
-    inputs: NDArray[np.int64] | None
-    given: NDArray[Any]
+    units: Indices
+    inputs: Indices | None
+    given: Array
     value: Floats
     bar: Floats
     radius: Floats
 
 
-def most_moved(hull: Hull, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def most_moved(hull: Hull, k: int) -> tuple[Indices, Indices]:
     """Return the units and the inputs of layer k that masks in doubt move most."""
     sizes = np.sum(hull.radii[k], axis=1), np.sum(np.abs(hull.inputs[k]), axis=1)
     units, inputs = (np.argsort(-size, kind="stable")[:LOOKED_AT] for size in sizes)

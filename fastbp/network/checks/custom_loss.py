@@ -15,20 +15,18 @@ import numpy as np
 from fastbp.network.losses import custom_value
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.progress import progress_bar
-from fastbp.typing import Floats
+from fastbp.typing import Array, Floats, Mask
 from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from fastbp.network.batch import Batch, Index
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
     from fastbp.verdict.tolerance import Tolerance
 
-    Value = Callable[[NDArray[Any], NDArray[Any]], Any]
+    Value = Callable[[Array, Array], Any]
 
 __all__ = ["check_loss"]
 
@@ -112,7 +110,7 @@ def _differences(
 
 def _differences_of_sample(
     value: Value, output: Floats, target: Floats
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, Mask]:
     """Return slopes, error bars and kinks by the outputs of one sample.
 
     Two step sizes tell how far a quotient is off. The difference of the slopes on both sides

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.network import book_weight
+from fastbp.typing import Floats
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.network import Network
     from fastbp.network.sensitivities.hull import Hull
 
@@ -51,7 +50,7 @@ def slopes_beside(
     return left, right
 
 
-def _moved(net: Network, hull: Hull, k: int, unit: int, step: NDArray[np.float64]) -> float:
+def _moved(net: Network, hull: Hull, k: int, unit: int, step: Floats) -> float:
     """How the loss moves when one pre-activation moves by so much in each affected sample."""
     moved = np.zeros((net.sizes[k + 1], step.size))
     moved[unit] = step
@@ -62,7 +61,7 @@ def _moved(net: Network, hull: Hull, k: int, unit: int, step: NDArray[np.float64
     return float(np.sum(hull.centres[-1] * moved))
 
 
-def with_convention(net: Network, hull: Hull, share: float) -> list[NDArray[np.float64]]:
+def with_convention(net: Network, hull: Hull, share: float) -> list[Floats]:
     """Sensitivities of the affected samples, masks in doubt all taken as ``share``.
 
     Returns

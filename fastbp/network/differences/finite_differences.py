@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.errors import OptionError
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
@@ -23,7 +22,8 @@ from fastbp.network.sensitivities.exact import (
     require_enough_memory,
 )
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.validation import FloatArray, require_choice, require_memory, require_number
+from fastbp.runtime.validation import require_choice, require_memory, require_number
+from fastbp.typing import AnyFloats, Array, Floats, Mask
 
 METHODS = ("exact", "replay")
 SCHEMES = ("central", "forward")
@@ -33,13 +33,13 @@ DEFAULT_DELTA = 1e-6
 class Quality(Protocol):
     """What is known of numerical derivatives, expanded to all entries when it is asked for."""
 
-    def error_bar(self) -> npt.NDArray[np.float64]:
+    def error_bar(self) -> Floats:
         """Estimated error by rounding, shape (parameters,)."""
 
-    def kinks(self) -> npt.NDArray[np.bool_] | None:
+    def kinks(self) -> Mask | None:
         """Which entries are on a kink, or None."""
 
-    def sides(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    def sides(self) -> tuple[Floats, Floats] | None:
         """Slopes to the left and to the right, or None where there is no kink."""
 
 
@@ -65,7 +65,7 @@ class Differences(Gradients):
     All but ``flat`` are computed anew each time they are asked for.
     """
 
-    def __init__(self, shapes: Shapes, flat: npt.NDArray[np.float64], quality: Quality) -> None:
+    def __init__(self, shapes: Shapes, flat: Floats, quality: Quality) -> None:
         super().__init__(shapes, flat)
         self._quality = quality
 
@@ -103,12 +103,12 @@ class _ReplayQuality:
 
     entries: int
     noise: Callable[[], float]
-    crossed: npt.NDArray[np.bool_]
+    crossed: Mask
 
-    def error_bar(self) -> npt.NDArray[np.float64]:
+    def error_bar(self) -> Floats:
         return np.full(self.entries, self.noise())
 
-    def kinks(self) -> npt.NDArray[np.bool_] | None:
+    def kinks(self) -> Mask | None:
         return self.crossed if self.crossed.any() else None
 
     def sides(self) -> None:
@@ -128,8 +128,8 @@ def _require_step(delta: object, scheme: object) -> tuple[float, str]:
 @own_errstate
 def finite_differences(
     net: Network,
-    x: FloatArray,
-    y: npt.NDArray[Any],
+    x: AnyFloats,
+    y: Array,
     *,
     method: str = "exact",
     scheme: str | None = None,
@@ -212,8 +212,8 @@ def finite_differences(
 
 def _exact_differences(
     net: Network,
-    x: FloatArray,
-    y: npt.NDArray[Any],
+    x: AnyFloats,
+    y: Array,
     scheme: object,
     delta: object,
     max_memory: int,

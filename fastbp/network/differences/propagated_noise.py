@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +19,9 @@ from fastbp.network.sensitivities.error_bars import MARGIN, LayerNorms, bars, fl
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.number_range import faint_samples, out_of_range, smallest_of
 from fastbp.network.sensitivities.weight_gradients import add_decay
-from fastbp.typing import Floats, Mask
+from fastbp.typing import Array, Floats, Mask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.differences.unperturbed import Unperturbed
     from fastbp.network.network import Network
 
@@ -241,13 +239,13 @@ def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
     return base.factor * change / step
 
 
-def _growth(weight: NDArray[Any]) -> float:
+def _growth(weight: Array) -> float:
     """sqrt(n) / 4 or n / 64: how many u of itself a plain sum of n numbers is off by."""
     depth = int(weight.shape[1])
     return max(0.25 * math.sqrt(depth), depth / 64.0)
 
 
-def _norms(rows: NDArray[Any]) -> Floats:
+def _norms(rows: Array) -> Floats:
     """Norms of rows, whatever their size."""
     largest = np.max(np.abs(rows), axis=1, initial=0.0)
     scaled = rows / np.where(largest > 0, largest, 1.0)[:, None]

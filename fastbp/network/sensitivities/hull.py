@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.network import book_weight
-from fastbp.typing import Floats, Mask
+from fastbp.typing import Floats, Indices, Mask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastbp.network.network import Network
     from fastbp.network.sensitivities.sweeps import Sweeps
 
@@ -47,7 +45,7 @@ class Hull:
         What feeds each layer.
     """
 
-    samples: NDArray[np.int64]
+    samples: Indices
     doubtful: tuple[int, ...]
     centres: list[Floats]
     radii: list[Floats]
@@ -106,13 +104,13 @@ def _untouched(hidden: int) -> Hull:
     return Hull(np.empty(0, np.int64), (0,) * hidden, [], [], [], [])
 
 
-def _touched(doubts: list[Mask]) -> NDArray[np.int64]:
+def _touched(doubts: list[Mask]) -> Indices:
     return np.flatnonzero(np.any([doubt.any(axis=0) for doubt in doubts], axis=0))
 
 
 def _carried_back(
     net: Network,
-    samples: NDArray[np.int64],
+    samples: Indices,
     doubts: list[Mask],
     inputs: list[Floats],
     slopes: Floats,
@@ -132,9 +130,7 @@ def _carried_back(
     return hull
 
 
-def _masked(
-    centre: Floats, radius: Floats, active: NDArray[np.bool_], doubt: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
+def _masked(centre: Floats, radius: Floats, active: Mask, doubt: Mask) -> tuple[Floats, Floats]:
     low, high = np.minimum(centre - radius, 0.0), np.maximum(centre + radius, 0.0)
     middle, half = 0.5 * (low + high), 0.5 * (high - low)
     return (
