@@ -20,16 +20,18 @@ convention c is (c, c).  With (0, 0) such a unit cannot change.
 No line is shared with the backward pass: nothing runs from the outputs down.  The columns of a
 sample (all its active units, from the lowest layer up) are cut into blocks.  A block begins at
 the layer of its first unit, and takes up its other columns as it passes their layers, so that
-what is gathered of W serves all columns born below.
+what is gathered of W serves all columns begun below.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
+from ..machine.borrowed_arrays import borrowed, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, next_ticket, stopped, wait_until_done
 from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, strip_height
@@ -40,16 +42,53 @@ from ..simd.vectors import MR, VECTORS, panel_width, panels_of
 ROW_PITCH = DEPTH + PITCH_MARGIN  # of gathered rows: a power of two would share cache lines
 
 
+class Network(NamedTuple):
+    """The network, and what passes a ReLU whose pre-activation is 0."""
+
+    layers: Any  # (layers, COLUMNS), as ``layer_table`` says
+    transposed: Any  # whether W[k] lies as (n_in, n_out)
+    up: Any  # weight of changes upwards where f is exactly 0
+    down: Any
+    parameters: Any  # (P,)
+
+
+class Levels(NamedTuple):
+    """What belongs to the batch, in panels of ``width`` samples."""
+
+    width: Any
+    pitch: Any  # samples, to a whole number of panels
+    activations: Any  # (units of all levels * pitch,)
+    sensitivities: Any  # likewise, without the inputs
+
+
+class Scratch(NamedTuple):
+    """Memory of one thread, for blocks of ``size`` columns.
+
+    Active units of layer k are units[starts[k]:starts[k + 1]], n those of the largest layer.
+    """
+
+    starts: Any  # (layers + 1,)
+    units: Any  # (units of all layers,), uint32: a signed index would be tested for its sign
+    shares: Any  # likewise: how much of a change of f by 1 passes the ReLU
+    at_kink: Any  # likewise: whether f is exactly 0
+    strips: Any  # (BLOCK_ROWS, DEPTH + 1): gathered weights
+    lines: Any  # (size + NR,) or (NR, n + MR), the larger: columns that begin
+    totals: Any  # (size,)
+    here: Any  # (size / NR, n, NR): differences of a level
+    there: Any  # the same, of the next level
+
+
 @kernel
-def find_active(
-    layers, up, down, width, pitch, sample, activations, starts, units, shares, at_kink
-):  # fmt: skip
+def find_active(sample, network, levels, scratch):
     """List the units of a sample that can change, layer by layer, and all outputs after them.
 
-    Shapes: those of layer k are units[starts[k]:starts[k + 1]] (uint32: a signed index would be
-    tested for its sign each time); shares, how much of a change of f by 1 passes the ReLU;
-    at_kink, whether f is exactly 0.  Returns how many hidden ones there are.
+    Returns how many hidden ones there are.
     """
+    layers, up, down = network.layers, network.up, network.down
+    width, pitch, activations = levels.width, levels.pitch, levels.activations
+    starts, units, shares, at_kink = (
+        scratch.starts, scratch.units, scratch.shares, scratch.at_kink
+    )  # fmt: skip
     count = 0
     last = layers.shape[0] - 1
     zeros_change = up != 0 or down != 0
@@ -199,18 +238,18 @@ def begin_by_columns(before, matrix, at, row_length, units, inputs, shares, line
 
 @kernel
 def begin_columns(
-    born, matrix, at, transposed, row_length, units, inputs, shares, lines, there
+    begun, matrix, at, transposed, row_length, units, inputs, shares, lines, there
 ):  # fmt: skip
     """Begin a column for each of ``inputs``: its unit has moved by 1, so f' moves by W's column.
 
-    The columns stand behind the ``born`` first ones; the lanes that stay free are zero.
+    The columns stand behind the ``begun`` first ones; the lanes that stay free are zero.
     """
     width = panel_width(there)
-    new = there[born // width * units.size * width :]
+    new = there[begun // width * units.size * width :]
     if transposed:
-        begin_by_columns(born % width, matrix, at, row_length, units, inputs, shares, lines, new)
+        begin_by_columns(begun % width, matrix, at, row_length, units, inputs, shares, lines, new)
     else:
-        begin_by_rows(born % width, matrix, at, row_length, units, inputs, shares, lines, new)
+        begin_by_rows(begun % width, matrix, at, row_length, units, inputs, shares, lines, new)
 
 
 @kernel
@@ -243,62 +282,83 @@ def add_loss_differences(
                 total[lane] += slope * line[lane]
 
 
-@kernel
-def propagate_block(
-    control, sample, first, size, largest, network, pitch, width, activations, scratch,
-    sensitivities,
+@kernel(inline=True)
+def place_of_layer(layer, sample, network, levels):
+    """Where the sample's sensitivities of a layer begin; its units are ``width`` apart."""
+    layers, width = network.layers, levels.width
+    at = (layers[layer, UNITS_OUT] - layers[0, UNITS_OUT]) * levels.pitch
+    return at + sample // width * layers[layer, OUTPUTS] * width + sample % width
+
+
+@kernel(inline=True)
+def pass_layer(
+    control, k, sample, begin, until, begun, here, there, largest, network, levels, scratch
 ):  # fmt: skip
-    """Carry the columns first..first + size of a sample up to the loss; write their s."""
-    layers, transposed, up, down, parameters = network
-    starts, units, shares, at_kink, strips, lines, totals, here, there = scratch
+    """Take the columns begun through layer k, and begin those of the units begin..until below it.
+
+    ``largest`` units at a time, so that ``there`` holds the outputs too.
+    """
+    starts, units = scratch.starts, scratch.units
     lanes = panel_width(here)
-    hidden = find_active(
-        layers, up, down, width, pitch, sample, activations, starts, units, shares, at_kink
-    )  # fmt: skip
+    layer, parameters, transposed = network.layers[k], network.parameters, network.transposed
+    at, row_length = layer[WEIGHTS], layer[OUTPUTS] if transposed else layer[INPUTS]
+    after = begun + until - begin
+    for r in range(starts[k], starts[k + 1], largest):
+        rows = units[r : min(r + largest, starts[k + 1])]
+        multiply_gathered(
+            control, panels_of(begun, lanes), parameters, at, transposed, row_length, rows,
+            units[starts[k - 1] : starts[k]], here, scratch.strips, there,
+        )  # fmt: skip
+        if after > begun:
+            begin_columns(
+                begun, parameters, at, transposed, row_length, rows, units[begin:until],
+                scratch.shares[begin:until], scratch.lines, there,
+            )  # fmt: skip
+        if k == network.layers.shape[0] - 1:
+            slopes_at = place_of_layer(k, sample, network, levels) + (r - starts[k]) * levels.width
+            add_loss_differences(
+                panels_of(after, lanes), rows.size, levels.sensitivities, slopes_at, levels.width,
+                there, scratch.totals,
+            )  # fmt: skip
+        else:
+            at_kink = scratch.at_kink[r : r + rows.size]
+            weigh_rows(panels_of(after, lanes), network.up, network.down, at_kink, there)
+
+
+@kernel
+def write_sensitivities(sample, first, end, lowest, network, levels, scratch):
+    """Write the totals of columns first..end of a sample; the first belongs to layer ``lowest``."""
+    k = lowest
+    for column in range(first, end):
+        while scratch.starts[k + 1] <= column:
+            k += 1
+        at = place_of_layer(k, sample, network, levels) + scratch.units[column] * levels.width
+        levels.sensitivities[at] = scratch.totals[column - first]
+
+
+@kernel
+def propagate_block(control, sample, first, size, largest, network, levels, scratch):
+    """Carry the columns first..first + size of a sample up to the loss; write their s."""
+    starts = scratch.starts
+    hidden = find_active(sample, network, levels, scratch)
     end = min(first + size, hidden)
-    top = layers.shape[0] - 1
     lowest = 0
     while starts[lowest + 1] <= first:
         lowest += 1
-    born = 0
-    totals[:size] = 0.0
-    for k in range(lowest + 1, top + 1):
+    scratch.totals[:size] = 0.0
+    here, there = scratch.here, scratch.there
+    begun = 0
+    for k in range(lowest + 1, network.layers.shape[0]):
         if stopped(control):
             return
-        layer = layers[k]
-        at, row_length = layer[WEIGHTS], layer[OUTPUTS] if transposed else layer[INPUTS]
-        inputs = units[starts[k - 1] : starts[k]]
-        begin, until = max(first, starts[k - 1]), min(end, starts[k])
-        after = born + max(0, until - begin)
-        for r in range(starts[k], starts[k + 1], largest):
-            rows = units[r : min(r + largest, starts[k + 1])]
-            multiply_gathered(
-                control, panels_of(born, lanes), parameters, at, transposed, row_length, rows,
-                inputs, here, strips, there,
-            )  # fmt: skip
-            if after > born:
-                begin_columns(
-                    born, parameters, at, transposed, row_length, rows, units[begin:until],
-                    shares[begin:until], lines, there,
-                )  # fmt: skip
-            if k == top:
-                slopes_at = (layer[UNITS_OUT] - layers[0, UNITS_OUT]) * pitch + sample % width
-                slopes_at += (sample // width * layer[OUTPUTS] + r - starts[k]) * width
-                add_loss_differences(
-                    panels_of(after, lanes), rows.size, sensitivities, slopes_at, width, there,
-                    totals,
-                )  # fmt: skip
-            else:
-                weigh_rows(panels_of(after, lanes), up, down, at_kink[r : r + rows.size], there)
-        born = after
+        begin = max(first, starts[k - 1])
+        until = max(begin, min(end, starts[k]))
+        pass_layer(
+            control, k, sample, begin, until, begun, here, there, largest, network, levels, scratch
+        )
+        begun += until - begin
         here, there = there, here
-    k = lowest
-    for column in range(first, end):
-        while starts[k + 1] <= column:
-            k += 1
-        at = (layers[k, UNITS_OUT] - layers[0, UNITS_OUT]) * pitch + sample % width
-        place = at + (sample // width * layers[k, OUTPUTS] + units[column]) * width
-        sensitivities[place] = totals[column - first]
+    write_sensitivities(sample, first, end, lowest, network, levels, scratch)
 
 
 @kernel(entry=True)
@@ -320,21 +380,27 @@ def exact(
     units = 0
     for k in range(layers.shape[0]):
         units += layers[k, OUTPUTS]
-    scratch = (
-        np.empty(layers.shape[0] + 1, np.int64), np.empty(units, np.uint32),
-        np.empty(units, np.float64), np.empty(units, np.bool_),
-        np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
-        np.empty(max(size + lanes, lanes * (largest + MR)), np.float64),
-        np.empty(size, np.float64),
-        np.empty(largest * size, np.float64), np.empty(largest * size, np.float64),
-    )  # fmt: skip
-    network = (layers, transposed, at_zero[0], at_zero[1], parameters)
+    scratch = Scratch(
+        starts=np.empty(layers.shape[0] + 1, np.int64),
+        units=np.empty(units, np.uint32),
+        shares=np.empty(units, np.float64),
+        at_kink=np.empty(units, np.bool_),
+        strips=np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
+        lines=np.empty(max(size + lanes, lanes * (largest + MR)), np.float64),
+        totals=np.empty(size, np.float64),
+        here=np.empty(largest * size, np.float64),
+        there=np.empty(largest * size, np.float64),
+    )
+    network = Network(
+        layers=layers, transposed=transposed, up=at_zero[0], down=at_zero[1], parameters=parameters
+    )
+    levels = Levels(width=width, pitch=pitch, activations=activations, sensitivities=sensitivities)
+    lent = borrowed((network, levels, scratch))
     ticket = draw_ticket(control)
     while ticket < blocks.shape[0]:
         if wait_until_done(control, 0):
-            propagate_block(
-                control, blocks[ticket, 0], blocks[ticket, 1], size, largest, network, pitch,
-                width, activations, scratch, sensitivities,
-            )  # fmt: skip
+            sample, first = blocks[ticket, 0], blocks[ticket, 1]
+            propagate_block(control, sample, first, size, largest, *lent)
         ticket = next_ticket(control)
     wait_until_done(control, blocks.shape[0])
+    keep(scratch)
