@@ -12,7 +12,9 @@ import numpy as np
 
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.function.methods.options import CheckOptions, takes_check_options
+from fastbp.function.checks.report_assembly import noting_scalar_cotangent
+from fastbp.function.methods.directions import scalar_cotangent
+from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,8 @@ def check_function(f: Callable[..., Any], *args: Any, **options: Unpack[CheckOpt
 
     Notes
     -----
-    As `check_gradient` where f returns one real number of real arguments, else as `check_vjp`. In
+    As `check_gradient` where f returns one real number of real arguments, else as `check_vjp`; the
+    cotangent is random, and never 1. In
     64-bit mode for as long as it takes; complex numbers by JAX's convention.
 
     Examples
@@ -61,11 +64,18 @@ def check_function(f: Callable[..., Any], *args: Any, **options: Unpack[CheckOpt
     with jax.enable_x64(True):
         evaluate = _named(lambda args: _to_numpy(f(*_to_jax(args))), f)
         if _is_scalar(f(*_to_jax(args))) and not any(map(np.iscomplexobj, jax.tree.leaves(args))):
+            # Not with 1: a backward pass that forgets its cotangent would pass.
+            seed = checked_options(options).seed
+            options["seed"] = seed
+            cotangent = scalar_cotangent(seed)
 
             def gradient(args: Any) -> Any:
-                return _to_numpy(jax.grad(lambda at: f(*at))(_to_jax(args)))
+                value, pullback = jax.vjp(lambda at: f(*at), _to_jax(args))
+                [product] = pullback(jax.numpy.full_like(value, cotangent))
+                return _to_numpy(jax.tree.map(lambda leaf: leaf / cotangent, product))
 
-            return check_gradient(evaluate, gradient, args, **options)
+            report = check_gradient(evaluate, gradient, args, **options)
+            return noting_scalar_cotangent(report, cotangent)
 
         def vjp(args: Any, cotangent: Any) -> Any:
             return _to_numpy(jax.vjp(lambda at: f(*at), _to_jax(args))[1](_to_jax(cotangent))[0])

@@ -40,9 +40,10 @@ def scalar_value(value: Any, name: str) -> float:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DTypeError(f"{name} must return a real number, not {type(value).__name__}.") from (
-            error
-        )
+        came = type(value).__name__
+        if getattr(value, "requires_grad", False):  # a tensor of torch, which is no array then
+            came += " that requires a gradient: detach it, or return result.item()"
+        raise DTypeError(f"{name} must return a real number, not {came}.") from error
     if array.dtype.kind not in "fiu":
         came = type(value).__name__ if array.dtype.kind == "O" else f"dtype {array.dtype}"
         raise DTypeError(f"{name} must return a real number, not {came}.")

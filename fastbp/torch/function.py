@@ -10,7 +10,9 @@ import torch
 from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.function.methods.options import CheckOptions, takes_check_options
+from fastbp.function.checks.report_assembly import noting_scalar_cotangent
+from fastbp.function.methods.directions import scalar_cotangent
+from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.torch.tensors import array_of, is_float
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def check_function(
 
     Notes
     -----
-    As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`. Complex
+    As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`; the
+    incoming gradient is random, and never 1. Complex
     numbers by PyTorch's convention. On the device of the inputs.
 
     Examples
@@ -96,8 +99,17 @@ def check_function(
         result = f(*to_torch(at))
     complex_somewhere = any(tensor.is_complex() for tensor in inputs)
     if is_float(result) and result.numel() == 1 and not complex_somewhere:
-        one = np.ones(tuple(result.shape), dtype=result.detach().cpu().numpy().dtype)
-        return check_gradient(evaluate, lambda inputs: vjp(inputs, one), at, **options)
+        # Not with 1: a backward pass that forgets its incoming gradient would pass.
+        seed = checked_options(options).seed
+        options["seed"] = seed
+        cotangent = scalar_cotangent(seed)
+        incoming = np.full_like(array_of(result), cotangent)
+
+        def gradient(inputs: Any) -> Any:
+            return tuple(product / cotangent for product in vjp(inputs, incoming))
+
+        report = check_gradient(evaluate, gradient, at, **options)
+        return noting_scalar_cotangent(report, cotangent)
     return check_vjp(evaluate, vjp, at, convention="torch", **options)
 
 

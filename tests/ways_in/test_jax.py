@@ -63,3 +63,23 @@ def test_the_mode_of_the_caller_is_left_alone() -> None:
 
 def test_check_is_short_for_check_function() -> None:
     assert fastbp.jax.check is fastbp.jax.check_function
+
+
+def sum_of_squares(use: Any) -> Any:
+    """Return a function whose backward pass makes a factor of its cotangent by `use`."""
+    f = jax.custom_vjp(lambda x: jax.numpy.sum(x**2))
+    f.defvjp(lambda x: (jax.numpy.sum(x**2), x), lambda x, w: (2 * x * use(w),))
+    return f
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("use", [jax.numpy.ones_like, jax.numpy.square])
+def test_a_scalar_function_is_asked_with_a_random_cotangent(use: Any, seed: int) -> None:
+    report = fastbp.jax.check(sum_of_squares(use), AT, seed=seed)
+    assert report.verdict == "failed"
+    assert "asked with a cotangent of" in report.notes[-1]
+
+
+def test_a_scalar_function_that_uses_its_cotangent_passes() -> None:
+    assert fastbp.jax.check(sum_of_squares(lambda w: w), AT)
+    assert fastbp.jax.check(sum_of_squares(lambda w: w), AT.astype(np.float64))

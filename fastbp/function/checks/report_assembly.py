@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["FunctionCheck", "report_of"]
+__all__ = ["FunctionCheck", "noting_scalar_cotangent", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,11 @@ def report_of(
         at_least=any(check.at_least for check in checks),
         notes=tuple(notes),
     )
+
+
+def noting_scalar_cotangent(report: Report, cotangent: float) -> Report:
+    """Say with which cotangent a gradient was asked for, where it is wrong."""
+    if report.verdict != "failed":
+        return report
+    note = f"asked with a cotangent of {cotangent:g}; the gradient is what came back, divided by it"
+    return replace(report, notes=(*report.notes, note))

@@ -14,8 +14,10 @@ from fastbp.typing import Vector
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["random_components", "random_direction"]
+__all__ = ["random_components", "random_direction", "scalar_cotangent"]
 
+# A power of two, so that dividing by it is exact; not 1, which hides a derivative that forgets it.
+SCALAR_COTANGENTS = (-2.0, -0.5, -0.25, 0.25, 0.5, 2.0)
 PARTS = 256  # sizes are multiples of 1 / PARTS
 
 
@@ -34,6 +36,15 @@ def random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> ND
     """
     sizes = _sizes(rng, base.size)
     return (_signs(rng, base.size) * sizes / PARTS).astype(base.dtype)
+
+
+def scalar_cotangent(seed: int) -> float:
+    """Return the cotangent that the backward pass of a function with one result is asked with.
+
+    What comes back is divided by it. It is drawn with a generator of its own, so that no direction
+    depends on it.
+    """
+    return float(np.random.default_rng((seed, 1)).choice(SCALAR_COTANGENTS))
 
 
 def _sizes(rng: np.random.Generator, size: int) -> NDArray[np.int64]:
