@@ -7,7 +7,8 @@ An entry is wrong when ::
 
 where sizes and noise of every unit come as norms over the batch, the noise already scaled.  A
 *chunk*, MR rows and a few panels of columns, is compared at a time, while it is in the nearest
-cache: in vectors where nothing can be out of order, else row by row (``compare_row``).
+cache: in vectors where no entry can be wrong, non-finite or on a kink, else row by row
+(``compare_row``).
 """
 
 from __future__ import annotations
@@ -159,18 +160,18 @@ def note_cells(maxima, row, column, place, cells):
 
 
 @kernel
-def unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars):
+def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
     """Factors of the bars of a tile: row noise, row size, column sizes, column noise.
 
     Columns are filled with zeros to whole panels. Returns the largest bar that they may make.
     """
-    transposed, first_output, growth = shape[0], shape[3], shape[9]
-    s_sizes, h_sizes, s_noise, h_noise = sizes[0], sizes[1], sizes[2], sizes[3]
+    margin, growth = product.margin, product.growth
+    s_sizes, h_sizes, s_noise, h_noise = sizes.s_sizes, sizes.h_sizes, sizes.s_noise, sizes.h_noise
     row_noise, row_size, column_size, column_noise, norms = bars
-    s_at, h_at = layer[UNITS_OUT] - first_output, layer[UNITS_IN]
+    s_at, h_at = layer[UNITS_OUT] - product.inputs, layer[UNITS_IN]
     column_size[columns:] = 0.0
     column_noise[columns:] = 0.0
-    if transposed:
+    if product.transposed:
         for r in range(rows):
             norms[r] = h_sizes[h_at + row + r]
             row_noise[r] = margin * norms[r]
@@ -207,14 +208,15 @@ def compare_rows(
     scratch, cells, found,
 ):  # fmt: skip
     """Compare a chunk row by row, and count all that can be said of its entries."""
-    rtol, atol, decay_bar, smallest = tolerance
+    smallest, decay_bar = tolerance.smallest, tolerance.decay_bar
     first, column, columns, pitch = (
         frame[FIRST_ROW], frame[FIRST_COLUMN], frame[COLUMNS], frame[PITCH],
     )  # fmt: skip
-    row_noise, row_size = bars[0], bars[1]
-    sizes, noise = bars[2][column : column + columns], bars[3][column : column + columns]
-    decay_bars, ratios, maxima, none = scratch[0], scratch[1], scratch[2], scratch[3]
-    own, decay, highest = ratios[:columns], decay_bars[:columns], maxima[column : column + columns]
+    row_noise, row_size = bars.row_noise, bars.row_size
+    sizes = bars.column_size[column : column + columns]
+    noise = bars.column_noise[column : column + columns]
+    own, decay = scratch.ratios[:columns], scratch.decay_bars[:columns]
+    highest = scratch.maxima[column : column + columns]
     decay[:] = smallest
     for inside in range(frame[ROWS]):
         r = first + inside
@@ -224,12 +226,13 @@ def compare_rows(
             for c in range(columns):
                 decay[c] = decay_bar * abs(line[c]) + smallest
         value = strip[inside * pitch : inside * pitch + columns]
-        radius = none[:columns]
+        radius = scratch.no_radius[:columns]
         if affected > 0:
             radius = radii[inside * pitch : inside * pitch + columns]
         counts = compare_row(
             given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns], value, radius,
-            row_noise[r], row_size[r], sizes, noise, decay, rtol, atol, scale, own,
+            row_noise[r], row_size[r], sizes, noise, decay, tolerance.rtol, tolerance.atol,
+            scale, own,
         )  # fmt: skip
         found[WRONG] += counts[0]
         found[ZERO] += counts[1]
@@ -267,7 +270,7 @@ def sum_of_lanes(lanes, row):
 @kernel
 def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
     """Look the entry with the largest ratio of a chunk up, where it is the worst of its tile."""
-    atol, smallest = tolerance[1], tolerance[3]
+    atol, smallest = tolerance.atol, tolerance.smallest
     top, column = -1.0, np.int64(0)
     for lane in range(LANES):
         if lanes[vectors.TOP * LANES + lane] > top:
@@ -284,7 +287,9 @@ def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
             np.float64(given[place[GIVEN_AT] + at]),
             strip[inside * frame[PITCH] + column],
         )
-        bar = bar_of(bars[0][r], bars[1][r], bars[2][c], bars[3][c], smallest)
+        bar = bar_of(
+            bars.row_noise[r], bars.row_size[r], bars.column_size[c], bars.column_noise[c], smallest
+        )
         ratio = abs(number - value) / (bar + atol)
         if ratio > found[WORST_RATIO]:
             found[WORST_RATIO] = ratio
@@ -296,24 +301,23 @@ def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
 
 
 @kernel
-def compare_quickly(
-    frame, place, tolerance, scale, given, strip, factors, bars, scratch, made, found
-):
-    """Compare a whole chunk in vectors; False, and nothing done, if anything is out of order.
+def compare_quickly(frame, place, tolerance, scale, given, strip, v, bars, scratch, made, found):
+    """Compare a whole chunk in vectors; False, and nothing done, if an entry is wrong.
 
-    ``made`` takes up each row's product with the factors of its proof.
+    What is not finite is wrong here. ``made`` takes up each row's product with v.
     """
-    atol, smallest = tolerance[1], tolerance[3]
+    atol, smallest = tolerance.atol, tolerance.smallest
     first, column, columns = frame[FIRST_ROW], frame[FIRST_COLUMN], frame[COLUMNS]
     maxima, raised, lanes, flags, bounds = (
-        scratch[2], scratch[1], scratch[4], scratch[5], scratch[6],
+        scratch.maxima, scratch.ratios, scratch.lanes, scratch.flags, scratch.bounds,
     )  # fmt: skip
     bounds[0], bounds[1], bounds[2] = smallest, atol, scale
     at = (frame[TILE_ROW] + first) * frame[ROW_LENGTH] + frame[TILE_COLUMN] + column
     raised[: frame[PITCH]] = 0.0
     compare_vectors(
         columns, given, place[GIVEN_AT] + at, frame[ROW_LENGTH], strip, frame[PITCH],
-        bars[2][column:], bars[3][column:], factors[column:], bars[0][first:], bars[1][first:],
+        bars.column_size[column:], bars.column_noise[column:], v[column:],
+        bars.row_noise[first:], bars.row_size[first:],
         bounds, raised, lanes, flags,
     )  # fmt: skip
     if flags[vectors.WRONG] != 0:
@@ -339,7 +343,7 @@ def keep_samples(
     affected, radii, bars, samples,
 ):  # fmt: skip
     """Keep some entries of a chunk: of those sampled in its tile, one of as many as chunks."""
-    decay_bar, smallest = tolerance[2], tolerance[3]
+    decay_bar, smallest = tolerance.decay_bar, tolerance.smallest
     turn = np.int64(hashed(key, index * kept) >> SHIFT) % chunks
     entries = frame[ROWS] * frame[COLUMNS]
     for q in range((chunk + turn) % chunks, kept, chunks):
@@ -354,5 +358,8 @@ def keep_samples(
         decayed = smallest
         if decay_bar != 0:
             decayed += decay_bar * abs(parameters[layer[WEIGHTS] + at])
-        line[3] = bar_of(bars[0][r], bars[1][r], bars[2][column], bars[3][column], decayed)
+        line[3] = bar_of(
+            bars.row_noise[r], bars.row_size[r], bars.column_size[column],
+            bars.column_noise[column], decayed,
+        )  # fmt: skip
         line[4] = radii[inside * frame[PITCH] + c] if affected > 0 else 0.0

@@ -50,6 +50,7 @@ from .chunks import (
     unit_bars,
 )
 from .summary_columns import PROOF, SUMMARY_COLUMNS, WORST_RATIO
+from .tile_arrays import ChunkScratch, Scratch, TileBars, TileProof, tables_of
 
 # Kinds of phases.
 PACK, COMPARE, EXPAND = range(3)
@@ -60,7 +61,7 @@ PROOF_MARGIN = 64.0
 
 
 @kernel
-def sum_sensitivities(block, outputs, batch, s, s_at, layer, shape, bias_sums):
+def sum_sensitivities(block, outputs, batch, s, s_at, first_sum, bias_sums):
     """dL/db of a block of units: the sum of s over the samples, in their order."""
     width = panel_width(s)
     for unit in range(block * PACK_ROWS, min(outputs, (block + 1) * PACK_ROWS)):
@@ -70,16 +71,16 @@ def sum_sensitivities(block, outputs, batch, s, s_at, layer, shape, bias_sums):
             line = s[start : start + min(width, batch - panel * width)]
             for lane in range(line.size):
                 total += line[lane]
-        bias_sums[layer[UNITS_OUT] - shape[3] + unit] = total
+        bias_sums[first_sum + unit] = total
 
 
 @kernel
-def pack_step(block, layer, shape, levels, packed, sizes, place):
+def pack_step(block, layer, product, levels, packed, sizes, place):
     """Copy a block of units of s[k] or h[k] as an operand, and take their norms."""
-    transposed, batch, pitch = shape[0], shape[1], shape[2]
-    h, s = levels
-    left, right = packed
-    s_sizes, h_sizes, bias_sums, first_output = sizes[0], sizes[1], sizes[4], shape[3]
+    transposed, batch, pitch = product.transposed, product.samples, product.pitch
+    h, s = levels.h, levels.s
+    left, right = packed.left, packed.right
+    s_sizes, h_sizes, first_output = sizes.s_sizes, sizes.h_sizes, product.inputs
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
     s_at = (layer[UNITS_OUT] - first_output) * pitch
     h_at = layer[UNITS_IN] * pitch
@@ -87,7 +88,8 @@ def pack_step(block, layer, shape, levels, packed, sizes, place):
     row_blocks = panels_of(rows, PACK_ROWS)
     s_blocks = (row_blocks, -1) if transposed else (0, row_blocks)
     if s_blocks[0] <= block and (block < s_blocks[1] or transposed):
-        sum_sensitivities(block - s_blocks[0], outputs, batch, s, s_at, layer, shape, bias_sums)
+        first_sum = layer[UNITS_OUT] - first_output
+        sum_sensitivities(block - s_blocks[0], outputs, batch, s, s_at, first_sum, sizes.bias_sums)
     if block < row_blocks:
         first = block * PACK_ROWS
         last = min(rows, first + PACK_ROWS)
@@ -141,17 +143,16 @@ def along_samples(units, first, count, pitch, values, at, factors, result):
 
 
 @kernel
-def expected_of_tile(
-    row, rows, column, columns, layer, shape, levels, key, factors, projection, expected
-):
+def expected_of_tile(row, rows, column, columns, layer, product, levels, key, proof):
     """Draw v, and compute s (h^T v) for every row of a tile."""
-    transposed, pitch, first_output = shape[0], shape[2], shape[3]
-    h, s = levels
+    transposed, pitch, first_output = product.transposed, product.pitch, product.inputs
+    h, s = levels.h, levels.s
+    projection, expected = proof.projection, proof.expected
     outputs, inputs = layer[OUTPUTS], layer[INPUTS]
     s_at = (layer[UNITS_OUT] - first_output) * pitch
     h_at = layer[UNITS_IN] * pitch
-    v = factors[:columns]
-    factors[columns:] = 0.0
+    v = proof.v[:columns]
+    proof.v[columns:] = 0.0
     fill_normals(key, layer[WEIGHTS] + row * (outputs if transposed else inputs) + column, v)
     if transposed:
         projected(outputs, column, columns, pitch, s, s_at, v, projection)
@@ -201,32 +202,32 @@ def multiply_chunk(frame, depth, left, left_at, left_pitch, right, right_at, str
 
 
 @kernel
-def write_chunk(frame, first_row, strip, affected, radii, expanded):
-    """Write a chunk, and its radii, to rows of the array from ``first_row`` on."""
-    values, widths = expanded
+def write_chunk(frame, strip, affected, radii, expanded):
+    """Write a chunk, and its radii, to rows of the array."""
     for r in range(frame[ROWS]):
-        row = frame[TILE_ROW] + frame[FIRST_ROW] + r - first_row
+        row = frame[TILE_ROW] + frame[FIRST_ROW] + r - expanded.first_row
         at = row * frame[ROW_LENGTH] + frame[TILE_COLUMN] + frame[FIRST_COLUMN]
-        copy_run(frame[COLUMNS], strip, r * frame[PITCH], values, at)
+        copy_run(frame[COLUMNS], strip, r * frame[PITCH], expanded.values, at)
         if affected > 0:
-            copy_run(frame[COLUMNS], radii, r * frame[PITCH], widths, at)
+            copy_run(frame[COLUMNS], radii, r * frame[PITCH], expanded.radii, at)
 
 
 @kernel
 def chunk_step(
-    kind, plain, chunk, chunks, index, frame, layer, shape, place, tolerance, key, parameters,
+    kind, plain, chunk, chunks, index, frame, layer, product, place, tolerance, key, parameters,
     packed, radius, given, collected, expanded, scratch,
 ):  # fmt: skip
     """Make one chunk of a tile, and compare it or write it out."""
-    batch, pitch, decay, kept, first_row = shape[1], shape[2], shape[6], shape[7], shape[8]
-    left, right = packed
-    radius_left, radius_right, affected = radius
-    _, cells, samples, scales = collected
-    strips, strip, radii, bars, factors, proof, comparing = scratch
-    made, found = proof[1], proof[2]
-    multiply_chunk(frame, batch, left, place[LEFT_AT], pitch, right, place[RIGHT_AT], strips, strip)
+    decay, affected, scales = product.decay, radius.affected, collected.scales
+    kept, samples = collected.kept, collected.samples
+    strips, strip, radii, bars = scratch.strips, scratch.strip, scratch.radii, scratch.bars
+    v, made, found = scratch.proof.v, scratch.proof.made, scratch.found
+    multiply_chunk(
+        frame, product.samples, packed.left, place[LEFT_AT], product.pitch,
+        packed.right, place[RIGHT_AT], strips, strip,
+    )  # fmt: skip
     if plain and compare_quickly(
-        frame, place, tolerance, scales[index], given, strip, factors, bars, comparing, made, found
+        frame, place, tolerance, scales[index], given, strip, v, bars, scratch.chunk, made, found
     ):
         keep_samples(
             frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given,
@@ -236,22 +237,22 @@ def chunk_step(
     column, columns = frame[FIRST_COLUMN], frame[COLUMNS]
     for r in range(frame[ROWS]):
         line = strip[r * frame[PITCH] : r * frame[PITCH] + columns]
-        made[r] += long_dot(line, factors[column : column + columns])
+        made[r] += long_dot(line, v[column : column + columns])
         if decay != 0:
             row = frame[TILE_ROW] + frame[FIRST_ROW] + r
             at = layer[WEIGHTS] + row * frame[ROW_LENGTH] + frame[TILE_COLUMN] + column
             add_multiple(decay, parameters[at : at + columns], line)
     if affected > 0:
         multiply_chunk(
-            frame, affected, radius_left, place[RADIUS_LEFT_AT], affected,
-            radius_right, place[RADIUS_RIGHT_AT], strips, radii,
+            frame, affected, radius.left, place[RADIUS_LEFT_AT], affected,
+            radius.right, place[RADIUS_RIGHT_AT], strips, radii,
         )  # fmt: skip
     if kind == EXPAND:
-        write_chunk(frame, first_row, strip, affected, radii, expanded)
+        write_chunk(frame, strip, affected, radii, expanded)
         return
     compare_rows(
         frame, layer, place, tolerance, scales[index], parameters, given, strip, affected, radii,
-        bars, comparing, cells, found,
+        bars, scratch.chunk, collected.cells, found,
     )  # fmt: skip
     keep_samples(
         frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given, strip,
@@ -261,15 +262,13 @@ def chunk_step(
 
 @kernel
 def tile_step(
-    kind, block, layer, shape, place, tolerance, keys, parameters, levels, packed, sizes, radius,
-    given, collected, expanded, scratch,
+    kind, block, layer, place, tables, keys, parameters, given, scratch
 ):  # fmt: skip
     """Make one tile of an array, prove it, and compare it or write it out."""
-    transposed, batch, _, _, roundoff, margin, decay, _, _, _ = shape
-    _strips, strip, _radii, bars, factors, proof, comparing = scratch
-    expected, made, found, projection = proof[0], proof[1], proof[2], proof[3]
-    cells, maxima, frame = collected[1], comparing[2], comparing[7]
-    width = panel_width(strip)
+    product, tolerance, collected = tables.product, tables.tolerance, tables.collected
+    bars, proof, found = scratch.bars, scratch.proof, scratch.found
+    transposed, maxima, frame = product.transposed, scratch.chunk.maxima, scratch.chunk.frame
+    width = panel_width(scratch.strip)
     matrix_rows = layer[INPUTS] if transposed else layer[OUTPUTS]
     matrix_columns = layer[OUTPUTS] if transposed else layer[INPUTS]
     row_blocks = panels_of(matrix_rows, BLOCK_ROWS)
@@ -277,16 +276,17 @@ def tile_step(
     column = block // row_blocks * TILE_PANELS * width
     rows = min(BLOCK_ROWS, matrix_rows - row)
     columns = min(TILE_PANELS * width, matrix_columns - column)
-    widest = unit_bars(row, rows, column, columns, layer, shape, margin, sizes, bars)
+    widest = unit_bars(row, rows, column, columns, layer, product, tables.sizes, bars)
     expected_of_tile(
-        row, rows, column, columns, layer, shape, levels, keys[TILE_PROOF], factors, projection,
-        expected,
+        row, rows, column, columns, layer, product, tables.levels, keys[TILE_PROOF], proof
     )  # fmt: skip
-    allowed_gap = proof_margin(columns, batch, roundoff, bars[2])
+    allowed_gap = proof_margin(columns, product.samples, product.roundoff, bars.column_size)
     # Nothing that only rows can count: no radius, no decay, no rtol, numbers far from infinity.
-    plain = radius[2] == 0 and decay == 0 and tolerance[0] == 0 and kind == COMPARE
+    plain = tables.radius.affected == 0 and product.decay == 0 and tolerance.rtol == 0
+    plain = plain and kind == COMPARE
     plain = plain and place[CELL_ROWS] % MR == 0
-    plain = plain and widest + tolerance[1] + tolerance[3] < HUGE and widest / margin < HUGE
+    plain = plain and widest + tolerance.atol + tolerance.smallest < HUGE
+    plain = plain and widest / product.margin < HUGE
     worst = 0.0
     found[:] = 0.0  # its own memory: tiles of two threads would share a line of the table
     found[WORST_RATIO] = -1.0
@@ -295,56 +295,78 @@ def tile_step(
     frame[TILE_ROW], frame[TILE_COLUMN], frame[ROW_LENGTH] = row, column, matrix_columns
     for first in range(0, rows, MR):
         frame[FIRST_ROW], frame[ROWS] = first, min(MR, rows - first)
-        made[:] = 0.0
+        proof.made[:] = 0.0
         for start in range(0, columns, chunk_width):
             frame[FIRST_COLUMN], frame[COLUMNS] = start, min(chunk_width, columns - start)
             frame[PITCH] = panels_of(frame[COLUMNS], width) * width
             chunk_step(
                 kind, plain and frame[ROWS] == MR, chunk, chunks, place[TILES_AT] + block, frame,
-                layer, shape, place, tolerance, keys[SAMPLES], parameters, packed, radius, given,
-                collected, expanded, scratch,
+                layer, product, place, tolerance, keys[SAMPLES], parameters, tables.packed,
+                tables.radius, given, collected, tables.expanded, scratch,
             )  # fmt: skip
             chunk += 1
-        gap = proof_of_rows(first, frame[ROWS], allowed_gap, tolerance[3], bars[4], made, expected)
+        gap = proof_of_rows(
+            first, frame[ROWS], allowed_gap, tolerance.smallest, bars.norms, proof.made,
+            proof.expected,
+        )  # fmt: skip
         worst = max(worst, gap)
         if plain and ((first + MR) % place[CELL_ROWS] == 0 or first + MR >= rows):
-            note_cells(maxima[:columns], row + first, column, place, cells)
+            note_cells(maxima[:columns], row + first, column, place, collected.cells)
     if kind == COMPARE:
         found[PROOF] = worst
-        collected[0][place[TILES_AT] + block] = found
+        collected.summaries[place[TILES_AT] + block] = found
+
+
+@kernel
+def allocate_scratch(product, affected, parameters):
+    """Memory of one thread."""
+    width = panel_width(parameters)
+    columns, chunk = TILE_PANELS * width, CHUNK_PANELS * width
+    return Scratch(
+        strips=np.empty(strips_size(MR, max(product.samples, affected)), parameters.dtype),
+        strip=np.empty(MR * chunk),
+        radii=np.empty(MR * chunk),
+        bars=TileBars(
+            row_noise=np.empty(BLOCK_ROWS),
+            row_size=np.empty(BLOCK_ROWS),
+            column_size=np.empty(columns),
+            column_noise=np.empty(columns),
+            norms=np.empty(BLOCK_ROWS),
+        ),
+        proof=TileProof(
+            v=np.empty(columns),
+            expected=np.empty(BLOCK_ROWS),
+            made=np.empty(MR),
+            projection=np.empty(product.pitch),
+        ),
+        found=np.empty(SUMMARY_COLUMNS),
+        chunk=ChunkScratch(
+            decay_bars=np.empty(chunk),
+            ratios=np.empty(chunk),
+            maxima=np.zeros(columns),
+            no_radius=np.zeros(chunk),
+            lanes=np.empty(LANE_ROWS * LANES),
+            flags=np.empty(4, np.int64),
+            bounds=np.empty(3),
+            frame=np.empty(8, np.int64),
+        ),
+    )
 
 
 @kernel(entry=True)
-def tiles(
-    control, schedule, shape, layers, places, tolerance, keys, parameters, levels, packed, sizes,
-    radius, given, collected, expanded,
-):  # fmt: skip
+def tiles(control, schedule, layers, places, keys, parameters, given, arrays):
     """Run phases of packing and of tiles, as one of a team of threads.
 
-    Shapes: schedule (phases, 5): kind, layer, first block, blocks, and how many blocks of the
-    phases before must be done. 2 P batch operations, and a dozen for each entry.
+    Shapes: control as in ``tickets.py``; schedule int64, (phases, 5): kind, layer, first block,
+    blocks, and how many blocks of the phases before must be done; layers int64, (L, COLUMNS);
+    places int64, (L, PLACES); keys uint64, (STREAMS,); parameters (P,); given float64 or float32,
+    (any,): the given gradients, each from its place on; arrays are those of a `Tables`, without
+    names. 2 P batch operations, and a dozen for each entry.
     """
-    batch, pitch = shape[1], shape[2]
-    width = panel_width(parameters)
-    columns, chunk = TILE_PANELS * width, CHUNK_PANELS * width
-    affected = radius[2]
-    bars = (
-        np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS), np.empty(columns), np.empty(columns),
-        np.empty(BLOCK_ROWS),
-    )  # fmt: skip
-    comparing = (
-        np.empty(chunk), np.empty(chunk), np.zeros(columns), np.zeros(chunk),
-        np.empty(LANE_ROWS * LANES), np.empty(4, np.int64), np.empty(3), np.empty(8, np.int64),
-    )  # fmt: skip
-    owned = (
-        np.empty(strips_size(MR, max(batch, affected)), parameters.dtype),
-        np.empty(MR * chunk), np.empty(MR * chunk), bars, np.empty(columns),
-        (np.empty(BLOCK_ROWS), np.empty(MR), np.empty(SUMMARY_COLUMNS), np.empty(pitch)), comparing,
-    )  # fmt: skip
-    scratch, layers, places, keys, parameters, levels, packed, sizes, radius = borrowed(
-        (owned, layers, places, keys, parameters, levels, packed, sizes, radius)
-    )
-    given, collected, expanded = borrowed((given, collected, expanded))
+    layers, places, keys, parameters, given = borrowed((layers, places, keys, parameters, given))
+    tables = tables_of(borrowed(arrays))
+    owned = allocate_scratch(tables.product, tables.radius.affected, parameters)
+    scratch = borrowed(owned)
     start = 0
     ticket = draw_ticket(control)
     for phase in range(schedule.shape[0]):
@@ -354,11 +376,14 @@ def tiles(
             if wait_until_done(control, schedule[phase, 4]):
                 block = first + ticket - start
                 if kind == PACK:
-                    pack_step(block, layers[k], shape, levels, packed, sizes, places[k])
+                    pack_step(
+                        block, layers[k], tables.product, tables.levels, tables.packed,
+                        tables.sizes, places[k],
+                    )  # fmt: skip
                 else:
                     tile_step(
-                        kind, block, layers[k], shape, places[k], tolerance, keys, parameters,
-                        levels, packed, sizes, radius, given, collected, expanded, scratch,
+                        kind, block, layers[k], places[k], tables, keys, parameters, given,
+                        scratch,
                     )  # fmt: skip
             report_done(control)
             ticket = draw_ticket(control)

@@ -46,7 +46,7 @@ def forward_step(k, block, panel, panels, sweep, scratch):
     activate_pairs(k, rows, panel, panels, sweep, scratch)
 
 
-@kernel
+@kernel(inline=True)
 def load_rows(k, rows, network, scratch):
     """Write the norms of the rows and their biases to scratch."""
     layer, parameters = network.layers[k], network.parameters
@@ -58,7 +58,7 @@ def load_rows(k, rows, network, scratch):
         scratch.biases[r] = bias_of(layer, parameters, rows.first + r)
 
 
-@kernel
+@kernel(inline=True)
 def keep_row_norms(k, rows, sweep, scratch):
     """Copy the norms of the rows out of scratch."""
     layers = sweep.network.layers
@@ -66,7 +66,7 @@ def keep_row_norms(k, rows, sweep, scratch):
     sweep.unit_norms.weight_rows[unit : unit + rows.height] = scratch.row_norms[: rows.height]
 
 
-@kernel
+@kernel(inline=True)
 def project_weights(k, rows, sweep):
     """W v, by which the way back is proved."""
     network, proof = sweep.network, sweep.proof
@@ -82,7 +82,7 @@ def project_weights(k, rows, sweep):
         )  # fmt: skip
 
 
-@kernel
+@kernel(inline=True)
 def multiply_forward(k, rows, panel, panels, sweep, scratch):
     """W h and, where noise came in, W xi."""
     network, batch, h, xi = sweep.network, sweep.batch, sweep.levels.h, sweep.noise.xi
@@ -106,7 +106,7 @@ def multiply_forward(k, rows, panel, panels, sweep, scratch):
         )  # fmt: skip
 
 
-@kernel
+@kernel(inline=True)
 def multiply_pairs(k, rows, panel, panels, sweep, scratch):
     """W h of the pairs that follow samples of these panels; in the first layer that is W x."""
     network, batch, pairs, h = sweep.network, sweep.batch, sweep.pairs, sweep.levels.h
@@ -128,7 +128,7 @@ def multiply_pairs(k, rows, panel, panels, sweep, scratch):
                 )  # fmt: skip
 
 
-@kernel
+@kernel(inline=True)
 def activate_rows(k, rows, panel, panels, sweep, scratch):
     """Turn W h and W xi into h, xi and doubt, and take the norms of xi by unit."""
     levels, noise, batch, norms = sweep.levels, sweep.noise, sweep.batch, sweep.norms
@@ -156,7 +156,7 @@ def activate_rows(k, rows, panel, panels, sweep, scratch):
         )  # fmt: skip
 
 
-@kernel
+@kernel(inline=True)
 def activate_pairs(k, rows, panel, panels, sweep, scratch):
     """Turn W h of the pairs into their activations."""
     pairs, h, layers = sweep.pairs, sweep.levels.h, sweep.network.layers
@@ -198,7 +198,7 @@ def level_step(level, panel, sweep):
         project_pairs(level, panel, start, sweep)
 
 
-@kernel
+@kernel(inline=True)
 def project_pairs(k, panel, start, sweep):
     """b.h of the samples of a panel that pairs follow, and of the pairs' own activations."""
     pairs, h, layers = sweep.pairs, sweep.levels.h, sweep.network.layers

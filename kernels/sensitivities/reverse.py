@@ -171,7 +171,7 @@ def reverse_step(k, block, panel, panels, sweep, scratch):
     mask_rows(k, rows, panel, panels, sweep, scratch)
 
 
-@kernel
+@kernel(inline=True)
 def multiply_reverse(k, rows, panel, panels, sweep, scratch):
     """U = W^T s and W^T z."""
     network, batch, levels, z = sweep.network, sweep.batch, sweep.levels, sweep.noise.z
@@ -195,7 +195,7 @@ def multiply_reverse(k, rows, panel, panels, sweep, scratch):
     )  # fmt: skip
 
 
-@kernel
+@kernel(inline=True)
 def mask_rows(k, rows, panel, panels, sweep, scratch):
     """Turn U and W^T z into s and z, and take the norms of z by unit."""
     levels, batch, norms, z = sweep.levels, sweep.batch, sweep.norms, sweep.noise.z
@@ -243,7 +243,7 @@ def sensitivity_step(k, panel, sweep):
     project_sensitivities(k, panel, s_at, z_at, sweep)
 
 
-@kernel
+@kernel(inline=True)
 def project_sensitivities(k, panel, s_at, z_at, sweep):
     """a.s, c.s, a.z and c.z of the samples of a panel that pairs follow."""
     pairs, s, z, layers = sweep.pairs, sweep.levels.s, sweep.noise.z, sweep.network.layers

@@ -30,7 +30,7 @@ from .sweep_arrays import Scratch, sweep_of
 PACK, FORWARD, LEVEL, LOSS, OUTPUT_NOISE, REVERSE, SENSITIVITY, PROOF = range(8)
 
 
-@kernel
+@kernel(inline=True)
 def pack_step(block, panel, panels, sweep):
     """Copy some units of x of some panels' samples to level 0."""
     batch, h, inputs = sweep.batch, sweep.levels.h, sweep.network.layers[0, INPUTS]

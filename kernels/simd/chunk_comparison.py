@@ -23,7 +23,7 @@ from .vectors import LANES, MR
 # Rows of the scratch ``lanes``, each one vector: the proof of each row of the strip, and these.
 PRODUCT, SQUARE, WIDEST, TOP, TOP_COLUMN = range(MR, MR + 5)
 LANE_ROWS = MR + 5
-# What is found: whether anything is out of order, whether any value is above its bar,
+# What is found: whether any entry is wrong or not finite, whether any value is above its bar,
 # whether a given number is not 0, and how many are 0 on both sides.
 WRONG, ABOVE, NOT_ZERO, ZERO = range(4)
 

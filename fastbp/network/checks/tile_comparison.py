@@ -10,7 +10,9 @@ import numpy as np
 from fastbp.kernels.backprop.phases import PACK_ROWS
 from fastbp.kernels.comparison import chunks as compare
 from fastbp.kernels.comparison import summary_columns
+from fastbp.kernels.comparison import tile_arrays as arrays
 from fastbp.kernels.comparison import tiles as kernels
+from fastbp.kernels.machine.borrowed_arrays import without_names
 from fastbp.kernels.products.matmul import BLOCK_ROWS
 from fastbp.kernels.simd.vectors import MR
 from fastbp.network.network import book_weight
@@ -109,7 +111,7 @@ class Tiles:
         self.sweeps, self.hull, self.tolerance = sweeps, hull, tolerance
         self.roundoff = roundoff
         self._net = sweeps.network
-        self._keras = self._net.layout == "keras"
+        self._transposed = self._net.layout == "keras"
         units, first = sum(self._net.sizes), self._net.sizes[0]
         self.growth = sum_growth(sweeps.batch)
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
@@ -152,7 +154,7 @@ class Tiles:
         shape = self._net.shapes.weights[k]
         values = np.empty((rows.stop - rows.start, shape[1]))
         radii = np.zeros(values.shape)
-        table, left, right = self._places([[k]])
+        table, packed = self._places([[k]])
         first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
         height = _blocks(shape[0], BLOCK_ROWS)
         packing = self._packing_blocks(k)
@@ -161,11 +163,17 @@ class Tiles:
             (kernels.EXPAND, k, column * height + first, count, packing)
             for column in range(_blocks(shape[1], kernels.TILE_PANELS * self.sweeps.width))
         ]
-        nothing = (np.zeros((0, summary_columns.SUMMARY_COLUMNS)), EMPTY, np.zeros((0, 5)), EMPTY)
-        self._run(
-            schedule, table, (left, right), EMPTY, nothing, (values.reshape(-1), radii.reshape(-1)),
-            first_row=rows.start, layers=[k],
-        )  # fmt: skip
+        nothing = arrays.Collected(
+            summaries=np.zeros((0, summary_columns.SUMMARY_COLUMNS)),
+            cells=EMPTY,
+            samples=np.zeros((0, compare.SAMPLE_COLUMNS)),
+            scales=EMPTY,
+            kept=0,
+        )
+        expanded = arrays.Expanded(
+            values=values.reshape(-1), radii=radii.reshape(-1), first_row=rows.start
+        )
+        self._run(schedule, table, packed, EMPTY, nothing, expanded, layers=[k])
         return values, radii
 
     def row_chunks(self, k: int, entries: int) -> Iterator[slice]:
@@ -195,7 +203,7 @@ class Tiles:
     def bar_rows(self, k: int, rows: slice) -> NDArray[np.float64]:
         """Error bars of some rows of a weight array as it lies in memory."""
         everything = slice(None)
-        if self._keras:
+        if self._transposed:
             return np.ascontiguousarray(self.bar_entries(k, everything, rows).T)
         return self.bar_entries(k, rows, everything)
 
@@ -233,9 +241,7 @@ class Tiles:
         sweeps = self.sweeps
         return rows * sweeps.pitch, _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch
 
-    def _places(
-        self, groups: list[list[int]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
         """Place packed operands: two groups of layers in turn, while one is packed one is read."""
         table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
         ends = np.zeros((len(groups), 2), np.int64)
@@ -247,56 +253,75 @@ class Tiles:
         for group in groups[1::2]:
             table[np.ix_(group, [compare.LEFT_AT, compare.RIGHT_AT])] += first
         left, right = (first + second).tolist()
-        return table, np.empty(left), np.empty(right)
+        return table, arrays.Packed(left=np.empty(left), right=np.empty(right))
 
-    def _radius_operands(
-        self, layers: list[int], table: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    def _radius_operands(self, layers: list[int], table: NDArray[np.int64]) -> arrays.Radius:
         """Pack the radii of the affected samples and the activations that they meet."""
         affected, width = self.hull.affected, self.sweeps.width
         if not affected:
-            return EMPTY, EMPTY, 0
+            return arrays.Radius(left=EMPTY, right=EMPTY, affected=0)
         lefts, rights = [], []
         ends = [0, 0]
         for k in layers:
             s, h = self.hull.radii[k], np.abs(self.sweeps.level(self.sweeps.h, k))
             h = h[:, self.hull.samples]
-            rows, columns = (h, s) if self._keras else (s, h)
+            rows, columns = (h, s) if self._transposed else (s, h)
             padded = np.zeros((_blocks(len(columns), width) * width, affected))
             padded[: len(columns)] = columns
             lefts.append(rows.reshape(-1))
             rights.append(padded.reshape(-1, width, affected).transpose(0, 2, 1).reshape(-1))
             table[k, compare.RADIUS_LEFT_AT], table[k, compare.RADIUS_RIGHT_AT] = ends
             ends = [ends[0] + lefts[-1].size, ends[1] + rights[-1].size]
-        return np.concatenate(lefts), np.concatenate(rights), affected
+        return arrays.Radius(
+            left=np.concatenate(lefts), right=np.concatenate(rights), affected=affected
+        )
 
     def _run(
         self,
         schedule: list[tuple[int, int, int, int, int]],
         table: NDArray[np.int64],
-        packed: tuple[NDArray[Any], NDArray[Any]],
+        packed: arrays.Packed,
         given: NDArray[Any],
-        collected: tuple[NDArray[Any], ...],
-        expanded: tuple[NDArray[Any], NDArray[Any]],
+        collected: arrays.Collected,
+        expanded: arrays.Expanded,
         *,
         layers: list[int],
-        first_row: int = 0,
-        kept: int = 0,
     ) -> None:
         sweeps, net, bars = self.sweeps, self._net, self.bars
         decay = net.objective.weight_decay
-        radius = self._radius_operands(layers, table)
+        tables = arrays.Tables(
+            product=arrays.Product(
+                transposed=self._transposed,
+                samples=sweeps.batch,
+                pitch=sweeps.pitch,
+                inputs=net.sizes[0],
+                roundoff=float(np.finfo(np.float64).eps) / 2,
+                margin=MARGIN * self.roundoff,
+                growth=self.growth,
+                decay=decay,
+            ),
+            tolerance=arrays.Tolerance(
+                rtol=self.tolerance.rtol,
+                atol=self.tolerance.atol,
+                decay_bar=DECAY_ROUNDINGS * self.roundoff * decay,
+                smallest=self.smallest,
+            ),
+            levels=arrays.Levels(h=sweeps.h, s=sweeps.s),
+            packed=packed,
+            sizes=arrays.UnitSizes(
+                s_sizes=bars.s_sizes,
+                h_sizes=bars.h_sizes,
+                s_noise=bars.s_noise,
+                h_noise=bars.h_noise,
+                bias_sums=bars.bias_sums,
+            ),
+            radius=self._radius_operands(layers, table),
+            collected=collected,
+            expanded=expanded,
+        )
         arguments = (
-            np.array(schedule, np.int64),
-            (self._keras, sweeps.batch, sweeps.pitch, net.sizes[0],
-             float(np.finfo(np.float64).eps) / 2, MARGIN * self.roundoff, decay, kept, first_row,
-             self.growth),
-            sweeps.layers, table,
-            (self.tolerance.rtol, self.tolerance.atol, DECAY_ROUNDINGS * self.roundoff * decay,
-             self.smallest),
-            sweeps.keys, writable(net.parameters), (sweeps.h, sweeps.s), packed,
-            (bars.s_sizes, bars.h_sizes, bars.s_noise, bars.h_noise, bars.bias_sums),
-            radius, given, collected, expanded,
+            np.array(schedule, np.int64), sweeps.layers, table, sweeps.keys,
+            writable(net.parameters), given, without_names(tables),
         )  # fmt: skip
         weights = sum(rows * columns for rows, columns in (net.shapes.weights[k] for k in layers))
         run_team(kernels.tiles, arguments, (2.0 * sweeps.batch + 16.0) * weights)
@@ -315,7 +340,7 @@ class _Comparison:
     ) -> None:
         self.tiles, self.layers, self.flat = tiles, layers, flat
         self.groups = tiles._groups(layers)
-        self.table, self.left, self.right = tiles._places(self.groups)
+        self.table, self.packed = tiles._places(self.groups)
         self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
         self.counts, self.map_shapes = {}, {}
         width = kernels.TILE_PANELS * tiles.sweeps.width
@@ -338,11 +363,12 @@ class _Comparison:
         table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
         table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
         tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
-        self.collected = (
-            table,
-            np.zeros(map_end),
-            np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
-            tile_scales,
+        self.collected = arrays.Collected(
+            summaries=table,
+            cells=np.zeros(map_end),
+            samples=np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
+            scales=tile_scales,
+            kept=self.kept,
         )
 
     def run(self) -> Compared:
@@ -351,8 +377,8 @@ class _Comparison:
         schedule: list[tuple[int, int, int, int, int]] = []
         done = packed = 0
         for group in self.groups:
-            # What the group before the last has used is free when the last is packed, whole: a
-            # number of blocks says which are done only where all wait for it.
+            # Group g is packed into the buffers of group g - 2. That one is certainly compared
+            # once group g - 1 is packed: a phase can only wait for a count of blocks.
             free = packed
             for k in group:
                 blocks = tiles._packing_blocks(k)
@@ -363,19 +389,19 @@ class _Comparison:
                 schedule.append((kernels.COMPARE, k, 0, self.counts[k], packed))
                 done += self.counts[k]
         tiles._run(
-            schedule, self.table, (self.left, self.right), self.flat, self.collected,
-            (EMPTY, EMPTY), layers=self.layers, kept=self.kept,
+            schedule, self.table, self.packed, self.flat, self.collected,
+            arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,
         )  # fmt: skip
-        table, cells, samples, _ = self.collected
+        found = self.collected
         result = Compared({}, {}, {})
         for k in self.layers:
             first, last = self.table[k, compare.TILES_AT], self.table[k, compare.TILES_AT]
             last = last + self.counts[k]
-            result.tables[k] = table[first:last]
-            result.samples[k] = samples[first * self.kept : last * self.kept]
+            result.tables[k] = found.summaries[first:last]
+            result.samples[k] = found.samples[first * self.kept : last * self.kept]
             rows, columns = self.map_shapes[k]
             start = self.table[k, compare.MAP_AT]
-            own = cells[start : start + rows * columns].reshape(rows, columns)
+            own = found.cells[start : start + rows * columns].reshape(rows, columns)
             result.maps[k] = _few_cells(own)
         return result
 
