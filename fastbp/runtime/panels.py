@@ -39,6 +39,8 @@ def from_panels(panels: Array, batch: int) -> Array:
     >>> from_panels(np.array([[[1, 2], [4, 5]], [[3, 0], [6, 0]]]), 3).tolist()
     [[1, 2, 3], [4, 5, 6]]
     """
+    if len(panels) == 1:
+        return panels[0, :, :batch].copy()
     _, units, width = panels.shape
     by_unit = np.empty((units, batch), panels.dtype)
     whole = batch // width
