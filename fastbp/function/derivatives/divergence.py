@@ -23,6 +23,7 @@ INFINITE_SLOPE, JUMP = 1, 2
 CONVERGENT = 0.8
 # Quotients of a jump grow by 4 from step to step.
 GROWTH_OF_JUMP = 3.5
+FEWEST = 3  # quotients that tell
 
 
 def divergence(quotients: Vector, resolution: Vector) -> NDArray[np.int8]:
@@ -41,14 +42,18 @@ def divergence(quotients: Vector, resolution: Vector) -> NDArray[np.int8]:
         0 where they converge, or where noise hides it; `INFINITE_SLOPE`; `JUMP`.
     """
     found = np.zeros(quotients.shape[1], dtype=np.int8)
-    if len(quotients) < 4:
+    if len(quotients) < FEWEST:
         return found
     with np.errstate(invalid="ignore", over="ignore"):
-        first, second, third = np.abs(np.diff(quotients[:4], axis=0))
-        clear = (first > 4 * resolution[0]) & (second > 4 * resolution[1])
-        clear &= (third > 4 * resolution[2]) & np.isfinite(first + second + third)
-        grows = clear & (first >= CONVERGENT * second) & (second >= CONVERGENT * third)
-        jumps = grows & (first >= GROWTH_OF_JUMP * second) & (second >= GROWTH_OF_JUMP * third)
+        changes = np.abs(np.diff(quotients[: FEWEST + 1], axis=0))
+        clear = changes > 4 * resolution[: len(changes)]
+        # Where f bends at once, the climb ends after three steps: two changes tell.
+        unknown = ~np.isfinite(changes)
+        unknown[:2] = False
+        converging = changes[:-1] < CONVERGENT * changes[1:]
+        jumping = changes[:-1] >= GROWTH_OF_JUMP * changes[1:]
+        grows = (clear | unknown).all(axis=0) & (~converging | unknown[1:]).all(axis=0)
+        jumps = grows & (jumping | unknown[1:]).all(axis=0)
     found[grows] = INFINITE_SLOPE
     found[jumps] = JUMP
     return found
