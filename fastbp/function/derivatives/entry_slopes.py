@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.function.derivatives.distant_jumps import slope_of_distant_jumps
 from fastbp.function.derivatives.line_slopes import (
     BEND_SIGMAS,
     FIRST_STEP,
@@ -45,6 +46,7 @@ __all__ = [
     "power_of_two",
     "survey_leaf",
     "typical",
+    "widen_for_distant_jumps",
 ]
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
@@ -64,6 +66,8 @@ SHORTEST_STEP = 2.0**-44
 INDEPENDENT = 2.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
+# Where f iterates until a tolerance is met, its derivative is off by no more than this part.
+LITTLE = 2.0**-12
 # Entries between two looks at the progress: a twentieth of a second, within limits.
 BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 8, 1 << 14
 THOROUGH_BATCH = 1 << 8  # entries, of some 24 evaluations
@@ -413,6 +417,20 @@ def _measured_at(
         shared_noise,
         size=np.abs(base, dtype=np.float64),
     )
+
+
+def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
+    """Widen the error bars where f jumps, by little, far from the point: as solvers do."""
+    base = function.point.base[leaf][indices]
+    size = entry_sizes(function, leaf, indices, typical(function.point.base[leaf]), own_sizes=True)
+
+    def evaluate(which: Indices, steps: Vector) -> tuple[Vector, Vector]:
+        entries = base[which] + steps.astype(base.dtype)
+        realised = entries.astype(np.float64) - base[which]
+        return realised, function.with_entries(leaf, indices[which], entries)
+
+    error = slope_of_distant_jumps(evaluate, np.full(indices.size, function.value), UNEVEN * size)
+    return replace(lines, error_bar=lines.error_bar + error)
 
 
 def measure_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:

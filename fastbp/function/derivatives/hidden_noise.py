@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastbp.function.derivatives.evaluation_noise import evaluation_noise
 from fastbp.typing import Vector
 
-__all__ = ["HiddenNoise", "find_hidden_noise"]
+__all__ = ["Evaluate", "HiddenNoise", "find_hidden_noise", "is_jump"]
 
 Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
 
@@ -116,7 +116,9 @@ def find_hidden_noise(
     if which.size == 0:
         return HiddenNoise(nothing, nothing, 0.0)
     examined = which if alike else which[:: -(-which.size // MOST_LINES)]
-    jump = _jumps_within(without_slope, centre, examined, end[examined], change[examined])
+    jump = is_jump(
+        without_slope, examined, np.zeros(examined.size), end[examined], change[examined]
+    )
     jump[jump <= RESOLUTION * noise[examined]] = 0.0
     jumping = jump > 0
     if not jumping.any():
@@ -173,15 +175,15 @@ def _abrupt_changes(
     return ends, changes, slopes
 
 
-def _jumps_within(
-    evaluate: Evaluate, centre: Vector, which: NDArray[np.int64], end: Vector, change: Vector
+def is_jump(
+    evaluate: Evaluate, which: NDArray[np.int64], low: Vector, width: Vector, change: Vector
 ) -> Vector:
-    """Return how far f jumps between the point and `end`; 0 where it only bends.
+    """Return how far f jumps between `low` and `low + width`; 0 where it only bends.
 
     `change` is by how much the slope changes there.
     """
     found = np.zeros(which.size)
-    interval = _Interval.between(evaluate, which, centre[which], end)
+    interval = _Interval.between(evaluate, which, low, low + width)
     interval.halve(HALVINGS)
     with np.errstate(invalid="ignore", over="ignore"):
         jumps = interval.bend > CONTINUOUS * change * interval.width
@@ -209,12 +211,11 @@ class _Interval:
 
     @classmethod
     def between(
-        cls, evaluate: Evaluate, which: NDArray[np.int64], centre: Vector, end: Vector
+        cls, evaluate: Evaluate, which: NDArray[np.int64], low: Vector, high: Vector
     ) -> _Interval:
-        """Begin with the one from the point to `end`."""
-        low = np.zeros(which.size)
-        middle, high = evaluate(which, end / 2)[1], evaluate(which, end)[1]
-        return cls(evaluate, which, low, end.copy(), centre.copy(), middle, high, low)
+        """Begin with these."""
+        left, middle, right = (evaluate(which, place)[1] for place in (low, (low + high) / 2, high))
+        return cls(evaluate, which, low, high, left, middle, right, np.zeros(which.size))
 
     @property
     def width(self) -> Vector:

@@ -16,6 +16,7 @@ import numpy as np
 from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
+    LITTLE,
     THIRD_MARGIN,
     UNEVEN,
     entry_sizes,
@@ -25,6 +26,7 @@ from fastbp.function.derivatives.entry_slopes import (
     measure_entries,
     power_of_two,
     typical,
+    widen_for_distant_jumps,
 )
 from fastbp.function.derivatives.line_slopes import (
     BEND_SIGMAS,
@@ -381,6 +383,8 @@ class _Search:
         line = measure_entries(self.function, self.leaf, place, self.noise)
         if self._is_wrong(index, line):
             line = measure_again(self.function, self.leaf, place, line)
+            if self._is_wrong(index, line) and self._is_wrong_by_little(index, line):
+                line = widen_for_distant_jumps(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
                 self.located.indices.append(index)
                 self.located.lines.append(line)
@@ -391,6 +395,10 @@ class _Search:
         given = self.given[index : index + 1]
         wrong = wrong_entries(given, line.slope, line.error_bar, self.tolerance, hull=line.hull)
         return bool(wrong[0])
+
+    def _is_wrong_by_little(self, index: int, line: Lines) -> bool:
+        slope = float(line.slope[0])
+        return abs(float(self.given[index]) - slope) <= LITTLE * abs(slope)
 
     def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         """Return the derivative along a slice of a direction, its error bar and its hull."""

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.derivatives.entry_slopes import cheap_slopes, measure_again, survey_leaf
+from fastbp.function.derivatives.entry_slopes import (
+    LITTLE,
+    cheap_slopes,
+    measure_again,
+    survey_leaf,
+    widen_for_distant_jumps,
+)
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
@@ -29,6 +35,8 @@ __all__ = ["check_every_entry"]
 KINKS_NOTED = 5
 # Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
 MOST_AGAIN = 256
+# So many of those that are wrong by little are looked at for distant jumps.
+MOST_FAR = 32
 
 
 def check_every_entry(
@@ -103,7 +111,25 @@ def _measured_again(
         nearest = np.sort(np.concatenate([nearest, others[unconfirmed]]))
     where = np.zeros(lines.slope.size, dtype=bool)
     where[nearest] = True
-    return lines.replaced(where, measure_again(function, leaf, nearest, lines.only(where)))
+    lines = lines.replaced(where, measure_again(function, leaf, nearest, lines.only(where)))
+    return _looked_farther(function, leaf, given, lines, tolerance)
+
+
+def _looked_farther(
+    function: Function, leaf: int, given: NDArray[Any], lines: Lines, tolerance: Tolerance
+) -> Lines:
+    """Look far from the point for jumps where entries are wrong by little."""
+    wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
+    with np.errstate(invalid="ignore"):
+        wrong &= np.abs(given - lines.slope) <= LITTLE * np.abs(lines.slope)
+    indices = np.flatnonzero(wrong)[:MOST_FAR]
+    if indices.size == 0:
+        return lines
+    where = np.zeros(lines.slope.size, dtype=bool)
+    where[indices] = True
+    return lines.replaced(
+        where, widen_for_distant_jumps(function, leaf, indices, lines.only(where))
+    )
 
 
 def _unconfirmed(

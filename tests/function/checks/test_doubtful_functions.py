@@ -57,12 +57,23 @@ def bisection(x: np.ndarray) -> float:
     return (low + high) / 2
 
 
+def newton(x: np.ndarray) -> float:
+    """The cube root of the sum, by steps that are damped, until they are shorter than 1e-6."""
+    y, step = 1.0, 1.0
+    while abs(step) > 1e-6:
+        step = (np.sum(x) / y**2 - y) / 4
+        y += step
+    return float(y)
+
+
 X = np.array([0.9, -0.4, 1.7, 0.2, -1.1, 0.6])
+POSITIVE = np.array([1.3, 0.9, 2.2])
 FEW_DIGITS: dict[str, tuple[Any, Any, np.ndarray]] = {
     "text of 4 digits": (lambda x: float(f"{np.sum(np.sin(x)):.4g}"), np.cos(X), X),
     "text of 6 decimals": (lambda x: float(f"{np.sum(np.sin(x)):.6f}"), np.cos(X), X),
     "text of 12 digits": (lambda x: float(f"{np.sum(np.sin(x)):.12g}"), np.cos(X), X),
     "bisection": (bisection, np.array([0.5 / math.sqrt(3.0)]), np.array([3.0])),
+    "damped Newton steps": (newton, np.full(3, np.sum(POSITIVE) ** (-2 / 3) / 3), POSITIVE),
     "logarithm of a tail": (
         lambda x: math.log(0.5 * (1 + math.erf(x[0] / math.sqrt(2)))),
         np.array([7.37888646]),
