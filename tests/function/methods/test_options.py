@@ -29,7 +29,8 @@ def test_signature_and_docstring_show_every_option(check: Callable[..., Any]) ->
     text = inspect.getdoc(check)
     assert text is not None
     assert "\nbudget : float\n    Seconds that" in text
-    assert "\nvectorized, workers, progress\n    As in `numerical_gradient`.\n\nReturns\n" in text
+    shared = "bounds, scale, vectorized, workers, progress"
+    assert f"\n{shared}\n    As in `numerical_gradient`.\n\nReturns\n" in text
     assert "**options" not in text
 
 
