@@ -137,7 +137,8 @@ class Function:
             return self.perturbed(leaf, indices, entries)
         inside = self.domain.holds(leaf, entries, indices)
         values = np.full(len(indices), np.nan)
-        values[inside] = self.perturbed(leaf, indices[inside], entries[inside])
+        if inside.any():
+            values[inside] = self.perturbed(leaf, indices[inside], entries[inside])
         return values
 
     def along(
@@ -185,7 +186,10 @@ class Function:
     def raise_if_it_raised_along(self, leaf: int, direction: NDArray[Any], step: float) -> None:
         """Raise what f raises on both sides of the point along a direction, if it does."""
         if not self.point.changed():  # else that is what is wrong, and would be put right
-            raise_on_both_sides(self.function, self.point, self.name, leaf, direction, step)
+            raise_on_both_sides(lambda signed: self._moved_or_raised(leaf, direction, signed), step)
+
+    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        moved_results(self.function, self.point, self.name, leaf, direction, (step,))
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate with single entries of a leaf replaced, one at a time.
@@ -331,19 +335,12 @@ def moved_results(
     return results
 
 
-def raise_on_both_sides(
-    function: Callable[[Any], Any],
-    point: Point,
-    name: str,
-    leaf: int,
-    direction: NDArray[Any],
-    step: float,
-) -> None:
-    """Raise what a function raises on both sides of the point; on one side it may."""
+def raise_on_both_sides(evaluate: Callable[[float], object], step: float) -> None:
+    """Raise what a function raises after a step up and a step down; after one of them it may."""
     errors: list[EvaluationError] = []
     for signed in (-step, step):
         try:
-            moved_results(function, point, name, leaf, direction, (signed,))
+            evaluate(signed)
         except EvaluationError as error:
             errors.append(error)
     if len(errors) == 2:

@@ -36,8 +36,14 @@ class Job:
     ) -> Vector:
         """Evaluate with a slice of a leaf moved along a direction."""
         results = moved_results(
-            self.function, self.point, self.name, leaf, direction[part], steps, part
-        )
+            self.function, self.point, self.name, leaf, direction[part], steps, part,
+            outside=np.nan,
+        )  # fmt: skip
+        return as_floats(results, self.name)
+
+    def moved_or_raised(self, leaf: int, step: float, direction: NDArray[Any]) -> Vector:
+        """Evaluate with a leaf moved along a direction; raise what the function raises."""
+        results = moved_results(self.function, self.point, self.name, leaf, direction, (step,))
         return as_floats(results, self.name)
 
 
@@ -81,6 +87,13 @@ class DistributedFunction(Function):
         where = f"with {self.point.container.names[leaf]} moved at random"
         values = self._pool.run(tasks, direction, lambda _: where)
         return np.concatenate(values)
+
+    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        if self._restore_always:
+            super()._moved_or_raised(leaf, direction, step)
+            return
+        where = f"with {self.point.container.names[leaf]} moved by {step:g}"
+        self._pool.run([("moved_or_raised", (leaf, step))], direction, lambda _: where)
 
     def close(self) -> None:
         """Let the workers go."""

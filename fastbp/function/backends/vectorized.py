@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import ShapeError
+from fastbp.errors import EvaluationError, ShapeError
 from fastbp.function.evaluation import Function
 from fastbp.function.point import real_numbers
 from fastbp.runtime.user_code import calling
@@ -52,19 +52,32 @@ class VectorizedFunction(Function):
             batch = self.point.repeated(count)
             numbers = real_numbers(batch[leaf]).reshape(count, -1)
             numbers[np.arange(count), indices[part]] = entries[part]
-            where = f"with entries of {self.point.container.names[leaf]} changed"
-            values[part] = self._evaluated(batch, where)
+            values[part] = self._evaluated_beside(batch)
         return values
 
     def moved(
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         self.evaluations += len(steps)
-        values = [
-            self._evaluated(batch, _where_moved(self.point, leaf, some))
-            for some, batch in moved_batches(self.point, leaf, direction, steps, part)
-        ]
-        return np.concatenate(values)
+        batches = moved_batches(self.point, leaf, direction, steps, part)
+        return np.concatenate([self._evaluated_beside(batch) for _, batch in batches])
+
+    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        for _, batch in moved_batches(self.point, leaf, direction, (step,), slice(None)):
+            self._evaluated(batch, _where_moved(self.point, leaf, (step,)))
+
+    def _evaluated_beside(self, batch: list[NDArray[Any]]) -> NDArray[Any]:
+        """Evaluate many points; where the function raises, halve them: it is NaN for that one."""
+        count = len(batch[0])
+        try:
+            return self._evaluated(batch, "beside the point")
+        except EvaluationError:
+            if count == 1:
+                return np.full(1, np.nan)
+        halves = (slice(0, count // 2), slice(count // 2, count))
+        return np.concatenate(
+            [self._evaluated_beside([leaf[half] for leaf in batch]) for half in halves]
+        )
 
     def close(self) -> None:
         """Nothing to look at: each call got copies of its own."""

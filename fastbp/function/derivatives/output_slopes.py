@@ -14,7 +14,7 @@ from fastbp.function.derivatives.line_slopes import (
     LAST_STEP,
     measure_lines,
 )
-from fastbp.function.evaluation import raise_on_both_sides
+from fastbp.function.evaluation import moved_results, raise_on_both_sides
 from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 
@@ -69,7 +69,10 @@ def measure_outputs(
         alike=False,
     )
     if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
-        raise_on_both_sides(function.outputs, point, "f", leaf, direction, first * scale)
+        raise_on_both_sides(
+            lambda step: moved_results(function.outputs, point, "f", leaf, direction, (step,)),
+            first * scale,
+        )
     return lines
 
 

@@ -53,3 +53,24 @@ def test_vectorized_functions_must_return_one_number_for_each_point() -> None:
 
     report = fastbp.check_gradient(spoiling, np.ones(3), np.ones(3), vectorized=True)
     assert report.arrays[-1].reason == "f changed its argument: x"
+
+
+def test_points_outside_the_domain_are_no_values() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        if np.any((x < 0) | (x > 1)):
+            raise ValueError("outside [0, 1]")
+        return np.sum(x**3, axis=-1)
+
+    at = np.array([0.0, 0.4, 1.0])
+    report = fastbp.check_gradient(f, 3 * at**2, at, vectorized=True)
+    assert report.verdict == "passed"
+
+
+def test_what_f_raises_on_both_sides_is_told() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        if np.any(x[:, 1] != 1):
+            raise RuntimeError("diverged")
+        return np.sum(x, axis=-1)
+
+    with pytest.raises(EvaluationError, match=r"f raised RuntimeError .*diverged"):
+        fastbp.numerical_gradient(f, np.ones(2), vectorized=True)
