@@ -12,9 +12,11 @@ from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.evaluation import Function
 from fastbp.function.given_gradient import GivenLeaves
+from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.point import DOUBLE_UNIT, Point
 from fastbp.runtime.progress import progress_bar
 from fastbp.torch.directional import DirectionalDifference
+from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.state import Buffers, buffers_of, restore_buffers, same_random_numbers
 from fastbp.torch.tensors import array_of, detached, float_tensors, is_float, mapped, requiring_grad
 from fastbp.typing import Vector
@@ -22,7 +24,7 @@ from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport
@@ -33,6 +35,7 @@ __all__ = ["check_layers"]
 # Rounding of one forward pass, relative to the root of the sum of squares of what is added up:
 # products in a layer make it larger than that of a single addition.
 NOISE = 16 * DOUBLE_UNIT
+INSIDE = "since a layer of it is wrong"
 
 
 @dataclass(slots=True, eq=False)
@@ -41,17 +44,18 @@ class LayerCall:
 
     Attributes
     ----------
-    name : str
-        Where the layer is, and of what type: ``layers.17: Linear``.
+    path, name : str
+        Where the layer is, and also of what type: ``layers.17: Linear``.
     layer : torch.nn.Module
     arguments, keywords
-        What it was called with, copied.
+        What it was called with, copied in its layout.
     buffers : list
         The buffers of the layer before the call.
     cotangents : list of Tensor or None
-        What came back to its outputs.
+        What came back to its outputs, in its layout.
     """
 
+    path: str
     name: str
     layer: torch.nn.Module
     arguments: tuple[Any, ...]
@@ -87,15 +91,21 @@ def check_layers(
         parameter.requires_grad_()
     counted = _Counter()
     buffers = buffers_of(module)
-    calls = _recorded_calls(module, inputs, loss, counted, options.seed)
+    calls = _recorded_calls(module, inputs, loss, counted, options.seed, _has_no_children)
     checks = []
     with progress_bar(options.progress, len(calls) + 1, "layers") as advance:
         for call in calls:
             checks.append(_checked_call(call, counted, options))
             advance(1)
-        found = any(row.verdict == "failed" for check in checks for row in check.rows)
+        wrong = [call.path for call, check in zip(calls, checks, strict=True) if _failed(check)]
         restore_buffers(buffers)
-        checks.append(_checked_whole(module, inputs, loss, counted, options, found))
+
+        def parents() -> list[FunctionCheck]:
+            restore_buffers(buffers)
+            found = _recorded_calls(module, inputs, loss, counted, options.seed, _has_own_forward)
+            return _checked_parents(found, wrong, counted, options)
+
+        checks += _checked_whole(module, inputs, loss, counted, options, wrong, parents)
         advance(1)
     return FunctionCheck(
         rows=tuple(row for check in checks for row in check.rows),
@@ -126,8 +136,9 @@ def _recorded_calls(
     loss: Callable[[Any], torch.Tensor],
     counted: _Counter,
     seed: int,
+    wanted: Callable[[torch.nn.Module], bool],
 ) -> list[LayerCall]:
-    """Run the whole once, forward and backward, and keep what reaches each layer."""
+    """Run the whole once, forward and backward, and keep what reaches each layer that is wanted."""
     calls: list[LayerCall] = []
     handles = []
 
@@ -135,7 +146,7 @@ def _recorded_calls(
         def hook(layer: torch.nn.Module, arguments: Any, keywords: Any) -> None:
             positional, named = mapped(detached, (arguments, keywords))
             title = f"{name}: {type(layer).__name__}"
-            calls.append(LayerCall(title, layer, positional, named, buffers_of(layer)))
+            calls.append(LayerCall(name, title, layer, positional, named, buffers_of(layer)))
 
         return hook
 
@@ -148,24 +159,54 @@ def _recorded_calls(
                 register(_keeper(call, place))
 
     for name, layer in module.named_modules():
-        if name and not list(layer.children()):
+        if name and wanted(layer):
             handles.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))
             handles.append(layer.register_forward_hook(after))
     try:
         with same_random_numbers(seed), torch.enable_grad():
-            leaves = [requiring_grad(value) for value in inputs]
-            torch.autograd.backward(loss(module(*leaves)))
+            leaves = [as_given(requiring_grad(value), value) for value in inputs]
+            result = loss(module(*leaves))
+            # Not with 1: a layer that forgets its incoming gradient would pass.
+            torch.autograd.backward(result, torch.full_like(result, scalar_cotangent(seed)))
     finally:
         for handle in handles:
             handle.remove()
-    counted.forward += len(calls)
-    counted.backward += len(calls)
+    layers = sum(map(_has_no_children, module.modules()))
+    counted.forward += layers
+    counted.backward += layers
     return calls
+
+
+def _has_no_children(layer: torch.nn.Module) -> bool:
+    return not list(layer.children())
+
+
+def _has_own_forward(layer: torch.nn.Module) -> bool:
+    """Tell whether a module with children may compute something itself."""
+    chained = type(layer).forward is torch.nn.Sequential.forward
+    return not _has_no_children(layer) and not chained
+
+
+def _failed(check: FunctionCheck) -> bool:
+    return any(row.verdict == "failed" for row in check.rows)
+
+
+def _checked_parents(
+    calls: list[LayerCall], wrong: list[str], counted: _Counter, options: Options
+) -> list[FunctionCheck]:
+    """Check modules with children, inner ones first, but those that hold what is wrong already."""
+    found, checks = list(wrong), []
+    for call in reversed(calls):
+        if not any(path.startswith(f"{call.path}.") for path in found):
+            checks.append(_checked_call(call, counted, options))
+            if _failed(checks[-1]):
+                found.append(call.path)
+    return checks
 
 
 def _keeper(call: LayerCall, place: int) -> Callable[[torch.Tensor], None]:
     def keep(gradient: torch.Tensor) -> None:
-        call.cotangents[place] = gradient.detach().clone()
+        call.cotangents[place] = copied_in_layout(gradient)
 
     return keep
 
@@ -176,9 +217,12 @@ def _checked_call(call: LayerCall, counted: _Counter, options: Options) -> Funct
     if not alone.tensors or not alone.reached:
         reason = "nothing comes back to it" if alone.tensors else "has no inputs of floats"
         return _single_row(bare_row(call.name, (), 0, "untested", reason))
-    counted.backward += 1
+    counted.backward += alone.layers
     centre, gradients = alone.gradients()
-    without = _without_gradient(call.layer)
+    if alone.changed:
+        reason = "its backward pass changes its incoming gradient in place"
+        return _single_row(bare_row(call.name, (), 0, "failed", reason))
+    without = _without_gradients(call.layer)
     difference = DirectionalDifference(
         alone.value, alone.tensors, gradients, centre, alone.noise, options, without
     )
@@ -190,6 +234,15 @@ def _without_gradient(layer: torch.nn.Module) -> dict[str, int]:
     padding = getattr(layer, "padding_idx", None)
     known = isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag)
     return {"weight": padding} if known and padding is not None else {}
+
+
+def _without_gradients(module: torch.nn.Module) -> dict[str, int]:
+    """Return the same for all parts of a module."""
+    return {
+        f"{name}.{parameter}" if name else parameter: row
+        for name, part in module.named_modules()
+        for parameter, row in _without_gradient(part).items()
+    }
 
 
 class _Alone:
@@ -205,43 +258,94 @@ class _Alone:
             self.tensors[name] = parameter
         self.reached = any(cotangent is not None for cotangent in call.cotangents)
         self.noise = 0.0
+        self.changed = False  # whether its backward pass changes what comes back to it
+        self.layers = sum(map(_has_no_children, call.layer.modules()))
 
     def value(self, *, afresh: bool = True) -> torch.Tensor:
         """Return <cotangent, output>; unless afresh, with buffers as the last call left them."""
-        self.counted.forward += 1
+        # A layer that works in place must not spoil the input that all calls share.
+        arguments, keywords = mapped(torch.clone, self.arguments)
+        return self._paired(self._outputs(arguments, keywords, afresh))
+
+    def gradients(self) -> tuple[float, dict[str, Vector]]:
+        """Return the value, and what torch's backward pass of this layer gives.
+
+        It gets what it got in the backward pass of the whole: divided by the cotangent of that.
+        """
+        with torch.enable_grad():
+            arguments, keywords = torch.utils._pytree.tree_map(
+                as_given, self.arguments, (self.call.arguments, self.call.keywords)
+            )
+            outputs = self._outputs(arguments, keywords, True)
+            value = self._paired(outputs)
+            incoming = [
+                None if cotangent is None else copied_in_layout(cotangent)
+                for cotangent in self.call.cotangents
+            ]
+            gradients = _gradients_of(outputs, incoming, self.tensors, self.seed)
+        self.changed = any(
+            before is not None
+            and after is not None
+            and not np.array_equal(array_of(before), array_of(after), equal_nan=True)
+            for before, after in zip(self.call.cotangents, incoming, strict=True)
+        )
+        return float(value.detach()), gradients
+
+    def _outputs(self, arguments: Any, keywords: Any, afresh: bool) -> list[torch.Tensor]:
+        self.counted.forward += self.layers
         if afresh:
             restore_buffers(self.call.buffers)
         with same_random_numbers(self.seed):
-            # A layer that works in place must not spoil the input that all calls share.
-            arguments, keywords = mapped(torch.clone, self.arguments)
-            output = self.call.layer(*arguments, **keywords)
+            return float_tensors(self.call.layer(*arguments, **keywords))
+
+    def _paired(self, outputs: list[torch.Tensor]) -> torch.Tensor:
         products = [
-            (tensor * cotangent).reshape(-1)
-            for tensor, cotangent in zip(float_tensors(output), self.call.cotangents, strict=True)
+            (tensor * (cotangent / scalar_cotangent(self.seed))).reshape(-1)
+            for tensor, cotangent in zip(outputs, self.call.cotangents, strict=True)
             if cotangent is not None
         ]
         self.noise = NOISE * float(sum(torch.linalg.norm(part.detach()) for part in products))
         return torch.stack([part.sum() for part in products]).sum()
 
-    def gradients(self) -> tuple[float, dict[str, Vector]]:
-        """Return the value, and what torch's backward pass of this layer gives."""
-        with torch.enable_grad():
-            value = self.value()
-            return float(value.detach()), _gradients_of(value, self.tensors)
 
-
-def _gradients_of(value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Vector]:
+def _gradients_of(
+    outputs: list[torch.Tensor],
+    cotangents: Sequence[torch.Tensor | None],
+    tensors: dict[str, torch.Tensor],
+    seed: int,
+) -> dict[str, Vector]:
+    """Return the gradients from cotangents, divided by that of the whole."""
     found: Any = [None] * len(tensors)
-    if value.requires_grad:
-        found = torch.autograd.grad(value, list(tensors.values()), allow_unused=True)
+    reached = [
+        (output, cotangent)
+        for output, cotangent in zip(outputs, cotangents, strict=True)
+        if output.requires_grad and cotangent is not None
+    ]
+    if reached:
+        found = torch.autograd.grad(
+            [output for output, _ in reached],
+            list(tensors.values()),
+            [cotangent for _, cotangent in reached],
+            allow_unused=True,
+        )
     return {
-        name: array_of(torch.zeros_like(tensor) if gradient is None else gradient)
+        name: np.zeros_like(array_of(tensor))
+        if gradient is None
+        else array_of(gradient) / scalar_cotangent(seed)
         for (name, tensor), gradient in zip(tensors.items(), found, strict=True)
     }
 
 
-def _judged(name: str, difference: DirectionalDifference, options: Options) -> FunctionCheck:
-    """Return a row for a layer, and rows for its tensors where it is wrong."""
+def _judged(
+    name: str,
+    difference: DirectionalDifference,
+    options: Options,
+    explained: Callable[[], bool] = lambda: False,
+) -> FunctionCheck:
+    """Return a row for a layer, and rows for its tensors where it is wrong.
+
+    Unless that is `explained`: then the row is not judged.
+    """
     entries = sum(gradient.size for gradient in difference.gradients.values())
     verdict, reason, detectable = difference.verdict()
     if verdict != "failed":
@@ -249,6 +353,8 @@ def _judged(name: str, difference: DirectionalDifference, options: Options) -> F
             verdict, reason = "untested", "zero on both sides"
         row = bare_row(name, (), entries, verdict, reason)
         return _single_row(replace(row, detectable=detectable))
+    if explained():
+        return _single_row(bare_row(name, (), 0, "untested", INSIDE))
     closer = _closer_look(difference, options)
     verdict = check_verdict([row.verdict for row in closer.rows])
     if verdict != "failed":  # its inputs are on kinks, where a direction alone does not decide
@@ -299,36 +405,37 @@ def _checked_whole(
     loss: Callable[[Any], torch.Tensor],
     counted: _Counter,
     options: Options,
-    found: bool,
-) -> FunctionCheck:
-    """Check the whole: what is wrong between the layers shows only there."""
+    wrong: list[str],
+    parents: Callable[[], list[FunctionCheck]],
+) -> list[FunctionCheck]:
+    """Check the whole: what is wrong between the layers shows only there.
+
+    Where it shows, modules with children are looked at too.
+    """
     name = "the whole module"
-    if found:
-        return _single_row(bare_row(name, (), 0, "untested", "since a layer of it is wrong"))
-    layers = sum(1 for part in module.modules() if not list(part.children()))
+    if wrong:
+        return [*parents(), _single_row(bare_row(name, (), 0, "untested", INSIDE))]
+    layers = sum(map(_has_no_children, module.modules()))
     leaves = [requiring_grad(value) for value in inputs]
     tensors = {f"input[{place}]": value for place, value in enumerate(leaves) if is_float(value)}
     tensors |= dict(module.named_parameters())
     if not tensors:
-        return _single_row(bare_row(name, (), 0, "untested", "has no inputs or parameters"))
+        return [_single_row(bare_row(name, (), 0, "untested", "has no inputs or parameters"))]
 
     buffers = buffers_of(module)
-    without = {
-        f"{name}.{parameter}": row
-        for name, part in module.named_modules()
-        for parameter, row in _without_gradient(part).items()
-    }
+    without = _without_gradients(module)
 
-    def value(*, afresh: bool = True) -> torch.Tensor:
+    def value(arguments: list[Any] = leaves, *, afresh: bool = True) -> torch.Tensor:
         counted.forward += layers
         if afresh:
             restore_buffers(buffers)
         with same_random_numbers(options.seed):
-            return loss(module(*leaves))
+            return loss(module(*arguments))
 
     with torch.enable_grad():
-        result = value()
-        gradients = _gradients_of(result, tensors)
+        result = value(list(map(as_given, leaves, inputs)))
+        cotangent = torch.full_like(result, scalar_cotangent(options.seed))
+        gradients = _gradients_of([result], [cotangent], tensors, options.seed)
     counted.backward += layers
     noise = NOISE * (
         abs(float(result.detach()))
@@ -343,7 +450,15 @@ def _checked_whole(
     )
     centre = float(result.detach())
     difference = DirectionalDifference(value, tensors, gradients, centre, noise, options, without)
-    return _judged(name, difference, options)
+    looked_at: list[FunctionCheck] = []
+
+    def explained() -> bool:
+        looked_at.extend(parents())
+        restore_buffers(buffers)
+        return any(map(_failed, looked_at))
+
+    judged = _judged(name, difference, options, explained)
+    return [*looked_at, judged]
 
 
 def _single_row(row: ArrayReport) -> FunctionCheck:

@@ -17,6 +17,7 @@ from fastbp.errors import DTypeError, EvaluationError, ShapeError
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.methods.options import checked_options
 from fastbp.torch.layers import check_layers
+from fastbp.torch.layout import copied_in_layout, overlaps
 from fastbp.torch.relu_network import as_network, check_as_network
 from fastbp.torch.state import same_random_numbers
 from fastbp.torch.tensors import in_double, is_float, required_tensors
@@ -61,7 +62,8 @@ def check_module(
         For a ``Sequential`` of ``Linear`` and ``ReLU`` with ``MSELoss``, ``CrossEntropyLoss`` or
         no loss, that of `check_network`: every entry of every parameter. For any other module a
         row for each layer (a module without children, once for each call), and one for the whole;
-        where a layer is wrong, rows for its inputs and parameters, with the wrong entries.
+        where a layer is wrong, rows for its inputs and parameters, with the wrong entries. Where
+        something is wrong, modules with children get rows too, but those with a wrong layer.
 
     Raises
     ------
@@ -72,13 +74,14 @@ def check_module(
     -----
     One forward and backward pass of the whole, with hooks: they keep what reaches each layer.
     Then each layer stands alone: one more forward and backward pass with its real inputs and
-    cotangents, and two forward passes for a difference along a random direction of its inputs and
-    parameters. The whole takes two more forward passes. Layers see the same random numbers in all
-    of them, and the buffers that they had when they were called. What is not deterministic even so
-    is *inconclusive*, as is what depends on buffers that every call changes (spectral norm in
-    training): a backward pass takes these as constant. Padding rows of embeddings have no gradient
-    by definition, and are not compared. In all about the time of five forward and backward passes,
-    as long as nothing is wrong.
+    cotangents, in the memory layout that these have, and two forward passes for a difference
+    along a random direction of its inputs and parameters, whose hooks are kept. The whole takes
+    two more forward passes. Layers see the same random numbers in all of them, and the buffers
+    that they had when they were called. What is not deterministic even so is *inconclusive*, as
+    is what depends on buffers that every call changes (spectral norm in training): a backward
+    pass takes these as constant. Padding rows of embeddings have no gradient by definition, and
+    are not compared. In all about the time of five forward and backward passes, as long as
+    nothing is wrong.
 
     Examples
     --------
@@ -97,16 +100,18 @@ def check_module(
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
     double = in_double(_copied(module))
+    notes = _copy_hooks_and_layout(module, double)
     arguments = [in_double(value) if is_float(value) else value for value in inputs]
     goal = in_double(target) if is_float(target) else target
     _require_a_result(double, arguments)
     network = as_network(double, arguments, loss, goal, options.seed)
     if network is not None:
-        return check_as_network(double, network, options)
+        found = check_as_network(double, network, options)
+        return replace(found, notes=(*found.notes, *notes))
     checks = check_layers(double, arguments, _scalar_loss(loss, goal, options.seed), options)
     title = f"backward pass of {type(module).__name__}"
     report = report_of([checks], title, [np.zeros(0)], options, started)
-    return replace(report, method="layers")
+    return replace(report, method="layers", notes=(*report.notes, *notes))
 
 
 def _copied(module: torch.nn.Module) -> torch.nn.Module:
@@ -116,6 +121,24 @@ def _copied(module: torch.nn.Module) -> torch.nn.Module:
         raise EvaluationError(
             f"module cannot be copied: {type(error).__name__}: {error}"
         ) from error
+
+
+def _copy_hooks_and_layout(module: torch.nn.Module, double: torch.nn.Module) -> tuple[str, ...]:
+    """Give the copies of parameters what copying loses; return what there is to say about it."""
+    later = False
+    for parameter, copied in zip(module.parameters(), double.parameters(), strict=True):
+        if copied.stride() != parameter.stride() and not overlaps(parameter):
+            copied.data = copied_in_layout(parameter, torch.float64)
+        hooks: Any = parameter._backward_hooks
+        if hooks:
+            copied.requires_grad_()
+        for hook in (hooks or {}).values():
+            register: Any = copied.register_hook
+            register(hook)
+        later |= bool(getattr(parameter, "_post_accumulate_grad_hooks", None))
+    if not later:
+        return ()
+    return ("hooks of parameters that run after accumulation are not run: they are not checked",)
 
 
 def _require_a_result(module: torch.nn.Module, inputs: list[Any]) -> None:

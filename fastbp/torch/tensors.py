@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastbp.errors import DTypeError
+from fastbp.torch.layout import copied_in_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +34,9 @@ def required_tensors(output: Any) -> list[torch.Tensor]:
 
 
 def in_double(value: Any) -> Any:
-    """Return a copy of a tensor, or a module itself, in float64."""
+    """Return a copy of a tensor in its layout, or a module itself, in float64."""
     if isinstance(value, torch.Tensor):
-        return value.detach().clone().double()
+        return copied_in_layout(value, torch.float64)
     return value.double()
 
 
@@ -57,12 +58,12 @@ def mapped(function: Callable[[torch.Tensor], torch.Tensor], nested: Any) -> Any
 
 
 def detached(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a copy of a tensor that has no history."""
-    return tensor.detach().clone()
+    """Return a copy of a tensor that has no history, in its layout."""
+    return copied_in_layout(tensor)
 
 
 def requiring_grad(value: Any) -> Any:
-    """Return a copy of a tensor of floats that a gradient is wanted of."""
+    """Return a copy of a tensor of floats that a gradient is wanted of; it may be moved."""
     return value.detach().clone().requires_grad_() if is_float(value) else value
 
 
