@@ -82,7 +82,7 @@ class ProblemFileError(FastbpError, ValueError):
 
 
 class GradientMismatchError(FastbpError, AssertionError):
-    """A checked gradient did not pass; raised by `Report.raise_if_failed`.
+    """A checked gradient did not pass; raised by `Report.raise_unless_passed`.
 
     Parameters
     ----------

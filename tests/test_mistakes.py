@@ -442,7 +442,7 @@ def test_a_failed_report_raises():
         problem.network(), problem.x, problem.y, planted(problem, "15 wrong sign")
     )
     with pytest.raises(GradientMismatchError, match=r"weights\[0\]") as caught:
-        report.raise_if_failed()
+        report.raise_unless_passed()
     assert caught.value.report is report
 
 

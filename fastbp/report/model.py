@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from fastbp.errors import GradientMismatchError, printable
+from fastbp.errors import GradientMismatchError, OptionError, printable
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Collection
 
     import numpy as np
     from numpy.typing import NDArray
@@ -305,13 +306,55 @@ class Report:
     def raise_if_failed(self) -> None:
         """Raise `GradientMismatchError`, with this report, if the verdict is "failed".
 
-        "vacuous" and "inconclusive" do not raise; ``assert report`` refuses them too.
+        "vacuous" and "inconclusive" do not raise: a gradient that could not be judged, because
+        the function is NaN, say, would go unnoticed. In tests use `raise_unless_passed`.
         """
         if self.verdict == "failed":
-            rows = [printable(row.name) for row in self.arrays if row.verdict == "failed"]
-            raise GradientMismatchError(
-                f"The gradient is wrong in {', '.join(rows)}.\n\n{self}", self
+            self._raise()
+
+    def raise_unless_passed(self, allow: Collection[str] = ()) -> None:
+        """Raise `GradientMismatchError`, with this report, unless the verdict is "passed".
+
+        Parameters
+        ----------
+        allow : collection of {"inconclusive", "vacuous"}
+            Verdicts that do not raise, beside "passed".
+
+        Raises
+        ------
+        GradientMismatchError
+            If the verdict is "failed", or "inconclusive" or "vacuous" and not allowed. The message
+            names the arrays; the report follows it.
+        OptionError
+            If `allow` holds anything else.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> at = np.array([1.0, 2.0])
+        >>> fastbp.check_gradient(lambda x: np.sum(x**2), 2 * at, at).raise_unless_passed()
+        >>> nothing = fastbp.check_gradient(lambda x: 1.0, 0 * at, at)
+        >>> nothing.raise_unless_passed(allow=["vacuous"])
+        >>> nothing.raise_unless_passed()  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+            ...
+        GradientMismatchError: Nothing was tested: every array is zero on both sides.
+        """
+        if isinstance(allow, str) or not {*allow} <= {"inconclusive", "vacuous"}:
+            raise OptionError(
+                f"allow must be a collection of 'inconclusive' and 'vacuous', not {allow!r}."
             )
+        if self.verdict not in ("passed", *allow):
+            self._raise()
+
+    def _raise(self) -> None:
+        rows = [printable(row.name) for row in self.arrays if row.verdict == self.verdict]
+        said = {
+            "failed": f"The gradient is wrong in {', '.join(rows)}.",
+            "inconclusive": f"The gradient could not be judged in {', '.join(rows)}.",
+        }.get(self.verdict, "Nothing was tested: every array is zero on both sides.")
+        raise GradientMismatchError(f"{said}\n\n{self}", self)
 
 
 ArrayVerdict: TypeAlias = Literal["passed", "failed", "untested", "inconclusive"]

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbp.errors import printable
+from fastbp.runtime.digits import told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,9 +127,10 @@ def _kink(report: Report) -> str:
     kink = report.kink
     if kink is None:
         return ""
+    left, right = told_apart(kink.left, kink.right, 6)
     return (
-        f"{kink.where} is on a kink: slopes {kink.left:.6g} to the left, {kink.right:.6g} to "
-        f"the right; the gradient has {kink.given:.6g} there, {kink.remark}"
+        f"{kink.where} is on a kink: slopes {left} to the left, {right} to the right; "
+        f"the gradient has {kink.given:.6g} there, {kink.remark}"
     )
 
 
@@ -219,8 +221,7 @@ def _failures(failures: tuple[Failure, ...]) -> str:
     for failure in _shown(failures):
         table.add_row(
             failure.where,
-            f"{failure.given:.9g}",
-            f"{failure.numerical:.9g}",
+            *told_apart(failure.given, failure.numerical),
             f"{failure.error:.2e}",
             f"{failure.error_bar:.1e}",
             f"{failure.allowed:.1e}",

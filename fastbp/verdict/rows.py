@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.report import ArrayReport, Failure
 from fastbp.typing import Array, Floats, Mask, Radius, Vector
+from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.arrays import TOO_ROUGH, verdict_of, verdict_of_rough
 from fastbp.verdict.entries import Entries, compare, entries_of
 from fastbp.verdict.summary import Entry, Summary, Unexplained, summarise
@@ -131,7 +132,9 @@ def summarised_row(
     failures: tuple[Failure, ...] = ()
     residual = None
     if found.wrong:
-        failures, residual = _failures(name, shape, entries(), tolerance, found.factor)
+        failures, residual, agreement = _failures(name, shape, entries(), tolerance, found.factor)
+        near = "" if found.not_finite else agreement.sentence(found.wrong)
+        reason = f"{reason}; {near}" if near else reason
     elif reason == TOO_ROUGH and margin is not None:
         verdict, reason = verdict_of_rough(entries(), margin)
     worst = failures[0] if failures else None
@@ -276,9 +279,10 @@ def _failures(
     parts: Iterable[Entries],
     tolerance: Tolerance,
     factor: float | None,
-) -> tuple[tuple[Failure, ...], float | None]:
-    """Go through a failed array again: its worst entries, and what no factor explains."""
+) -> tuple[tuple[Failure, ...], float | None, Agreement]:
+    """Go through a failed array again: its worst entries, what no factor explains, how near."""
     kept = np.empty((0, 7))
+    agreement = Agreement()
     unexplained = Unexplained(factor)
     for entries in parts:
         found = compare(entries, tolerance)
@@ -294,11 +298,12 @@ def _failures(
         kept = _sorted_lines(np.concatenate([kept, lines]))[:FAILURES_IN_ALL]
         used = found.judged & found.finite
         unexplained.add(given[used], numerical[used])
+        agreement.add(given[used], numerical[used], bars[used], radii[used])
     failures = [
         failure_of(name, shape, Entry(int(place), *values), tolerance)
         for _, _, place, *values in kept.tolist()
     ]
-    return tuple(failures), unexplained.residual
+    return tuple(failures), unexplained.residual, agreement
 
 
 def _sorted_lines(lines: Floats) -> Floats:

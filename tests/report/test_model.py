@@ -9,7 +9,7 @@ import pickle
 import pytest
 from support.reports import failed_report, failed_row, failure, report, row
 
-from fastbp.errors import GradientMismatchError
+from fastbp.errors import GradientMismatchError, OptionError
 from fastbp.report import Failure
 from fastbp.verdict.rows import worst_of_all
 
@@ -65,6 +65,34 @@ def test_a_failed_report_raises_with_itself_and_its_text():
 @pytest.mark.parametrize("verdict", ["passed", "vacuous", "inconclusive"])
 def test_the_others_do_not_raise(verdict):
     assert report(row(), verdict=verdict).raise_if_failed() is None
+
+
+def test_whatever_did_not_pass_raises_unless_it_is_allowed():
+    def verdict(name, array):
+        return report(row("w", verdict=array), verdict=name)
+
+    verdict("passed", "passed").raise_unless_passed()
+    said = {
+        "failed": ("failed", "The gradient is wrong in w."),
+        "inconclusive": ("inconclusive", "The gradient could not be judged in w."),
+        "vacuous": ("untested", "Nothing was tested: every array is zero on both sides."),
+    }
+    for name, (array, sentence) in said.items():
+        shown = verdict(name, array)
+        others = {"inconclusive", "vacuous"} - {name}
+        with pytest.raises(GradientMismatchError) as caught:
+            shown.raise_unless_passed(allow=others)
+        assert str(caught.value) == f"{sentence}\n\n{shown}"
+        assert caught.value.report is shown
+        if name != "failed":
+            shown.raise_unless_passed(allow=(name,))
+            shown.raise_unless_passed(["inconclusive", "vacuous"])
+
+
+@pytest.mark.parametrize("allow", ["vacuous", ("failed",), ["passed"], ("nothing",)])
+def test_what_cannot_be_allowed_is_refused(allow):
+    with pytest.raises(OptionError, match=r"^allow must be a collection of 'inconclusive' and"):
+        report(row()).raise_unless_passed(allow)
 
 
 # ---- choosing the failures ----

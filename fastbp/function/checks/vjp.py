@@ -19,6 +19,7 @@ from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
+from fastbp.runtime.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import worst_first
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
@@ -96,9 +97,9 @@ def _named_outputs(
     def examine(output: int) -> None:
         given, numerical, _ = measured(range(output, output + 1))
         weight = float(cotangent[output])
+        one, other = told_apart(given / weight, numerical / weight)
         notes.append(
-            f"by {where}, {output_name(function, output)} is wrong: given {given / weight:.9g}, "
-            f"numerical {numerical / weight:.9g}"
+            f"by {where}, {output_name(function, output)} is wrong: given {one}, numerical {other}"
         )
 
     bisect(range(function.value.size), halved, disagrees, examine)

@@ -11,6 +11,7 @@ from fastbp.function.array_function import VectorFunction
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.real_outputs import real_leaf
+from fastbp.runtime.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row
 
@@ -52,18 +53,14 @@ def agreement_of_products(
             rows.append(bare_row(name, (), 0, "failed", "the shapes do not fit"))
             continue
         left, right = cotangent * outputs, array.reshape(-1) * tangent
-        apart = abs(float(np.sum(left)) - float(np.sum(right)))
+        sums = float(np.sum(left)), float(np.sum(right))
+        apart = abs(sums[0] - sums[1])
         single = function.single_products or _any_single(array, forward)
         share = AGREEMENT_SINGLE if single else AGREEMENT
         size = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
         good = apart <= share * size
-        reason = (
-            ""
-            if good
-            else (
-                f"<cotangent, jvp> is {np.sum(left):.9g}, but <vjp, tangent> is {np.sum(right):.9g}"
-            )
-        )
+        one, other = told_apart(*sums)
+        reason = "" if good else f"<cotangent, jvp> is {one}, but <vjp, tangent> is {other}"
         verdict = "failed" if not good else "passed" if size > 0 else "untested"
         rows.append(bare_row(name, (), 0, verdict, reason))
     return FunctionCheck(others=tuple(rows))

@@ -17,6 +17,7 @@ from fastbp.function.derivatives.entry_slopes import (
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
+from fastbp.runtime.digits import told_apart
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
@@ -75,10 +76,14 @@ def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
 
 
 def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
+    entries = np.flatnonzero(lines.corner).tolist()
+    slopes = [
+        told_apart(float(lines.left[entry]), float(lines.right[entry]), 6) for entry in entries
+    ]
     return [
         f"{function.point.entry_name(leaf, entry)} is on a kink: slopes "
-        f"{lines.left[entry]:.6g} and {lines.right[entry]:.6g}, what lies between passes"
-        for entry in np.flatnonzero(lines.corner).tolist()
+        f"{left} and {right}, what lies between passes"
+        for entry, (left, right) in zip(entries, slopes, strict=True)
     ]
 
 

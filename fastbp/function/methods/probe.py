@@ -12,8 +12,10 @@ from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import ZERO_WITHIN_ROUNDING, is_zero_within_rounding
 from fastbp.report import ArrayReport, Failure
+from fastbp.runtime.digits import told_apart
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
+from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.rows import bare_row, failure_of, unusable_reason, worst_first
 from fastbp.verdict.summary import Entry, Unexplained, summarise
 from fastbp.verdict.tolerance import Tolerance
@@ -161,8 +163,9 @@ def _located_row(
     row = bare_row(name, shape, given.size, verdict, reason)
     return replace(
         row,
-        wrong=len(wrong),
-        zero=0 if given.any() else given.size,
+        # Along a direction that disagrees some entry is wrong, even if none stands out.
+        wrong=max(len(wrong), verdict == "failed"),
+        zero=given.size if verdict == "untested" else 0,
         worst=wrong[0] if wrong else None,
         factor=factor if verdict == "failed" else None,
         residual=residual if verdict == "failed" else None,
@@ -177,12 +180,15 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
         at_least = "" if complete else "at least "
         verb = "is" if wrong == 1 else "are"
         entries = "entry" if given.size == 1 else "entries"
-        return "failed", f"{at_least}{wrong} of {given.size} {entries} {verb} wrong"
+        reason = f"{at_least}{wrong} of {given.size} {entries} {verb} wrong"
+        near = _agreement(given, located).sentence(wrong) if complete else ""
+        return "failed", f"{reason}; {near}" if near else reason
     if not located.complete:
         worst = int(np.argmax(np.abs(said - slopes) / allowed))
+        numerical, other = told_apart(float(slopes[worst]), float(said[worst]), 6)
         return "failed", (
-            f"along a random direction the derivative is {slopes[worst]:.6g} and not "
-            f"{said[worst]:.6g}; no single entry stands out"
+            f"along a random direction the derivative is {numerical} and not "
+            f"{other}; no single entry stands out"
         )
     if located.undecided:
         return "inconclusive", (
@@ -195,6 +201,14 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
     if np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed):
         return "inconclusive", TOO_ROUGH
     return "passed", ""
+
+
+def _agreement(given: Vector, located: Located) -> Agreement:
+    """Return how far the entries that are wrong agree."""
+    agreement = Agreement()
+    for entry, line in zip(located.indices, located.lines, strict=True):
+        agreement.add(given[entry : entry + 1], line.slope, line.error_bar, line.hull)
+    return agreement
 
 
 def _common_factor(located: Located) -> tuple[float | None, float | None]:

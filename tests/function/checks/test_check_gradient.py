@@ -206,7 +206,7 @@ def test_the_report_is_json_and_says_what_was_checked() -> None:
     content = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert content["function"] == "gradient of loss(params)"
     with pytest.raises(fastbp.GradientMismatchError, match=r"wrong in params\['w'\]"):
-        report.raise_if_failed()
+        report.raise_unless_passed()
 
 
 def test_a_scalar_has_no_index() -> None:

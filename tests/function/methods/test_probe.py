@@ -148,3 +148,20 @@ def test_the_seed_decides() -> None:
     )
     assert first.arrays == second.arrays
     assert "seed 9" in str(first)
+
+
+def test_wrong_entries_are_not_counted_as_zero_too() -> None:
+    at = np.zeros(5)
+    report = fastbp.check_gradient(lambda x: float(np.sum(x)), at, at, method="probe", seed=0)
+    assert (report.arrays[0].entries, report.arrays[0].wrong, report.arrays[0].zero) == (5, 5, 0)
+    assert "5 entries, 5 wrong, 0 on kinks" in str(report)
+
+
+def test_an_array_that_is_zero_along_every_direction_counts_as_zero() -> None:
+    at = {"a": np.ones(3), "b": np.ones(4)}
+    f = lambda p: float(np.sum(p["a"]))  # noqa: E731
+    report = fastbp.check_gradient(f, {"a": np.ones(3), "b": np.zeros(4)}, at, method="probe")
+    assert [(row.verdict, row.wrong, row.zero) for row in report.arrays] == [
+        ("passed", 0, 0),
+        ("untested", 0, 4),
+    ]
