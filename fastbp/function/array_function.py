@@ -17,6 +17,7 @@ from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.domain import Domain
 from fastbp.function.evaluation import moved_results
 from fastbp.function.given_gradient import GivenLeaves, leaves_of
+from fastbp.function.kept_references import OwnCopies, references
 from fastbp.function.point import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
@@ -77,10 +78,13 @@ class VectorFunction:
         self.evaluations = 0
         self.domain = Domain()
         self.findings: list[str] = []
+        before = references(self.point)
         self.output = self._called_twice()
         require_leaves(self.output, "output", complex_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
         self.outputs = RealOutputs(f, self.output.names, self.output.shapes, vectorized=vectorized)
+        self._may_keep = True
+        self._keeps_its_argument(before)
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
         own = self.point.as_given()
         self.single_argument = own.single
@@ -118,6 +122,15 @@ class VectorFunction:
             self.findings.append(f"f, called twice at the same point, {twice.differing}")
         return outputs[0]
 
+    def _keeps_its_argument(self, before: int) -> bool:
+        """Tell whether there are more references to the argument; the next get copies."""
+        if self.findings or references(self.point) <= before:
+            return False
+        self.point.renew()
+        self.outputs.f = OwnCopies(self.outputs.f)
+        self._may_keep = False
+        return True
+
     def along(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
         """Evaluate as `moved` does; NaN beyond the bounds."""
         base = self.point.base[leaf]
@@ -151,6 +164,17 @@ class VectorFunction:
             where = f"with {self.point.container.names[leaf]} moved along a tangent"
             results = self._pool.run(tasks, direction, lambda _: where)
             return [row for result in results for row in result]
+        if not self._may_keep or not any(steps):
+            return self._moved_here(leaf, direction, steps)
+        self._may_keep = False
+        before = references(self.point)
+        rows = self._moved_here(leaf, direction, steps)
+        kept = self._keeps_its_argument(before)  # which was changed since then
+        return self._moved_here(leaf, direction, steps) if kept else rows
+
+    def _moved_here(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float]
+    ) -> list[Vector]:
         return moved_results(
             self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings),
             outside=np.full(self.value.size, np.nan),

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.domain import Domain
+from fastbp.function.kept_references import OwnCopies, references
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import agree, calling
@@ -95,12 +96,14 @@ class Function:
         self.findings: list[str] = []
         self.notes: list[str] = []
         self._restore_always = False
+        self._may_keep = True
         self.quantum = 0.0
         self.domain = Domain()
         self._begin()
 
     def _begin(self) -> None:
         """Evaluate twice at the point, and see whether argument and value stay what they are."""
+        before = references(self.point)
         result = self._call("at the point")
         changed = self._changed()
         if changed:
@@ -111,6 +114,8 @@ class Function:
         if isinstance(result, np.ndarray):
             self.function = _NumberOfArray(self.function, self.name)
         self.unit = SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
+        del result  # which may be a view of the argument
+        self._keeps_its_argument(before)
         started = time.perf_counter()
         second = scalar_value(self._call("at the point"), self.name)
         self.seconds = time.perf_counter() - started
@@ -119,6 +124,24 @@ class Function:
                 f"{self.name}, called twice at the same point, gave two different results: "
                 f"{self.value:.9g} and {second:.9g}"
             )
+
+    def _keeps_its_argument(self, before: int) -> bool:
+        """Tell whether there are more references to the argument; the next get copies."""
+        if references(self.point) <= before or self.findings:
+            return False
+        self.point.renew()
+        self.function = OwnCopies(self.function)
+        self._may_keep = False
+        return True
+
+    def _watched(self, evaluate: Callable[[], Vector]) -> Vector:
+        """Evaluate beside the point; once more if f kept its argument, which was changed then."""
+        if not self._may_keep:
+            return evaluate()
+        self._may_keep = False
+        before = references(self.point)
+        values = evaluate()
+        return evaluate() if self._keeps_its_argument(before) else values
 
     def _changed(self) -> list[str]:
         """Return which leaves the last call changed."""
@@ -210,7 +233,11 @@ class Function:
         self.evaluations += len(indices)
         if self._restore_always:
             return self._perturbed_with_care(leaf, indices, entries)
-        return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+        if not self._may_keep or np.array_equal(entries, self.point.base[leaf][indices]):
+            return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+        return self._watched(
+            lambda: perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+        )
 
     def _perturbed_with_care(
         self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
@@ -246,11 +273,15 @@ class Function:
         ndarray of float64, shape (m,)
         """
         self.evaluations += len(steps)
-        results = moved_results(
-            self.function, self.point, self.name, leaf, direction[part], steps, part,
-            restore=self._restore_always, outside=np.nan,
-        )  # fmt: skip
-        return as_floats(results, self.name)
+
+        def evaluate() -> Vector:
+            results = moved_results(
+                self.function, self.point, self.name, leaf, direction[part], steps, part,
+                restore=self._restore_always, outside=np.nan,
+            )  # fmt: skip
+            return as_floats(results, self.name)
+
+        return self._watched(evaluate) if any(steps) else evaluate()
 
     def __enter__(self) -> Function:
         """Begin: a context, so that helpers are sent home whatever happens."""

@@ -88,6 +88,11 @@ class Point:
         return self.container.rebuilt(leaves)
 
     @property
+    def leaves(self) -> list[NDArray[Any]]:
+        """The arrays of the working copy, a scalar as one without axes."""
+        return self._leaves
+
+    @property
     def dtypes(self) -> list[np.dtype[Any]]:
         """The dtype of each leaf of the working copy."""
         return [leaf.dtype for leaf in self._leaves]
@@ -134,11 +139,15 @@ class Point:
         """Return the same point with a working copy of its own."""
         other = object.__new__(Point)
         vars(other).update(vars(self))
-        other._leaves = [leaf.copy() for leaf in self._leaves]
-        other.flat = [real_numbers(leaf) for leaf in other._leaves]
-        if self.fixed is not None:
-            other.fixed = self.container.rebuilt(other._leaves)
+        other.renew()
         return other
+
+    def renew(self) -> None:
+        """Take other memory for the working copy: the former belongs to whoever has kept it."""
+        self._leaves = [leaf.copy() for leaf in self._leaves]
+        self.flat = [real_numbers(leaf) for leaf in self._leaves]
+        if self.fixed is not None:
+            self.fixed = self.container.rebuilt(self._leaves)
 
     def is_scalar(self, leaf: int) -> bool:
         """Tell whether a leaf is a number and no array."""
@@ -205,8 +214,8 @@ def make_point(
         return point
     try:
         with np.errstate(all="ignore"):
-            function(point.container.rebuilt(point.repeated(1)) if vectorized else point.argument)
+            batch = point.repeated(1) if vectorized else None
+            function(point.copy().argument if batch is None else point.container.rebuilt(batch))
     except Exception:  # whatever it does not like about float64
         return own
-    point.restore()
     return point
