@@ -68,6 +68,8 @@ INDEPENDENT = 2.0
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
 # Where f iterates until a tolerance is met, its derivative is off by no more than this part.
 LITTLE = 2.0**-12
+# Left and right slopes of a cheap difference are no farther apart, relative to the slope.
+LARGEST_BEND = 2.0**-7
 # Entries between two looks at the progress: a twentieth of a second, within limits.
 BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 8, 1 << 14
 THOROUGH_BATCH = 1 << 8  # entries, of some 24 evaluations
@@ -288,6 +290,9 @@ def cheap_slopes(
         usual = BEND_MARGIN * survey.curvature * (half / size) ** 2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding
+        if not survey.coarse:  # some of the sampled entries may bend far more than others
+            resolved = second > BEND_SIGMAS * survey.noise
+            doubtful |= resolved & (second / half > LARGEST_BEND * np.abs(slope))
     fixed = ~np.isfinite(base)
     slope[fixed], error_bar[fixed], doubtful[fixed] = 0.0, 0.0, False
     same = np.full(slope.shape, np.nan)

@@ -62,10 +62,15 @@ BEND_SIGMAS = 15.0
 # Steps shorter than the first, where that one meets a corner.
 DESCENTS = 4
 DOUBLE_UNIT = 2.0**-53
-# So many times that may be corners, or a function that varies on a scale of its own.
+# So many times that may be kinks.
 MUCH_NOISE = 8.0
+# So many times that may be a function that varies on a scale of its own, or is infinitely steep;
+# the rounding of long sums is less.
+VERY_MUCH_NOISE = 64.0
 # How often the table is made finer, by FINER each time, before that counts as noise.
 FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 5, 2
+# What the third differences of kinks shrink by is 16, those of noise not at all.
+SHRUNK = 8.0
 # By how much shorter the first step is where f ends, jumps or is infinitely steep.
 AT_AN_EDGE = 2.0**-16
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
@@ -296,7 +301,7 @@ class _Climb:
     def _own_noise(self, table: Vector, *, alike: bool) -> Vector:
         """Return what the table of each line says of the noise, looked at twice in doubt."""
         own = evaluation_noise(table, self.unit)
-        much = own > MUCH_NOISE * rounding_of_values(table, self.unit)
+        much = own > VERY_MUCH_NOISE * self._rounding(table)
         if self.coarse:
             self._correct_for_corners(own, table)
             much[:] = False
@@ -360,7 +365,7 @@ class _Climb:
         shrink as the third power of the distance, those of many corners in proportion to it.
         """
         noise = evaluation_noise(table, self.unit)
-        doubtful = noise > MUCH_NOISE * rounding_of_values(table, self.unit)
+        doubtful = noise > VERY_MUCH_NOISE * self._rounding(table)
         doubtful &= np.isfinite(table).all(axis=0)
         step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
         for _ in range(FINER_TABLES):
@@ -371,11 +376,19 @@ class _Climb:
                 return
             finer, finer_sides = self._table(which, step[which])
             found = evaluation_noise(finer, self.unit)
-            shrunk = doubtful & (found < noise / 2)
+            shrunk = doubtful & (found < noise / SHRUNK)
             in_vain = np.where(shrunk, 0, in_vain + 1)
             self.first_step[shrunk], noise[shrunk] = step[shrunk], found[shrunk]
             _put(table, sides, np.flatnonzero(shrunk), finer, finer_sides)
-            doubtful &= noise > MUCH_NOISE * rounding_of_values(table, self.unit)
+            doubtful &= noise > VERY_MUCH_NOISE * self._rounding(table)
+
+    def _rounding(self, table: Vector) -> Vector:
+        """Return the noise of rounding f and what moves: usual, and no reason to look closely."""
+        with np.errstate(all="ignore"):
+            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
+            terms = self._rounding_of_terms(slopes * self.size)
+        usual: Vector = np.fmax(rounding_of_values(table, self.unit), terms)
+        return usual
 
     def _rounding_of_terms(self, terms: Vector) -> Vector:
         """Return the noise of sums of slope times entry, which may be far larger than f.
