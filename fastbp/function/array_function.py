@@ -220,7 +220,7 @@ class VectorFunction:
     def given_vjp(self, vjp: Callable[..., Any], weights: Vector) -> list[NDArray[Any] | None]:
         """Call the user's vjp; return an array of real numbers for each leaf, or None."""
         with calling("vjp"):
-            result = vjp(self.point.as_given().argument, self.nested_output(weights))
+            result = vjp(self.point.for_derivative()[0], self.nested_output(weights))
         return real_given(leaves_of(result, self.point, "vjp"), self).arrays
 
     def given_jvp(
@@ -228,7 +228,7 @@ class VectorFunction:
     ) -> list[NDArray[Any] | None]:
         """Call the user's jvp; return an array for each output, or None."""
         with calling("jvp"):
-            result = jvp(self.point.as_given().argument, self.nested_tangent(leaf, tangent))
+            result = jvp(self.point.for_derivative()[0], self.nested_tangent(leaf, tangent))
         parts = take_apart(result, "output")
         by_name = dict(zip(parts.names, parts.leaves, strict=True))
         return [

@@ -118,11 +118,11 @@ def _called_twice(
     answers: list[GivenLeaves] = []
 
     def call() -> tuple[list[str], list[NDArray[Any] | None], list[str]]:
-        own = point.as_given()
+        argument, changed = point.for_derivative()
         with calling(name):
-            result = function(own.argument, *rest)
+            result = function(argument, *rest)
         answers.append(leaves_of(result, point, name))
-        return point.container.names, answers[-1].arrays, own.changed()
+        return point.container.names, answers[-1].arrays, changed()
 
     twice = called_twice(call)
     given = answers[0]

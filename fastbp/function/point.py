@@ -135,6 +135,27 @@ class Point:
         """
         return Point(self.at, self.name, double=False)
 
+    def for_derivative(self) -> tuple[Any, Callable[[], list[str]]]:
+        """Return a fresh argument for the user's own derivative, and what tells what it changed.
+
+        In the user's precision, and with arrays that lie in memory as the user's do: a derivative
+        may be wrong for one layout alone.
+        """
+        own = self.as_given()
+        given = self.container.leaves
+        if all(np.asarray(leaf).flags.c_contiguous for leaf in given):
+            return own.argument, own.changed
+        leaves = [_copy_in_layout(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in given]
+
+        def changed() -> list[str]:
+            return [
+                name
+                for name, leaf, former in zip(self.container.names, leaves, given, strict=True)
+                if not np.array_equal(leaf, former, equal_nan=True)
+            ]
+
+        return self.container.rebuilt(leaves), changed
+
     def copy(self) -> Point:
         """Return the same point with a working copy of its own."""
         other = object.__new__(Point)
@@ -186,6 +207,20 @@ def _working_copy(leaf: Any, double: bool) -> NDArray[Any]:
     dtype = np.result_type(array.dtype, np.float64) if double else array.dtype
     # order="C" also for Fortran arrays: the flat view must see the same memory.
     return np.array(array, dtype=dtype, order="C")
+
+
+def _copy_in_layout(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy with the same strides: order, gaps, reversed and expanded axes."""
+    reach = [
+        (length - 1) * stride for length, stride in zip(array.shape, array.strides, strict=True)
+    ]
+    if array.size == 0:
+        return array.copy()
+    first = -sum(min(0, extent) for extent in reach)
+    memory = bytearray(first + sum(max(0, extent) for extent in reach) + array.itemsize)
+    copied: NDArray[Any] = np.ndarray(array.shape, array.dtype, memory, first, array.strides)
+    copied[...] = array
+    return copied
 
 
 def real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:

@@ -68,6 +68,7 @@ def check_vjp(
     Notes
     -----
     One random cotangent, its components between a half and one in size; then as `check_gradient`.
+    Then for each array of the result alone (20 of them at most, at random), which must add up.
     Each output that is named takes log2(outputs) calls of `vjp`. A vectorized `f` returns every
     leaf of its result with one more axis, the first, too; `vjp` and `jvp` are called here, as they
     are, also with `workers`.

@@ -12,29 +12,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.errors import EvaluationError
 from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.checks.vjp_against_jvp import AGREEMENT, AGREEMENT_SINGLE
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
+from fastbp.function.methods.directions import random_components
+from fastbp.function.pytree import take_apart
 from fastbp.runtime.digits import told_apart
 from fastbp.typing import Vector
-from fastbp.verdict.rows import worst_first
+from fastbp.verdict.rows import bare_row, worst_first
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.report_assembly import FunctionCheck
+    from fastbp.function.given_gradient import GivenLeaves
     from fastbp.function.methods.options import Options
+    from fastbp.report import ArrayReport
 
 
 __all__ = ["check_cotangent"]
 
-OUTPUTS_NAMED = 3
+OUTPUTS_NAMED, OUTPUTS_ALONE = 3, 20
 ROUNDING = 2.0**-40  # what a correct product may be off by, relative to each of its terms
 
 
@@ -51,10 +59,120 @@ def check_cotangent(
     )
     scalar.domain = domain_of(function.point, options.bounds, options.scale)
     with scalar:
-        given = given_leaves(vjp, function.point, "vjp", function.nested_output(cotangent))
-        check = check_scalar(scalar, real_given(given, function), options)
+        watched = _Watched(vjp)
+        given = given_leaves(watched, function.point, "vjp", function.nested_output(cotangent))
+        if watched.changed:
+            given.findings.append(f"vjp changed its cotangent: {', '.join(watched.changed)}")
+        given = real_given(given, function)
+        check = check_scalar(scalar, given, options)
     function.evaluations += scalar.evaluations
+    if not any(row.verdict == "failed" for row in (*check.rows, *check.others)):
+        alone = _each_output_alone(function, vjp, cotangent, given, options.seed)
+        check = replace(check, others=(*check.others, *alone))
     return _named_outputs(check, function, vjp, cotangent)
+
+
+class _Watched:
+    """A vjp that gets a copy of its cotangent in every call; says whether it changes that."""
+
+    def __init__(self, vjp: Callable[..., Any]) -> None:
+        self.vjp = vjp
+        self.changed: list[str] = []
+
+    def __call__(self, at: Any, cotangent: Any) -> Any:
+        before = take_apart(cotangent, "cotangent")
+        own = before.copied()
+        result = self.vjp(at, own.rebuilt(own.leaves))
+        self.changed = [
+            name
+            for name, one, two in zip(before.names, before.leaves, own.leaves, strict=True)
+            if not np.array_equal(one, two)
+        ]
+        return result
+
+
+def _each_output_alone(
+    function: VectorFunction,
+    vjp: Callable[..., Any],
+    cotangent: Vector,
+    together: GivenLeaves,
+    seed: int,
+) -> list[ArrayReport]:
+    """Ask for each output alone, others with a cotangent of 0: the sum must be that for all."""
+    groups = _groups_of_outputs(function.output_parts(), seed)
+    if len(groups) < 2 or any(array is None for array in together.arrays):
+        return []
+    products = []
+    for parts in groups:
+        weights = np.zeros_like(cotangent)
+        for part in parts:
+            weights[part] = cotangent[part]
+        try:
+            arrays = function.given_vjp(vjp, weights)
+        except EvaluationError as error:
+            reason = f"{_asked_for(function, parts)}, {error}"
+            return [bare_row("vjp", (), 0, "failed", reason)]
+        products.append((parts, weights, arrays))
+    names = function.point.container.names
+    for leaf, whole in enumerate(together.arrays):
+        alone = [arrays[leaf] for _, _, arrays in products]
+        if whole is None or _adds_up(whole, alone, function.single_products):
+            continue
+        wrong = _wrong_alone(function, leaf, products)
+        reason = wrong or "asked for each output alone, its products do not add up to that for all"
+        return [bare_row("vjp", (), 0, "failed", f"{reason}: {names[leaf]}")]
+    return []
+
+
+def _groups_of_outputs(parts: list[slice], seed: int) -> list[list[slice]]:
+    """Return outputs, each alone; beyond `OUTPUTS_ALONE`, random ones, and the others together."""
+    parts = [part for part in parts if part.stop > part.start]
+    if len(parts) <= OUTPUTS_ALONE:
+        return [[part] for part in parts]
+    order = np.random.default_rng((seed, 2)).permutation(len(parts)).tolist()
+    alone, others = order[:OUTPUTS_ALONE], order[OUTPUTS_ALONE:]
+    return [*([parts[place]] for place in alone), [parts[place] for place in others]]
+
+
+def _adds_up(whole: NDArray[Any], alone: list[NDArray[Any] | None], single: bool) -> bool:
+    """Tell whether products of single outputs add up to that of all, where that is finite."""
+    total, size = np.zeros(whole.shape), 0.0
+    for array in alone:
+        if array is None or array.shape != whole.shape:
+            return False
+        total = total + array
+        size += float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
+    single = single or any(array is not None and array.dtype == np.float32 for array in alone)
+    finite = np.isfinite(whole)
+    apart = np.abs(total[finite] - whole[finite])
+    return bool(np.all(apart <= (AGREEMENT_SINGLE if single else AGREEMENT) * size))
+
+
+def _asked_for(function: VectorFunction, parts: list[slice]) -> str:
+    place = [part.start for part in function.output_parts()].index(parts[0].start)
+    others = " and some others" if len(parts) > 1 else ""
+    return f"asked for {function.output.names[place]}{others} alone"
+
+
+def _wrong_alone(
+    function: VectorFunction,
+    leaf: int,
+    products: list[tuple[list[slice], Vector, list[NDArray[Any] | None]]],
+) -> str:
+    """Say which output has a wrong product, along one tangent; empty if none is seen to."""
+    tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
+    lines = measure_outputs(function, leaf, tangent)
+    each = allowed_difference(lines.slope, lines.error_bar, Tolerance(ROUNDING, 0.0), lines.hull)
+    for parts, weights, arrays in products:
+        array = arrays[leaf]
+        used = weights != 0
+        numerical = float(np.sum(weights[used] * lines.slope[used]))
+        allowed = float(np.sum(np.abs(weights[used]) * each[used]))
+        given = float("nan") if array is None else float(np.sum(array.reshape(-1) * tangent))
+        if not abs(given - numerical) <= allowed + ROUNDING * abs(given):
+            found = f"along a random tangent it gives {given:.9g}, numerical {numerical:.9g}"
+            return f"{_asked_for(function, parts)}, it is wrong ({found})"
+    return ""
 
 
 def _named_outputs(

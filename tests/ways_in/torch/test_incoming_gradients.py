@@ -76,3 +76,132 @@ def test_a_loss_that_requires_a_gradient_is_refused_with_advice() -> None:
     with pytest.raises(fastbp.DTypeError, match=r"requires a gradient: detach it, or return"):
         fastbp.check_gradient(loss, lambda x: 2 * x, np.ones(2))
     assert fastbp.check_gradient(lambda x: loss(x).detach(), lambda x: 2 * x, np.ones(2))
+
+
+def two_results(backward: Any) -> Any:
+    """Return a function with the results x ** 2 and sum(x), that takes None as an incoming one."""
+
+    class Moments(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.set_materialize_grads(False)
+            ctx.save_for_backward(x)
+            return x * x, x.sum()
+
+        @staticmethod
+        def backward(ctx: Any, squares: Any, total: Any) -> Any:
+            return backward(ctx.saved_tensors[0], squares, total)
+
+    return Moments.apply
+
+
+def right(x: Any, squares: Any, total: Any) -> Any:
+    gradient = torch.zeros_like(x) if squares is None else 2 * x * squares
+    return gradient if total is None else gradient + total
+
+
+def test_each_output_is_asked_for_alone() -> None:
+    assert fastbp.torch.check_function(two_results(right), AT, seed=0).verdict == "passed"
+    for alone, named in ((0, "output[0]"), (1, "output[1]")):
+
+        def wrong(x: Any, *incoming: Any, alone: int = alone) -> Any:
+            return right(x, *incoming) * (2 if incoming[1 - alone] is None else 1)
+
+        report = fastbp.torch.check_function(two_results(wrong), AT, seed=0)
+        assert report.verdict == "failed"
+        [row] = [row for row in report.arrays if row.verdict == "failed"]
+        assert row.reason.startswith(f"asked for {named} alone, it is wrong")
+
+    def raises(x: Any, squares: Any, total: Any) -> Any:
+        return 2 * x * squares + (0 if total is None else total)
+
+    report = fastbp.torch.check_function(two_results(raises), AT, seed=0)
+    [row] = [row for row in report.arrays if row.verdict == "failed"]
+    assert "asked for output[1] alone" in row.reason
+
+
+def test_many_outputs_are_asked_for_alone_or_together() -> None:
+    report = fastbp.torch.check_function(lambda x: tuple(x * k for k in range(1, 31)), AT, seed=0)
+    assert report.verdict == "passed"
+
+
+def test_a_backward_pass_that_changes_its_incoming_gradient_is_named() -> None:
+    def f(use: Any) -> Any:
+        return two_results(lambda x, squares, total: right(x, use(squares), total))
+
+    def doubled(gradient: Any) -> Any:
+        return None if gradient is None else gradient.mul_(2) / 2
+
+    report = fastbp.torch.check_function(f(doubled), AT, seed=0)
+    assert report.verdict == "failed"
+    assert report.arrays[-1].reason == ("the backward pass changes its incoming gradient in place")
+    report = fastbp.torch.check_function(
+        sum_of_squares(lambda gradient: gradient.mul_(2) / 2), AT, seed=0
+    )
+    assert report.verdict == "failed"
+
+
+def as_in_memory(tensor: Any) -> Any:
+    """Read a tensor as a kernel does that takes it for contiguous."""
+    held = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
+    flat = torch.zeros(tensor.numel(), dtype=tensor.dtype)
+    count = min(held, tensor.numel())
+    flat[:count] = torch.as_strided(tensor, (count,), (1,), tensor.storage_offset())
+    return flat.view(tensor.shape)
+
+
+def square(of_input: Any, of_gradient: Any) -> Any:
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.contiguous() ** 2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return 2 * of_input(ctx.saved_tensors[0]) * of_gradient(gradient)
+
+    return Square.apply
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x.t(),
+        lambda x: x[:, ::2],
+        lambda x: x[1:, 1:3],
+        lambda x: x[:, :1].expand(3, 4),
+        lambda x: x[0].unfold(0, 3, 1),
+    ],
+    ids=["transposed", "gaps", "offset", "expanded", "windows"],
+)
+def test_inputs_keep_their_layout(layout: Any, dtype: Any) -> None:
+    x = layout(torch.randn(3, 6, dtype=dtype))
+    wrong = fastbp.torch.check_function(square(as_in_memory, torch.clone), x, seed=0)
+    assert wrong.verdict == "failed"
+    assert fastbp.torch.check_function(square(torch.clone, torch.clone), x, seed=0)
+    assert fastbp.torch.check_function(square(as_in_memory, torch.clone), x.contiguous(), seed=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5,), (2, 3, 2)])
+def test_incoming_gradients_come_in_several_layouts(shape: tuple[int, ...]) -> None:
+    x = torch.randn(*shape, dtype=torch.float64)
+    report = fastbp.torch.check_function(square(torch.clone, as_in_memory), x, seed=0)
+    assert report.verdict == "failed"
+    assert report.notes[-1].startswith("wrong for an incoming gradient")
+    assert fastbp.torch.check_function(square(torch.clone, torch.clone), x, seed=0)
+
+    def transposed_only(gradient: Any) -> Any:
+        return as_in_memory(gradient) if 0 not in gradient.stride() else gradient
+
+    report = fastbp.torch.check_function(square(torch.clone, transposed_only), x, seed=0)
+    assert report.verdict == "failed"
+    assert "axes in another order" in report.notes[-1]
+
+
+def test_a_backward_pass_that_refuses_a_layout_is_not_wrong() -> None:
+    f = square(torch.clone, lambda gradient: gradient.view(-1).view(3, 4))
+    report = fastbp.torch.check_function(f, torch.randn(3, 4, dtype=torch.float64), seed=0)
+    assert report.verdict == "passed"
+    assert any("raised for an incoming gradient" in note for note in report.notes)
