@@ -64,6 +64,8 @@ CHEAP_STEPS, CHEAP_STEPS_SINGLE = (2.0**-22, 2.0**-16), (2.0**-9, 2.0**-4)
 SHORTEST_STEP = 2.0**-44
 # By which the steps of a second measurement are longer: no difference is taken twice.
 INDEPENDENT = 2.0
+# The error bars of two thorough measurements of one entry are no farther apart than that.
+DISAGREEMENT = 16.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
 # Where f iterates until a tolerance is met, its derivative is off by no more than this part.
@@ -462,6 +464,9 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     with np.errstate(invalid="ignore"):
         better = cheap | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
     chosen = former.replaced(better, fresh.only(better))
+    # Two steps may agree by accident: where the other measurement is far less certain, that counts.
+    other = np.where(cheap, 0.0, np.fmax(former.error_bar, fresh.error_bar)) / DISAGREEMENT
+    chosen.error_bar[:] = np.fmax(chosen.error_bar, np.where(np.isfinite(other), other, 0.0))
     chosen.error_bar[:] += contradiction
     return chosen
 
