@@ -28,7 +28,7 @@ from fastbp.function.point import (
 )
 from fastbp.function.pytree import Container, require_leaves, take_apart
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
-from fastbp.runtime.user_code import called_twice, calling
+from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class VectorFunction:
     convention : {"jax", "torch"}
     vectorized, workers
         How f is evaluated, as in `numerical_gradient`.
+    noise : float
+        By how much two results at the point may differ.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class VectorFunction:
         *,
         vectorized: bool,
         workers: int | None,
+        noise: float = 0.0,
     ) -> None:
         self.f, self.convention = f, convention
         self.vectorized, self.workers = vectorized, workers
@@ -79,7 +82,7 @@ class VectorFunction:
         self.domain = Domain()
         self.findings: list[str] = []
         before = references(self.point)
-        self.output = self._called_twice()
+        self.output = self._called_twice(noise)
         require_leaves(self.output, "output", complex_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
         self.outputs = RealOutputs(f, self.output.names, self.output.shapes, vectorized=vectorized)
@@ -105,7 +108,7 @@ class VectorFunction:
             numbers[:] = real_numbers(one)  # what f changed is looked for there
         return first_of(result, "output")
 
-    def _called_twice(self) -> Container:
+    def _called_twice(self, noise: float) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
         outputs: list[Container] = []
 
@@ -115,11 +118,12 @@ class VectorFunction:
             self.point.restore()
             return outputs[-1].names, outputs[-1].leaves, changed
 
-        twice = called_twice(call)
+        twice = called_twice(call, noise=noise)
         if twice.changed:
             self.findings.append(f"f changed its argument: {', '.join(twice.changed)}")
         if twice.differing:
-            self.findings.append(f"f, called twice at the same point, {twice.differing}")
+            ending = NOISE_IS_AN_OPTION if twice.apart else ""
+            self.findings.append(f"f, called twice at the same point, {twice.differing}{ending}")
         return outputs[0]
 
     def _keeps_its_argument(self, before: int) -> bool:

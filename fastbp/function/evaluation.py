@@ -15,8 +15,9 @@ from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.domain import Domain
 from fastbp.function.kept_references import OwnCopies, references
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
+from fastbp.runtime.digits import told_apart
 from fastbp.runtime.floating_point import callers_errstate
-from fastbp.runtime.user_code import agree, calling
+from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, agree, calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Function:
         if changed:
             self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
             self._restore_always = True
-        self.value = scalar_value(result, self.name)
+        self.value = self._second_value = scalar_value(result, self.name)
         single = np.asarray(result).dtype == np.float32
         if isinstance(result, np.ndarray):
             self.function = _NumberOfArray(self.function, self.name)
@@ -120,9 +121,26 @@ class Function:
         second = scalar_value(self._call("at the point"), self.name)
         self.seconds = time.perf_counter() - started
         if not agree(self.value, second, self.unit):
-            self.findings.append(
-                f"{self.name}, called twice at the same point, gave two different results: "
-                f"{self.value:.9g} and {second:.9g}"
+            self._second_value = second
+            self.findings.append(self._two_values())
+
+    def _two_values(self) -> str:
+        second = self._second_value
+        values = " and ".join(told_apart(self.value, second))
+        apart = f", which differ by {abs(self.value - second):.2g}{NOISE_IS_AN_OPTION}"
+        return (
+            f"{self.name}, called twice at the same point, gave two different results: {values}"
+            + (apart if np.isfinite(self.value - second) else "")
+        )
+
+    def allow_noise(self, noise: float) -> None:
+        """Let two values at the point differ by so much: a note, and no finding."""
+        apart = abs(self.value - self._second_value)
+        if 0.0 < apart <= noise:
+            self.findings.remove(self._two_values())
+            self.notes.append(
+                f"{self.name} is not deterministic: two values at the point differ by {apart:.2g}, "
+                f"within the noise of {noise:.2g} that is allowed"
             )
 
     def _keeps_its_argument(self, before: int) -> bool:

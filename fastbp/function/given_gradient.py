@@ -14,7 +14,7 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.point import Point
 from fastbp.function.pytree import take_apart
-from fastbp.runtime.user_code import called_twice, calling
+from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.runtime.validation import as_numbers
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class GivenLeaves:
         return max((float(np.max(sizes, initial=0.0)) for sizes in finite), default=0.0)
 
 
-def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any) -> GivenLeaves:
+def given_leaves(
+    gradient: Any, point: Point, name: str = "gradient", *rest: Any, noise: float = 0.0
+) -> GivenLeaves:
     """Return what the `gradient` argument of a check stands for.
 
     Parameters
@@ -70,6 +72,8 @@ def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any
         What it is called in messages.
     *rest
         Further arguments for the function.
+    noise : float
+        By how much its results may differ from one call to the next.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def given_leaves(gradient: Any, point: Point, name: str = "gradient", *rest: Any
         If the function raises.
     """
     if callable(gradient):
-        return _called_twice(gradient, point, name, rest)
+        return _called_twice(gradient, point, name, rest, noise)
     given = leaves_of(gradient, point, name)
     missing = [
         leaf_name
@@ -112,7 +116,7 @@ def _coarsest(leaves: Sequence[Any]) -> np.dtype[Any]:
 
 
 def _called_twice(
-    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...]
+    function: Callable[..., Any], point: Point, name: str, rest: tuple[Any, ...], noise: float
 ) -> GivenLeaves:
     """Call a gradient function on fresh copies, twice, and see whether it behaves."""
     answers: list[GivenLeaves] = []
@@ -124,7 +128,7 @@ def _called_twice(
         answers.append(leaves_of(result, point, name))
         return point.container.names, answers[-1].arrays, changed()
 
-    twice = called_twice(call)
+    twice = called_twice(call, noise=noise)
     given = answers[0]
     given.arrays, given.dtype = twice.arrays, _coarsest(point.container.leaves)
     if given.dtype.itemsize == 4 and not point.single:
@@ -132,7 +136,8 @@ def _called_twice(
     if twice.changed:
         given.findings.append(f"{name} changed its argument: {', '.join(twice.changed)}")
     if twice.differing:
-        given.findings.append(f"{name}, called twice, {twice.differing}")
+        ending = NOISE_IS_AN_OPTION if twice.apart else ""
+        given.findings.append(f"{name}, called twice, {twice.differing}{ending}")
     return given
 
 

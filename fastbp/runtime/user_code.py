@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["TwoCalls", "agree", "called_twice", "calling"]
+__all__ = ["NOISE_IS_AN_OPTION", "TwoCalls", "agree", "called_twice", "calling"]
 
 # Two calls of one correct function may differ by the order of its sums, where threads share them:
 # by so many times the precision, relative to the largest number of an array.
 REPRODUCIBLE = 64
+# What follows where a check has an option for it.
+NOISE_IS_AN_OPTION = "; noise= says how much is allowed"
 
 
 class calling:  # noqa: N801 - used as a statement, like contextlib.suppress
@@ -75,17 +77,22 @@ class TwoCalls(NamedTuple):
     changed : list of str
         The arguments that the first call changed.
     differing : str
-        "gave two different results: ...", with their names; empty if they agree.
+        "gave two different results: ...", with their names and by how much they differ; empty if
+        they agree.
+    apart : float
+        The largest difference of two numbers, as far as they are finite.
     """
 
     arrays: list[Array | None]
     changed: list[str]
     differing: str
+    apart: float = 0.0
 
 
 def called_twice(
     call: Callable[[], tuple[Sequence[str], Sequence[ArrayLike | None], list[str]]],
     unit: float = 0.0,
+    noise: float = 0.0,
 ) -> TwoCalls:
     """Call a user's function twice, to see whether it changes its arguments or its results.
 
@@ -94,7 +101,7 @@ def called_twice(
     call : callable
         Calls the function with fresh arguments. Returns the names of its results, the results
         (None where there is none), and the names of the arguments that it changed.
-    unit : float
+    unit, noise : float
         As in `agree`.
     """
     names, arrays, changed = call()
@@ -103,7 +110,12 @@ def called_twice(
     names_again, second, _ = call()
     if names_again != names:
         return TwoCalls(first, changed, "gave results of two different structures")
-    return TwoCalls(first, changed, _difference(names, first, second, unit))
+    pairs = [
+        (one, np.asarray(two)) for one, two in zip(first, second, strict=True)
+        if one is not None and two is not None
+    ]  # fmt: skip
+    apart = max((largest_difference(*pair) for pair in pairs), default=0.0)
+    return TwoCalls(first, changed, _difference(names, first, second, unit, noise), apart)
 
 
 def _difference(
@@ -111,12 +123,13 @@ def _difference(
     first: Sequence[Array | None],
     second: Sequence[ArrayLike | None],
     unit: float,
+    noise: float,
 ) -> str:
     """Say which arrays differ between two calls; empty if none."""
     differing = [
         (name, one, np.asarray(two))
         for name, one, two in zip(names, first, second, strict=True)
-        if one is not None and two is not None and not agree(one, two, unit)
+        if one is not None and two is not None and not agree(one, two, unit, noise)
     ]
     if not differing:
         return ""
@@ -125,11 +138,30 @@ def _difference(
             one.dtype.kind in "fc" and agree(2 * one, two, unit) for _, one, two in differing
         )
     where = ", ".join(name for name, _, _ in differing)
-    ending = " (second = 2 first: an accumulation)" if doubled else ""
+    apart = max(largest_difference(one, two) for _, one, two in differing)
+    ending = f", which differ by {apart:.2g}" if apart else ""
+    if doubled:
+        ending = " (second = 2 first: an accumulation)"
     return f"gave two different results: {where}{ending}"
 
 
-def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0) -> bool:
+def largest_difference(first: Array, second: Array) -> float:
+    """Return the largest difference of two arrays, of the entries that are finite in both.
+
+    Examples
+    --------
+    >>> largest_difference(np.array([1.0, np.nan]), np.array([1.5, 0.0]))
+    0.5
+    """
+    numbers = first.dtype.kind in "fc" and second.dtype.kind in "fc"
+    if not numbers or first.shape != second.shape:
+        return 0.0
+    finite = np.isfinite(first) & np.isfinite(second)
+    with np.errstate(over="ignore"):
+        return float(np.max(np.abs(second[finite] - first[finite]), initial=0.0))
+
+
+def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0, noise: float = 0.0) -> bool:
     """Tell whether two results differ by no more than the order of sums can explain.
 
     Parameters
@@ -139,6 +171,8 @@ def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0) -> bool:
     unit : float
         Half the distance from 1 to the next number, of the precision in which they were computed,
         if that is coarser than their dtypes.
+    noise : float
+        By how much they may differ beside that.
 
     Examples
     --------
@@ -155,6 +189,4 @@ def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0) -> bool:
         return False
     precision = max(2 * unit, *(float(np.finfo(array.dtype).eps) for array in (one, two)))
     largest = np.max(np.abs(one[finite]), initial=0.0)
-    with np.errstate(over="ignore"):
-        apart = np.max(np.abs(two[finite] - one[finite]), initial=0.0)
-    return bool(apart <= REPRODUCIBLE * precision * largest)
+    return bool(largest_difference(one, two) <= max(REPRODUCIBLE * precision * largest, noise))

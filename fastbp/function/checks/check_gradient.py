@@ -88,7 +88,8 @@ def check_gradient(
     point = make_point(f, at, name, vectorized=own.vectorized)
     function = make_function(f, point, "f", vectorized=own.vectorized, workers=own.workers)
     function.domain = domain_of(point, own.bounds, own.scale)
+    function.allow_noise(own.noise)
     with function:
-        found = check_scalar(function, given_leaves(gradient, point), own)
+        found = check_scalar(function, given_leaves(gradient, point, noise=own.noise), own)
     title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"
     return report_of([found], title, point.base, own, started)

@@ -154,8 +154,9 @@ def _checked(
     require_choice(convention, "convention", CONVENTIONS)
     options = checked_options(given)
     function = VectorFunction(
-        f, at, convention, vectorized=options.vectorized, workers=options.workers
-    )
+        f, at, convention, vectorized=options.vectorized, workers=options.workers,
+        noise=options.noise,
+    )  # fmt: skip
     rng = np.random.default_rng(options.seed)
     cotangent = random_components(rng, function.value.size)
     with function:

@@ -23,7 +23,7 @@ from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
-from fastbp.runtime.user_code import called_twice, calling
+from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import FAILURES_IN_ALL, Numerical, bare_row, judged_row, worst_first
@@ -73,7 +73,10 @@ def check_tangents(
         rows += merged
         failures += wrong
     others += [bare_row("f", (), 0, "failed", finding) for finding in function.findings]
-    others += [bare_row("jvp", (), 0, "failed", found) for found in _jvp_findings(function, jvp)]
+    others += [
+        bare_row("jvp", (), 0, "failed", found)
+        for found in _jvp_findings(function, jvp, options.noise)
+    ]
     return FunctionCheck(
         rows=tuple(rows),
         others=tuple(others),
@@ -276,7 +279,7 @@ def _wrong_inputs(
     return named
 
 
-def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any]) -> list[str]:
+def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any], noise: float) -> list[str]:
     """Call a jvp twice, on copies, and say what it does that it should not."""
     leaf = next(i for i, numbers in enumerate(function.point.base) if numbers.size)
     tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
@@ -288,7 +291,9 @@ def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any]) -> list[str
         parts = take_apart(result, "output")
         return parts.names, parts.leaves, own.changed()
 
-    twice = called_twice(call, SINGLE_UNIT if function.single_products else DOUBLE_UNIT)
+    unit = SINGLE_UNIT if function.single_products else DOUBLE_UNIT
+    twice = called_twice(call, unit, noise)
     if twice.changed:
         return [f"jvp changed its argument: {', '.join(twice.changed)}"]
-    return [f"jvp, called twice, {twice.differing}"] if twice.differing else []
+    ending = NOISE_IS_AN_OPTION if twice.apart else ""
+    return [f"jvp, called twice, {twice.differing}{ending}"] if twice.differing else []

@@ -58,9 +58,12 @@ def check_cotangent(
         workers=options.workers,
     )
     scalar.domain = domain_of(function.point, options.bounds, options.scale)
+    scalar.allow_noise(options.noise * float(np.sum(np.abs(cotangent))))
     with scalar:
         watched = _Watched(vjp)
-        given = given_leaves(watched, function.point, "vjp", function.nested_output(cotangent))
+        given = given_leaves(
+            watched, function.point, "vjp", function.nested_output(cotangent), noise=options.noise
+        )
         if watched.changed:
             given.findings.append(f"vjp changed its cotangent: {', '.join(watched.changed)}")
         given = real_given(given, function)

@@ -57,6 +57,7 @@ class Options:
     method: str
     rtol: float | None
     atol: float | None
+    noise: float
     budget: float
     most: int
     seed: int
@@ -138,6 +139,11 @@ class CheckOptions(TypedDict, total=False):
         An entry passes when ``|given - numerical| <= error_bar + atol + rtol * |numerical|``. If
         one of the two is given, the other is 0. The default allows for the rounding of a gradient
         in the precision of the given one.
+    noise : float
+        By how much two calls with the same argument may differ, of `f` (each of its outputs) and of
+        the given function (each of its entries): threads that add up in another order, sampling.
+        What they differ by more than that, and than rounding, is a finding. The error bars follow
+        from the noise that is measured, whatever is allowed here.
     budget : float
         Seconds that "auto" may spend on *every*, estimated from the first evaluation.
     most : int
@@ -151,6 +157,7 @@ class CheckOptions(TypedDict, total=False):
     method: str
     rtol: float | None
     atol: float | None
+    noise: float
     budget: float
     most: int
     seed: int | None
@@ -162,7 +169,7 @@ class CheckOptions(TypedDict, total=False):
 
 
 DEFAULTS = CheckOptions(
-    method="auto", rtol=None, atol=None, budget=10.0, most=10, seed=None,
+    method="auto", rtol=None, atol=None, noise=0.0, budget=10.0, most=10, seed=None,
     bounds=None, scale=None,
     vectorized=False, workers=None, progress=None,
 )  # fmt: skip
@@ -197,6 +204,7 @@ def checked_options(given: CheckOptions) -> Options:
     options = DEFAULTS | given
     require_choice(options["method"], "method", METHODS)
     require_tolerances(options["rtol"], options["atol"])
+    require_number(options["noise"], "noise", 0.0, np.inf, "a finite number of at least 0")
     require_number(options["budget"], "budget", 0.0, np.inf, "a finite number of at least 0")
     require_integer(options["most"], "most", 1)
     require_bool(options["vectorized"], "vectorized")

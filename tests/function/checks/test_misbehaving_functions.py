@@ -70,3 +70,76 @@ def test_a_gradient_function_that_changes_its_argument_fails() -> None:
     report = fastbp.check_gradient(square, gradient, np.ones(3))
     assert report.arrays[-1].reason == "gradient changed its argument: x"
     assert report.verdict == "failed"
+
+
+# ---- noise between two calls ----
+
+AT = np.array([1.0, -2.0, 0.5])
+
+
+def noisy(f, size: float):
+    rng = np.random.default_rng(3)
+    return lambda x, *rest: f(x, *rest) + size * rng.normal()
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-12, 1e-3])
+def test_two_results_are_shown_with_their_difference(size: float) -> None:
+    report = fastbp.check_gradient(noisy(square, size), AT, AT, rtol=1e-2)
+    assert report.verdict == "failed"
+    head, tail = report.arrays[-1].reason.split(", which differ by ")
+    assert head.startswith("f, called twice at the same point, gave two different results: ")
+    first, second = head.split(": ")[1].split(" and ")
+    assert first != second
+    apart = float(tail.split(";")[0])
+    assert float(first) - float(second) == pytest.approx(apart, rel=0.1, abs=0) or (
+        float(second) - float(first) == pytest.approx(apart, rel=0.1, abs=0)
+    )
+    assert tail.endswith("; noise= says how much is allowed")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_that_is_allowed_is_a_note_and_enters_the_bars(method: str) -> None:
+    options = {"method": method, "seed": 0, "noise": 1e-7}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        at = rng.normal(size=4)
+        f = noisy(square, 1e-8)
+        report = fastbp.check_gradient(f, at, at, **options)
+        assert report.verdict == "passed", str(report)
+        assert any("two values at the point differ by" in note for note in report.notes)
+        wrong = at.copy()
+        wrong[seed] += 3 * max(row.detectable for row in report.arrays) + 1e-3
+        assert fastbp.check_gradient(f, wrong, at, **options).verdict == "failed"
+
+
+def test_noise_beyond_what_is_allowed_fails() -> None:
+    report = fastbp.check_gradient(noisy(square, 1e-6), AT, AT, noise=1e-9)
+    assert report.verdict == "failed"
+    assert "gave two different results" in report.arrays[-1].reason
+
+
+def test_noise_of_a_gradient_and_of_products_may_be_allowed() -> None:
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return 1 * x
+
+    report = fastbp.check_gradient(square, noisy(gradient, 1e-9), AT, atol=1e-6)
+    assert report.arrays[-1].name == "gradient"
+    assert "gave two different results: x, which differ by" in report.arrays[-1].reason
+    allowed = {"noise": 1e-7, "atol": 1e-4}
+    assert fastbp.check_gradient(square, noisy(gradient, 1e-9), AT, **allowed).verdict == "passed"
+
+    def product(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.cos(x) * other
+
+    f, rule = noisy(np.sin, 1e-9), noisy(product, 1e-9)
+    for check in (fastbp.check_vjp, fastbp.check_jvp):
+        assert check(f, rule, AT, seed=0, **allowed).verdict == "passed"
+        report = check(f, rule, AT, seed=0, atol=1e-4)
+        assert report.verdict == "failed"
+        assert next(row.name for row in report.arrays if row.verdict == "failed") == "f"
+
+
+@pytest.mark.parametrize("noise", [-1e-9, np.nan, np.inf, "1e-9"])
+def test_noise_that_makes_no_sense_is_refused(noise: object) -> None:
+    with pytest.raises(fastbp.FastbpError, match="noise"):
+        fastbp.check_gradient(square, AT, AT, noise=noise)
