@@ -70,7 +70,7 @@ def check_cotangent(
         check = check_scalar(scalar, given, options)
     function.evaluations += scalar.evaluations
     if not any(row.verdict == "failed" for row in (*check.rows, *check.others)):
-        alone = _each_output_alone(function, vjp, cotangent, given, options.seed)
+        alone = _each_output_alone(function, vjp, cotangent, given, options)
         check = replace(check, others=(*check.others, *alone))
     return _named_outputs(check, function, vjp, cotangent)
 
@@ -99,10 +99,10 @@ def _each_output_alone(
     vjp: Callable[..., Any],
     cotangent: Vector,
     together: GivenLeaves,
-    seed: int,
+    options: Options,
 ) -> list[ArrayReport]:
     """Ask for each output alone, others with a cotangent of 0: the sum must be that for all."""
-    groups = _groups_of_outputs(function.output_parts(), seed)
+    groups = _groups_of_outputs(function.output_parts(), options.seed)
     if len(groups) < 2 or any(array is None for array in together.arrays):
         return []
     products = []
@@ -119,7 +119,9 @@ def _each_output_alone(
     names = function.point.container.names
     for leaf, whole in enumerate(together.arrays):
         alone = [arrays[leaf] for _, _, arrays in products]
-        if whole is None or _adds_up(whole, alone, function.single_products):
+        if whole is None or _adds_up(
+            whole, alone, function.single_products, options.noise * (len(alone) + 1)
+        ):
             continue
         wrong = _wrong_alone(function, leaf, products)
         reason = wrong or "asked for each output alone, its products do not add up to that for all"
@@ -137,7 +139,9 @@ def _groups_of_outputs(parts: list[slice], seed: int) -> list[list[slice]]:
     return [*([parts[place]] for place in alone), [parts[place] for place in others]]
 
 
-def _adds_up(whole: NDArray[Any], alone: list[NDArray[Any] | None], single: bool) -> bool:
+def _adds_up(
+    whole: NDArray[Any], alone: list[NDArray[Any] | None], single: bool, noise: float
+) -> bool:
     """Tell whether products of single outputs add up to that of all, where that is finite."""
     total, size = np.zeros(whole.shape), 0.0
     for array in alone:
@@ -148,7 +152,7 @@ def _adds_up(whole: NDArray[Any], alone: list[NDArray[Any] | None], single: bool
     single = single or any(array is not None and array.dtype == np.float32 for array in alone)
     finite = np.isfinite(whole)
     apart = np.abs(total[finite] - whole[finite])
-    return bool(np.all(apart <= (AGREEMENT_SINGLE if single else AGREEMENT) * size))
+    return bool(np.all(apart <= (AGREEMENT_SINGLE if single else AGREEMENT) * size + noise))
 
 
 def _asked_for(function: VectorFunction, parts: list[slice]) -> str:
@@ -173,7 +177,8 @@ def _wrong_alone(
         allowed = float(np.sum(np.abs(weights[used]) * each[used]))
         given = float("nan") if array is None else float(np.sum(array.reshape(-1) * tangent))
         if not abs(given - numerical) <= allowed + ROUNDING * abs(given):
-            found = f"along a random tangent it gives {given:.9g}, numerical {numerical:.9g}"
+            one, other = told_apart(given, numerical)
+            found = f"along a random tangent it gives {one}, numerical {other}"
             return f"{_asked_for(function, parts)}, it is wrong ({found})"
     return ""
 

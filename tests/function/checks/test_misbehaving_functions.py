@@ -139,6 +139,18 @@ def test_noise_of_a_gradient_and_of_products_may_be_allowed() -> None:
         assert next(row.name for row in report.arrays if row.verdict == "failed") == "f"
 
 
+def test_products_of_several_outputs_may_be_noisy_too() -> None:
+    rng = np.random.default_rng(5)
+
+    def both(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.sin(x), x**2
+
+    def rule(x: np.ndarray, w: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.cos(x) * w[0] + 2 * x * w[1] + 1e-9 * rng.normal()
+
+    assert fastbp.check_vjp(both, rule, AT, seed=0, noise=1e-8, atol=1e-7).verdict == "passed"
+
+
 @pytest.mark.parametrize("noise", [-1e-9, np.nan, np.inf, "1e-9"])
 def test_noise_that_makes_no_sense_is_refused(noise: object) -> None:
     with pytest.raises(fastbp.FastbpError, match="noise"):
