@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.array_function import VectorFunction
+from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.real_outputs import real_leaf
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["agreement_of_products", "finished_report"]
 
+OUTPUTS_NAMED = 3
 # Both products are sums of rounded terms: relative to the sum of their sizes.
 AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
 
@@ -72,6 +73,17 @@ def _any_single(array: NDArray[Any], outputs: list[NDArray[Any] | None]) -> bool
     return any(dtype in (np.float32, np.complex64) for dtype in dtypes)
 
 
+def _outputs_not_finite(function: VectorFunction) -> list[str]:
+    """Say which outputs are not finite at the point: nothing that depends on them is judged."""
+    places = np.flatnonzero(~np.isfinite(function.value)).tolist()
+    notes = [
+        f"{output_name(function, place)} is {function.value[place]} at the point"
+        for place in places[:OUTPUTS_NAMED]
+    ]
+    more = len(places) - OUTPUTS_NAMED
+    return notes if more <= 0 else [*notes, f"{more} more outputs are not finite there"]
+
+
 def finished_report(
     function: VectorFunction,
     checks: list[FunctionCheck],
@@ -86,7 +98,7 @@ def finished_report(
     complex_somewhere = any(function.complex_output) or any(
         dtype.kind == "c" for dtype in function.point.dtypes
     )
-    notes = list(report.notes)
+    notes = [*_outputs_not_finite(function), *report.notes]
     if complex_somewhere:
         pairing = "Re(w z)" if function.convention == "jax" else "Re(conj(w) z)"
         notes.insert(0, f"complex by the convention of {function.convention}: {pairing}")

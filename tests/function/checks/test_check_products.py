@@ -219,3 +219,23 @@ def test_no_module_hides_a_public_name() -> None:
     """A module that is imported becomes an attribute of the package."""
     modules = {module.name for module in pkgutil.iter_modules(fastbp.__path__)}
     assert modules.isdisjoint(fastbp.__all__)
+
+
+def test_outputs_that_are_not_finite_are_named() -> None:
+    def f(x: np.ndarray) -> dict[str, np.ndarray]:
+        with np.errstate(all="ignore"):
+            return {"root": np.sqrt(x), "log": np.log(np.abs(x))}
+
+    def vjp(x: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return w["root"] / (2 * np.sqrt(x)) + w["log"] / x
+
+    report = fastbp.check_vjp(f, vjp, np.array([1.0, -2.0, 4.0]), seed=0)
+    assert report.verdict == "inconclusive"
+    assert report.notes[0] == "output['root'][1] is nan at the point"
+    report = fastbp.check_vjp(f, vjp, np.array([0.0, -2.0, -3.0, -4.0, -5.0]), seed=0)
+    assert "output['log'][0] is -inf at the point" in report.notes
+    assert "2 more outputs are not finite there" in report.notes
+    right = fastbp.check_vjp(f, vjp, np.array([1.0, 2.0]), seed=0)
+    assert right.verdict == "passed"
+    assert not any("at the point" in note for note in right.notes)
