@@ -75,6 +75,9 @@ SHRUNK = 8.0
 AT_AN_EDGE = 2.0**-16
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
+# Steps of f that are so wide, relative to what moves, may be meant (round, floor, argsort), and the
+# derivative between them is 0; arithmetic in half precision takes steps of 2**-11.
+WIDE = 2.0**-8
 # The shortest step relative to what moves: a few units in the last place.
 SHORTEST = 2.0**-48
 
@@ -130,6 +133,11 @@ class Lines:
             error_bar=np.where(diverges, np.inf, self.error_bar),
             corner=self.corner & ~diverges,
         )
+
+    def or_zero(self, where: NDArray[np.bool_]) -> Lines:
+        """Return these lines, with error bars that reach to a slope of 0 in some places."""
+        reach = np.where(where, np.maximum(self.error_bar, np.abs(self.slope)), self.error_bar)
+        return replace(self, error_bar=reach)
 
     def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
         """Return these lines, those of `other` (one for each True) in the given places."""
@@ -205,7 +213,8 @@ def measure_lines(
             np.maximum(hidden.noise, floor)[rough],
         )
         coarser.descend()
-        lines = lines.replaced(rough, coarser.result())
+        wide = hidden.first_step[rough] > WIDE * size[rough]
+        lines = lines.replaced(rough, coarser.result().or_zero(wide))
     steep = (lines.divergence != 0) & ~rough
     if steep.any():
         shorter = np.maximum(AT_AN_EDGE * first_step, _powers_above(SHORTEST * size))

@@ -113,3 +113,24 @@ def test_f_may_vary_on_a_scale_far_shorter_than_its_argument(frequency: float, a
 
     assert fastbp.check_gradient(f, right, x).verdict == "passed"
     assert fastbp.check_gradient(f, right * [1.0, 1.01], x).verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [np.round, np.floor, lambda x: np.round(x, 1), lambda x: np.round(x * 256 / 20)],
+    ids=["round", "floor", "tenths", "levels"],
+)
+@pytest.mark.parametrize("scale", [1.0, 9.0, 100.0])
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_a_gradient_of_zero_is_not_wrong_between_wide_steps(
+    piece: Any, scale: float, method: Any
+) -> None:
+    """Steps of some percent of the argument are meant, those of 6e-8 are rounding."""
+    for seed in range(3):
+        at = np.random.default_rng(seed).uniform(-1, 1, 20) * scale
+        report = fastbp.check_gradient(
+            lambda x: float(np.sum(piece(x) * np.arange(20.0))), np.zeros(20), at,
+            method=method, seed=seed,
+        )  # fmt: skip
+        assert report.verdict in ("vacuous", "inconclusive")
+        assert not report.failures
