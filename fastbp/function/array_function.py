@@ -14,10 +14,10 @@ import numpy as np
 
 from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
+from fastbp.function.by_reference import OwnCopies, references
 from fastbp.function.domain import Domain
 from fastbp.function.evaluation import moved_results
 from fastbp.function.given_gradient import GivenLeaves, leaves_of
-from fastbp.function.kept_references import OwnCopies, references
 from fastbp.function.point import (
     DOUBLE_UNIT,
     SINGLE_UNIT,

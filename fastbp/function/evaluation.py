@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
+from fastbp.function.by_reference import OwnCopies, references
 from fastbp.function.domain import Domain
-from fastbp.function.kept_references import OwnCopies, references
 from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
-from fastbp.runtime.digits import told_apart
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, agree, calling
 from fastbp.typing import Vector
@@ -126,7 +125,7 @@ class Function:
 
     def _two_values(self) -> str:
         second = self._second_value
-        values = " and ".join(told_apart(self.value, second))
+        values = f"{self.value!r} and {second!r}"
         apart = f", which differ by {abs(self.value - second):.2g}{NOISE_IS_AN_OPTION}"
         return (
             f"{self.name}, called twice at the same point, gave two different results: {values}"

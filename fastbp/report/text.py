@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fastbp.errors import printable
-from fastbp.runtime.digits import told_apart
+from fastbp.report.digits import told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,7 +23,7 @@ from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.pytree import take_apart
-from fastbp.runtime.digits import told_apart
+from fastbp.report.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row, worst_first
 from fastbp.verdict.tolerance import Tolerance, allowed_difference

@@ -17,7 +17,7 @@ from fastbp.function.derivatives.entry_slopes import (
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
-from fastbp.runtime.digits import told_apart
+from fastbp.report.digits import told_apart
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
 from fastbp.verdict.tolerance import Tolerance, allowed_difference

@@ -12,7 +12,7 @@ from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import ZERO_WITHIN_ROUNDING, is_zero_within_rounding
 from fastbp.report import ArrayReport, Failure
-from fastbp.runtime.digits import told_apart
+from fastbp.report.digits import told_apart
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement
