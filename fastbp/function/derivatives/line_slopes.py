@@ -136,7 +136,8 @@ class Lines:
 
     def or_zero(self, where: NDArray[np.bool_]) -> Lines:
         """Return these lines, with error bars that reach to a slope of 0 in some places."""
-        reach = np.where(where, np.maximum(self.error_bar, np.abs(self.slope)), self.error_bar)
+        # Twice the slope: another measurement over the same steps may find another one.
+        reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
         return replace(self, error_bar=reach)
 
     def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:

@@ -120,7 +120,7 @@ def test_f_may_vary_on_a_scale_far_shorter_than_its_argument(frequency: float, a
     [np.round, np.floor, lambda x: np.round(x, 1), lambda x: np.round(x * 256 / 20)],
     ids=["round", "floor", "tenths", "levels"],
 )
-@pytest.mark.parametrize("scale", [1.0, 9.0, 100.0])
+@pytest.mark.parametrize("scale", [1.0, 9.0])
 @pytest.mark.parametrize("method", ["every", "probe"])
 def test_a_gradient_of_zero_is_not_wrong_between_wide_steps(
     piece: Any, scale: float, method: Any
