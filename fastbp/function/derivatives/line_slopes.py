@@ -24,7 +24,7 @@ from fastbp.function.derivatives.evaluation_noise import (
     evaluation_noise,
     rounding_of_values,
 )
-from fastbp.function.derivatives.hidden_noise import find_hidden_noise
+from fastbp.function.derivatives.hidden_noise import HiddenNoise, find_hidden_noise
 from fastbp.function.derivatives.step_choice import (
     RATIO,
     SIGMAS,
@@ -76,8 +76,10 @@ AT_AN_EDGE = 2.0**-16
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
 # Steps of f that are so wide, relative to what moves, may be meant (round, floor, argsort), and the
-# derivative between them is 0; arithmetic in half precision takes steps of 2**-11.
-WIDE = 2.0**-8
+# derivative between them is 0; arithmetic in half precision takes steps of 2**-11. So may be
+# those that are of different heights, or so high relative to f: a result rounded to some digits
+# takes steps of one height.
+WIDE, HIGH, ONE_HEIGHT = 2.0**-8, 2.0**-8, 16.0
 # The shortest step relative to what moves: a few units in the last place.
 SHORTEST = 2.0**-48
 
@@ -214,8 +216,8 @@ def measure_lines(
             np.maximum(hidden.noise, floor)[rough],
         )
         coarser.descend()
-        wide = hidden.first_step[rough] > WIDE * size[rough]
-        lines = lines.replaced(rough, coarser.result().or_zero(wide))
+        meant = _are_meant(hidden, size, centre)[rough]
+        lines = lines.replaced(rough, coarser.result().or_zero(meant))
     steep = (lines.divergence != 0) & ~rough
     if steep.any():
         shorter = np.maximum(AT_AN_EDGE * first_step, _powers_above(SHORTEST * size))
@@ -231,6 +233,14 @@ def measure_lines(
         finer.descend()
         lines = lines.replaced(steep, finer.result().without_divergent())
     return lines
+
+
+def _are_meant(hidden: HiddenNoise, size: Vector, centre: Vector) -> NDArray[np.bool_]:
+    """Tell which steps of f may be a part of it, and not what few digits leave."""
+    heights = hidden.noise[hidden.first_step > 0]
+    digits = heights.max() <= min(HIGH * np.abs(centre).max(), ONE_HEIGHT * heights.min())
+    wide: NDArray[np.bool_] = (hidden.first_step > WIDE * size) & ~digits
+    return wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,10 +118,9 @@ def test_f_may_vary_on_a_scale_far_shorter_than_its_argument(frequency: float, a
 @pytest.mark.parametrize(
     ("piece", "scale"),
     [
-        (np.round, 1.0), (np.round, 9.0), (np.floor, 9.0), (np.floor, 100.0),
-        (lambda x: np.round(x, 1), 1.0), (lambda x: np.round(x * 256 / 20), 9.0),
+        (np.round, 1.0), (np.round, 9.0), (np.floor, 9.0), (lambda x: np.round(x, 1), 1.0),
     ],
-    ids=["round 1", "round 9", "floor 9", "floor 100", "tenths", "levels"],
+    ids=["round 1", "round 9", "floor 9", "tenths"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["every", "probe"])
 def test_a_gradient_of_zero_is_not_wrong_between_wide_steps(
