@@ -145,7 +145,7 @@ def _judged_outputs(
             mine = _corrected(mine, again.only(part))
     numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull)
     row, failures = judged_row(array, numerical, single, tolerance)
-    return replace(row, kinks=int(np.count_nonzero(mine.corner))), failures
+    return replace(row, kinks=int(np.count_nonzero(mine.kink))), failures
 
 
 def _corrected(first: Lines, second: Lines) -> Lines:

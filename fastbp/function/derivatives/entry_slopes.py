@@ -2,7 +2,7 @@
 
 Some entries of each array are measured thoroughly (`lines`): they tell how noisy the function is
 and how much it bends. With that, one central difference is enough for the others; entries whose
-values do not fit the picture, because there is a corner, an edge or more noise, are measured
+values do not fit the picture, because there is a kink, an edge or more noise, are measured
 thoroughly too.
 """
 
@@ -92,7 +92,7 @@ class Survey:
     step : float
         Of the cheap central difference, relative to the size of the entry; a power of two.
     coarse : bool
-        Whether that is so long that corners within it are nothing unusual.
+        Whether that is so long that kinks within it are nothing unusual.
     own_sizes : bool
         Whether the entries are so far apart that each has a size of its own.
     """
@@ -267,7 +267,7 @@ def cheap_slopes(
     -------
     lines : Lines
     doubtful : ndarray of bool
-        Where the second difference is more than noise and the usual curvature explain (a corner,
+        Where the second difference is more than noise and the usual curvature explain (a kink,
         more noise, another scale), or where a value is not finite.
     """
     base = function.point.base[leaf][indices]
@@ -288,7 +288,7 @@ def cheap_slopes(
         error_bar = rounding + cut_off
         second = np.abs((up - function.value) - (function.value - down))
         if survey.coarse:
-            error_bar += _hidden_corners(second / half)
+            error_bar += _hidden_kinks(second / half)
         usual = BEND_MARGIN * survey.curvature * (half / size) ** 2
         doubtful = ~(second <= BEND_SIGMAS * survey.noise + usual) | ~np.isfinite(slope)
         doubtful |= cut_off > 4 * rounding
@@ -307,11 +307,11 @@ def cheap_slopes(
     return lines, doubtful
 
 
-def _hidden_corners(bends: Vector) -> Vector:
-    """Return what corners within the smallest step may do to the slope: half of its bend.
+def _hidden_kinks(bends: Vector) -> Vector:
+    """Return what kinks within the smallest step may do to the slope: half of its bend.
 
-    In float64 that step is so small that no corner is hit by chance; in float32 it is not, and
-    many corners together look like curvature.
+    In float64 that step is so small that no kink is hit by chance; in float32 it is not, and
+    many kinks together look like curvature.
     """
     hidden: Vector = np.abs(bends) / 2
     return np.where(np.isfinite(hidden), hidden, 0.0)
@@ -453,7 +453,7 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     coarse = function.unit == SINGLE_UNIT or function.quantum > 0
     if coarse and 0 < noise < _usual_noise(fresh):
         former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
-    cheap = np.isnan(former.third) & ~former.corner
+    cheap = np.isnan(former.third) & ~former.kink
     refuted = _contradiction(fresh, former) > 0
     refuted |= ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
     refuted &= cheap

@@ -33,7 +33,7 @@ def evaluation_noise(table: Vector, unit: float) -> Vector:
 
     Notes
     -----
-    The lower median of the third differences: a corner at the point spoils two of the six, one
+    The lower median of the third differences: a kink at the point spoils two of the six, one
     between two points of the table three. Moré & Wild (2011), section 4, use root mean squares.
     """
     with np.errstate(invalid="ignore", over="ignore"):

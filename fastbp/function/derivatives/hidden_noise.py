@@ -4,7 +4,7 @@ A function that computes in float32 and returns a Python float, that rounds its 
 digits, or that iterates until a tolerance is met, is piecewise smooth. Between two of its jumps
 every table of differences says that there is no noise, and the slope there (0, if f is constant)
 says nothing about the function that was meant. Only longer steps show it: a difference quotient
-changes abruptly. A corner does the same to it, but f is continuous there: when the interval around
+changes abruptly. A kink does the same to it, but f is continuous there: when the interval around
 the change is halved, the second difference shrinks, and at a jump it does not. Where there are
 many jumps they are noise, of the size of one, and f has to be differenced with steps that pass
 several; a single one is a feature of f.
@@ -34,10 +34,10 @@ ABRUPT = 64.0
 # At least by so much changes grow from one step to the next where f is smooth: 4 with curvature.
 LEAST_GROWTH = 2.0
 # The interval around a jump is halved so often. Second difference over width is at most half the
-# change of the slope at a corner; at a jump it grows as the width shrinks.
+# change of the slope at a kink; at a jump it grows as the width shrinks.
 HALVINGS = 8
 CONTINUOUS = 8.0
-# Halved as often once more, a corner near one end of the interval shows too: its second difference
+# Halved as often once more, a kink near one end of the interval shows too: its second difference
 # shrinks by 256, that of a jump not at all.
 SHRUNK = 1.0 / 8
 # What f rises by counts so much less than what it bends by.

@@ -1,10 +1,10 @@
 """Slopes of a black-box function along many lines, each with an error bar.
 
-Every line is climbed with steps that grow by 4, from far below any corner until what the
+Every line is climbed with steps that grow by 4, from far below any kink until what the
 differences cut off shows. A table of differences (Moré & Wild, "Estimating computational noise",
 SIAM J. Sci. Comput. 33, 2011) gives the noise of the function, and with it what rounding does to
 the difference of each step; of all steps, and their extrapolations, the one with the smallest
-error bar is taken that contradicts no smaller step (`candidates`). At a corner the second
+error bar is taken that contradicts no smaller step (`candidates`). At a kink the second
 difference shrinks with the step only, not with its square, and left and right slopes are told
 apart.
 """
@@ -53,13 +53,13 @@ Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector
 # Displacements as realised, and the values of f there.
 Side: TypeAlias = tuple[Vector, Vector]
 
-# The steps relative to the size of what moves along the line: from far below any corner.
+# The steps relative to the size of what moves along the line: from far below any kink.
 FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
 LAST_STEP = 2.0**-3
 TABLE = 4  # the difference table has so many points on either side
 # The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
 BEND_SIGMAS = 15.0
-# Steps shorter than the first, where that one meets a corner.
+# Steps shorter than the first, where that one meets a kink.
 DESCENTS = 4
 DOUBLE_UNIT = 2.0**-53
 # So many times that may be kinks.
@@ -93,12 +93,12 @@ class Lines:
     slope, error_bar : ndarray of float64
         The derivative, and how far off it may be. NaN and infinity where there is none.
     left, right : ndarray of float64
-        The slopes on both sides of a corner at the point; the slope where there is none.
+        The slopes on both sides of a kink at the point; the slope where there is none.
     noise : ndarray of float64
         The standard deviation of the noise in the values of f.
     curvature, third : ndarray of float64
-        How large the second and the third derivative may be; NaN at a corner.
-    corner : ndarray of bool
+        How large the second and the third derivative may be; NaN at a kink.
+    kink : ndarray of bool
         Where left and right slope differ: `slope` is their mean, and `error_bar` that of each.
     shortest : ndarray of float64
         The first step: longer than usual where f takes steps, shorter where it varies fast.
@@ -113,14 +113,14 @@ class Lines:
     noise: Vector
     curvature: Vector
     third: Vector
-    corner: NDArray[np.bool_]
+    kink: NDArray[np.bool_]
     shortest: Vector
     divergence: NDArray[np.int8]
 
     @property
     def hull(self) -> Vector:
-        """Half the distance between left and right slope; 0 where there is no corner."""
-        return np.where(self.corner, np.abs(self.right - self.left) / 2, 0.0)
+        """Half the distance between left and right slope; 0 where there is no kink."""
+        return np.where(self.kink, np.abs(self.right - self.left) / 2, 0.0)
 
     def only(self, where: NDArray[np.bool_] | slice) -> Lines:
         """Return some of these lines."""
@@ -133,7 +133,7 @@ class Lines:
             self,
             slope=np.where(diverges, np.nan, self.slope),
             error_bar=np.where(diverges, np.inf, self.error_bar),
-            corner=self.corner & ~diverges,
+            kink=self.kink & ~diverges,
         )
 
     def or_zero(self, where: NDArray[np.bool_]) -> Lines:
@@ -252,7 +252,7 @@ class _Setting:
     unit : float
         Of the precision f computes in.
     coarse : bool
-        Whether steps are so long that they hide corners.
+        Whether steps are so long that they hide kinks.
     alike : bool
         Whether the values of all lines are equally noisy.
     """
@@ -323,7 +323,7 @@ class _Climb:
         own = evaluation_noise(table, self.unit)
         much = own > VERY_MUCH_NOISE * self._rounding(table)
         if self.coarse:
-            self._correct_for_corners(own, table)
+            self._correct_for_kinks(own, table)
             much[:] = False
         whole = np.isfinite(table).all(axis=0)
         doubtful = np.flatnonzero((much | ~whole) & np.isfinite(self.centre))
@@ -382,7 +382,7 @@ class _Climb:
         """Replace tables with much noise by finer ones, if that is less there.
 
         Noise is the same at all distances; the third differences of a function that varies fast
-        shrink as the third power of the distance, those of many corners in proportion to it.
+        shrink as the third power of the distance, those of many kinks in proportion to it.
         """
         noise = evaluation_noise(table, self.unit)
         doubtful = noise > VERY_MUCH_NOISE * self._rounding(table)
@@ -419,8 +419,8 @@ class _Climb:
         noise: Vector = ROUNDING * self.unit * np.abs(terms)
         return noise
 
-    def _correct_for_corners(self, own: Vector, table: Vector) -> None:
-        """Look at a finer table where there is much noise: corners shrink with the step.
+    def _correct_for_kinks(self, own: Vector, table: Vector) -> None:
+        """Look at a finer table where there is much noise: kinks shrink with the step.
 
         Where many lie within a table, most of its third differences are theirs.
         """
@@ -478,7 +478,7 @@ class _Climb:
         return going_on[active]
 
     def descend(self) -> None:
-        """Take shorter steps where the first one meets a corner, as long as noise allows it.
+        """Take shorter steps where the first one meets a kink, as long as noise allows it.
 
         Levels that a line does not have come last.
         """
@@ -500,10 +500,10 @@ class _Climb:
                 _insert_shortest(levels, which, values)
 
     def _suspects(self, bends: Vector, steps: Vector) -> NDArray[np.bool_]:
-        """Tell at which steps the second difference may come from a corner.
+        """Tell at which steps the second difference may come from a kink.
 
         In float64 where it does not shrink as the step does. In float32 the shortest step is so
-        long that many corners within look like curvature, and each counts.
+        long that many kinks within look like curvature, and each counts.
         """
         if self.coarse:
             return np.isfinite(bends)
@@ -583,18 +583,18 @@ class _Climb:
 
     def _assembled(self, best: Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
         jump = best.jump
-        corner = jump != 0
+        kink = jump != 0
         return Lines(
             slope=best.value,
             error_bar=best.error_bar,
             left=best.value - jump / 2,
             right=best.value + jump / 2,
             noise=self.noise,
-            curvature=np.where(corner, np.nan, self._curvature(bends, steps)),
-            third=np.where(corner, np.nan, self._third(slopes, steps)),
-            corner=corner,
+            curvature=np.where(kink, np.nan, self._curvature(bends, steps)),
+            third=np.where(kink, np.nan, self._third(slopes, steps)),
+            kink=kink,
             shortest=self.first_step.copy(),
-            divergence=np.zeros(corner.shape, dtype=np.int8),
+            divergence=np.zeros(kink.shape, dtype=np.int8),
         )
 
     def _curvature(self, bends: Vector, steps: Vector) -> Vector:

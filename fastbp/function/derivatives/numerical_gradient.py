@@ -165,7 +165,7 @@ def _in_structure(function: Function, leaves: list[Lines]) -> NumericalGradient:
     kinks = [
         point.entry_name(leaf, entry)
         for leaf, lines in enumerate(leaves)
-        for entry in lines.corner.nonzero()[0].tolist()
+        for entry in lines.kink.nonzero()[0].tolist()
     ]
     return NumericalGradient(
         nested("slope"), nested("error_bar"), nested("left"), nested("right"),

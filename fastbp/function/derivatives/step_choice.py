@@ -1,8 +1,8 @@
-"""Which slope of a line to believe: candidates from all steps, and what corners let them be.
+"""Which slope of a line to believe: candidates from all steps, and what kinks let them be.
 
 Of all steps, and their extrapolations, the one with the smallest error bar is taken that
 contradicts no smaller step (Lepski's rule), and whose bar covers what smaller steps say of
-corners.
+kinks.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Candidates:
     def replace_first(self, hulls: Hulls) -> None:
         """Take the hull of the shortest step where it tells more than that step's difference.
 
-        That has nothing but a longer step, which may cross a corner, to be compared with.
+        That has nothing but a longer step, which may cross a kink, to be compared with.
         """
         better = hulls.half[0] < CLEARLY * (self.error_bar[0] + np.abs(self.jump[0]) / 2)
         self.value[0, better] = hulls.centre[0, better]
@@ -74,7 +74,7 @@ class Candidates:
         self.jump[0, better] = 0.0
 
     def covering(self, hulls: Hulls) -> Candidates:
-        """Widen the error bars until value, bar and corner cover the hulls of shorter steps."""
+        """Widen the error bars until value, bar and kink cover the hulls of shorter steps."""
         sequences = len(self.value) // len(hulls.centre)
         centre, half = (np.tile(part, (sequences, 1)) for part in (hulls.centre, hulls.half))
         needed = np.abs(self.value - centre) + half - np.abs(self.jump) / 2
@@ -91,11 +91,11 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hulls:
-    """What a corner within a step lets the slope at the point be.
+    """What a kink within a step lets the slope at the point be.
 
     For each step, that of the step up to this one which tells most, but of none after the first
-    that is more than noise: corners on both sides make a longer one too narrow. NaN where no step
-    so far may have met a corner; shape (steps, n).
+    that is more than noise: kinks on both sides make a longer one too narrow. NaN where no step
+    so far may have met a kink; shape (steps, n).
     """
 
     centre: Vector
@@ -103,7 +103,7 @@ class Hulls:
 
     @classmethod
     def of(cls, left: Vector, right: Vector, noise: Vector, suspects: NDArray[np.bool_]) -> Hulls:
-        """Choose from left and right slopes, where a step may have met a corner."""
+        """Choose from left and right slopes, where a step may have met a kink."""
         lowest, highest = possible_slopes(left, right, noise)
         centre, half = (lowest + highest) / 2, (highest - lowest) / 2
         resolved = np.zeros(noise.shape[1], dtype=bool)
@@ -121,9 +121,9 @@ class Hulls:
 def possible_slopes(left: Vector, right: Vector, noise: Vector) -> tuple[Vector, Vector]:
     """Return the lowest and the highest slope that the point may have, as each step sees it.
 
-    With a corner on one side only, the other has the slope of the point and what curvature adds
+    With a kink on one side only, the other has the slope of the point and what curvature adds
     to it, which its longer step tells: the slope is one of four, or between them where there is
-    no corner. Changes of both sides that die out as the step grows come from corners on both: the
+    no kink. Changes of both sides that die out as the step grows come from kinks on both: the
     slope may lie as far beyond this step's as this is beyond the longer one's. NaN at the last.
     """
     possible = np.array([left, right, _without_curvature(left), _without_curvature(right)])
@@ -167,7 +167,7 @@ class Best:
 
 
 def best_of(candidates: Candidates, slopes: Vector, noise: Vector, steps: Vector) -> Best:
-    """Take the smallest error bar, corner included, among those that no smaller step refutes."""
+    """Take the smallest error bar, kink included, among those that no smaller step refutes."""
     score = candidates.error_bar + np.abs(candidates.jump) / 2
     levels = len(slopes)
     for level in range(levels):

@@ -76,7 +76,7 @@ def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
 
 
 def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
-    entries = np.flatnonzero(lines.corner).tolist()
+    entries = np.flatnonzero(lines.kink).tolist()
     slopes = [
         told_apart(float(lines.left[entry]), float(lines.right[entry]), 6) for entry in entries
     ]

@@ -50,7 +50,7 @@ def step_among_kinks(
     noise : float
         Standard deviation of the noise in the values of f.
     coarse : bool
-        Whether noise rules out steps so short that they meet no corner, as in float32.
+        Whether noise rules out steps so short that they meet no kink, as in float32.
 
     Returns
     -------

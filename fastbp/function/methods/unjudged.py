@@ -48,7 +48,7 @@ def row_of_judged(
     nothing_given : bool
         Whether the given derivatives are no more than rounding.
     """
-    row = replace(row, kinks=int(np.count_nonzero(lines.corner)))
+    row = replace(row, kinks=int(np.count_nonzero(lines.kink)))
     if not np.isfinite(function.value):
         return replace(row, reason=f"f is {function.value} at the point")
     if row.verdict == "failed":
@@ -100,7 +100,7 @@ def _larger_than_every_derivative(function: Function, leaf: int, lines: Lines) -
     bars, slopes = lines.error_bar + lines.hull, np.abs(lines.slope)
     with np.errstate(over="ignore"):
         largest, relative = np.max(slopes, initial=0.0), np.max(slopes * sizes, initial=0.0)
-        found: Mask = (bars > largest) & (bars * sizes > relative) & ~lines.corner
+        found: Mask = (bars > largest) & (bars * sizes > relative) & ~lines.kink
     return found
 
 

@@ -119,10 +119,10 @@ def test_a_right_gradient_of_an_exact_function_has_no_such_note() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_smooth_function_in_float32_has_no_corners(seed: int) -> None:
+def test_a_smooth_function_in_float32_has_no_kinks(seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=6)
     report = fastbp.check_gradient(lambda x: np.sum(x.astype(np.float32) ** 2), 2 * x, x)
-    assert not any("corner" in note for note in report.notes)
+    assert not any("kink" in note for note in report.notes)
 
 
 def test_a_single_jump_beside_the_point_is_not_noise() -> None:
