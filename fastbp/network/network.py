@@ -344,7 +344,7 @@ class Network:
         else:
             work.forward(self._parameters, batch)
             total = batch.custom_value(self._objective.custom, work.output())
-        return total * work.factor + self._decay_term()
+        return total * work.factor + self.decay_term()
 
     def loss_and_gradients(
         self,
@@ -412,7 +412,7 @@ class Network:
             work.store_output_sensitivity(scaled)
             work.run(BACKWARD, self._parameters, batch.inputs_alone(), gradients.flat, by_inputs)
         gradients.inputs = by_inputs
-        return total * work.factor + self._decay_term(), gradients
+        return total * work.factor + self.decay_term(), gradients
 
     def _gradients_for(self, out: Gradients | None) -> Gradients:
         if out is None:
@@ -437,7 +437,8 @@ class Network:
     def _passes_of(self, batch: Batch) -> Passes:
         return Passes(self.shapes, self._objective, self._relu_at_zero, batch)
 
-    def _decay_term(self) -> float:
+    def decay_term(self) -> float:
+        """Return what weight decay adds to the loss."""
         # Without decay no view of a weight is made: that is a sixth of the time of a tiny network.
         return self._objective.decay_term(self.weights) if self._objective.weight_decay else 0.0
 

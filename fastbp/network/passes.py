@@ -133,6 +133,15 @@ class Passes:
         part = buffer[first * self.pitch : (first + units) * self.pitch]
         return from_panels(part.reshape(-1, units, self.width), self.batch)
 
+    def levels(self, buffer: Array) -> Array:
+        """Copy what leaves all layers out of their panels: (units of all layers, batch)."""
+        if self.pitch == self.width:  # one panel of each layer, one after the other
+            first = int(self.shapes.layers[0, UNITS_OUT])
+            units = buffer.reshape(-1, self.width)[first : first + sum(self.shapes.sizes[1:])]
+            return units[:, : self.batch].copy()
+        layers = range(len(self.shapes.sizes) - 1)
+        return np.concatenate([self.level(buffer, k) for k in layers])
+
     def output(self) -> Array:
         """Copy the output: (n_out, batch)."""
         return self.level(self.activations, len(self.shapes.weights) - 1)

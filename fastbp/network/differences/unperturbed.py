@@ -88,9 +88,8 @@ def evaluate(network: Network, batch: Batch) -> Unperturbed:
         work.losses[:] = 0.0
         total = batch.custom_value(custom, work.output())
     targets = (batch.inputs_alone() if custom else batch).kernel_targets(work.empty)
-    rows = [batch.by_unit(batch.x), *(work.level(kept, k) for k in range(len(net.weights)))]
-    levels: Vector = np.concatenate([level.reshape(-1) for level in rows])
+    levels: Vector = np.concatenate([batch.by_unit(batch.x), work.levels(kept)]).reshape(-1)
     return Unperturbed(
         net, net.parameters.copy(), levels, work.losses, total, targets, batch, work.factor,
-        net.objective.decay_term(net.weights),
+        net.decay_term(),
     )  # fmt: skip
