@@ -15,10 +15,8 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.by_reference import OwnCopies, references
-from fastbp.function.domain import Domain
-from fastbp.function.evaluation import moved_results
-from fastbp.function.given_gradient import GivenLeaves, leaves_of
-from fastbp.function.point import (
+from fastbp.function.containers.given_gradient import GivenLeaves, leaves_of
+from fastbp.function.containers.point import (
     DOUBLE_UNIT,
     SINGLE_UNIT,
     Point,
@@ -26,7 +24,9 @@ from fastbp.function.point import (
     make_point,
     real_numbers,
 )
-from fastbp.function.pytree import Container, require_leaves, take_apart
+from fastbp.function.containers.pytree import Container, require_leaves, take_apart
+from fastbp.function.domain import Domain
+from fastbp.function.evaluation import moved_results
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Vector

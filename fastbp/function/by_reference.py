@@ -15,14 +15,14 @@ import numpy as np
 import optree
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.function.pytree import NAMESPACE, Container, require_leaves, take_apart
+from fastbp.function.containers.pytree import NAMESPACE, Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 __all__ = ["OwnCopies", "by_reference", "references"]
 
@@ -151,7 +151,7 @@ def references(point: Point) -> int:
 
     Examples
     --------
-    >>> from fastbp.function.point import Point
+    >>> from fastbp.function.containers.point import Point
     >>> point = Point(np.ones(3), "x")
     >>> before, kept = references(point), point.argument[1:]
     >>> references(point) - before

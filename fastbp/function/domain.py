@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import OptionError
-from fastbp.function.pytree import take_apart
+from fastbp.function.containers.pytree import take_apart
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 __all__ = ["Domain", "domain_of"]
 
@@ -73,7 +73,7 @@ def domain_of(point: Point, bounds: Any, scale: Any) -> Domain:
 
     Examples
     --------
-    >>> from fastbp.function.point import Point
+    >>> from fastbp.function.containers.point import Point
     >>> point = Point({"p": np.array([0.5, 1.0])}, "params")
     >>> domain_of(point, (0, {"p": np.array([1.0, np.inf])}), None).upper
     [array([ 1., inf])]

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.by_reference import OwnCopies, references
+from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.function.domain import Domain
-from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, agree, calling
 from fastbp.typing import Vector

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
+from fastbp.function.containers.point import real_numbers
+from fastbp.function.containers.pytree import take_apart
 from fastbp.function.evaluation import moved_results
-from fastbp.function.point import real_numbers
-from fastbp.function.pytree import take_apart
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.point import Point
-    from fastbp.function.pytree import Container
+    from fastbp.function.containers.point import Point
+    from fastbp.function.containers.pytree import Container
 
 
 __all__ = ["OutputsJob", "Pairing", "RealOutputs", "first_of", "real_leaf"]

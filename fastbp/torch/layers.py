@@ -10,10 +10,10 @@ import torch
 
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.containers.given_gradient import GivenLeaves
+from fastbp.function.containers.point import DOUBLE_UNIT, Point
 from fastbp.function.evaluation import Function
-from fastbp.function.given_gradient import GivenLeaves
 from fastbp.function.methods.directions import scalar_cotangent
-from fastbp.function.point import DOUBLE_UNIT, Point
 from fastbp.runtime.progress import progress_bar
 from fastbp.torch.directional import DirectionalDifference
 from fastbp.torch.layout import as_given, copied_in_layout

@@ -18,7 +18,7 @@ from fastbp.runtime.validation import require_bool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 
 __all__ = ["make_function", "require_workers"]

@@ -16,7 +16,7 @@ from fastbp.typing import Vector
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 
 # What `run_team` takes for work, from time: it wakes other threads for what takes over 0.2 ms.

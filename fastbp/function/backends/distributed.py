@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.function.backends.task import Task
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 __all__ = ["DistributedFunction"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import EvaluationError, ShapeError
+from fastbp.function.containers.point import real_numbers
 from fastbp.function.evaluation import Function
-from fastbp.function.point import real_numbers
 from fastbp.runtime.user_code import calling
 from fastbp.typing import Vector
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.point import Point
+    from fastbp.function.containers.point import Point
 
 __all__ = ["moved_batches"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.containers.given_gradient import given_leaves
+from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.domain import domain_of
-from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
-from fastbp.function.point import argument_name, make_point
 from fastbp.runtime.floating_point import own_errstate
 
 if TYPE_CHECKING:

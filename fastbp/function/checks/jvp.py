@@ -14,14 +14,14 @@ import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
+from fastbp.function.containers.pytree import take_apart
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import Options, function_tolerance
-from fastbp.function.point import DOUBLE_UNIT, SINGLE_UNIT
-from fastbp.function.pytree import take_apart
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Vector

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastbp.function.checks.report_assembly import FunctionCheck
-from fastbp.function.given_gradient import GivenLeaves
+from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.methods.every_entry import check_every_entry
 from fastbp.function.methods.options import Options
 from fastbp.function.methods.probe import check_by_probing

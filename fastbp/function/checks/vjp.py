@@ -17,12 +17,12 @@ from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.checks.vjp_against_jvp import AGREEMENT, AGREEMENT_SINGLE
+from fastbp.function.containers.given_gradient import given_leaves
+from fastbp.function.containers.pytree import take_apart
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
-from fastbp.function.given_gradient import given_leaves
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
-from fastbp.function.pytree import take_apart
 from fastbp.report.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row, worst_first
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.report_assembly import FunctionCheck
-    from fastbp.function.given_gradient import GivenLeaves
+    from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.distant_jumps import slope_of_distant_jumps
 from fastbp.function.derivatives.line_slopes import (
     BEND_SIGMAS,
@@ -23,7 +24,6 @@ from fastbp.function.derivatives.line_slopes import (
     Lines,
     measure_lines,
 )
-from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:

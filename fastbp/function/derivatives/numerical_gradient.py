@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastbp.function.backends.choose import make_function
+from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
 from fastbp.function.domain import domain_of
-from fastbp.function.point import argument_name, make_point
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import progress_bar, require_progress_option
 from fastbp.runtime.validation import require_bool

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction
+from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.entry_slopes import power_of_two, typical
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
@@ -15,7 +16,6 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.evaluation import moved_results, raise_on_both_sides
-from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
@@ -36,7 +37,6 @@ from fastbp.function.derivatives.line_slopes import (
 )
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
-from fastbp.function.point import SINGLE_UNIT
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 

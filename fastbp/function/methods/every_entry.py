@@ -25,9 +25,9 @@ from fastbp.verdict.tolerance import Tolerance, allowed_difference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
-    from fastbp.function.given_gradient import GivenLeaves
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
 

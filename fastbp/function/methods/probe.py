@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.evaluation import Function
-    from fastbp.function.given_gradient import GivenLeaves
     from fastbp.function.methods.bisection import Located
     from fastbp.function.methods.options import Options
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
-from fastbp.function.point import Point
-from fastbp.function.pytree import take_apart
+from fastbp.function.containers.point import Point
+from fastbp.function.containers.pytree import take_apart
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.runtime.validation import as_numbers
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.pytree import Container, require_leaves, take_apart
+from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Nested arguments and gradients: taken apart, and put together again."""
