@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastbp.function.checks.check_gradient import check_gradient
     from fastbp.function.checks.check_products import check_jvp, check_vjp
     from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
+    from fastbp.function.structured.parametrised import parametrised
+    from fastbp.function.structured.sets import positive_definite, simplex, sphere, symmetric
     from fastbp.network.checks.check_network import check_network
     from fastbp.network.differences.finite_differences import Differences, finite_differences
     from fastbp.network.gradients import Gradients
@@ -55,6 +57,13 @@ _ROOMS = {
     "function.derivatives.numerical_gradient": (
         "NumericalGradient",
         "numerical_gradient",
+    ),
+    "function.structured.parametrised": ("parametrised",),
+    "function.structured.sets": (
+        "positive_definite",
+        "simplex",
+        "sphere",
+        "symmetric",
     ),
     "network.checks.check_network": ("check_network",),
     "network.differences.finite_differences": (
@@ -105,8 +114,13 @@ __all__ = [
     "get_num_threads",
     "load_problem",
     "numerical_gradient",
+    "parametrised",
+    "positive_definite",
     "save_problem",
     "set_num_threads",
+    "simplex",
+    "sphere",
+    "symmetric",
 ]
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.checks.symmetric_hint import with_symmetric_hint
 from fastbp.function.containers.given_gradient import given_leaves
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
+from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def check_gradient(
         ``gradient(at)``, or its value at `at`: in the structure of `at`, with arrays of the same
         shapes. A function is called twice, on fresh copies.
     at : array, float, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
-        Where; of float64 or float32.
+        Where; of float64 or float32. An array of it may be marked by `fastbp.symmetric`,
+        `positive_definite`, `simplex`, `sphere` or `parametrised`: no difference then leaves that
+        set, and derivatives are compared along it.
     **options
 
     Returns
@@ -85,11 +89,21 @@ def check_gradient(
     started = time.perf_counter()
     own = checked_options(options)
     name = argument_name(f)
-    point = make_point(f, at, name, vectorized=own.vectorized)
-    function = make_function(f, point, "f", vectorized=own.vectorized, workers=own.workers)
+    places = Substitution(at)
+    places.require_one_by_one(own.vectorized)
+    of_coordinates = places.function(f)
+    point = make_point(of_coordinates, places.coordinates, name, vectorized=own.vectorized)
+    function = make_function(
+        of_coordinates, point, "f", vectorized=own.vectorized, workers=own.workers
+    )
     function.domain = domain_of(point, own.bounds, own.scale)
     function.allow_noise(own.noise)
+    function.notes += places.notes(name)
     with function:
-        found = check_scalar(function, given_leaves(gradient, point, noise=own.noise), own)
+        given = given_leaves(places.derivative(gradient), point, noise=own.noise)
+        given = places.with_bars(given, point)
+        found = check_scalar(function, given, own)
+    if not places.points:
+        found = with_symmetric_hint(found, f, point, given, own)
     title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"
     return report_of([found], title, point.base, own, started)

@@ -9,10 +9,12 @@ import numpy as np
 
 from fastbp.function.array_function import CONVENTIONS, VectorFunction
 from fastbp.function.checks.jvp import check_tangents
+from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
+from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_choice
 
@@ -153,10 +155,16 @@ def _checked(
     started = time.perf_counter()
     require_choice(convention, "convention", CONVENTIONS)
     options = checked_options(given)
+    places = Substitution(at)
+    if what == "jvp" or jvp is not None:
+        places.require_plain("check_vjp with a jvp" if what == "vjp" else "check_jvp")
+    places.require_projections("check_vjp")
+    places.require_one_by_one(options.vectorized)
     function = VectorFunction(
-        f, at, convention, vectorized=options.vectorized, workers=options.workers,
-        noise=options.noise,
+        places.function(f), places.coordinates, convention, vectorized=options.vectorized,
+        workers=options.workers, noise=options.noise,
     )  # fmt: skip
+    vjp = None if vjp is None else places.derivative(vjp)
     rng = np.random.default_rng(options.seed)
     cotangent = random_components(rng, function.value.size)
     with function:
@@ -164,6 +172,7 @@ def _checked(
             checks = [check_cotangent(function, vjp, cotangent, options)]
         else:
             checks = [check_tangents(function, jvp, options, rng)]
+    checks.append(FunctionCheck(notes=tuple(places.notes(function.name))))
     if vjp is not None and jvp is not None:
         checks.append(agreement_of_products(function, vjp, jvp, cotangent, rng))
     return finished_report(function, checks, what, options, started)

@@ -9,6 +9,7 @@ from fastbp.function.backends.choose import make_function
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
 from fastbp.function.domain import domain_of
+from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import progress_bar, require_progress_option
 from fastbp.runtime.validation import require_bool
@@ -128,7 +129,10 @@ def numerical_gradient(
     """
     require_progress_option(progress)
     require_bool(thorough, "thorough")
-    point = make_point(f, at, argument_name(f), vectorized=vectorized is True)
+    places = Substitution(at)
+    places.require_one_by_one(vectorized)
+    f, name = places.function(f), argument_name(f)
+    point = make_point(f, places.coordinates, name, vectorized=vectorized is True)
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
     function.domain = domain_of(point, bounds, scale)
     with function:

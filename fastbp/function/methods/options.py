@@ -95,8 +95,8 @@ def function_tolerance(
 ) -> Tolerance:
     """Return what a correct gradient of that precision may be off by.
 
-    `noise` is how far the given one, in float32, is from the same function's in float64; `base`
-    the argument, where its entries may be of very different sizes.
+    `noise` is how far the given one may be off by itself: in float32, how far it is from the same
+    function's in float64; `base` the argument, where its entries may be of very different sizes.
     """
     if options.tolerance is not None:
         return options.tolerance
@@ -105,7 +105,7 @@ def function_tolerance(
         usual = default_tolerance(np.dtype(np.float32), np.array([largest]))
         own_noise = min(2 * noise, MOST_NOISE * largest)
         return Tolerance(usual.rtol, usual.atol + own_noise + UNDERFLOW_SINGLE)
-    return Tolerance(RTOL, CANCELLATION * largest)
+    return Tolerance(RTOL, CANCELLATION * largest + noise)
 
 
 def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) -> float:
