@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastbp.function.by_reference import by_reference
     from fastbp.function.checks.check_gradient import check_gradient
     from fastbp.function.checks.check_products import check_jvp, check_vjp
+    from fastbp.function.checks.taylor_test import taylor_test
     from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
     from fastbp.function.structured.parametrised import parametrised
     from fastbp.function.structured.sets import positive_definite, simplex, sphere, symmetric
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fastbp.network.gradients import Gradients
     from fastbp.network.network import ForwardPass, Network
     from fastbp.network.problem_file import Problem, load_problem, save_problem
-    from fastbp.report import Report
+    from fastbp.report import Report, TaylorTest
     from fastbp.runtime.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ _ROOMS = {
         "check_jvp",
         "check_vjp",
     ),
+    "function.checks.taylor_test": ("taylor_test",),
     "function.derivatives.numerical_gradient": (
         "NumericalGradient",
         "numerical_gradient",
@@ -80,7 +82,10 @@ _ROOMS = {
         "load_problem",
         "save_problem",
     ),
-    "report": ("Report",),
+    "report": (
+        "Report",
+        "TaylorTest",
+    ),
     "runtime.threads": (
         "get_num_threads",
         "set_num_threads",
@@ -105,6 +110,7 @@ __all__ = [
     "ProblemFileError",
     "Report",
     "ShapeError",
+    "TaylorTest",
     "by_reference",
     "check_gradient",
     "check_jvp",
@@ -121,6 +127,7 @@ __all__ = [
     "simplex",
     "sphere",
     "symmetric",
+    "taylor_test",
 ]
 
 

@@ -287,7 +287,7 @@ def test_single_precision_stays_single_for_the_users_gradient() -> None:
 
 def test_a_gradient_of_another_shape_is_a_finding() -> None:
     at = fastbp.symmetric(np.eye(2))
-    report = fastbp.check_gradient(lambda a: float(np.sum(a**2)), lambda a: np.ones(3), at)
+    report = fastbp.check_gradient(lambda a: float(np.sum(a**2)), lambda _: np.ones(3), at)
     assert report.verdict == "failed"
     assert "must have shape (2, 2), not (3,)" in str(report)
 
@@ -407,7 +407,7 @@ def test_a_gradient_that_is_wrong_along_symmetric_matrices_too_is_not_recognised
          "parametrised: chart must return one array of float64 or float32, not a nesting."),
         (lambda: fastbp.parametrised(lambda t: np.ones(2) * t * 1j, 1.0), DTypeError,
          "parametrised: chart must return one array of float64 or float32, not complex128."),
-        (lambda: fastbp.parametrised(lambda t: 1 / 0, 1.0), EvaluationError,
+        (lambda: fastbp.parametrised(lambda _: 1 / 0, 1.0), EvaluationError,
          "f raised ZeroDivisionError"),
     ],
 )  # fmt: skip

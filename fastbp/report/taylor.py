@@ -1,0 +1,175 @@
+"""The outcome of a Taylor test: remainders, rates, and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from fastbp.errors import GradientMismatchError, OptionError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["TaylorTest", "TaylorVerdict"]
+
+TaylorVerdict: TypeAlias = Literal["passed", "failed", "inconclusive"]
+
+WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TaylorTest:
+    """What `fastbp.taylor_test` found; ``bool(result)`` is True for the verdict "passed" alone.
+
+    Attributes
+    ----------
+    verdict : str
+        "passed", "failed" or "inconclusive".
+    reason : str
+        Why, in words.
+    steps : ndarray of float64, shape (k,)
+        h, each half the one before.
+    remainders : list of ndarray of float64, each of shape (k,)
+        |f(x + h v) - f(x)|, |f(x + h v) - f(x) - h <g, v>| and, with a Hessian, what is left when
+        h² <v, H v> / 2 is subtracted too.
+    rates : list of ndarray of float64, each of shape (k - 1,)
+        By which power of h each remainder falls from one step to the next; NaN where noise spoils
+        that. 1, 2 and 3 for a right gradient and Hessian.
+    slope : float
+        <g, v>.
+    noise : float
+        The standard deviation of the noise in the values of f, as far as it is known.
+    detectable : float
+        An error of <g, v> above this would have spoilt the last rate; infinite if there is none.
+    function : str
+        What was tested, as "f(params)".
+    dtype : str
+        In what precision f was evaluated.
+    seed : int or None
+        Of the random direction; None for one of the user.
+    evaluations : int
+        How often f was evaluated.
+    seconds : float
+        The time that it took.
+    notes : tuple of str
+        What else there is to know.
+    """
+
+    verdict: TaylorVerdict
+    reason: str
+    steps: NDArray[np.float64]
+    remainders: list[NDArray[np.float64]]
+    rates: list[NDArray[np.float64]]
+    slope: float
+    noise: float
+    detectable: float
+    function: str
+    dtype: str
+    seed: int | None
+    evaluations: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether the test passed: inconclusive is no success."""
+        return self.verdict == "passed"
+
+    def __repr__(self) -> str:
+        """Say the verdict: the table is what `print` shows."""
+        return f"<TaylorTest: {self.verdict}, {self.function}>"
+
+    def __str__(self) -> str:
+        """Return the table of remainders and rates as plain text, at most 100 columns wide."""
+        import textwrap
+
+        direction = "the given direction" if self.seed is None else f"seed {self.seed}"
+        lines = [
+            f"{self.verdict.upper()}: Taylor test of {self.function}, {self.dtype}",
+            f"along {direction}: <g, v> = {self.slope:.9g}; {self.evaluations} values evaluated "
+            f"in {self.seconds:.3g} s",
+            self.reason,
+            *self.notes,
+        ]
+        wrapped = [
+            textwrap.fill(printable(line), WIDTH, subsequent_indent="  ") for line in lines if line
+        ]
+        return "\n".join(wrapped) + "\n\n" + "\n".join(self._table())
+
+    def _table(self) -> list[str]:
+        names = ["|f(x+hv) - f(x)|", "... - h <g, v>", "... - h^2/2 <v, H v>"]
+        shown = names[: len(self.remainders)]
+        head = f"{'h':>10}" + "".join(f"   {name:>20}   rate" for name in shown)
+        lines = [head, "-" * len(head)]
+        for place, step in enumerate(self.steps.tolist()):
+            cells = [f"{step:10.3g}"]
+            for remainder, rates in zip(self.remainders, self.rates, strict=True):
+                rate = float(rates[place - 1]) if place else float("nan")
+                text = "      " if rate != rate else f"{rate:6.2f}"
+                cells.append(f"   {float(remainder[place]):20.3e} {text}")
+            lines.append("".join(cells).rstrip())
+        return lines
+
+    def raise_unless_passed(self, allow: Collection[str] = ()) -> None:
+        """Raise `GradientMismatchError`, with this result, unless the verdict is "passed".
+
+        Parameters
+        ----------
+        allow : collection of {"inconclusive"}
+            Verdicts that do not raise, beside "passed".
+
+        Raises
+        ------
+        GradientMismatchError
+            If the verdict is "failed", or "inconclusive" and not allowed: its ``report`` is this.
+        OptionError
+            If `allow` holds anything else.
+        """
+        if isinstance(allow, str) or not {*allow} <= {"inconclusive"}:
+            raise OptionError(f"allow must be () or a collection of 'inconclusive', not {allow!r}.")
+        if self.verdict in ("passed", *allow):
+            return
+        said = "is wrong" if self.verdict == "failed" else "could not be judged"
+        raise GradientMismatchError(f"The gradient {said}: {self.reason}.\n\n{self}", self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the remainders over h, both on logarithmic axes, with lines of slope 1, 2 and 3.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default new axes. Needs matplotlib.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        OptionError
+            If there is no matplotlib and no `ax`.
+        """
+        if ax is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise OptionError(
+                    'plot needs matplotlib: python -m pip install "fastbp[report]".'
+                ) from error
+            _, ax = pyplot.subplots()
+        for order, remainder in enumerate(self.remainders):
+            shown = remainder > 0
+            if not shown.any():
+                continue
+            [line] = ax.loglog(
+                self.steps[shown], remainder[shown], "o-", label=f"remainder of order {order}"
+            )
+            slanted = remainder[shown][0] * (self.steps / self.steps[shown][0]) ** (order + 1)
+            ax.loglog(self.steps, slanted, ":", color=line.get_color(), label=f"slope {order + 1}")
+        ax.set_xlabel("h")
+        ax.set_ylabel("remainder")
+        ax.set_title(f"{self.function}: {self.verdict}")
+        ax.legend()
+        return ax
