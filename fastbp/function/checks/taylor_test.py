@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
+from fastbp.function.containers.given_gradient import given_leaves, leaves_of
+from fastbp.function.containers.point import SINGLE_UNIT, Point, argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_entries, typical
 from fastbp.function.derivatives.evaluation_noise import ROUNDING
 from fastbp.function.domain import domain_of
 from fastbp.function.evaluation import Function
-from fastbp.function.given_gradient import given_leaves, leaves_of
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.options import CANCELLATION, RTOL
-from fastbp.function.point import SINGLE_UNIT, Point, argument_name, make_point
 from fastbp.function.structured.substitution import Substitution
 from fastbp.report.digits import told_apart
 from fastbp.report.taylor import TaylorTest
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.derivatives.line_slopes import Lines
-    from fastbp.function.given_gradient import GivenLeaves
     from fastbp.typing import Vector
 
 __all__ = ["taylor_test"]
