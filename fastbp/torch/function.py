@@ -1,62 +1,109 @@
-"""A function of tensors, its vjp checked."""
+"""A function of tensors: what torch makes of its derivatives, checked."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 
-from fastbp.errors import DTypeError
+from fastbp.errors import DTypeError, EvaluationError, OptionError
 from fastbp.function.checks.check_gradient import check_gradient
-from fastbp.function.checks.check_products import check_vjp
+from fastbp.function.checks.check_products import check_jvp, check_vjp
 from fastbp.function.checks.report_assembly import noting_scalar_cotangent
-from fastbp.function.checks.vjp_against_jvp import AGREEMENT, AGREEMENT_SINGLE
-from fastbp.function.methods.directions import random_components, scalar_cotangent
-from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
-from fastbp.torch.layout import copied_in_layout
-from fastbp.torch.tensors import array_of, is_float
-from fastbp.verdict.rows import bare_row
+from fastbp.function.methods.directions import scalar_cotangent
+from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
+from fastbp.runtime.validation import require_bool
+from fastbp.torch.autodiff.arguments import Arguments
+from fastbp.torch.autodiff.half_precision import compared_in_half, half_dtype
+from fastbp.torch.autodiff.incoming import (
+    batched_findings,
+    expanded,
+    products_differ,
+    random_cotangent,
+    scattered,
+    undefined_findings,
+)
+from fastbp.torch.autodiff.precision import InDouble
+from fastbp.torch.autodiff.second_order import backward_pass
+from fastbp.torch.autodiff.tensor_function import TensorFunction
+from fastbp.torch.tensors import HALF_UNITS
+from fastbp.verdict.arrays import check_verdict
+from fastbp.verdict.rows import bare_row, worst_of_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from fastbp.report import Report
+    from fastbp.function.methods.options import CheckOptions
+    from fastbp.report import ArrayReport, Report
 
 __all__ = ["check_function"]
+
+IN_PLACE = "the backward pass changes its incoming gradient in place"
+# Of a gradient that is computed, and differenced, in half precision: some roundings of it.
+HALF_ROUNDINGS = 32
 
 
 @takes_check_options
 def check_function(
-    f: Callable[..., Any], *inputs: torch.Tensor, **options: Unpack[CheckOptions]
+    f: Callable[..., Any],
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    order: int = 1,
+    forward_ad: bool = False,
+    batched: bool = False,
+    **options: Any,
 ) -> Report:
     """Check what ``torch.autograd`` makes of a function.
 
     Parameters
     ----------
     f : callable
-        ``f(*inputs)`` returns a tensor, or a tuple of tensors.
-    *inputs : Tensor
-        Where, of real or complex floats; bind what is no float to `f`. float32 is differenced in
-        float64 if f takes that.
+        ``f(*inputs, **kwargs)`` returns a tensor, or a nesting of tensors and anything else.
+    *inputs : Tensor, nesting of tensors, or anything else
+        Where. Checked is the derivative by tensors of real or complex floats, in 16 bits at least:
+        by all, or, where some require a gradient, by those alone. All else is held fixed: integers,
+        booleans, strings, None. float32 is differenced in float64 if f takes that.
+    kwargs : mapping, optional
+        Keyword arguments of f, alike. A keyword that is no option of this check may also be given
+        as it is.
+    order : {1, 2}
+        2: also the derivative of the backward pass, by the inputs and by a random incoming
+        gradient, as ``torch.autograd.gradgradcheck``.
+    forward_ad : bool
+        Also the forward mode, along a random tangent of each input (of each entry with
+        ``method="every"``).
+    batched : bool
+        Also the backward pass for several incoming gradients at once (``is_grads_batched``, which
+        is vmap), against one after the other.
     **options
 
     Returns
     -------
     Report
+        Rows are named as ``inputs[0]`` or ``inputs['name']``; those of sparse tensors are by the
+        numbers that they store. Outputs that are no floats, and those that require no gradient
+        beside others that do, are not checked: a note names them.
 
     Raises
     ------
     DTypeError, ShapeError, EvaluationError, OptionError
-        As in `check_gradient` and `check_vjp`.
+        As in `check_gradient` and `check_vjp`. An `EvaluationError` says whether it was f that
+        raised, its backward pass, or its forward mode.
 
     Notes
     -----
     As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`; the
     incoming gradient is random, and never 1. Complex numbers by PyTorch's convention. Inputs
-    keep their memory layout; incoming gradients are contiguous, expanded, and with their axes
-    in another order. On the device of the inputs.
+    keep their memory layout; incoming gradients are contiguous, expanded, with their axes in
+    another order, and undefined. On the device of the inputs. A function with a derivative inside
+    (forces, gradient penalties) is evaluated with a graph. Where f draws random numbers it gets the
+    same ones in each call.
+
+    bfloat16 and float16: differenced is the same program with every number in float64; the
+    derivative in half precision may be off from that one by the rounding of its operations, which
+    is measured. Where f does not compute in float64 it is differenced as it is.
 
     Examples
     --------
@@ -64,177 +111,223 @@ def check_function(
     >>> import torch
     >>> fastbp.torch.check_function(lambda x: torch.sin(x).sum(), torch.ones(3)).verdict
     'passed'
+    >>> x = torch.linspace(0.5, 2.0, 4, dtype=torch.float64)
+    >>> report = fastbp.torch.check_function(torch.cumsum, x, dim=0, order=2, seed=0)
+    >>> report.verdict, [row.name for row in report.arrays][-1]
+    ('passed', "backward by inputs['incoming gradient'][0]")
     """
-    for place, tensor in enumerate(inputs):
-        if not isinstance(tensor, torch.Tensor):
-            raise DTypeError(f"inputs[{place}] must be a tensor, not {type(tensor).__name__}.")
-    devices = [tensor.device for tensor in inputs]
-    at = tuple(tensor.detach().cpu().numpy() for tensor in inputs)
-
-    def to_torch(arrays: Any) -> list[torch.Tensor]:
-        return [
-            torch.tensor(array, device=device)
-            for array, device in zip(arrays, devices, strict=True)
-        ]
-
-    def evaluate(inputs: Any) -> Any:
-        with torch.no_grad():
-            return _to_numpy(f(*to_torch(inputs)))
-
-    changed: list[int] = []  # the outputs whose incoming gradient the backward pass changes
-
-    def as_given(arrays: Any) -> list[torch.Tensor]:
-        # In the memory layout of the user's: a backward pass may be wrong for one alone.
-        return [
-            copied_in_layout(tensor, torch.from_numpy(np.empty(0, array.dtype)).dtype)
-            .requires_grad_()
-            for tensor, array in zip(inputs, arrays, strict=True)
-        ]  # fmt: skip
-
-    def vjp(
-        inputs: Any,
-        cotangent: Any,
-        layout: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
-    ) -> Any:
-        leaves = as_given(inputs)
-        outputs = _as_tuple(f(*leaves))
-        weights = cotangent if isinstance(cotangent, tuple) else (cotangent,)
-        # An output with a cotangent of 0 is left out: its incoming gradient is then None.
-        used = [
-            place
-            for place, output in enumerate(outputs)
-            if output.requires_grad and np.any(weights[place])
-        ]
-        grads: Any = [None] * len(leaves)
-        if used:
-            incoming = [
-                layout(torch.tensor(weights[place], device=outputs[place].device)) for place in used
-            ]
-            grads = torch.autograd.grad(
-                [outputs[place] for place in used], leaves, incoming, allow_unused=True
-            )
-            for place, tensor in zip(used, incoming, strict=True):
-                if not np.array_equal(array_of(tensor), weights[place]):
-                    changed.append(place)
-        return tuple(
-            array_of(torch.zeros_like(leaf) if grad is None else grad)
-            for leaf, grad in zip(leaves, grads, strict=True)
+    keywords, options = _keywords_of(f, kwargs, options)
+    if type(order) is not int or order not in (1, 2):
+        raise OptionError(f"order must be 1 or 2, not {order!r}.")
+    require_bool(forward_ad, "forward_ad")
+    require_bool(batched, "batched")
+    seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
+    function = _function_of(f, inputs, keywords, seed)
+    report = _checked(function, _tolerant(options, function))
+    if forward_ad:
+        forward = _named(function.outputs, function)
+        along = {"method": "probe"} if options.get("method", "auto") == "auto" else {}
+        found = check_jvp(
+            forward, function.jvp, function.arguments.at, convention="torch", **options | along
         )
+        report = _joined(report, found, "forward: ")
+    if batched:
+        found_batched = batched_findings(function, np.random.default_rng((seed, 5)))
+        report = _failing(report, found_batched, "batched backward")
+    if order == 2:
+        second = backward_pass(function, np.random.default_rng((seed, 6)))
+        report = _joined(report, _checked(second, options), "backward by ")
+    return _beside_half(report, function, inputs, keywords)
 
-    evaluate.__name__ = getattr(f, "__name__", type(f).__name__)
-    with torch.no_grad():
-        result = f(*to_torch(at))
-    complex_somewhere = any(tensor.is_complex() for tensor in inputs)
-    if is_float(result) and result.numel() == 1 and not complex_somewhere:
+
+def _keywords_of(
+    f: Callable[..., Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell the keyword arguments of f from the options of the check."""
+    keywords = dict(kwargs or {})
+    if kwargs is not None and not all(isinstance(name, str) for name in keywords):
+        raise DTypeError(f"kwargs must have names as keys, not {list(keywords)}.")
+    rest = {}
+    for name, value in options.items():
+        if name in DEFAULTS or not _takes(f, name):
+            rest[name] = value
+        elif name in keywords:
+            raise OptionError(f"{name} is given twice: among kwargs, and as a keyword.")
+        else:
+            keywords[name] = value
+    return keywords, rest
+
+
+def _takes(f: Callable[..., Any], name: str) -> bool:
+    """Tell whether a function may take a keyword; of those written in C nobody knows."""
+    try:
+        parameters = inspect.signature(getattr(f, "forward", f)).parameters
+    except (TypeError, ValueError):
+        return True
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return True
+    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
+
+
+def _function_of(
+    f: Callable[..., Any], inputs: Any, keywords: dict[str, Any], seed: int
+) -> TensorFunction:
+    """Return f at the point, in float64 instead of half precision where that is possible."""
+    arguments = Arguments(inputs, keywords)
+    if half_dtype(arguments) is None:
+        return TensorFunction(f, arguments, seed)
+    try:
+        return TensorFunction(f, arguments, seed, surrounding=InDouble)
+    except EvaluationError as error:
+        function = TensorFunction(f, Arguments(inputs, keywords, in_double=False), seed)
+        function.notes.append(f"differenced in half precision: in float64 {error}")
+        return function
+
+
+def _named(evaluate: Callable[[Any], Any], function: TensorFunction) -> Callable[[Any], Any]:
+    def named(inputs: Any) -> Any:
+        return evaluate(inputs)
+
+    named.__name__ = function.__name__
+    return named
+
+
+def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
+    """Check the backward pass, with incoming gradients of every kind."""
+    at = function.arguments.at
+    if function.scalar:
         # Not with 1: a backward pass that forgets its incoming gradient would pass.
-        seed = checked_options(options).seed
-        options["seed"] = seed
-        cotangent = scalar_cotangent(seed)
-        incoming = np.full_like(array_of(result), cotangent)
+        cotangent = scalar_cotangent(options["seed"])
+        [incoming] = random_cotangent(function, np.random.default_rng(0))
+        nested = function.results.nested([np.full_like(incoming, cotangent)])
 
         def gradient(inputs: Any) -> Any:
-            return tuple(product / cotangent for product in vjp(inputs, incoming))
+            products = function.vjp(inputs, nested)
+            return function.arguments.mapped(lambda product: product / cotangent, products)
 
-        report = check_gradient(evaluate, gradient, at, **options)
-        return _naming_changed(noting_scalar_cotangent(report, cotangent), changed)
-    seed = checked_options(options).seed
-    options["seed"] = seed
-    report = check_vjp(evaluate, vjp, at, convention="torch", **options)
-    outputs = [array_of(output) for output in _as_tuple(result)]
-    if report.verdict != "failed" and not complex_somewhere:
-        report = _asked_in_other_layouts(report, evaluate, vjp, at, outputs, options)
-    return _naming_changed(report, changed)
+        report = check_gradient(_named(function.number, function), gradient, at, **options)
+        report = noting_scalar_cotangent(report, cotangent)
+    else:
+        evaluate = _named(function.outputs, function)
+        report = check_vjp(evaluate, function.vjp, at, convention="torch", **options)
+        if report.verdict != "failed" and function.real:
+            report = _asked_in_other_layouts(report, function, options)
+    report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
+    if report.verdict != "failed":
+        report = _failing(report, undefined_findings(function), "backward")
+    return replace(report, notes=(*report.notes, *function.notes))
 
 
 def _asked_in_other_layouts(
-    report: Report,
-    evaluate: Callable[[Any], Any],
-    vjp: Callable[..., Any],
-    at: tuple[Any, ...],
-    outputs: list[Any],
-    options: CheckOptions,
+    report: Report, function: TensorFunction, options: dict[str, Any]
 ) -> Report:
     """Ask with incoming gradients that are no contiguous arrays; check anew where that matters.
 
     That of a sum is expanded, that of a transpose has its axes in another order.
     """
-    if any(output.dtype.kind != "f" for output in outputs) or max(map(np.size, outputs)) < 2:
+    at, results = function.arguments.at, function.results
+    if max(tensor.numel() for tensor in results.tensors_at_first) < 2:
         return report
-    rng = np.random.default_rng((options["seed"] or 0, 3))
-    ones = tuple(np.ones_like(output) for output in outputs)
-    weights = tuple(
-        random_components(rng, output.size).astype(output.dtype).reshape(output.shape)
-        for output in outputs
-    )
+    weights = random_cotangent(function, np.random.default_rng((options["seed"], 3)))
+    ones = results.nested([np.ones_like(part) for part in weights])
 
     def total(inputs: Any) -> Any:
-        results = evaluate(inputs)
-        return sum(np.sum(part) for part in (results if type(results) is tuple else (results,)))
+        return sum(np.sum(part) for part in results.flat(function.outputs(inputs)))
 
     for cotangent, layout, what in (
-        (ones, _expanded, "expanded"),
-        (weights, _scattered, "of axes in another order, with gaps"),
+        (ones, expanded, "expanded"),
+        (results.nested(weights), scattered, "of axes in another order, with gaps"),
     ):
+        plain = function.arguments.arrays_of(function.vjp(at, cotangent))
         try:
-            apart = _differ(vjp(at, cotangent), vjp(at, cotangent, layout))
-        except Exception as error:  # what a backward pass does not take is no wrong gradient
-            note = f"the backward pass raised for an incoming gradient {what}: {error}"
+            other = function.arguments.arrays_of(function.vjp(at, cotangent, layout))
+        except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
+            note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
             continue
-        if not apart:
+        if not products_differ(plain, other):
             continue
-        if layout is _expanded:
+        if layout is expanded:
             again = check_gradient(
-                total, lambda inputs: vjp(inputs, ones, _expanded), at, **options
+                total, lambda inputs: function.vjp(inputs, ones, expanded), at, **options
             )
         else:
             again = check_vjp(
-                evaluate, lambda inputs, some: vjp(inputs, some, _scattered), at, **options
-            )
+                function.outputs, lambda inputs, some: function.vjp(inputs, some, scattered), at,
+                **options,
+            )  # fmt: skip
         if again.verdict == "failed":
             note = f"wrong for an incoming gradient {what}, right for a contiguous one"
             return replace(again, notes=(*again.notes, note), function=report.function)
     return report
 
 
-def _differ(first: Any, second: Any) -> bool:
-    """Tell whether products differ by more than the order of sums explains."""
-    for one, two in zip(first, second, strict=True):
-        share = AGREEMENT_SINGLE if one.dtype == np.float32 else AGREEMENT
-        finite = np.isfinite(one)
-        size = np.max(np.abs(one), initial=0.0, where=finite)
-        if not np.all(np.abs(one - two)[finite] <= share * size):
-            return True
-    return False
+def _tolerant(options: dict[str, Any], function: TensorFunction) -> dict[str, Any]:
+    """Allow for the rounding of half precision where f is differenced in it."""
+    dtypes = [leaf.half for leaf in function.arguments.leaves if leaf.half is not None]
+    if not dtypes or options.get("rtol") is not None or options.get("atol") is not None:
+        return options
+    share = HALF_ROUNDINGS * max(HALF_UNITS[dtype] for dtype in dtypes)
+    cotangent = random_cotangent(function, np.random.default_rng((options["seed"], 4)))
+    products = function.vjp(function.arguments.at, function.results.nested(cotangent))
+    arrays = function.arguments.arrays_of(products)
+    largest = max(float(np.max(np.abs(array), initial=0.0)) for array in arrays)
+    return options | {"rtol": share, "atol": share * largest}
 
 
-def _expanded(tensor: torch.Tensor) -> torch.Tensor:
-    """Return equal entries as one number."""
-    return tensor.new_ones(()).expand(tensor.shape)
-
-
-def _scattered(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor with its axes in the opposite order in memory, and gaps."""
-    memory = tensor.new_zeros((*reversed(tensor.shape), 2))
-    scattered = memory[..., 0].permute(*reversed(range(tensor.ndim)))
-    return scattered.copy_(tensor)
-
-
-def _naming_changed(report: Report, changed: list[int]) -> Report:
-    """Fail a backward pass that changes its incoming gradient in place."""
-    if not changed:
+def _beside_half(
+    report: Report, function: TensorFunction, inputs: Any, keywords: dict[str, Any]
+) -> Report:
+    """Add rows for the derivative in half precision, where f was differenced in float64."""
+    dtype = half_dtype(function.arguments)
+    if dtype is None or function.surrounding is not InDouble:
         return report
-    row = bare_row(
-        "backward", (), 0, "failed", "the backward pass changes its incoming gradient in place"
+    name = str(dtype).removeprefix("torch.")
+    rows = [
+        bare_row(f"{leaf_name} in {name}", tuple(leaf.numbers.shape), 0, row.verdict, row.reason)
+        for leaf_name, leaf, row in zip(
+            function.arguments.names,
+            function.arguments.leaves,
+            compared_in_half(function, inputs, keywords, dtype, function.seed),
+            strict=True,
+        )
+    ]
+    return _with_rows(replace(report, dtype=f"{name}, differenced in float64"), rows)
+
+
+def _failing(report: Report, findings: list[str], name: str) -> Report:
+    """Add a failed row for each finding."""
+    return _with_rows(report, [bare_row(name, (), 0, "failed", finding) for finding in findings])
+
+
+def _with_rows(report: Report, rows: list[ArrayReport]) -> Report:
+    """Add rows that can fail a check, but cannot make it pass."""
+    if not rows:
+        return report
+    verdicts = [row.verdict for row in rows]
+    verdict = check_verdict(
+        [{"vacuous": "untested"}.get(report.verdict, report.verdict)],  # type: ignore[list-item]
+        verdicts,
     )
-    return replace(report, verdict="failed", arrays=(*report.arrays, row))
+    return replace(report, verdict=verdict, arrays=(*report.arrays, *rows))
 
 
-def _as_tuple(outputs: Any) -> tuple[torch.Tensor, ...]:
-    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
-
-
-def _to_numpy(outputs: Any) -> Any:
-    if isinstance(outputs, torch.Tensor):
-        return array_of(outputs)
-    return tuple(array_of(output) for output in outputs)
+def _joined(report: Report, other: Report, prefix: str) -> Report:
+    """Return one report of two; names of the second begin with a prefix."""
+    rows = [
+        replace(
+            row,
+            name=prefix + row.name,
+            worst=row.worst and replace(row.worst, array=prefix + row.worst.array),
+        )
+        for row in other.arrays
+    ]
+    failures = tuple(replace(failure, array=prefix + failure.array) for failure in other.failures)
+    return replace(
+        _with_rows(report, rows),
+        failures=worst_of_all([report.failures, failures]),
+        evaluations=report.evaluations + other.evaluations,
+        seconds=report.seconds + other.seconds,
+        at_least=report.at_least or other.at_least,
+        notes=(*report.notes, *(f"{prefix}{note}" for note in other.notes)),
+    )

@@ -1,0 +1,147 @@
+"""Incoming gradients of every kind: in several layouts, undefined, many at once.
+
+A backward pass that is right for a contiguous incoming gradient may be wrong for the expanded one
+of a sum or the scattered one of a transpose, for none at all, or under vmap.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastbp.errors import EvaluationError
+from fastbp.function.methods.directions import random_components
+from fastbp.torch.autodiff.tensor_function import tensor_like
+from fastbp.torch.tensors import array_of
+
+if TYPE_CHECKING:
+    from fastbp.torch.autodiff.tensor_function import TensorFunction
+
+__all__ = [
+    "batched_findings",
+    "expanded",
+    "products_differ",
+    "random_cotangent",
+    "scattered",
+    "undefined_findings",
+]
+
+# What products of one backward pass may differ by, relative to the largest: the order of sums.
+AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
+BATCH = 2
+
+
+class _Undefined(torch.autograd.Function):
+    """The identity, with a backward pass that gives no gradient."""
+
+    @staticmethod
+    def forward(_: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(_: Any, *_incoming: torch.Tensor) -> None:
+        return None
+
+
+def expanded(tensor: torch.Tensor) -> torch.Tensor:
+    """Return equal entries as one number."""
+    return tensor.new_ones(()).expand(tensor.shape)
+
+
+def scattered(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with its axes in the opposite order in memory, and gaps."""
+    memory = tensor.new_zeros((*reversed(tensor.shape), 2))
+    apart = memory[..., 0].permute(tuple(reversed(range(tensor.ndim))))
+    return apart.copy_(tensor)
+
+
+def products_differ(first: Any, second: Any) -> bool:
+    """Tell whether arrays differ by more than the order of sums explains."""
+    for one, two in zip(first, second, strict=True):
+        share = AGREEMENT_SINGLE if one.dtype in (np.float32, np.complex64) else AGREEMENT
+        finite = np.isfinite(one)
+        size = np.max(np.abs(one), initial=0.0, where=finite)
+        if not np.all(np.abs(one - two)[finite] <= share * size):
+            return True
+    return False
+
+
+def random_cotangent(function: TensorFunction, rng: np.random.Generator) -> list[Any]:
+    """Return an array for each output, its components between a half and one in size."""
+    found = []
+    for tensor in function.results.tensors_at_first:
+        array = array_of(tensor)
+        parts = 2 if array.dtype.kind == "c" else 1
+        numbers = random_components(rng, parts * array.size)
+        if parts == 2:
+            numbers = numbers.view(np.complex128)
+        found.append(numbers.astype(array.dtype).reshape(array.shape))
+    return found
+
+
+def undefined_findings(function: TensorFunction) -> list[str]:
+    """Ask with incoming gradients of which some, or all, are undefined; say what is wrong.
+
+    What comes back without any must be None or zero; an autograd.Function that takes undefined
+    ones (``set_materialize_grads(False)``) sees None there.
+    """
+    leaves, outputs = function.with_graph(function.arguments.at)
+    outputs = [output for output in outputs if output.requires_grad]
+    if not outputs:
+        return []
+    undefined: Any = _Undefined.apply
+    try:
+        found = function.backward(
+            [undefined(output) for output in outputs],
+            leaves,
+            [torch.ones_like(output) for output in outputs],
+        )
+    except EvaluationError as error:
+        return [f"raises where no gradient comes in: {error.__cause__}"]
+    for name, gradient in zip(function.arguments.names, found, strict=True):
+        if gradient is not None and np.any(array_of(gradient)):
+            return [f"gives a gradient by {name} that is not 0 where no gradient comes in"]
+    return []
+
+
+def batched_findings(function: TensorFunction, rng: np.random.Generator) -> list[str]:
+    """Compare one backward pass for several incoming gradients (vmap) with one after the other."""
+    cotangents = [random_cotangent(function, rng) for _ in range(BATCH)]
+    leaves, outputs = function.with_graph(function.arguments.at)
+    used = [place for place, output in enumerate(outputs) if output.requires_grad]
+    if not used:
+        return []
+    asked = [outputs[place] for place in used]
+    incoming = [
+        [tensor_like(outputs[place], cotangent[place]) for place in used]
+        for cotangent in cotangents
+    ]
+    try:
+        with warnings.catch_warnings():
+            # Of operations that vmap runs one after the other: slow, and right.
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            together = function.backward(
+                asked, leaves, [torch.stack(parts) for parts in zip(*incoming, strict=True)],
+                retain_graph=True, is_grads_batched=True,
+            )  # fmt: skip
+    except EvaluationError as error:
+        cause = str(error.__cause__).strip().splitlines()
+        return [f"cannot be batched (vmap): {cause[0] if cause else error}"]
+    for place, one in enumerate(incoming):
+        alone = function.backward(asked, leaves, one, retain_graph=True)
+        for name, whole, part in zip(function.arguments.names, together, alone, strict=True):
+            if not _row_agrees(whole, part, place):
+                return [f"is wrong by {name} when it is batched (vmap), right for one at a time"]
+    return []
+
+
+def _row_agrees(whole: torch.Tensor | None, part: torch.Tensor | None, place: int) -> bool:
+    if whole is None or part is None:
+        found = whole if part is None else part
+        return found is None or not np.any(array_of(found))
+    rows = array_of(whole)
+    row = rows[place]
+    return row.shape == tuple(part.shape) and not products_differ([row], [array_of(part)])

@@ -1,0 +1,219 @@
+"""A function of tensors as the checks of functions take it, with its derivatives in both modes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+
+from fastbp.runtime.user_code import agree, calling
+from fastbp.torch.autodiff.results import Results
+from fastbp.torch.state import same_random_numbers
+from fastbp.torch.tensors import HALF_UNITS, array_of, dense
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from fastbp.torch.autodiff.arguments import Arguments
+
+__all__ = ["TensorFunction", "unchanged"]
+
+BACKWARD, FORWARD = "the backward pass of f", "the forward mode of f"
+
+
+def unchanged(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an incoming gradient as it is: contiguous."""
+    return tensor
+
+
+class TensorFunction:
+    """A function at a point: from arrays to arrays.
+
+    Parameters
+    ----------
+    f : callable
+        Of the arguments.
+    arguments : Arguments
+        Where.
+    seed : int
+        Of its random numbers, if it draws any.
+    surrounding : callable
+        Returns the context in which f and its backward pass run.
+    every : bool
+        As in `Results`.
+
+    Attributes
+    ----------
+    results : Results
+        What it returns.
+    notes : list of str
+        What else there is to know.
+    changed : set of int
+        The outputs whose incoming gradient the backward pass has changed in place.
+    seeded : bool
+        Whether it draws random numbers: it gets the same ones in each call.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        arguments: Arguments,
+        seed: int,
+        *,
+        surrounding: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        every: bool = False,
+    ) -> None:
+        self.f, self.arguments, self.seed = f, arguments, seed
+        self.__name__ = getattr(f, "__name__", type(f).__name__)
+        self.changed: set[int] = set()
+        self.surrounding, self.seeded, self._with_graph = surrounding, False, True
+        with calling("f"):
+            value = self._called(arguments.as_given(arguments.at))
+        self.results = Results(value, every=every)
+        self.notes = [*arguments.notes, *self.results.notes]
+        self._choose_how_to_evaluate()
+
+    def within(self, surrounding: Callable[[], AbstractContextManager[Any]]) -> TensorFunction:
+        """Return the same function in another context."""
+        other = object.__new__(TensorFunction)
+        vars(other).update(vars(self), surrounding=surrounding, changed=set())
+        return other
+
+    @property
+    def scalar(self) -> bool:
+        """Tell whether it is a real function of real tensors with one number as result."""
+        return self.results.scalar and not self.arguments.complex
+
+    @property
+    def real(self) -> bool:
+        """Tell whether nothing is complex."""
+        outputs = self.results.tensors_at_first
+        return not self.arguments.complex and not any(part.is_complex() for part in outputs)
+
+    def outputs(self, inputs: Any) -> Any:
+        """Evaluate at arrays in the structure of `arguments.at`: the outputs as arrays."""
+        return self.results.arrays(self._evaluated(inputs))
+
+    def number(self, inputs: Any) -> Any:
+        """Evaluate a scalar function: a number."""
+        return self.results.number(self._evaluated(inputs))
+
+    def vjp(
+        self,
+        inputs: Any,
+        cotangent: Any,
+        layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
+    ) -> Any:
+        """Ask the backward pass; an output with a cotangent of 0 is left out of it."""
+        leaves, outputs = self.with_graph(inputs)
+        weights = self.results.flat(cotangent)
+        used = [
+            place
+            for place, output in enumerate(outputs)
+            if output.requires_grad and np.any(weights[place])
+        ]
+        incoming = [layout(tensor_like(outputs[place], weights[place])) for place in used]
+        found = self.backward([outputs[place] for place in used], leaves, incoming)
+        for place, tensor in zip(used, incoming, strict=True):
+            if not np.array_equal(array_of(tensor), weights[place].astype(array_of(tensor).dtype)):
+                self.changed.add(place)
+        return self.arguments.derivatives(found, leaves)
+
+    def with_graph(self, inputs: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return tensors as the user has them, and the outputs with their history."""
+        leaves = self.arguments.as_given(inputs)
+        with calling("f"):
+            value = self._called(leaves)
+        return leaves, self.results.tensors(value)
+
+    def backward(
+        self, outputs: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor], incoming: Any,
+        **options: Any,
+    ) -> Sequence[torch.Tensor | None]:  # fmt: skip
+        """Return the gradients by the leaves, as autograd gives them."""
+        if not outputs:
+            return [None] * len(leaves)
+        with calling(BACKWARD), self.surrounding():
+            return torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, **options)
+
+    def jvp(self, inputs: Any, tangent: Any) -> Any:
+        """Ask the forward mode along a tangent."""
+        leaves, tangents = self.arguments.as_given(inputs), self.arguments.beside(tangent)
+        with calling(FORWARD), forward_ad.dual_level():
+            make_dual: Any = forward_ad.make_dual
+            unpack_dual: Any = forward_ad.unpack_dual
+            duals = [
+                make_dual(leaf, along.to(leaf.dtype))
+                for leaf, along in zip(leaves, tangents, strict=True)
+            ]
+            found = map(unpack_dual, self.results.tensors(self._called(duals)))
+            return self.results.nested(
+                [
+                    array_of(torch.zeros_like(primal) if along is None else along)
+                    for primal, along in found
+                ]
+            )
+
+    def _evaluated(self, inputs: Any) -> Any:
+        tensors = self.arguments.beside(inputs)
+        if self._with_graph:
+            for tensor in tensors:
+                tensor.requires_grad_()
+            return self._called(tensors)
+        return self._called(tensors, graph=False)
+
+    def _called(self, tensors: Sequence[torch.Tensor], *, graph: bool = True) -> Any:
+        positional, named = self.arguments.with_tensors(tensors)
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(graph))
+            if self.surrounding is not nullcontext:
+                stack.enter_context(self.surrounding())
+            if self.seeded:
+                stack.enter_context(same_random_numbers(self.seed))
+            return self.f(*positional, **named)
+
+    def _choose_how_to_evaluate(self) -> None:
+        """Evaluate without a graph, and with random numbers as they come, where that is the same.
+
+        A function with a derivative inside (forces, a gradient penalty) needs the graph.
+        """
+        first: Any = self.results.tensors_at_first
+        for self.seeded in (False, True):
+            if self.seeded:
+                first = self._values(graph=True)
+            for self._with_graph in (False, True):
+                if _same(first, self._values(graph=self._with_graph)):
+                    if self.seeded:
+                        self.notes.append("f draws random numbers: the same ones in each call")
+                    return
+        self.seeded = False
+
+    def _values(self, *, graph: bool) -> list[torch.Tensor] | None:
+        """Return the outputs at the point; None if f raises."""
+        try:
+            tensors = self.arguments.as_given(self.arguments.at)
+            return [
+                dense(tensor.detach())
+                for tensor in self.results.tensors(self._called(tensors, graph=graph))
+            ]
+        except Exception:  # as it must where it has a derivative inside, without a graph
+            return None
+
+
+def tensor_like(output: torch.Tensor, array: Any) -> torch.Tensor:
+    """Return a new tensor with the numbers of an array, of the dtype and device of another."""
+    return torch.tensor(array, device=output.device).to(output.dtype)
+
+
+def _same(first: list[torch.Tensor] | None, second: list[torch.Tensor] | None) -> bool:
+    """Tell whether outputs differ by no more than the order of sums explains."""
+    if first is None or second is None:
+        return False
+    return all(
+        agree(array_of(one), array_of(two), HALF_UNITS.get(one.dtype, 0.0))
+        for one, two in zip(first, second, strict=True)
+    )
