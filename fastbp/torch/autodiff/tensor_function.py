@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,9 @@ class TensorFunction:
     def jvp(self, inputs: Any, tangent: Any) -> Any:
         """Ask the forward mode along a tangent."""
         leaves, tangents = self.arguments.as_given(inputs), self.arguments.beside(tangent)
-        with calling(FORWARD), forward_ad.dual_level():
+        with calling(FORWARD), forward_ad.dual_level(), warnings.catch_warnings():
+            # Torch's own, when it loads its rules for the forward mode.
+            warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
             make_dual: Any = forward_ad.make_dual
             unpack_dual: Any = forward_ad.unpack_dual
             duals = [
