@@ -71,7 +71,7 @@ class VectorFunction:
         convention: str,
         *,
         vectorized: bool,
-        workers: int | None,
+        workers: Any,
         noise: float = 0.0,
     ) -> None:
         self.f, self.convention = f, convention

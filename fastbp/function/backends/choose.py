@@ -5,6 +5,7 @@ All of them give the same bits for the same function.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from numba.core.dispatcher import Dispatcher
@@ -25,7 +26,7 @@ __all__ = ["make_function", "require_workers"]
 
 
 def make_function(
-    f: Callable[[Any], Any], point: Point, name: str, *, vectorized: bool, workers: int | None
+    f: Callable[[Any], Any], point: Point, name: str, *, vectorized: bool, workers: Any
 ) -> Function:
     """Return the function at the point, evaluated in the way that was asked for."""
     require_bool(vectorized, "vectorized")
@@ -42,13 +43,18 @@ def make_function(
 
 
 def require_workers(workers: object, vectorized: bool) -> None:
-    """Raise unless `workers` is None or a number of processes that makes sense."""
+    """Raise unless `workers` is None, a number of processes that makes sense, or what maps."""
     if workers is None:
         return
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers == 0 or workers < -1:
+    number = isinstance(workers, int) and not isinstance(workers, bool)
+    if number:
+        makes_sense = workers == -1 or workers > 0  # type: ignore[operator]
+    else:
+        makes_sense = isinstance(workers, Executor) or callable(workers)
+    if not makes_sense:
         raise OptionError(
-            f"workers must be None, a number of processes, or -1 for one per processor, "
-            f"not {workers!r}."
+            f"workers must be None, a number of processes, or -1 for one per processor; or an "
+            f"executor of concurrent.futures, or a callable that maps as map does; not {workers!r}."
         )
     if vectorized:
         raise OptionError("workers and vectorized exclude each other: one call takes many points.")

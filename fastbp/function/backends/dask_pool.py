@@ -33,6 +33,8 @@ class DaskCluster:
     client : distributed.Client
     """
 
+    shares_memory = False
+
     def __init__(self, client: Any) -> None:
         self.client = client
         self.concurrency = max(1, sum(client.ncores().values()))
@@ -72,7 +74,7 @@ class DaskCluster:
             raise WorkerDiedError
         error = future.exception()
         if isinstance(error, distributed.scheduler.KilledWorker):  # Dask has tried several times
-            raise WorkerDiedError(final=True) from error
+            raise WorkerDiedError(final=True, times=1 + error.allowed_failures) from error
         raise OptionError(
             f"workers: the workers of the cluster cannot run fastbp: {type(error).__name__}: "
             f"{error}"

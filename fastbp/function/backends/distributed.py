@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.backends.worker_pool import WorkerPool
+from fastbp.function.backends.worker_pool import WorkerPool, Workers
 from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
 from fastbp.typing import Vector
 
@@ -51,7 +51,7 @@ class DistributedFunction(Function):
     """A scalar function whose values beside the point come from other processes."""
 
     def __init__(
-        self, function: Callable[[Any], Any], point: Point, name: str, workers: int
+        self, function: Callable[[Any], Any], point: Point, name: str, workers: Workers
     ) -> None:
         self._pool = WorkerPool(workers, name)
         super().__init__(function, point, name)

@@ -1,4 +1,4 @@
-"""What executes tasks in other processes: joblib's processes, or a Dask cluster."""
+"""What executes tasks elsewhere: processes of ours, a Dask cluster, an executor of the user's."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others 
 
 
 class Executor(Protocol):
-    """Executes tasks in other processes.
-
-    Not `concurrent.futures.Executor`: joblib's active backend may be any that a user has chosen,
-    and of these only its own processes are one.
+    """Executes tasks elsewhere; `FuturesPool` makes one of any executor of `concurrent.futures`.
 
     Attributes
     ----------
     concurrency : int
         How many tasks are executed at the same time.
+    shares_memory : bool
+        Whether they are executed by threads of this process.
     """
 
     concurrency: int
+    shares_memory: bool
 
     def put(self, array: NDArray[Any]) -> Any:
         """Lay a large array down where all workers find it, and return what stands for it."""
@@ -46,8 +46,16 @@ class Executor(Protocol):
 
 
 class WorkerDiedError(Exception):
-    """Tasks are left without a result; `final` says that trying again is no use."""
+    """Tasks are left without a result.
 
-    def __init__(self, final: bool = False) -> None:
+    Parameters
+    ----------
+    final : bool
+        Whether trying again is no use.
+    times : int
+        How often the executor has tried.
+    """
+
+    def __init__(self, final: bool = False, times: int = 1) -> None:
         super().__init__()
-        self.final = final
+        self.final, self.times = final, times

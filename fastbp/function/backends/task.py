@@ -6,6 +6,7 @@ way, and one that cannot be pickled would take the worker with it.
 
 from __future__ import annotations
 
+import copy
 import threading
 import traceback
 import uuid
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["PickledJob", "Task", "TaskResult", "forget", "run_task"]
+__all__ = [
+    "ArrayInFile",
+    "PickledJob",
+    "SharedJob",
+    "Task",
+    "TaskResult",
+    "forget",
+    "run_task",
+]
 
 
 Task: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of the job, and its arguments
@@ -47,7 +56,8 @@ class PickledJob:
     token : str
         By which workers know that they have unpacked it already.
     data : ndarray of uint8
-        The pickle; joblib maps large arrays into memory, and Dask keeps them on its workers.
+        The pickle; processes of this machine read a large one from a file, and Dask keeps it on its
+        workers.
     """
 
     def __init__(self, contents: object, parts: dict[str, object]) -> None:
@@ -57,6 +67,42 @@ class PickledJob:
         except Exception as error:
             raise _cannot_be_sent(parts, error) from error
         self.data = np.frombuffer(pickled, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayInFile:
+    """An array in a file that every worker can read."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class SharedJob:
+    """The function and point of a check for threads of this process: nothing is pickled.
+
+    Parameters
+    ----------
+    contents : object
+        Its methods are the tasks; its attribute `point` is copied for each thread.
+    """
+
+    def __init__(self, contents: Any) -> None:
+        self.token = uuid.uuid4().hex
+        self.data = SharedContents(contents)
+
+
+class SharedContents:
+    """What the threads of this process share, but for the point that they change."""
+
+    def __init__(self, contents: Any) -> None:
+        self.contents = contents
+
+    def of_this_thread(self) -> Any:
+        """Return it with a working copy of the point of its own."""
+        own = copy.copy(self.contents)
+        own.point = self.contents.point.copy()
+        return own
 
 
 def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
@@ -92,16 +138,14 @@ class TaskResult:
 _unpacked: dict[tuple[int, str], Any] = {}
 
 
-def run_task(
-    token: str, data: NDArray[np.uint8], shared: NDArray[Any] | None, task: Task
-) -> TaskResult:
+def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
     """Run in a worker: call a method of the job.
 
     Parameters
     ----------
     token, data
         Of the pickled job.
-    shared : ndarray or None
+    shared : ndarray, ArrayInFile or None
         The last argument of the task, if there is one that other tasks have too.
     task : (str, tuple)
         The name of a method of the contents, and its arguments.
@@ -120,21 +164,30 @@ def run_task(
         )
     method, arguments = task
     if shared is not None:
-        arguments = (*arguments, shared)
+        arguments = (*arguments, _array(shared))
     try:
         return TaskResult(getattr(contents, method)(*arguments))
     except FastbpError as error:
         return TaskResult(None, error, _pickled_cause(error.__cause__))
 
 
-def _contents(token: str, data: NDArray[np.uint8]) -> Any:
+def _contents(token: str, data: Any) -> Any:
     """Unpack a job, unless it is the one that this thread unpacked last."""
     key = threading.get_ident(), token
     if key not in _unpacked:
         for other in [other for other in _unpacked if other[0] == key[0]]:
             del _unpacked[other]
-        _unpacked[key] = cloudpickle.loads(data.data)
+        shared = isinstance(data, SharedContents)
+        _unpacked[key] = data.of_this_thread() if shared else cloudpickle.loads(_array(data).data)
     return _unpacked[key]
+
+
+def _array(handle: Any) -> NDArray[Any]:
+    """Return an array that was sent, or the one in the file that was named."""
+    if isinstance(handle, ArrayInFile):
+        return np.memmap(handle.name, dtype=handle.dtype, mode="r", shape=handle.shape)
+    array: NDArray[Any] = handle
+    return array
 
 
 def forget(token: str) -> None:

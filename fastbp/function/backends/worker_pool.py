@@ -7,24 +7,28 @@ replaced, and what they had in hand is evaluated again.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Executor as FuturesExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
 from fastbp.function.backends.executor import WorkerDiedError
-from fastbp.function.backends.joblib_pool import JoblibProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from fastbp.function.backends.executor import Executor
-    from fastbp.function.backends.task import PickledJob, Task
+    from fastbp.function.backends.task import PickledJob, SharedJob, Task
 
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerPool", "Workers"]
+
+Workers: TypeAlias = "int | FuturesExecutor | Callable[..., Iterable[Any]]"
+
 
 # A task takes about so long: a hundred times what it costs to send, and what is lost, or still
 # runs after Ctrl-C, is no more than that or one evaluation.
@@ -38,7 +42,7 @@ class WorkerPool:
 
     Parameters
     ----------
-    workers : int
+    workers : int, concurrent.futures.Executor or callable
         As in `numerical_gradient`.
     name : str
         What the function is called in messages.
@@ -49,20 +53,23 @@ class WorkerPool:
         How many tasks are executed at the same time.
     """
 
-    def __init__(self, workers: int, name: str) -> None:
+    def __init__(self, workers: Workers, name: str) -> None:
         self.name = name
         self._executor = _choose_executor(workers)
         self.concurrency = self._executor.concurrency
-        self._job: PickledJob | None = None
+        self._job: PickledJob | SharedJob | None = None
         # Arrays that lie ready for the workers, each with what stands for it.
-        self._data: tuple[NDArray[Any], Any] | None = None
-        self._shared: tuple[NDArray[Any], Any] | None = None
+        self._data: tuple[Any, Any] | None = None
+        self._shared: tuple[Any, Any] | None = None
 
     def pack(self, contents: object, parts: dict[str, object]) -> None:
         """Say whose methods the tasks call; raise if it cannot be sent."""
-        from fastbp.function.backends.task import PickledJob
+        from fastbp.function.backends.task import PickledJob, SharedJob
 
-        self._job = PickledJob(contents, parts)
+        if self._executor.shares_memory:
+            self._job = SharedJob(contents)
+        else:
+            self._job = PickledJob(contents, parts)
 
     def shares(self, count: int, seconds: float) -> list[slice]:
         """Divide a number of evaluations that take so long each among tasks."""
@@ -107,16 +114,16 @@ class WorkerPool:
                 self._take_back()  # it may have died with its worker
                 if death.final or attempt == ATTEMPTS:
                     left = next(place for place in waiting if place not in found)
+                    count = death.times if death.final else attempt
+                    times = f" {count} times, lately" if count > 1 else ""
                     raise EvaluationError(
-                        f"{self.name} lost its worker {ATTEMPTS} times, lately {describe(left)}."
+                        f"{self.name} lost its worker{times} {describe(left)}."
                     ) from death.__cause__
             else:
                 break
         return [found[place] for place in range(len(tasks))]
 
-    def _laid_down(
-        self, former: tuple[NDArray[Any], Any] | None, array: NDArray[Any] | None
-    ) -> tuple[NDArray[Any], Any] | None:
+    def _laid_down(self, former: tuple[Any, Any] | None, array: Any) -> tuple[Any, Any] | None:
         """Lay an array down, unless it is the one that lies there."""
         if former is not None and former[0] is array:
             return former
@@ -135,8 +142,8 @@ class WorkerPool:
             self._executor.close(self._job.token)
 
 
-def _choose_executor(workers: int) -> Executor:
-    """Return the cluster whose backend is active in joblib, or else processes of joblib's."""
+def _choose_executor(workers: Workers) -> Executor:
+    """Return what executes tasks: the user's own executor or map, a cluster, or processes."""
     try:
         import cloudpickle  # noqa: F401
         import joblib
@@ -144,9 +151,31 @@ def _choose_executor(workers: int) -> Executor:
         raise OptionError(
             'workers needs joblib: python -m pip install "fastbp[cluster]".'
         ) from error
-    client = getattr(joblib.parallel.get_active_backend()[0], "client", None)
+    from fastbp.function.backends.futures_pool import FuturesPool, MapPool
+
+    if isinstance(workers, FuturesExecutor):
+        return FuturesPool(workers)
+    if not isinstance(workers, int):
+        return MapPool(workers)
+    backend = joblib.parallel.get_active_backend()[0]
+    client = getattr(backend, "client", None)
     if client is not None and type(client).__module__.startswith("distributed"):
         from fastbp.function.backends.dask_pool import DaskCluster
 
         return DaskCluster(client)
-    return JoblibProcesses(workers)
+    if type(backend) not in (joblib.parallel.LokyBackend, joblib.parallel.SequentialBackend):
+        return MapPool(partial(_mapped_by_joblib, workers), joblib.effective_n_jobs(workers))
+    from fastbp.function.backends.processes import Processes
+
+    return Processes(workers)
+
+
+def _mapped_by_joblib(
+    workers: int, function: Callable[[Any], Any], tasks: list[Any]
+) -> Iterable[Any]:
+    """Map by whatever backend of joblib a user has chosen."""
+    import joblib
+
+    call = joblib.delayed(function)
+    results: Iterable[Any] = joblib.Parallel(n_jobs=workers, batch_size=1)(map(call, tasks))
+    return results

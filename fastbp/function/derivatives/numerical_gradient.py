@@ -63,7 +63,7 @@ def numerical_gradient(
     bounds: Any = None,
     scale: Any = None,
     vectorized: bool = False,
-    workers: int | None = None,
+    workers: Any = None,
     progress: bool | None = None,
 ) -> NumericalGradient:
     """Difference a scalar function by every entry of its argument.
@@ -86,9 +86,12 @@ def numerical_gradient(
     vectorized : bool
         f takes many points at once: each leaf has one more axis, the first, and f returns one
         number for each point.
-    workers : int, optional
-        How many processes evaluate f (it must be possible to pickle it); inside
-        ``joblib.parallel_config("dask")`` the workers of the Dask cluster do. Needs joblib.
+    workers : int, concurrent.futures.Executor or callable, optional
+        How many processes evaluate f (it must be possible to pickle it; -1: one per processor);
+        inside ``joblib.parallel_config("dask")`` the workers of the Dask cluster do. Or who does:
+        any executor (of the standard library, loky, MPI, ``Client.get_executor()``; threads share
+        f without pickling it), or a callable that maps as ``map`` does, such as ``pool.map``.
+        Needs joblib.
     progress : bool, optional
         None: a progress bar if stderr is a terminal and it takes over a second. True, False:
         always, never.

@@ -64,7 +64,7 @@ class Options:
     bounds: Any
     scale: Any
     vectorized: bool
-    workers: int | None
+    workers: Any
     progress: bool | None
 
     @property
@@ -164,7 +164,7 @@ class CheckOptions(TypedDict, total=False):
     bounds: Any
     scale: Any
     vectorized: bool
-    workers: int | None
+    workers: Any
     progress: bool | None
 
 

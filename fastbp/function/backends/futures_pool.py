@@ -1,0 +1,143 @@
+"""Tasks for any executor of `concurrent.futures`, or for anything that maps as `map` does."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    ThreadPoolExecutor,
+    wait,
+)
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from fastbp.errors import OptionError
+from fastbp.function.backends.executor import WorkerDiedError
+from fastbp.function.backends.task import run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from fastbp.function.backends.task import Task, TaskResult
+
+__all__ = ["FuturesPool", "MapPool"]
+
+# Of an executor that does not say how many tasks it executes at the same time.
+FEWEST_SUBMITTED = 64
+
+
+class FuturesPool:
+    """An executor of `concurrent.futures`, of the standard library, loky, MPI, Dask or others.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+    concurrency : int, optional
+        How many tasks it executes at the same time; by default what it says, or one per processor.
+
+    Attributes
+    ----------
+    submitted : int
+        So many tasks wait for it at most.
+    """
+
+    def __init__(self, executor: Executor, concurrency: int | None = None) -> None:
+        self.executor = executor
+        known = getattr(executor, "_max_workers", None)
+        otherwise = known if isinstance(known, int) and known > 0 else os.cpu_count() or 1
+        self.concurrency = concurrency or otherwise
+        self.submitted = max(FEWEST_SUBMITTED, 4 * self.concurrency)
+        self.shares_memory = isinstance(executor, ThreadPoolExecutor)
+
+    def put(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Nothing to do: where the workers are nobody knows, so that arrays go with each task."""
+        return array
+
+    def drop(self, handle: Any) -> None:
+        """Nothing to do."""
+
+    def run(
+        self, token: str, data: Any, shared: Any, tasks: list[Task]
+    ) -> Iterator[tuple[int, TaskResult]]:
+        """Execute tasks; whatever interrupts this cancels those that have not begun."""
+        left = iter(enumerate(tasks))
+        places: dict[Future[TaskResult], int] = {}
+
+        def submit(count: int) -> None:
+            for place, task in islice(left, count):
+                places[self.executor.submit(run_task, token, data, shared, task)] = place
+
+        finished = False
+        try:
+            submit(self.submitted)
+            while places:
+                for future in wait(places, return_when=FIRST_COMPLETED).done:
+                    yield places.pop(future), future.result()
+                    submit(1)
+            finished = True
+        except (BrokenExecutor, CancelledError) as death:
+            raise WorkerDiedError(final=True) from death
+        except RuntimeError as error:  # of `submit`, after `shutdown`
+            raise OptionError(f"workers: the executor takes no tasks: {error}") from error
+        finally:
+            if not finished:
+                for future in places:
+                    future.cancel()
+
+    def close(self, token: str) -> None:
+        """Nothing to do: it is the user's."""
+
+
+class MapPool:
+    """Anything that maps as `map` does: ``pool.map`` of `multiprocessing`, for example.
+
+    Parameters
+    ----------
+    mapping : callable
+        ``mapping(function, tasks)`` returns an iterable of the results, in their order.
+    concurrency : int, optional
+        How many tasks are executed at the same time; by default one per processor.
+    """
+
+    shares_memory = False
+
+    def __init__(
+        self, mapping: Callable[..., Iterable[Any]], concurrency: int | None = None
+    ) -> None:
+        self.mapping = mapping
+        self.concurrency = concurrency or os.cpu_count() or 1
+
+    def put(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Nothing to do."""
+        return array
+
+    def drop(self, handle: Any) -> None:
+        """Nothing to do."""
+
+    def run(
+        self, token: str, data: Any, shared: Any, tasks: list[Task]
+    ) -> Iterator[tuple[int, TaskResult]]:
+        """Execute tasks."""
+        done = 0
+        try:
+            for result in self.mapping(partial(run_task, token, data, shared), tasks):
+                yield done, result
+                done += 1
+        except Exception as error:  # what f raises is a result: this is about the workers
+            raise OptionError(
+                f"workers: the map that was given raised {type(error).__name__}: {error}"
+            ) from error
+        if done != len(tasks):
+            raise OptionError(
+                f"workers must map as map does: for {len(tasks)} tasks it gave {done} results."
+            )
+
+    def close(self, token: str) -> None:
+        """Nothing to do."""
