@@ -3,7 +3,7 @@
 An entry is wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
-    bar = (s_noise + growth s_size) h_size + s_size h_noise + decay_bar |W| + smallest
+    bar = (s_noise + growth s) h_size + s h_noise + decay_bar |W| + smallest,  s = s_size + s_radius
 
 where sizes and noise of every unit come as norms over the batch, the noise already scaled.  A
 *chunk*, MR rows and a few panels of columns, is compared at a time, while it is in the nearest
@@ -167,6 +167,7 @@ def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
     """
     margin, growth = product.margin, product.growth
     s_sizes, h_sizes, s_noise, h_noise = sizes.s_sizes, sizes.h_sizes, sizes.s_noise, sizes.h_noise
+    s_radii = sizes.s_radii
     row_noise, row_size, column_size, column_noise, norms = bars
     s_at, h_at = layer[UNITS_OUT] - product.inputs, layer[UNITS_IN]
     column_size[columns:] = 0.0
@@ -177,13 +178,14 @@ def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
             row_noise[r] = margin * norms[r]
             row_size[r] = margin * h_noise[h_at + row + r]
         for c in range(columns):
-            column_noise[c] = s_sizes[s_at + column + c]
+            column_noise[c] = s_sizes[s_at + column + c] + s_radii[s_at + column + c]
             column_size[c] = s_noise[s_at + column + c] + growth * column_noise[c]
     else:
         for r in range(rows):
             norms[r] = s_sizes[s_at + row + r]
-            row_noise[r] = margin * (s_noise[s_at + row + r] + growth * norms[r])
-            row_size[r] = margin * norms[r]
+            largest = norms[r] + s_radii[s_at + row + r]
+            row_noise[r] = margin * (s_noise[s_at + row + r] + growth * largest)
+            row_size[r] = margin * largest
         for c in range(columns):
             column_size[c] = h_sizes[h_at + column + c]
             column_noise[c] = h_noise[h_at + column + c]

@@ -60,6 +60,7 @@ class UnitSizes(NamedTuple):
     s_sizes: Floats  # (units - inputs,), written
     h_sizes: Floats  # (units,), written
     s_noise: Floats  # (units - inputs,)
+    s_radii: Floats  # (units - inputs,): norms of what masks in doubt can add to s
     h_noise: Floats  # (units,)
     bias_sums: Floats  # (units - inputs,), written: sums of s over the batch
 

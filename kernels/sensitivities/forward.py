@@ -20,7 +20,7 @@ from .network_pairs import (
     vectors_of_pair,
 )
 from .proof import project_rows
-from .rounding_noise import activate_block, growth_root
+from .rounding_noise import activate_block, growth_root, underflow_of_sum
 from .sweep_arrays import kept_start, panel_start, panels_apart
 from .weight_rows import multiply_panels, rows_of_weights
 
@@ -138,6 +138,7 @@ def activate_rows(k, rows, panel, panels, sweep, scratch):
     hidden = k < layers.shape[0] - 1
     signs = scratch.signs[: rows.height]
     root, share = growth_root(rows.depth), 1.0 / math.sqrt(float(rows.depth))
+    least = underflow_of_sum(rows.depth, noise.least)
     all_panels = batch.pitch // width
     all_units = unit_norms.xi.size // all_panels
     size = rows.height * width
@@ -149,7 +150,7 @@ def activate_rows(k, rows, panel, panels, sweep, scratch):
         unit = q * all_units + before + rows.first
         activate_block(
             k > 0, scratch.row_norms[: rows.height], scratch.biases[: rows.height], root, share,
-            noise.margin, hidden, batch.live[q * width : (q + 1) * width],
+            least, noise.margin, hidden, batch.live[q * width : (q + 1) * width],
             norms.h[at : at + width], norms.xi[at : at + width], signs,
             levels.h[start : start + size], noise.xi[noise_at : noise_at + size],
             levels.doubt[start : start + size], unit_norms.xi[unit : unit + rows.height],

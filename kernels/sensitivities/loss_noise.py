@@ -32,6 +32,13 @@ def moved_share(logarithm, reach):
     return math.exp(min(0.0, logarithm + reach))
 
 
+@kernel(inline=True)
+def scaled_noise(size, loss, noise):
+    """Noise of a number times the factor, where all three may be too small for their digits."""
+    factor, least = abs(loss.factor), noise.least
+    return factor * (size + least) + size * least + least
+
+
 @kernel
 def softmax_noise(sample, outputs, loss, h, h_at, noise, xi_at, z_at, width):
     """Noise of p - y of one sample, whose outputs and noise stand ``width`` apart.
@@ -64,15 +71,17 @@ def softmax_noise(sample, outputs, loss, h, h_at, noise, xi_at, z_at, width):
         if logarithm < MOST_LIKELY:
             step = moved_share(logarithm, margin * (abs(moved) + everywhere))
         own = math.exp(logarithm) + target_of(i, sample, loss)
-        size = abs(loss.factor) * (min(1.0, step) / margin + own) + noise.least
-        noise.z[z_at + i * width] = math.copysign(size, moved)
+        own += min(1.0, step) / margin
+        noise.z[z_at + i * width] = math.copysign(scaled_noise(own, loss, noise), moved)
 
 
 @kernel(inline=True)
 def residual_noise(i, sample, output, residual, moved, loss, noise):
     """Size of the noise of ``residual``, the derivative by one output that moves by ``moved``."""
     if loss.code == LEAST_SQUARES:
-        size = abs(2.0 * loss.factor * moved) + abs(residual) + noise.least
+        size = scaled_noise(
+            2.0 * (abs(moved) + abs(output - target_of(i, sample, loss))), loss, noise
+        )
     elif loss.factor == 0:
         size = 0.0
     else:
@@ -81,7 +90,7 @@ def residual_noise(i, sample, output, residual, moved, loss, noise):
         away = abs(output)
         step = moved_share(-away - math.log1p(math.exp(-away)), noise.margin * abs(moved))
         own = abs(residual / loss.factor + target) + target
-        size = abs(loss.factor) * (min(1.0, step) / noise.margin + own) + noise.least
+        size = scaled_noise(min(1.0, step) / noise.margin + own, loss, noise)
     return size
 
 

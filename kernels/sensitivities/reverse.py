@@ -13,7 +13,7 @@ from ..random_numbers import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill
 from ..simd.vectors import panel_width
 from .loss_noise import output_noise
 from .network_pairs import A_S, A_Z, PAIR_DOTS, add_projection, dots_of_pair, samples_of_pair
-from .rounding_noise import growth_root, mask_block
+from .rounding_noise import growth_root, mask_block, underflow_of_sum
 from .sweep_arrays import (
     ALONG_LOSS,
     ALONG_OUTPUT,
@@ -204,6 +204,7 @@ def mask_rows(k, rows, panel, panels, sweep, scratch):
     inputs, before, first_output = layers[k, INPUTS], layers[k, UNITS_IN], layers[0, INPUTS]
     signs = scratch.signs[: rows.height]
     root, share = growth_root(rows.depth), 1.0 / math.sqrt(float(rows.depth))
+    least = underflow_of_sum(rows.depth, sweep.noise.least)
     all_panels = batch.pitch // width
     all_units = sizes.size // all_panels
     size = rows.height * width
@@ -216,7 +217,8 @@ def mask_rows(k, rows, panel, panels, sweep, scratch):
         at = k * batch.pitch + q * width
         unit = q * all_units + before - first_output + rows.first
         mask_block(
-            scratch.row_norms[: rows.height], root, share, norms.s[at : at + width],
+            scratch.row_norms[: rows.height], root, share, least,
+            batch.live[q * width : (q + 1) * width], norms.s[at : at + width],
             norms.z[at : at + width], signs, levels.h[level_at : level_at + size],
             levels.doubt[level_at : level_at + size], levels.unmasked[start : start + size],
             levels.s[start : start + size], z[noise_at : noise_at + size],

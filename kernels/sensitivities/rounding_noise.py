@@ -3,8 +3,10 @@
 All of it is in units of u, the roundoff; it is linear, so one propagation serves float64 and
 float32. A layer adds to row i of its product, in sample n, plus or minus ::
 
-    eta = |W_i| |h_n| + |b_i| + sqrt(n) / 4 |f_i|
+    eta = (|W_i| + least) (|h_n| + least) + |b_i| + sqrt(n) / 4 |f_i| + least
 
+where ``least`` is what numbers lose that are too small for their digits, or become 0 for that, in
+units of u.
 Sums of n terms in any order are off by about the first term where signs are random, and by the
 last, in a plain loop, where they are all alike. What was there before goes through the weights
 with the values themselves. What a layer adds has a random sign; no value is less than half of what
@@ -32,6 +34,15 @@ def growth_root(depth):
 
 
 @kernel(inline=True)
+def underflow_of_sum(depth, least):
+    """What a sum of n products may lose in units of u, where each loses ``least`` at most.
+
+    All of it in one of 32 products; beyond, the margin is 32.
+    """
+    return least * (1.0 + growth_root(depth))
+
+
+@kernel(inline=True)
 def sign_of_lane(bits, lane):
     """+1 or -1, by one bit of 64."""
     return np.float64(np.int64(1) - ((bits >> np.int64(lane)) & np.int64(1)) * np.int64(2))
@@ -48,7 +59,7 @@ def no_less(moved, one, other):
 
 @kernel
 def activate_block(
-    on_top, sizes, biases, root, share, margin, hidden, live, h_norms, xi_norms, signs,
+    on_top, sizes, biases, root, share, least, margin, hidden, live, h_norms, xi_norms, signs,
     f, xi, doubt, norms,
 ):  # fmt: skip
     """Turn a block of W h and W xi into activations, noise and doubt; write the norms of xi.
@@ -64,12 +75,13 @@ def activate_block(
     judged = 1 if hidden else 0
     for r in range(sizes.size):
         size, bias, bits = sizes[r], biases[r], signs[r]
-        offset = abs(bias)
+        size += least
+        offset = abs(bias) + least
         for lane in range(width):
             k = r * width + lane
             value = f[k] + bias
             away = abs(value)
-            eta = live[lane] * (size * h_norms[lane] + offset + root * away)
+            eta = live[lane] * (size * (h_norms[lane] + least) + offset + root * away)
             moved = kept * xi[k] + eta * sign_of_lane(bits, lane)
             moved = no_less(moved, eta, size * xi_norms[lane] * share * live[lane])
             doubtful = (away <= margin * abs(moved)) & (live[lane] > 0)
@@ -82,7 +94,7 @@ def activate_block(
 
 @kernel
 def mask_block(
-    sizes, root, share, s_norms, z_norms, signs, h, doubt, before, s, z, norms
+    sizes, root, share, least, live, s_norms, z_norms, signs, h, doubt, before, s, z, norms
 ):  # fmt: skip
     """Mask a block of U = W^T s into s, and of its noise W^T z; write the norms of z.
 
@@ -91,11 +103,11 @@ def mask_block(
     """
     width = s_norms.size
     for r in range(sizes.size):
-        size, bits = sizes[r], signs[r]
+        size, bits = sizes[r] + least, signs[r]
         for lane in range(width):
             k = r * width + lane
             value = before[k]
-            eta = size * s_norms[lane] + root * abs(value)
+            eta = size * s_norms[lane] + root * abs(value) + least * live[lane]
             moved = z[k] + eta * sign_of_lane(bits, lane)
             moved = no_less(moved, eta, size * z_norms[lane] * share)
             active = h[k] > 0

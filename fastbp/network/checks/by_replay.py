@@ -18,7 +18,7 @@ from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
-from fastbp.network.sensitivities.hull import Hull, hull_of_levels
+from fastbp.network.sensitivities.hull import Hull
 from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
 from fastbp.typing import Array, Floats, Mask
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
@@ -55,10 +55,8 @@ def check_by_replay(
         return Outcome(rows, [], 0, {"scheme": SCHEME, "delta": DELTA})
     measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
     own = coarser if tolerance is None else UNIT_ROUNDOFF
-    own_bars = rounding.error_bars(own)
-    hull = hull_of_levels(
-        rounding.network, rounding.levels, rounding.sensitivities[-1], rounding.doubts
-    )
+    hull = rounding.hull(rounding.doubts)
+    own_bars = rounding.error_bars(own, hull)
     values, radii, bars = _judged_by_hull(net, rounding, hull, measured, own_bars)
     allowed = tolerance or Tolerance(0.0, 0.0)
     judged, seen = [], []
@@ -110,7 +108,11 @@ def _reaches(net: Network, rounding: Rounding, steps: Floats) -> Iterator[Floats
 
 
 def _judged_by_hull(
-    net: Network, rounding: Rounding, hull: Hull, measured: Measured, own_bars: Floats
+    net: Network,
+    rounding: Rounding,
+    hull: Hull,
+    measured: Measured,
+    own_bars: Floats,
 ) -> tuple[Floats, Floats, Floats]:
     """Put the middle of the hull in place of quotients that depend on masks in doubt.
 
@@ -127,10 +129,7 @@ def _judged_by_hull(
     middles, widths = values, radii
     if crossing.any():
         doubts = _doubts_of_steps(net, rounding, measured)
-        middles, widths = _products_of_hull(
-            rounding,
-            hull_of_levels(rounding.network, rounding.levels, rounding.sensitivities[-1], doubts),
-        )
+        middles, widths = _products_of_hull(rounding, rounding.hull(doubts))
     with np.errstate(invalid="ignore", over="ignore"):
         inside = np.where(
             crossing,

@@ -26,6 +26,7 @@ from fastbp.network.sensitivities.error_bars import (
     sum_growth,
 )
 from fastbp.network.sensitivities.number_range import smallest_of
+from fastbp.network.sensitivities.sweeps import noise_of_levels
 from fastbp.runtime.panels import writable
 from fastbp.runtime.threads import run_team
 
@@ -50,17 +51,19 @@ EMPTY = np.empty(0)
 class Bars:
     """Sizes and noise of every unit, norms over the batch: what error bars are made of.
 
-    ``margin * ((s_noise_i + growth s_size_i) h_size_j + s_size_i h_noise_j)`` is the bar of entry
-    i, j.
+    ``margin * ((s_noise_i + growth s_i) h_size_j + s_i h_noise_j)`` is the bar of entry i, j, with
+    ``s_i = s_size_i + s_radius_i``.
 
     Attributes
     ----------
-    s_sizes, s_noise, bias_sums : float64, shape (units without inputs,)
+    s_sizes, s_noise, s_radii, bias_sums : float64, shape (units without inputs,)
+        s_radii are norms of the hull's.
     h_sizes, h_noise : float64, shape (units,)
     """
 
     s_sizes: NDArray[np.float64]
     s_noise: NDArray[np.float64]
+    s_radii: NDArray[np.float64]
     h_sizes: NDArray[np.float64]
     h_noise: NDArray[np.float64]
     bias_sums: NDArray[np.float64]
@@ -118,13 +121,15 @@ class Tiles:
         self.bars = Bars(
             np.zeros(units - first),
             norms(sweeps.z_sizes),
+            np.zeros(units - first),
             np.zeros(units),
-            norms(sweeps.xi_sizes),
+            noise_of_levels(sweeps),
             np.zeros(units - first),
         )
         if hull.affected:
             for k, centre in enumerate(hull.centres):
                 sweeps.replace_samples(k, hull.samples, centre)
+            self.bars.s_radii[:] = np.concatenate([norms(radius.T) for radius in hull.radii])
 
     def compare(
         self, layers: list[int], flat: NDArray[Any], offsets: list[int], scales: list[float]
@@ -192,7 +197,7 @@ class Tiles:
         level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
         layer = LayerNorms(
             own.s_sizes[outputs], own.s_noise[outputs], own.h_sizes[level], own.h_noise[level],
-            self.sweeps.batch,
+            self.sweeps.batch, own.s_radii[outputs],
         )  # fmt: skip
         decay = self._net.objective.weight_decay
         if decay == 0.0:
@@ -210,7 +215,7 @@ class Tiles:
     def bias_bars(self) -> NDArray[np.float64]:
         """Error bars of all biases, layer after layer."""
         own = self.bars
-        layers = LayerNorms(own.s_sizes, own.s_noise, EMPTY, EMPTY, self.sweeps.batch)
+        layers = LayerNorms(own.s_sizes, own.s_noise, EMPTY, EMPTY, self.sweeps.batch, own.s_radii)
         return bars(layers.bias_terms(), self.roundoff)
 
     def bias_radii(self) -> NDArray[np.float64]:
@@ -312,6 +317,7 @@ class Tiles:
                 s_sizes=bars.s_sizes,
                 h_sizes=bars.h_sizes,
                 s_noise=bars.s_noise,
+                s_radii=bars.s_radii,
                 h_noise=bars.h_noise,
                 bias_sums=bars.bias_sums,
             ),

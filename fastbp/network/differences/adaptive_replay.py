@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.network.differences.quotient_noise import noise_of_long_steps, quotient_noise
 from fastbp.network.differences.replay import replay
 from fastbp.network.differences.unperturbed import Unperturbed
-from fastbp.typing import AnyFloats, Floats, Indices, Mask
+from fastbp.typing import AnyFloats, Floats, Indices, Mask, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "measure_by_replay"]
 
 
-Replayed: TypeAlias = tuple[Floats, Mask]
+Replayed: TypeAlias = tuple[Floats, Mask, Mask]
 SCHEME: Literal["central"] = "central"
 DELTA = 1e-6
 
@@ -38,7 +38,8 @@ FAR, NEAR, CURVED = 1e-3, 1e-5, ("softmax_cross_entropy", "sigmoid_cross_entropy
 SAMPLE = 16
 
 
-# Margin from the sampled truncation error to that of the whole array.
+# Margin from the sampled truncation error to that of the whole array, and from that of an entry as
+# two steps tell it to what it is.
 TRUNCATION_MARGIN = 8.0
 
 
@@ -80,57 +81,71 @@ def measure_by_replay(base: Unperturbed, *, max_memory: int, progress: bool | No
     Notes
     -----
     A step is made smaller at least once, and then as long as its masks differ, it still moves the
-    parameter, and the rounding of the losses stays below the quotient.
+    parameter, and the rounding of the losses stays below the quotient. Where the loss bends so much
+    that what a central difference cuts off is above what rounding would be with the next smaller
+    step, that is taken, too: the one falls by the square of `SHRINKING`, the other grows by it.
     """
     net = base.network
-    curved = net.objective.loss in CURVED
-    moved = np.empty(net.parameters.size)
+    curved, parabola = net.objective.loss in CURVED, net.objective.loss == "least_squares"
+    moved = np.empty((2, net.parameters.size))
 
     def difference(entries: Indices, own_steps: Floats, far: float) -> Replayed:
         """Difference some entries, all those of one step together."""
-        quotients, crossing = np.empty(entries.size), np.empty(entries.size, np.bool_)
+        quotients, kinked = np.empty(entries.size), np.empty(entries.size, np.bool_)
         for step in np.unique(own_steps).tolist():
             part = np.flatnonzero(own_steps == step)
             everything = part.size == net.parameters.size
             # Some entries once more: a bar only if it takes long after all.
             shown = None if progress and not everything else progress
-            quotients[part], crossing[part], _ = replay(
+            quotients[part], kinked[part], _ = replay(
                 base, None if everything else entries[part], scheme=SCHEME, delta=step,
                 max_memory=max_memory, progress=shown, moved=moved,
             )  # fmt: skip
-        if curved:
-            crossing |= moved[entries] > far
-        return quotients, crossing
+        too_far = moved[0, entries] > far if curved else np.zeros(entries.size, np.bool_)
+        return quotients, kinked, too_far
 
     shortest = smallest_steps(base.parameters)
     steps = first_steps(shortest)
-    quotients, crossing = difference(np.arange(steps.size), steps, FAR)
+    quotients, kinked, too_far = difference(np.arange(steps.size), steps, FAR)
+    crossing = kinked | too_far
     noise = quotient_noise(base, SCHEME, DELTA) * (DELTA / steps)
     first_moved = moved.copy()
     measured = Measured(quotients, noise, crossing, steps.copy(), 2 * quotients.size)
-    _add_truncation_error(
+    cut = _truncation_error(
         measured,
+        moved[1],
         [array.part for array in net.shapes.arrays],
         lambda entries: difference(entries, steps[entries] / 2, FAR)[0],
     )
+    if parabola:  # nothing is cut off: what shows is rounding
+        noise += cut
+        cut[:] = 0.0
+    cut[too_far] = np.inf
     moved[:] = first_moved
-    bend = np.zeros(quotients.shape)
     for n in count(1):
         with np.errstate(invalid="ignore", over="ignore"):
             above_noise = (SHRINKING * noise < np.abs(quotients)) | (n == 1)
+            too_long = np.where(crossing, above_noise, cut > SHRINKING * noise)
         smaller = steps * SHRINKING**-n
-        again = np.flatnonzero(crossing & above_noise & (smaller >= shortest))
+        again = np.flatnonzero(too_long & (smaller >= shortest))
         if again.size == 0:
             break
-        before = quotients[again]
-        quotients[again], crossing[again] = difference(again, smaller[again], NEAR)
+        before, kinked_before = quotients[again], kinked[again]
+        quotients[again], kinked[again], too_far = difference(again, smaller[again], NEAR)
+        crossing[again] = kinked[again] | too_far
         with np.errstate(invalid="ignore", over="ignore"):
-            bend[again] = np.where(crossing[again], np.abs(quotients[again] - before), 0.0)
+            change = np.abs(quotients[again] - before)
+        change[~np.isfinite(change)] = 0.0
+        cut[again] = np.where(
+            kinked_before, cut[again] / SHRINKING**2,
+            TRUNCATION_MARGIN * change / (SHRINKING**2 - 1.0),
+        )  # fmt: skip
+        cut[again] = np.where(crossing[again], change, 0.0 if parabola else cut[again])
         noise[again] *= SHRINKING
         measured.steps[again] = smaller[again]
         measured.evaluations += 2 * again.size
-    noise += np.where(np.isfinite(bend), bend, 0.0)
-    noise += noise_of_long_steps(base, moved, measured.steps)
+    noise += np.where(np.isfinite(cut), cut, 0.0)
+    noise += noise_of_long_steps(base, moved[0], measured.steps)
     return measured
 
 
@@ -154,20 +169,23 @@ def first_steps(shortest: Floats) -> Floats:
     return steps
 
 
-def _add_truncation_error(
+def _truncation_error(
     measured: Measured,
+    bends: Vector,
     arrays: list[slice],
     replay_half: Callable[[Indices], Floats],
-) -> None:
-    """Widen the noise by how much some quotients of each array change when the step is halved.
+) -> Floats:
+    """Estimate of every entry how much its quotient would change with a smaller step.
 
-    That shows what a central difference cuts off, which grows as the cube of the activations
-    where the loss is no parabola, and whatever rounding the estimated noise does not know of.
+    From how much some quotients of each array change when the step is halved. That shows what a
+    central difference cuts off, which grows as the cube of the activations where the loss is no
+    parabola, and whatever rounding the estimated noise does not know of.
     """
-    samples = [_sample(measured, part) for part in arrays]
+    cut = np.zeros(measured.quotients.shape)
+    samples = [_sample(measured, bends, part) for part in arrays]
     everywhere = np.concatenate(samples)
     if everywhere.size == 0:
-        return
+        return cut
     # Where the loss overflows there is no quotient, and no verdict; the others keep theirs.
     with np.errstate(invalid="ignore", over="ignore"):
         changes = np.abs(replay_half(everywhere) - measured.quotients[everywhere])
@@ -175,15 +193,20 @@ def _add_truncation_error(
     measured.evaluations += 2 * everywhere.size
     ends = np.cumsum([sample.size for sample in samples])[:-1]
     for part, change in zip(arrays, np.split(changes, ends), strict=True):
-        measured.noise[part] += TRUNCATION_MARGIN * np.max(change, initial=0.0)
+        cut[part] = TRUNCATION_MARGIN * np.max(change, initial=0.0)
+    return cut
 
 
-def _sample(measured: Measured, part: slice) -> Indices:
-    """Choose entries of one array: those of the largest quotients, and some spread over it."""
+def _sample(measured: Measured, bends: Vector, part: slice) -> Indices:
+    """Choose entries of one array: of the largest quotients and bends, and some spread over it."""
     usable: Indices = part.start + np.flatnonzero(~measured.crossing[part])
     if usable.size <= 2 * SAMPLE:
         return usable
-    largest = np.argpartition(np.abs(measured.quotients[usable]), -SAMPLE)[-SAMPLE:]
+    half = SAMPLE // 2
+    largest = [
+        np.argpartition(sizes, -half)[-half:]
+        for sizes in (np.abs(measured.quotients[usable]), bends[usable])
+    ]
     spread = np.linspace(0, usable.size - 1, SAMPLE).astype(np.int64)
-    chosen: Indices = usable[np.union1d(largest, spread)]
+    chosen: Indices = usable[np.unique(np.concatenate([*largest, spread]))]
     return chosen

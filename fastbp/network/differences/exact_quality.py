@@ -21,7 +21,7 @@ from fastbp.network.sensitivities.error_bars import (
 )
 from fastbp.network.sensitivities.exact import Sensitivities
 from fastbp.network.sensitivities.hull import hull_of
-from fastbp.network.sensitivities.sweeps import Sweeps
+from fastbp.network.sensitivities.sweeps import Sweeps, noise_of_levels
 from fastbp.network.sensitivities.weight_gradients import write_products
 from fastbp.typing import Floats, Indices, Mask
 
@@ -84,7 +84,7 @@ def measure_noise(network: Network, batch: Batch, *, max_memory: int) -> Noise:
     sizes = network.sizes
     return Noise(
         np.split(norms(sweeps.z_sizes), np.cumsum(sizes[1:-1])),
-        np.split(norms(sweeps.xi_sizes), np.cumsum(sizes[:-1]))[:-1],
+        np.split(noise_of_levels(sweeps), np.cumsum(sizes[:-1]))[:-1],
         doubts,
     )
 
@@ -115,8 +115,9 @@ class ExactQuality:
             s, h = sensitivities.of_layer(k), sensitivities.into_layer(k)
             with np.errstate(over="ignore", invalid="ignore"):
                 s_norms, h_norms = np.linalg.norm(s, axis=1), np.linalg.norm(h, axis=1)
+            radius = 0.0 if doubts is None else norms(doubts.radii[k].T)
             self._layers.append(
-                LayerNorms(s_norms, noise.s[k], h_norms, noise.h[k], sensitivities.batch)
+                LayerNorms(s_norms, noise.s[k], h_norms, noise.h[k], sensitivities.batch, radius)
             )
             if doubts is not None:
                 self._centres.append(s[:, doubts.samples])

@@ -8,14 +8,21 @@ compiled.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import MARGIN, LayerNorms, bars, flat_terms
+from fastbp.network.sensitivities.error_bars import (
+    MARGIN,
+    LayerNorms,
+    bars,
+    flat_terms,
+    growth,
+    norms,
+)
+from fastbp.network.sensitivities.hull import Hull, hull_of_levels
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.number_range import faint_samples, out_of_range, smallest_of
 from fastbp.network.sensitivities.weight_gradients import add_decay
@@ -49,6 +56,8 @@ class Rounding:
         Where that is within their noise.
     problem : str
         Which numbers leave the range, and where; empty if none do.
+    roundoff : float
+        u of the coarser computation.
     """
 
     network: Network
@@ -59,9 +68,16 @@ class Rounding:
     distances: list[Floats]
     doubts: list[Mask]
     problem: str
+    roundoff: float
 
-    def error_bars(self, roundoff: float) -> Floats:
-        """Bars of all parameters, flat, for computations with that u."""
+    def hull(self, doubts: list[Mask]) -> Hull:
+        """What the sensitivities may be with those masks in doubt."""
+        return hull_of_levels(
+            self.network, self.levels, self.sensitivities[-1], doubts, self.roundoff
+        )
+
+    def error_bars(self, roundoff: float, hull: Hull) -> Floats:
+        """Bars of all parameters, flat, for computations with that u and masks of that hull."""
         net, batch = self.network, self.levels[0].shape[1]
         values = zip(
             self.sensitivities, self.sensitivity_noise, self.levels, self.level_noise, strict=True
@@ -71,6 +87,11 @@ class Rounding:
                 LayerNorms(_norms(s), _norms(z), _norms(h), _norms(xi), batch)
                 for s, z, h, xi in values
             ]
+            if hull.affected:  # no further from s than its width
+                layers = [
+                    layer._replace(radius=2.0 * norms(radius.T))
+                    for layer, radius in zip(layers, hull.radii, strict=True)
+                ]
             terms = flat_terms(net.shapes, layers)
         decayed = np.zeros(terms.size)
         add_decay(net, decayed)
@@ -101,7 +122,7 @@ def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
         problem = out_of_range(h, xi, s, z, faint_samples(s, np.array(widest)))
     return Rounding(
         base.network, levels[:-1], level_noise[:-1], sensitivities, sensitivity_noise,
-        distances, doubts, problem,
+        distances, doubts, problem, roundoff,
     )  # fmt: skip
 
 
@@ -111,16 +132,19 @@ def _forward(
     """Return h and its noise of every level, outputs included; |f| and the masks in doubt."""
     net, hidden = base.network, len(base.network.weights) - 1
     rows = base.by_level()
-    levels, noise = [rows[0]], [np.zeros(rows[0].shape)]
+    smallest = smallest_of(roundoff) / roundoff
+    levels, noise = [rows[0]], [np.full(rows[0].shape, smallest)]
     distances: list[Floats] = []
     doubts: list[Mask] = []
     for k, f in enumerate(rows[1:]):
         weight = book_weight(net, k)
+        least = _underflow_of_sum(weight.shape[1], smallest)
         bias = 0.0 if net.biases is None else np.abs(net.biases[k]).reshape(-1, 1)
         sizes = _norms(weight)[:, None]
         moved = _with_rounding_noise(
             weight @ noise[-1],
-            sizes * _norms(levels[-1].T) + bias + _growth(weight) * np.abs(f),
+            (sizes + least) * (_norms(levels[-1].T) + least)
+            + (bias + least + growth(weight.shape[1]) * np.abs(f)),
             sizes * _norms(noise[-1].T) / np.sqrt(weight.shape[1]),
             random,
         )
@@ -150,11 +174,13 @@ def _back(
     sensitivities, noise = [s], [z]
     for k in range(len(net.weights) - 1, 0, -1):
         weight = book_weight(net, k)
+        least = _underflow_of_sum(weight.shape[0], smallest_of(roundoff) / roundoff)
         s = weight.T @ sensitivities[0]
         sizes = _norms(weight.T)[:, None]
         z = _with_rounding_noise(
             weight.T @ noise[0],
-            sizes * _norms(sensitivities[0].T) + _growth(weight.T) * np.abs(s),
+            (sizes + least) * _norms(sensitivities[0].T)
+            + (growth(weight.shape[0]) * np.abs(s) + least),
             sizes * _norms(noise[0].T) / np.sqrt(weight.shape[0]),
             random,
         )
@@ -162,6 +188,11 @@ def _back(
         sensitivities.insert(0, np.where(active, s, 0.0))
         noise.insert(0, np.where(active | doubts[k - 1], z, 0.0))
     return sensitivities, noise
+
+
+def _underflow_of_sum(depth: int, least: float) -> float:
+    """What a sum may lose whose products lose ``least`` each, as the kernel of that name."""
+    return least * (1.0 + growth(depth))
 
 
 def _with_rounding_noise(
@@ -181,9 +212,10 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
     objective, factor = base.network.objective, base.factor
     least, away = smallest_of(roundoff) / roundoff, np.abs(moved)
     if objective.custom is not None:
-        size = np.abs(_carried_by_custom(base, moved)) + np.abs(s) + least
+        size = np.abs(_carried_by_custom(base, moved)) + np.abs(s) + least * (abs(factor) + 1.0)
     elif objective.loss == "least_squares":
-        size = 2.0 * abs(factor) * away + np.abs(s) + least
+        residual = np.abs(base.output - base.data.by_unit(base.data.y))
+        size = _scaled_noise(2.0 * (away + residual), factor, least)
     elif factor == 0.0:
         return np.zeros(s.shape)
     else:
@@ -194,8 +226,13 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
             own = np.abs(s / factor + targets)
         else:
             step, own = _moved_softmax(output, away, margin)
-        size = abs(factor) * (np.minimum(1.0, step) / margin + own + targets) + least
+        size = _scaled_noise(np.minimum(1.0, step) / margin + own + targets, factor, least)
     return np.copysign(size, moved)
+
+
+def _scaled_noise(size: Floats, factor: float, least: float) -> Floats:
+    """Noise of numbers times the factor, where all of them may be too small for their digits."""
+    return abs(factor) * (size + least) + (size * least + least)
 
 
 def _moved_share(logarithm: Floats, reach: Floats) -> Floats:
@@ -237,12 +274,6 @@ def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
     near = base.data.custom_gradient(loss, output + step * moved)
     change: Floats = near.astype(np.float64) - base.data.custom_gradient(loss, output)
     return base.factor * change / step
-
-
-def _growth(weight: Array) -> float:
-    """sqrt(n) / 4 or n / 64: how many u of itself a plain sum of n numbers is off by."""
-    depth = int(weight.shape[1])
-    return max(0.25 * math.sqrt(depth), depth / 64.0)
 
 
 def _norms(rows: Array) -> Floats:

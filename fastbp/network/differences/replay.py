@@ -167,9 +167,9 @@ def replay(
     max_memory : int
         Bytes of scratch for all threads.
     progress : bool or None
-    moved : float64, shape (P,), optional
+    moved : float64, shape (2, P), optional
         At the places of the entries it gets how far their steps move the sum of the losses,
-        before reduction and scale.
+        before reduction and scale; and how far the mean of both signs does: how much it bends.
 
     Returns
     -------
@@ -205,7 +205,8 @@ def replay(
             if moved is not None:
                 with np.errstate(invalid="ignore", over="ignore"):
                     change = totals - np.repeat(unmoved, group.counts)
-                moved[group.places] = np.abs(change).max(axis=0)
+                    moved[0, group.places] = np.abs(change).max(axis=0)
+                    moved[1, group.places] = np.abs(change.mean(axis=0))
             losses = _decayed(base, group, values, steps, totals * base.factor)
             if scheme == "forward":
                 unmoved = unmoved * base.factor + base.decay_term

@@ -6,10 +6,13 @@ W[i, j] is ::
     MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) + DECAY_ROUNDINGS u decay |W_ij| + what underflow loses
 
 with g = `sum_growth`. A bias is a weight whose h is 1 in every sample, without noise or decay.
+Where masks are in doubt, the norm of s is the largest that a convention gives: that of the middle
+of the hull and that of its radius.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +23,16 @@ from fastbp.network.gradients import Shapes
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.typing import Floats, Indices, Vector
 
-__all__ = ["MARGIN", "UNIT_ROUNDOFF", "LayerNorms", "bars", "flat_terms", "norms", "sum_growth"]
+__all__ = [
+    "MARGIN",
+    "UNIT_ROUNDOFF",
+    "LayerNorms",
+    "bars",
+    "flat_terms",
+    "growth",
+    "norms",
+    "sum_growth",
+]
 
 # From the noise that a few random columns show to what no correct computation exceeds
 # (benchmarks/calibration.py).
@@ -47,6 +59,11 @@ def sum_growth(batch: int) -> float:
     return max(1.0, batch / 64.0)
 
 
+def growth(depth: int) -> float:
+    """sqrt(n) / 4 or n / 64: how many u of itself a plain sum of n numbers is off by."""
+    return max(0.25 * math.sqrt(depth), depth / 64.0)
+
+
 def norms(parts: Floats) -> Vector:
     """Norms of columns, whatever their size."""
     largest = parts.max(axis=0)
@@ -56,13 +73,17 @@ def norms(parts: Floats) -> Vector:
 
 
 class LayerNorms(NamedTuple):
-    """Norms over the batch for a layer: of its s and h, and of their noise in units of u."""
+    """Norms over the batch for a layer: of its s and h, and of their noise in units of u.
+
+    `radius` is that of the hull of s: what masks in doubt can add to its size.
+    """
 
     s: Vector
     s_noise: Vector
     h: Vector
     h_noise: Vector
     batch: int
+    radius: Vector | float = 0.0
 
     def terms(
         self, units: slice | Indices = slice(None), inputs: slice | Indices = slice(None)
@@ -70,7 +91,7 @@ class LayerNorms(NamedTuple):
         """(ds_i + g s_i) h_j + s_i dh_j for some weights, units by inputs."""
         grown, h = self._grown()[units], self.h[inputs]
         terms = np.multiply.outer(grown, h)
-        terms += np.multiply.outer(self.s[units], self.h_noise[inputs])
+        terms += np.multiply.outer(self._largest()[units], self.h_noise[inputs])
         return terms
 
     def bias_terms(self) -> Vector:
@@ -79,7 +100,10 @@ class LayerNorms(NamedTuple):
         return terms
 
     def _grown(self) -> Vector:
-        return self.s_noise + sum_growth(self.batch) * self.s
+        return self.s_noise + sum_growth(self.batch) * self._largest()
+
+    def _largest(self) -> Vector:
+        return self.s + self.radius
 
 
 def flat_terms(shapes: Shapes, layers: Sequence[LayerNorms]) -> Vector:

@@ -5,6 +5,9 @@ reverse recursion with such masks is carried as an interval for each unit, for t
 only ::
 
     c, r <- W^T c, |W|^T r;   active: kept;   off: 0;   in doubt: [min(c - r, 0), max(c + r, 0)]
+
+A radius is as large as all masks together can make it, and grows by its own rounding: the noise
+of s (``rounding_noise.py``) is that of masks as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.network import book_weight
+from fastbp.network.sensitivities.error_bars import MARGIN, growth
 from fastbp.typing import Floats, Indices, Mask
 
 if TYPE_CHECKING:
@@ -76,10 +80,12 @@ def hull_of(sweeps: Sweeps) -> Hull:
     samples = _touched(doubts)
     inputs = [sweeps.level(sweeps.h, level)[:, samples] for level in range(sweeps.count)]
     slopes = sweeps.sensitivity(sweeps.count - 1)[:, samples]
-    return _carried_back(net, samples, doubts, inputs, slopes)
+    return _carried_back(net, samples, doubts, inputs, slopes, sweeps.roundoff)
 
 
-def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: list[Mask]) -> Hull:
+def hull_of_levels(
+    net: Network, levels: list[Floats], slopes: Floats, doubts: list[Mask], roundoff: float
+) -> Hull:
     """Carry back what masks in doubt can do, as `hull_of` does.
 
     Parameters
@@ -92,12 +98,14 @@ def hull_of_levels(net: Network, levels: list[Floats], slopes: Floats, doubts: l
         dL/df of the last layer.
     doubts : list of bool, shape (units, batch)
         Masks in doubt of each hidden layer.
+    roundoff : float
+        u of the coarser computation.
     """
     if not any(doubt.any() for doubt in doubts):
         return _untouched(len(doubts))
     samples = _touched(doubts)
     inputs = [level[:, samples] for level in levels]
-    return _carried_back(net, samples, doubts, inputs, slopes[:, samples])
+    return _carried_back(net, samples, doubts, inputs, slopes[:, samples], roundoff)
 
 
 def _untouched(hidden: int) -> Hull:
@@ -114,6 +122,7 @@ def _carried_back(
     doubts: list[Mask],
     inputs: list[Floats],
     slopes: Floats,
+    roundoff: float,
 ) -> Hull:
     """Run the recursion; all but ``doubts`` of the affected samples alone."""
     counts = tuple(int(np.count_nonzero(doubt)) for doubt in doubts)
@@ -121,8 +130,9 @@ def _carried_back(
     hull = Hull(samples, counts, [slopes], [np.zeros_like(slopes)], own, inputs)
     for k in range(len(doubts), 0, -1):
         weight = book_weight(net, k)
+        rounded = 1.0 + MARGIN * roundoff * growth(weight.shape[0])
         centre, radius = _masked(
-            weight.T @ hull.centres[0], _absolute_product(weight, hull.radii[0]),
+            weight.T @ hull.centres[0], rounded * _absolute_product(weight, hull.radii[0]),
             hull.active(k - 1), own[k - 1],
         )  # fmt: skip
         hull.centres.insert(0, centre)

@@ -19,7 +19,7 @@ from fastbp.kernels.sensitivities.network_pairs import PAIR_DOTS, typical_sizes
 from fastbp.kernels.sensitivities.sweep_arrays import FORWARD_ROWS, REVERSE_ROWS
 from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.batch import Batch
-from fastbp.network.sensitivities.error_bars import MARGIN
+from fastbp.network.sensitivities.error_bars import MARGIN, norms
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fastbp.network.network import Network
 
-__all__ = ["Sweeps"]
+__all__ = ["Sweeps", "noise_of_levels"]
 
 # Rows of W in one block, so that what several groups of columns read again is still in the cache.
 BLOCK_ENTRIES = 1 << 16
@@ -351,7 +351,9 @@ class Sweeps:
         z = self.factor * carried
         first = int(self.layers[-1, UNITS_OUT]) - net.sizes[0]
         self._panels(self.s, first, net.sizes[-1])[...] = to_panels(slope, self.width)
-        z = np.copysign(np.abs(z) + np.abs(slope) + self.smallest / self.roundoff, z)
+        least = self.smallest / self.roundoff
+        away = np.abs(z) + np.abs(slope) + least * (abs(self.factor) + 1.0)
+        z = np.copysign(away, z)
         self._riding(self.z, self.count - 1, net.sizes[-1])[...] = to_panels(z, self.width)
         self.facts[arrays.LARGEST_OUTPUT] = np.max(np.abs(output), axis=0)
         self.facts[arrays.RESIDUAL_NOISE] = np.sum(np.abs(slope * noise), axis=0)
@@ -401,6 +403,16 @@ class Sweeps:
         sizes = self.network.sizes
         panels = self._panels(self.s, sum(sizes[1 : k + 1]), sizes[k + 1])
         panels[samples // self.width, :, samples % self.width] = values.T
+
+
+def noise_of_levels(sweeps: Sweeps) -> NDArray[Any]:
+    """Norms of the noise of h over the batch in units of u, for every unit, inputs included.
+
+    Inputs have no noise but what those lose that are too small for their digits.
+    """
+    found = norms(sweeps.xi_sizes)
+    found[: sweeps.network.sizes[0]] = np.sqrt(sweeps.batch) * sweeps.smallest / sweeps.roundoff
+    return found
 
 
 def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:

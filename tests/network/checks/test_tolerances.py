@@ -74,7 +74,8 @@ def test_the_bars_of_a_replay_are_those_of_the_noise_columns(loss, layout):
         net = problem.network()
         found = rounding_of(evaluate(net, require_batch(net, problem.x, problem.y)), 2.0**-53)
         expected = fastbp.finite_differences(net, problem.x, problem.y).error_bar.flat
-        ratios.append(found.error_bars(2.0**-53) / expected)
+        bars = found.error_bars(2.0**-53, found.hull(found.doubts))
+        ratios.append(bars / expected)
     logarithms = np.log(np.concatenate(ratios))
     assert abs(np.mean(logarithms)) < 0.25
     assert np.max(np.abs(logarithms)) < np.log(32)
@@ -86,7 +87,8 @@ def test_float32_gradients_are_within_the_bars_of_a_replay():
     exact = in_float64(net)
     _, double = exact.loss_and_gradients(x.astype(np.float64), y.astype(np.float64))
     error = np.abs(single.flat - double.flat)
-    bars = rounding_of(evaluate(net, require_batch(net, x, y)), 2.0**-24).error_bars(2.0**-24)
+    found = rounding_of(evaluate(net, require_batch(net, x, y)), 2.0**-24)
+    bars = found.error_bars(2.0**-24, found.hull(found.doubts))
     assert np.all(error <= bars)
     assert np.max(bars) < 1e4 * np.max(error)
 
