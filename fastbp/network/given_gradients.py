@@ -45,11 +45,14 @@ class GivenGradients:
         What a gradient function did that it should not; empty if nothing, or no function.
     flat : ndarray or None
         The vector that all arrays are views of, in the order of the parameters, if there is one.
+    accumulates : bool
+        Whether a gradient function returned twice as much when it was called again.
     """
 
     arrays: list[Array]
     misbehaviour: str = ""
     flat: Array | None = None
+    accumulates: bool = False
 
 
 def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradients:
@@ -169,7 +172,8 @@ def _called_twice(net: Network, batch: Batch, function: Callable[..., Any]) -> G
         found.append(f"the function changed its arguments: {', '.join(twice.changed)}")
     if twice.differing:
         found.append(f"called twice, it {twice.differing}")
-    return GivenGradients([a for a in twice.arrays if a is not None], "; ".join(found))
+    arrays = [array for array in twice.arrays if array is not None]
+    return GivenGradients(arrays, "; ".join(found), accumulates=twice.accumulates)
 
 
 def _called_on_copies(

@@ -204,6 +204,10 @@ class Report:
         Whether there may be more wrong entries than are listed and counted.
     notes : tuple of str
         What there is to know about the check, in sentences.
+    diagnosis : tuple of str
+        What made the gradient wrong, in sentences, the one that explains most first: only what
+        was proved, by computing the gradient again with that mistake. Where no mistake that is
+        known explains it, where it begins. Empty unless the check failed.
 
     Examples
     --------
@@ -238,6 +242,7 @@ class Report:
     function: str = ""
     at_least: bool = False
     notes: tuple[str, ...] = ()
+    diagnosis: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:

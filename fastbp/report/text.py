@@ -24,6 +24,7 @@ __all__ = ["render"]
 
 WIDTH = 100
 FAILURES_SHOWN = 10
+SENTENCES_SHOWN = 5
 SENTENCES = frozenset({"reason", "notes"})  # fields that may hold newlines
 
 # A factor is worth a line when what it leaves unexplained is no more than rounding.
@@ -37,7 +38,7 @@ def render(report: Report) -> str:
     """Return the report as text, at most 100 columns wide, without a newline at the end."""
     report = _printable(report)
     header = _function_header(report) if report.function else _header(report)
-    parts = [header, _arrays_table(report.arrays)]
+    parts = [header, _diagnosis(report.diagnosis), _arrays_table(report.arrays)]
     parts += [_reasons(report.arrays), _factors(report.arrays), _failures(report.failures)]
     return "\n\n".join(part for part in parts if part)
 
@@ -74,6 +75,14 @@ def _header(report: Report) -> str:
         *report.notes,
     ]
     return "\n".join(_wrapped(line) for line in lines if line)
+
+
+def _diagnosis(sentences: tuple[str, ...]) -> str:
+    lines = [f"diagnosis: {sentence}" for sentence in sentences[:SENTENCES_SHOWN]]
+    more = len(sentences) - SENTENCES_SHOWN
+    if more > 0:
+        lines.append(f"({more} more in report.diagnosis)")
+    return "\n".join(map(_wrapped, lines))
 
 
 def _function_header(report: Report) -> str:

@@ -81,12 +81,15 @@ class TwoCalls(NamedTuple):
         they agree.
     apart : float
         The largest difference of two numbers, as far as they are finite.
+    accumulates : bool
+        Whether the second call returned twice the first, wherever they differ.
     """
 
     arrays: list[Array | None]
     changed: list[str]
     differing: str
     apart: float = 0.0
+    accumulates: bool = False
 
 
 def called_twice(
@@ -115,7 +118,8 @@ def called_twice(
         if one is not None and two is not None
     ]  # fmt: skip
     apart = max((largest_difference(*pair) for pair in pairs), default=0.0)
-    return TwoCalls(first, changed, _difference(names, first, second, unit, noise), apart)
+    differing, accumulates = _difference(names, first, second, unit, noise)
+    return TwoCalls(first, changed, differing, apart, accumulates)
 
 
 def _difference(
@@ -124,15 +128,15 @@ def _difference(
     second: Sequence[ArrayLike | None],
     unit: float,
     noise: float,
-) -> str:
-    """Say which arrays differ between two calls; empty if none."""
+) -> tuple[str, bool]:
+    """Say which arrays differ between two calls, and whether they were doubled; empty if none."""
     differing = [
         (name, one, np.asarray(two))
         for name, one, two in zip(names, first, second, strict=True)
         if one is not None and two is not None and not agree(one, two, unit, noise)
     ]
     if not differing:
-        return ""
+        return "", False
     with np.errstate(over="ignore"):
         doubled = all(
             one.dtype.kind in "fc" and agree(2 * one, two, unit) for _, one, two in differing
@@ -142,7 +146,7 @@ def _difference(
     ending = f", which differ by {apart:.2g}" if apart else ""
     if doubled:
         ending = " (second = 2 first: an accumulation)"
-    return f"gave two different results: {where}{ending}"
+    return f"gave two different results: {where}{ending}", doubled
 
 
 def largest_difference(first: Array, second: Array) -> float:

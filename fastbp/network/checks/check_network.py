@@ -29,7 +29,10 @@ from fastbp.verdict.rows import bare_row, worst_of_all
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from fastbp.network.batch import Batch
+    from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
+    from fastbp.report import ArrayReport
 
 __all__ = ["check_network"]
 
@@ -173,8 +176,9 @@ def check_network(
         others.insert(0, loss.row)
         failures.append(loss.failures)
         evaluations += loss.evaluations
+    verdict = check_verdict([row.verdict for row in found.rows], [row.verdict for row in others])
     return Report(
-        verdict=check_verdict([row.verdict for row in found.rows], [row.verdict for row in others]),
+        verdict=verdict,
         arrays=(*found.rows, *others),
         failures=worst_of_all(failures),
         sizes=tuple(net.sizes),
@@ -185,6 +189,17 @@ def check_network(
         rtol=rtol,
         atol=atol,
         evaluations=evaluations,
+        diagnosis=_diagnosis(net, batch, given, found.rows) if verdict == "failed" else (),
         seconds=time.perf_counter() - started,
         **{"scheme": None, "delta": None, **found.details},
     )
+
+
+def _diagnosis(
+    net: Network, batch: Batch, given: GivenGradients, rows: list[ArrayReport]
+) -> tuple[str, ...]:
+    """Say what made the gradient wrong; imported by checks that fail alone."""
+    from fastbp.network.checks.diagnosis.diagnose_network import diagnose_network
+    from fastbp.report.causes import sentence
+
+    return tuple(map(sentence, diagnose_network(net, batch, given, rows)))

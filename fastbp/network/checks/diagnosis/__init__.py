@@ -1,0 +1,1 @@
+"""Diagnosis of a network: the backward pass computed again with one thing changed."""

@@ -1,0 +1,100 @@
+"""Mistakes in the derivative of the loss by the outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.network.checks.diagnosis.recorded_pass import probabilities, sigmoid
+from fastbp.report.causes import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastbp.network.checks.diagnosis.recorded_pass import RecordedPass
+    from fastbp.typing import Floats
+
+__all__ = ["output_errors"]
+
+
+def output_errors(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
+    """Yield what people take for the error at the output."""
+    output, targets, true = right.f[-1], right.targets, right.s[-1]
+    yield Cause("mask_at_output"), true * (output > 0)
+    loss = right.objective.loss
+    if loss == "softmax_cross_entropy":
+        yield from _of_softmax(right)
+    elif loss == "sigmoid_cross_entropy":
+        yield from _of_sigmoid(right)
+    else:
+        yield _wrong("the error output - y alone"), right.factor * (output - targets)
+    if loss != "least_squares":
+        yield _wrong("that of least squares"), 2.0 * right.factor * (output - targets)
+    else:
+        p = sigmoid(output)
+        yield _wrong("the derivative of a sigmoid at the output too many"), true * p * (1 - p)
+        yield _wrong("the sign of the error in place of the error"), right.factor * np.sign(true)
+    yield _wrong("the targets are not subtracted"), true + right.factor * _target_share(right)
+    yield _wrong("only the targets are left"), -right.factor * _target_share(right)
+    for n in range(min(right.batch, MOST_EXAMPLES)) if right.batch > 1 else ():
+        yield from _of_example(true, n)
+
+
+MOST_EXAMPLES = 64
+
+
+def _of_example(true: Floats, n: int) -> Iterator[tuple[Cause, Floats]]:
+    only, without = np.zeros_like(true), true.copy()
+    only[:, n], without[:, n] = true[:, n], 0.0
+    yield Cause("examples", f"the gradient of example {n} alone"), only
+    yield Cause("examples", f"example {n} is left out"), without
+    yield Cause("examples", f"example {n} counts twice"), true + only
+    yield Cause("examples", f"example {n} has the wrong sign"), true - 2 * only
+
+
+def _of_softmax(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
+    output, y, factor = right.f[-1], right.targets, right.factor
+    p = probabilities(output)
+    yield (
+        _wrong("p (1 - p) multiplies p - y: softmax without its cross terms"),
+        factor * (p - y) * p * (1 - p),
+    )
+    yield (
+        _wrong("softmax without its cross terms, as if p were differentiated by its own output"),
+        -factor * y * (1 - p),
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        alone = np.where(y == 0, 0.0, -factor * y / p)
+        if np.isfinite(alone).all():
+            yield _wrong("the derivative by the probabilities, softmax left out"), alone
+    yield _wrong("softmax over the batch"), factor * (probabilities(output, 1) - y)
+    yield (
+        _wrong("softmax without its axis, over units and batch at once"),
+        factor * (probabilities(output, None) - y),
+    )
+    yield _wrong("output - y, softmax left out"), factor * (output - y)
+    yield _wrong("sigmoid in place of softmax"), factor * (sigmoid(output) - y)
+
+
+def _of_sigmoid(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
+    output, y, factor = right.f[-1], right.targets, right.factor
+    p = sigmoid(output)
+    yield _wrong("the derivative p (1 - p) of the sigmoid too many"), factor * (p - y) * p * (1 - p)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        alone = factor * (p - y) / (p * (1 - p))
+        if np.isfinite(alone).all():
+            yield _wrong("the derivative by the probabilities, the sigmoid left out"), alone
+    yield _wrong("output - y, the sigmoid left out"), factor * (output - y)
+    yield _wrong("softmax in place of the sigmoid"), factor * (probabilities(output) - y)
+
+
+def _target_share(right: RecordedPass) -> Floats:
+    """Return by how much the targets lower the error, over the factor."""
+    if right.objective.loss == "least_squares":
+        return 2.0 * right.targets
+    return right.targets
+
+
+def _wrong(what: str) -> Cause:
+    return Cause("output_error", what)

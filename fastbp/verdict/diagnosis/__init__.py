@@ -1,0 +1,1 @@
+"""Diagnosis from arrays alone: a wrong gradient beside the right one."""

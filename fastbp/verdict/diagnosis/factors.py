@@ -1,0 +1,51 @@
+"""What a constant factor may stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Named", "plain_factor", "readings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A number that a gradient may be multiplied by through a mistake, and the mistake."""
+
+    number: float
+    reading: str
+
+
+LARGEST_PLAIN = 1e9
+
+
+def readings(factor: float, named: list[Named], tolerance: float) -> tuple[str, ...]:
+    """Return what a factor may stand for, each reading once.
+
+    Examples
+    --------
+    >>> readings(2.0, [Named(2.0, "a square"), Named(3.0, "outputs")], 1e-9)
+    ('a square',)
+    """
+    found = [one.reading for one in named if abs(factor - one.number) <= tolerance * abs(factor)]
+    return tuple(dict.fromkeys(found))
+
+
+def plain_factor(factor: float, tolerance: float) -> float:
+    """Return the integer, or the reciprocal of one, that a factor is to within rounding.
+
+    Other factors come back to so many digits as are known.
+
+    Examples
+    --------
+    >>> plain_factor(2.0000000000001, 1e-9), plain_factor(0.1249999999999, 1e-9)
+    (2.0, 0.125)
+    >>> plain_factor(0.37000000000004, 1e-9)
+    0.37
+    """
+    size = abs(factor)
+    if 1.0 / LARGEST_PLAIN < size < LARGEST_PLAIN:
+        near = round(size) if size >= 1.0 else 1.0 / round(1.0 / size)
+        if abs(size - near) <= tolerance * size:
+            return float(near if factor > 0 else -near)
+    digits = 9 if tolerance < 1e-7 else 4
+    return float(f"{factor:.{digits}g}")
