@@ -165,34 +165,45 @@ def partly_wrong(given: Floats, truth: Floats, wrong: Mask, likeness: Likeness) 
         return None
     if wrong.all():
         return _factor_of_each(given, truth, likeness)
+    right = np.count_nonzero(~wrong & (truth != 0))
+    if right < np.count_nonzero(wrong):
+        return None
     places = [np.unique(axis) for axis in np.nonzero(wrong)]
-    said = _place_names(truth.shape, wrong, places)
+    said = _place_names(truth, wrong, places)
     if not said:
         return None
     how = _how(given[wrong], truth[wrong], likeness)
     return Cause("part", f"{said}{how}")
 
 
-def _place_names(shape: tuple[int, ...], wrong: Mask, places: list[Indices]) -> str:
+def _place_names(truth: Floats, wrong: Mask, places: list[Indices]) -> str:
+    shape = truth.shape
     if int(np.count_nonzero(wrong)) == 1:
         index = ", ".join(str(int(axis[0])) for axis in places)
         return f"the entry [{index}]"
-    block = wrong[np.ix_(*places)]
-    filled = np.count_nonzero(block) >= 0.5 * block.size
     if len(shape) == 1 or 1 in shape:
         longest = places[int(np.argmax(shape))]
         return f"entries {_listed(longest)}" if len(longest) <= MOST_NAMED else ""
-    if len(shape) != 2 or not filled:
+    if len(shape) != 2:
         return ""
-    rows, columns = places
-    if len(columns) > shape[1] // 2 and len(rows) <= MOST_NAMED and len(rows) < shape[0]:
-        return f"{'row' if len(rows) == 1 else 'rows'} {_listed(rows)}"
-    if len(rows) > shape[0] // 2 and len(columns) <= MOST_NAMED and len(columns) < shape[1]:
-        return f"{'column' if len(columns) == 1 else 'columns'} {_listed(columns)}"
-    spans = [f"{int(axis[0])}:{int(axis[-1]) + 1}" for axis in places]
-    if all(int(axis[-1]) - int(axis[0]) + 1 == len(axis) for axis in places):
-        return f"the block [{', '.join(spans)}]"
+    for axis, name in ((0, "row"), (1, "column")):
+        lines = places[axis]
+        if len(lines) <= MOST_NAMED and len(lines) < shape[axis]:
+            informative = int(np.count_nonzero(np.take(truth, lines, axis=axis)))
+            if np.count_nonzero(wrong) >= WHOLE * max(informative, 1) and informative > 1:
+                return (
+                    f"{name} {_listed(lines)}" if len(lines) == 1 else f"{name}s {_listed(lines)}"
+                )
+    block = wrong[np.ix_(*places)]
+    together = all(int(axis[-1]) - int(axis[0]) + 1 == len(axis) for axis in places)
+    if together and np.count_nonzero(block) >= WHOLE * block.size:
+        spans = ", ".join(f"{int(axis[0])}:{int(axis[-1]) + 1}" for axis in places)
+        return f"the block [{spans}]"
     return ""
+
+
+# So many of the entries of a row are wrong that the row is.
+WHOLE = 0.8
 
 
 def _how(given: Floats, truth: Floats, likeness: Likeness) -> str:

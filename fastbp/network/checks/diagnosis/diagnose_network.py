@@ -170,8 +170,11 @@ def _places(those: list[GivenArray], layers: list[GivenLayer]) -> str:
     names = {array.name for array in those}
     if len(every) > 1 and len(names) == len(every):
         return "every array"
+    tested = {array.name for array in every if not array.untested}
+    if len(tested) > 2 and names == tested:
+        return "every array that is not zero"
     for kind in ("weights", "biases"):
-        of_kind = {array.name for array in every if array.name.startswith(kind)}
+        of_kind = {array.name for array in every if array.name.startswith(kind)} & tested
         if len(of_kind) > 1 and names == of_kind:
             return f"all {kind}"
     ordered = [array.name for array in every if array.name in names]

@@ -35,6 +35,8 @@ class GivenArray:
         By unit; None where its shape or type is wrong.
     failed, judged : bool
         Whether the check called it wrong; whether it could tell.
+    untested : bool
+        Whether it is zero on both sides.
     """
 
     name: str
@@ -42,6 +44,7 @@ class GivenArray:
     values: Floats | None
     failed: bool
     judged: bool
+    untested: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +99,9 @@ def _given(net: Network, place: Any, array: Array, row: ArrayReport) -> GivenArr
         if np.isfinite(numbers).all():
             values = net.shapes.by_unit(numbers) if place.kind == "weights" else numbers.reshape(-1)
     judged = row.verdict in ("passed", "failed", "untested")
-    return GivenArray(place.name, array, values, row.verdict == "failed", judged)
+    return GivenArray(
+        place.name, array, values, row.verdict == "failed", judged, row.verdict == "untested"
+    )
 
 
 def _sample(shape: tuple[int, ...]) -> tuple[Indices, Indices]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastbp.network.checks.diagnosis.way_back import Step
     from fastbp.typing import Array, Floats
 
-__all__ = ["Explained", "LayerArrays"]
+__all__ = ["UNEXPLAINED", "Explained", "LayerArrays", "is_simple"]
 
 # A factor that is no simple number needs so many entries that agree on it.
 AGREEING, LARGEST_SIMPLE = 3, 16
@@ -138,11 +138,8 @@ class LayerArrays:
         if found is None or found.factor == 0.0:
             return
         cause = self.factor_cause(kind, found.factor)
-        if cause.kind == "sign":
-            cause_is_simple = True
-        else:
-            cause_is_simple = bool(cause.readings) or _simple(cause.factor)
-        if cause_is_simple or found.informative >= AGREEING:
+        known = cause.kind == "sign" or bool(cause.readings) or is_simple(cause.factor)
+        if known or found.informative >= AGREEING:
             yield cause, found.factor * multiplied + rest
 
     def _weight_ideas(
@@ -153,11 +150,14 @@ class LayerArrays:
         weight = right.weights[k][np.ix_(rows, columns)]
         decay = self._decay(k)
         rate = right.objective.weight_decay
+        if rate:
+            yield Cause("decay_missing"), product
+        if not product.any():
+            yield from self._decay_ideas(given, weight, product, rate)
         yield Cause("zero"), np.zeros_like(product)
         yield from self._fitted("factor", given, product + decay, 0.0)
         if rate:
             yield from self._fitted("loss_factor", given, product, decay)
-            yield Cause("decay_missing"), product
         yield from self._decay_ideas(given, weight, product, rate)
         if right.weights[k].shape[0] == right.weights[k].shape[1] and rows.size == len(
             right.weights[k]
@@ -190,7 +190,7 @@ class LayerArrays:
             ratio = plain_factor(found.factor / rate, tolerance)
             named = readings(found.factor / rate, self._of_decay(), tolerance)
             cause = Cause("decay_factor", "", ratio, named)
-            simple = bool(named) or _simple(ratio)
+            simple = bool(named) or is_simple(ratio)
         else:
             cause = Cause("decay_extra", "", float(f"{found.factor:.3g}"))
             simple = False
@@ -348,7 +348,7 @@ def _examples(batch: int) -> tuple[int, ...]:
     return (0, batch - 1) if batch > 1 else ()
 
 
-def _simple(factor: float | None) -> bool:
+def is_simple(factor: float | None) -> bool:
     """Tell whether a plain factor is a small integer or the reciprocal of one."""
     if factor is None or not 1 / LARGEST_SIMPLE <= abs(factor) <= LARGEST_SIMPLE:
         return False

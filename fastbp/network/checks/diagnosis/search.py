@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.checks.diagnosis import way_back
-from fastbp.network.checks.diagnosis.layer_arrays import UNEXPLAINED, Explained, LayerArrays
+from fastbp.network.checks.diagnosis.layer_arrays import (
+    UNEXPLAINED,
+    Explained,
+    LayerArrays,
+    is_simple,
+)
 from fastbp.network.checks.diagnosis.output_errors import output_errors
 from fastbp.network.checks.diagnosis.way_back import Step
 from fastbp.report.causes import Cause
@@ -58,9 +63,13 @@ class Path:
 
     @property
     def cost(self) -> tuple[int, int, int]:
-        """Unexplained arrays, different mistakes, and how often they are made."""
+        """Unexplained arrays, different mistakes, and how often they are made.
+
+        A factor that nothing is known to stand for explains less than a mistake with a name.
+        """
         causes = {cause for _, cause in self.steps} | {cause for *_, cause in self.arrays}
-        return len(self.unexplained), len(causes), len(self.steps) + len(self.arrays)
+        unnamed = sum(map(is_unnamed_factor, causes))
+        return len(self.unexplained), len(causes) + unnamed, len(self.steps) + len(self.arrays)
 
     def extended(
         self, k: int, step: Step, found: tuple[Explained, Explained], made_at: int | None = None
@@ -75,6 +84,13 @@ class Path:
             elif one is not None:
                 unexplained.append((k, kind))
         return Path(step, steps, arrays, unexplained, self.lost, [step.used, *self.used])
+
+
+def is_unnamed_factor(cause: Cause) -> bool:
+    """Tell whether a cause is a number that is neither simple nor has a meaning."""
+    if cause.kind not in ("factor", "loss_factor", "delta_factor", "output_factor"):
+        return False
+    return not cause.readings and not is_simple(cause.factor)
 
 
 def search(arrays: LayerArrays) -> Path:
