@@ -49,7 +49,8 @@ class _AsGiven(torch.autograd.Function):
     """The identity, to a copy in the layout of another tensor of the same values."""
 
     @staticmethod
-    def forward(_: Any, _tensor: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, _tensor: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        context.set_materialize_grads(False)  # no gradient is not a gradient of 0
         return copied_in_layout(template)
 
     @staticmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,23 +16,55 @@ if TYPE_CHECKING:
 __all__ = ["Buffers", "buffers_of", "restore_buffers", "same_random_numbers"]
 
 
-Buffers: TypeAlias = list[tuple[torch.nn.Module, str, torch.Tensor]]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A buffer, or a tensor that a module keeps as an attribute, and what was in it."""
+
+    owner: torch.nn.Module
+    name: str
+    tensor: torch.Tensor
+    values: torch.Tensor
+    version: int | None  # of an attribute, which may be an alias of something else
+
+
+Buffers: TypeAlias = list[_Kept]
 
 
 def buffers_of(module: torch.nn.Module) -> Buffers:
-    """Copy all buffers: running statistics change with every call in training."""
-    return [
-        (part, name, buffer.clone())
-        for part in module.modules()
-        for name, buffer in part._buffers.items()
-        if buffer is not None
-    ]
+    """Copy all buffers: running statistics change with every call in training.
+
+    And tensors that are attributes, as a state that goes from call to call.
+    """
+    found = []
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False, remove_duplicate=False):
+            found.append(_Kept(part, name, buffer, buffer.detach().clone(), None))
+        if not isinstance(part, torch.jit.ScriptModule):
+            for name, value in vars(part).items():
+                if isinstance(value, torch.Tensor):
+                    copied = value.detach().clone()
+                    found.append(_Kept(part, name, value, copied, value._version))
+    return found
 
 
 def restore_buffers(buffers: Buffers) -> None:
     """Put copies of the kept buffers back into their modules."""
-    for part, name, buffer in buffers:
-        part._buffers[name] = buffer.clone()
+    for kept in buffers:
+        if kept.version is not None:
+            _restore_attribute(kept)
+        elif isinstance(kept.owner, torch.jit.ScriptModule):
+            with torch.no_grad():
+                held: Any = getattr(kept.owner, kept.name)
+                held.copy_(kept.values)
+        else:
+            kept.owner._buffers[kept.name] = kept.values.clone()
+
+
+def _restore_attribute(kept: _Kept) -> None:
+    """Put an attribute back; its values only if they were changed in place."""
+    vars(kept.owner)[kept.name] = kept.tensor
+    if kept.tensor._version != kept.version:
+        kept.tensor.data = kept.values.clone()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastbp.function.methods.options import Options
     from fastbp.report import Report
 
-__all__ = ["as_network", "check_as_network"]
+__all__ = ["ModuleAsNetwork", "as_network", "check_as_network"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class ModuleAsNetwork:
 
 def as_network(
     module: torch.nn.Module,
-    inputs: list[Any],
+    inputs: tuple[Any, ...],
     loss: Callable[..., Any] | None,
     target: Any,
     seed: int,
@@ -46,7 +46,7 @@ def as_network(
     input and one of the losses that both know.
     """
     linear = _linear_layers(module)
-    if linear is None or len(inputs) != 1 or inputs[0].ndim != 2:
+    if linear is None or len(inputs) != 1 or not _is_matrix(inputs[0]):
         return None
     known = _known_loss(loss, target, len(inputs[0]), linear[-1].out_features, seed)
     if known is None:
@@ -59,6 +59,10 @@ def as_network(
         **options,
     )
     return ModuleAsNetwork(network, inputs[0], targets, value)
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 2 and value.is_floating_point()
 
 
 def _linear_layers(module: torch.nn.Module) -> list[torch.nn.Linear] | None:

@@ -1,0 +1,161 @@
+"""PyTorch's own derivatives of a module, against differences. Needs torch.
+
+``import torch`` here means the package: all imports in fastbp are absolute.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastbp.errors import DTypeError
+from fastbp.function.checks.report_assembly import report_of
+from fastbp.function.methods.options import checked_options
+from fastbp.torch.modules.arithmetic import without_warnings_of_ours
+from fastbp.torch.modules.check_layers import Subject, check_layers
+from fastbp.torch.modules.exclusion import excluded_paths
+from fastbp.torch.modules.nesting import movable_tensors
+from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
+from fastbp.torch.modules.relu_network import ModuleAsNetwork, as_network, check_as_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fastbp.report import Report
+
+__all__ = ["check_module"]
+
+
+def check_module(
+    module: torch.nn.Module,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    loss: Callable[..., Any] | None = None,
+    target: Any = None,
+    exclude: str | Sequence[str] = (),
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int | None = None,
+    progress: bool | None = None,
+    **keywords: Any,
+) -> Report:
+    """Check the backward pass of a module, and say which of its layers is wrong.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Evaluated in float64, on a copy, in the mode (training or not) that it is in.
+    *inputs, **keywords
+        What it is called with: tensors, anything that holds tensors (dicts, lists, named tuples,
+        dataclasses), and whatever else it takes. Gradients are judged of those floats that require
+        one, or of all floats where none does. Then an input that gets no gradient at all is held
+        fixed, and a note says so.
+    kwargs : dict, optional
+        Keywords of the module that are options here too, as ``kwargs={"target": words}``.
+    loss : callable, optional
+        ``loss(output, target)``, or ``loss(output)`` without a target, returns one number. None:
+        a random weighted sum of all outputs.
+    target : optional
+        The second argument of the loss.
+    exclude : str or sequence of str
+        Parts that are wrong on purpose, as straight-through estimators and gradient reversal: names
+        or patterns, as ``"quantise"`` or ``"blocks.*.quantise"``. Everything else is judged, their
+        own parts too, and with what they give back.
+    rtol, atol, seed, progress
+        As in `check_gradient`.
+
+    Returns
+    -------
+    Report
+        For a ``Sequential`` of ``Linear`` and ``ReLU`` with ``MSELoss``, ``CrossEntropyLoss`` or
+        no loss, that of `check_network`: every entry of every parameter. For any other module a
+        row for each layer (a module that calls no others, once for each call), and one for the
+        whole; where a layer is wrong, rows for its inputs and parameters, with the wrong entries.
+        Where something is wrong, modules with children get rows too, but those with a wrong layer.
+
+    Raises
+    ------
+    DTypeError, ShapeError, OptionError
+        As in `check_gradient`; if the module returns no tensors of floats, the loss not one number,
+        or `exclude` matches nothing.
+    EvaluationError
+        If the module cannot be copied, or raises: the message says in which part.
+
+    Notes
+    -----
+    One forward and backward pass of the whole, with hooks: they keep what reaches each layer.
+    Then each layer stands alone: one more forward and backward pass with its real inputs and
+    cotangents, in the memory layout that these have, and two forward passes for a difference
+    along a random direction of its inputs and parameters, whose hooks are kept. The whole takes
+    two more forward passes. Layers see the same random numbers in all of them, and the buffers
+    that they had when they were called. What is not deterministic even so is *inconclusive*, as
+    is what depends on buffers that every call changes: a backward pass takes these as constant.
+    (The power iterations of spectral norm stand still.) Padding rows of embeddings have no gradient
+    by definition, and are not compared; parameters that require none are held fixed. In all about
+    the time of five forward and backward passes, as long as nothing is wrong.
+
+    In float64 means: casts inside of the module and tensors that it makes in float32, float16 or
+    bfloat16 become float64, too. A module that does not run so, or returns float32 all the same, is
+    checked in its own precision over longer steps, with the error bars of that; a note says so.
+    What is compiled is run as it is written for its layers, and compiled for the whole; what is
+    scripted is one layer. All on the device where the module is.
+
+    Examples
+    --------
+    >>> import fastbp.torch
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> layers = torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)
+    >>> report = fastbp.torch.check_module(torch.nn.Sequential(*layers), torch.randn(4, 3))
+    >>> report.verdict, [row.name for row in report.arrays]
+    ('passed', ['0: Linear', '1: Tanh', '2: Linear', 'the whole module'])
+    """
+    started = time.perf_counter()
+    options = checked_options(
+        {"method": "probe", "rtol": rtol, "atol": atol, "seed": seed, "progress": progress}
+    )
+    if not isinstance(module, torch.nn.Module):
+        raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
+    call = Call(inputs, _all_keywords(kwargs, keywords), loss, target)
+    with without_warnings_of_ours():
+        prepared = in_best_precision(module, call, options.seed)
+        excluded = excluded_paths(prepared.module, exclude)
+        network = None if excluded else _as_network(prepared, options.seed)
+        if network is not None:
+            found = check_as_network(prepared.module, network, options)
+            return replace(found, notes=(*found.notes, *prepared.notes))
+        checks = check_layers(_subject(prepared, call, excluded), options)
+    title = f"backward pass of {type(module).__name__}"
+    report = report_of([checks], title, [np.zeros(0)], options, started)
+    return replace(report, method="layers", notes=(*report.notes, *prepared.notes))
+
+
+def _as_network(prepared: Prepared, seed: int) -> ModuleAsNetwork | None:
+    call = prepared.call
+    if call.keywords or not prepared.arithmetic.is_double:
+        return None
+    return as_network(prepared.module, call.arguments, call.loss, call.target, seed)
+
+
+def _subject(prepared: Prepared, call: Call, excluded: list[str]) -> Subject:
+    """Return what is checked; if the user asks for gradients of some inputs, of these alone."""
+    asked = [tensor.requires_grad for tensor in movable_tensors((call.arguments, call.keywords))]
+    chosen = any(asked)
+    return Subject(
+        prepared.module, (prepared.call.arguments, prepared.call.keywords),
+        asked if chosen else [True] * len(asked), chosen,
+        prepared.loss, prepared.arithmetic, excluded,
+    )  # fmt: skip
+
+
+def _all_keywords(kwargs: Any, keywords: dict[str, Any]) -> dict[str, Any]:
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise DTypeError(f"kwargs must be a dict, not {type(kwargs).__name__}.")
+    twice = sorted(set(kwargs or {}) & set(keywords))
+    if twice:
+        raise DTypeError(f"kwargs and the keywords both have {', '.join(twice)}.")
+    return {**(kwargs or {}), **keywords}

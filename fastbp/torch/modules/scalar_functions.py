@@ -1,0 +1,330 @@
+"""A layer, or the whole, as a scalar function of the tensors it depends on."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from fastbp.errors import EvaluationError
+from fastbp.function.methods.directions import scalar_cotangent
+from fastbp.torch.layout import as_given, copied_in_layout
+from fastbp.torch.modules.layer_calls import has_no_children, shown_path
+from fastbp.torch.modules.nesting import changed_tensors, is_movable, movable_tensors, named_tensors
+from fastbp.torch.state import buffers_of, restore_buffers
+from fastbp.typing import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from fastbp.torch.modules.arithmetic import Arithmetic
+    from fastbp.torch.modules.layer_calls import LayerCall
+
+__all__ = ["Alone", "Counter", "ScalarFunction", "Whole", "numbers_of"]
+
+# Rounding of one forward pass, in units, relative to the root of the sum of squares of what is
+# added up: products in a layer make it larger than that of a single addition. In less than float64
+# sums are kept with more digits than results.
+ROUNDINGS, ROUNDINGS_COARSE = 16, 2
+
+
+def numbers_of(tensor: torch.Tensor) -> Vector:
+    """Return the real numbers of a tensor in float64; of complex ones, both parts."""
+    bare = tensor.detach()
+    if bare.layout is not torch.strided:
+        bare = bare.to_dense()
+    bare = bare.resolve_conj().resolve_neg()
+    if bare.is_complex():
+        bare = torch.view_as_real(bare)
+    array: Vector = bare.cpu().double().numpy()
+    return array
+
+
+class Substitutes(Protocol):
+    """What stands in the place of parts that are left out."""
+
+    def standing(self, earlier: dict[str, int]) -> AbstractContextManager[list[torch.Tensor]]:
+        """Let them stand in, after so many earlier calls; the list gets what is to be added."""
+
+    def used_leaves(self) -> dict[str, torch.Tensor]:
+        """Return the outputs of parts that were called since they began to stand in."""
+
+
+@dataclass(slots=True)
+class Counter:
+    """How many calls of layers there were; those of the whole count for each of its layers."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+class ScalarFunction:
+    """What differences are taken of: a module with fixed cotangents.
+
+    Attributes
+    ----------
+    tensors : dict
+        What it depends on: leaves, which may be moved in place.
+    noise : float
+        The size of its rounding.
+    unreached : list of str
+        The tensors that the backward pass gives no gradient of.
+    changes : bool
+        Whether the backward pass changes what comes back to it.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        arithmetic: Arithmetic,
+        counted: Counter,
+        stand_ins: Substitutes | None,
+    ) -> None:
+        self.module, self.arithmetic, self.counted = module, arithmetic, counted
+        self.stand_ins = stand_ins
+        self.layers = max(1, sum(map(has_no_children, module.modules())))
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.noise = 0.0
+        self.unreached: list[str] = []
+        self.changes = False
+        self.compiled = False
+
+    def value(self, *, afresh: bool = True) -> torch.Tensor:
+        """Return the scalar; unless afresh, with buffers as the last call left them."""
+        raise NotImplementedError
+
+    def gradients(self) -> tuple[float, dict[str, Vector]]:
+        """Return the value, and what torch's backward pass gives."""
+        raise NotImplementedError
+
+    def _with_parameters(self) -> None:
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad and is_movable(parameter):
+                self.tensors[shown_path(name)] = parameter
+
+    def _calling(self) -> Any:
+        return self.arithmetic.calling(compiled=self.compiled)
+
+    def _standing(self, earlier: dict[str, int]) -> Any:
+        return self.stand_ins.standing(earlier) if self.stand_ins else nullcontext([])
+
+    def _came_back(
+        self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+    ) -> dict[str, Vector]:
+        """Return the gradients from cotangents, divided by that of the whole."""
+        if self.stand_ins:
+            self.tensors |= self.stand_ins.used_leaves()
+        self.counted.backward += self.layers
+        found: list[torch.Tensor | None] = [None] * len(self.tensors)
+        reached = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]
+        if reached and self.tensors:
+            ends, incoming = zip(*reached, strict=True)
+            found = gradients_of(ends, incoming, list(self.tensors.values()), self.arithmetic)
+        scale = scalar_cotangent(self.arithmetic.seed)
+        self.unreached = [
+            name for name, gradient in zip(self.tensors, found, strict=True) if gradient is None
+        ]
+        return {
+            name: np.zeros_like(numbers_of(tensor))
+            if gradient is None
+            else numbers_of(gradient) / scale
+            for (name, tensor), gradient in zip(self.tensors.items(), found, strict=True)
+        }
+
+    def _rounding(self, sizes: float) -> float:
+        many = ROUNDINGS if self.arithmetic.is_double else ROUNDINGS_COARSE
+        return many * self.arithmetic.unit * sizes
+
+
+class Alone(ScalarFunction):
+    """One call of a layer: <what came back, output>."""
+
+    def __init__(
+        self,
+        call: LayerCall,
+        arithmetic: Arithmetic,
+        counted: Counter,
+        stand_ins: Substitutes | None = None,
+    ) -> None:
+        super().__init__(call.layer, arithmetic, counted, stand_ins)
+        self.call = call
+        self.given = (call.arguments, call.keywords)
+        self.arguments = _requiring_grad(self.given, call.wanted)
+        for name, tensor in _named_arguments(self.arguments):
+            if tensor.requires_grad:
+                self.tensors[name] = tensor
+        self._with_parameters()
+
+    def value(self, *, afresh: bool = True) -> torch.Tensor:
+        """Return the scalar; unless afresh, with buffers as the last call left them."""
+        # A layer that works in place must not spoil the input that all calls share.
+        with self._calling(), self._standing(self.call.earlier) as terms:
+            outputs = self._outputs(changed_tensors(torch.clone, self.arguments), afresh)
+            return self._paired(outputs, terms)
+
+    def gradients(self) -> tuple[float, dict[str, Vector]]:
+        """Return the value, and what torch's backward pass of this layer gives.
+
+        It gets what it got in the backward pass of the whole: divided by the cotangent of that.
+        """
+        incoming = [
+            None if cotangent is None else copied_in_layout(cotangent)
+            for cotangent in self.call.cotangents
+        ]
+        with self._calling(), self._standing(self.call.earlier) as terms:
+            outputs = self._outputs(_as_given(self.arguments, self.given), True)
+            value = self._paired(outputs, terms)
+            reached = [
+                (output, cotangent)
+                for output, cotangent in zip(outputs, incoming, strict=True)
+                if cotangent is not None
+            ]
+            reached += [(term, _scale_like(term, self.arithmetic)) for term in terms]
+            gradients = self._came_back(*zip(*reached, strict=True)) if reached else {}
+        self.changes = any(
+            before is not None
+            and after is not None
+            and not np.array_equal(numbers_of(before), numbers_of(after), equal_nan=True)
+            for before, after in zip(self.call.cotangents, incoming, strict=True)
+        )
+        return float(value.detach()), gradients
+
+    def _outputs(self, given: Any, afresh: bool) -> list[torch.Tensor]:
+        self.counted.forward += self.layers
+        if afresh:
+            restore_buffers(self.call.buffers)
+        arguments, keywords = given
+        return movable_tensors(self.module(*arguments, **keywords))
+
+    def _paired(self, outputs: list[torch.Tensor], terms: list[torch.Tensor]) -> torch.Tensor:
+        scale = scalar_cotangent(self.arithmetic.seed)
+        if len(outputs) != len(self.call.cotangents):
+            raise EvaluationError(
+                f"{self.call.name} returned {len(outputs)} tensors of floats when it was called "
+                f"again, and {len(self.call.cotangents)} the first time."
+            )
+        products = [
+            real_product(tensor, cotangent) / scale
+            for tensor, cotangent in zip(outputs, self.call.cotangents, strict=True)
+            if cotangent is not None
+        ]
+        size = sum(float(torch.linalg.norm(part.detach())) for part in products)
+        size += sum(abs(float(term.detach())) for term in terms)
+        self.noise = self._rounding(size)
+        sums = [part.sum() for part in products] + terms
+        return torch.stack(sums).sum() if sums else torch.zeros(())
+
+
+class Whole(ScalarFunction):
+    """The whole module and its loss."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        wanted: list[bool],
+        loss: Callable[[Any], torch.Tensor],
+        arithmetic: Arithmetic,
+        counted: Counter,
+        stand_ins: Substitutes | None = None,
+    ) -> None:
+        super().__init__(module, arithmetic, counted, stand_ins)
+        self.given, self.loss = given, loss
+        self.arguments = _requiring_grad(given, wanted)
+        for name, tensor in _named_arguments(self.arguments):
+            if tensor.requires_grad:
+                self.tensors[name] = tensor
+        self._with_parameters()
+        self.buffers = buffers_of(module)
+        self.compiled = True
+
+    def value(self, *, afresh: bool = True) -> torch.Tensor:
+        """Return the scalar; unless afresh, with buffers as the last call left them."""
+        with self._calling(), self._standing({}) as terms:
+            # Not the leaves themselves: what works in place on them would raise.
+            result = self._result(changed_tensors(torch.clone, self.arguments), afresh)
+            return torch.stack([result.double(), *(term.double() for term in terms)]).sum()
+
+    def gradients(self) -> tuple[float, dict[str, Vector]]:
+        """Return the value, and what torch's backward pass gives.
+
+        Not with 1: a layer that forgets its incoming gradient would pass.
+        """
+        with self._calling(), self._standing({}) as terms:
+            result = self._result(_as_given(self.arguments, self.given), True)
+            ends = [result, *terms]
+            incoming = [_scale_like(end, self.arithmetic) for end in ends]
+            gradients = self._came_back(ends, incoming)
+        centre = sum(float(end.detach()) for end in ends)
+        sizes = [
+            np.sum((gradient * numbers_of(self.tensors[name])) ** 2)
+            for name, gradient in gradients.items()
+        ]
+        self.noise = self._rounding(abs(centre) + float(np.sqrt(sum(sizes))))
+        return centre, gradients
+
+    def _result(self, given: Any, afresh: bool) -> torch.Tensor:
+        self.counted.forward += self.layers
+        if afresh:
+            restore_buffers(self.buffers)
+        arguments, keywords = given
+        return self.loss(self.module(*arguments, **keywords))
+
+
+def _scale_like(end: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+    return torch.full_like(end, scalar_cotangent(arithmetic.seed))
+
+
+def real_product(tensor: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the terms of the real inner product of two tensors, in float64."""
+    if tensor.is_complex():
+        tensor, weights = torch.view_as_real(tensor), torch.view_as_real(weights.resolve_conj())
+    if tensor.device.type != "mps":  # which has no float64
+        tensor, weights = tensor.double(), weights.double()
+    return (tensor * weights).reshape(-1)
+
+
+def gradients_of(
+    outputs: Sequence[torch.Tensor],
+    cotangents: Sequence[torch.Tensor],
+    tensors: list[torch.Tensor],
+    arithmetic: Arithmetic,
+) -> list[torch.Tensor | None]:
+    """Return what a backward pass gives; None where that is nothing."""
+    if not arithmetic.accumulates:
+        found: Any = torch.autograd.grad(outputs, tensors, cotangents, allow_unused=True)
+        return list(found)
+    for tensor in tensors:
+        tensor.grad = None
+    torch.autograd.backward(outputs, cotangents)
+    accumulated = [tensor.grad for tensor in tensors]
+    for tensor in tensors:
+        tensor.grad = None
+    return accumulated
+
+
+def _requiring_grad(nested: Any, wanted: list[bool]) -> Any:
+    """Return copies of tensors, those that are wanted as leaves that may be moved."""
+    flags = iter(wanted)
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        if is_movable(tensor) and next(flags):
+            return tensor.detach().clone().requires_grad_()
+        return tensor
+
+    return changed_tensors(copied, nested)
+
+
+def _as_given(arguments: Any, given: Any) -> Any:
+    """Return what leaves a module is called with, each in the layout of what was given."""
+    templates = iter([tensor for _, tensor in named_tensors(given, "")])
+    return changed_tensors(lambda tensor: as_given(tensor, next(templates)), arguments)
+
+
+def _named_arguments(given: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tuple[str, Any]]:
+    arguments, keywords = given
+    return [*named_tensors(arguments, "input"), *named_tensors(keywords, "input")]
