@@ -11,10 +11,10 @@ import torch
 from fastbp.errors import EvaluationError, FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.scalar_check import check_scalar
-from fastbp.function.evaluation import Function
 from fastbp.function.containers.given_gradient import GivenLeaves
-from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.containers.point import Point
+from fastbp.function.evaluation import Function
+from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.runtime.progress import progress_bar
 from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.modules.directional import DirectionalDifference

@@ -16,10 +16,10 @@ from fastbp.errors import DTypeError
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.methods.options import checked_options
 from fastbp.torch.modules.arithmetic import without_warnings_of_ours
+from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
 from fastbp.torch.modules.check_layers import Subject, check_layers
 from fastbp.torch.modules.exclusion import excluded_paths
 from fastbp.torch.modules.nesting import movable_tensors
-from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
 from fastbp.torch.modules.relu_network import ModuleAsNetwork, as_network, check_as_network
 
 if TYPE_CHECKING:

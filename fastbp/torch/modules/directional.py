@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fastbp.function.containers.point import DOUBLE_UNIT
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
@@ -15,7 +16,6 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.methods.directions import random_components
-from fastbp.function.containers.point import DOUBLE_UNIT
 from fastbp.torch.modules.scalar_functions import numbers_of
 from fastbp.typing import Vector
 

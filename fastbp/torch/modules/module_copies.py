@@ -87,7 +87,7 @@ def module_in_double(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _renew_parameters(scripted: torch.nn.Module) -> None:
-    """Give a scripted part new parameters: those of a traced one cast their gradients to float32."""
+    """Give a scripted part new parameters: those that were traced cast gradients to float32."""
     for name, parameter in list(scripted.named_parameters(recurse=False)):
         renewed = torch.nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
         setattr(scripted, name, renewed)
