@@ -115,7 +115,7 @@ def test_bad_input() -> None:
     linear = torch.nn.Linear(2, 2)
     with pytest.raises(DTypeError, match="Module, not function"):
         fastbp.torch.check_module(test_bad_input, torch.ones(2))
-    with pytest.raises(EvaluationError, match="f raised TypeError at the point.*numpy.ndarray"):
+    with pytest.raises(EvaluationError, match=r"f raised TypeError at the point.*numpy\.ndarray"):
         fastbp.torch.check_function(torch.add, torch.ones(2), np.ones(2))
     with pytest.raises(
         DTypeError,
