@@ -17,7 +17,7 @@ from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.containers.pytree import NAMESPACE, take_apart
 from fastbp.torch.autodiff.sparse import SparsePattern, is_sparse
 from fastbp.torch.layout import copied_in_layout
-from fastbp.torch.tensors import HALF_UNITS, array_of, dense, is_differentiable
+from fastbp.torch.tensors import HALF_UNITS, array_of, dense, is_differentiable, is_half
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Leaf:
     tensor : Tensor
         The user's: it is only read.
     in_double : bool
-        Whether half precision becomes double precision.
+        Whether it becomes one in double precision.
     """
 
     def __init__(self, tensor: torch.Tensor, *, in_double: bool) -> None:
@@ -43,7 +43,7 @@ class Leaf:
         # In the user's own precision all the same, where float64 has no use.
         self.half = tensor.dtype if tensor.dtype in HALF_UNITS and not in_double else None
         self.array = array_of(self.numbers)
-        if tensor.dtype in HALF_UNITS:
+        if tensor.dtype in HALF_UNITS or in_double:
             self.array = self.array.astype(np.result_type(self.array.dtype, np.float64))
 
     def beside(self, array: Any) -> torch.Tensor:
@@ -81,7 +81,7 @@ class Arguments:
     keywords : mapping
         Named ones, alike.
     in_double : bool
-        Whether half precision becomes double precision.
+        Whether all become double precision where one is in half.
 
     Attributes
     ----------
@@ -114,10 +114,16 @@ class Arguments:
             if place not in wanted
         ]
         self._places = wanted
+        in_double = in_double and any(is_half(leaves[place]) for place in wanted)
         self.leaves = [Leaf(leaves[place], in_double=in_double) for place in wanted]
         self._fixed = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self._fixed = [place for place in self._fixed if place not in wanted]
         self._values = list(leaves)
+        # Without nestings there is nothing to take apart or to put together in each call.
+        self._keys = list(arguments)
+        self._flat = len(leaves) == len(arguments) and all(
+            one is two for one, two in zip(arguments.values(), leaves, strict=True)
+        )
         self._renew()
         self._changing = False
         self.at = self._rebuilt([leaf.array for leaf in self.leaves])
@@ -139,9 +145,11 @@ class Arguments:
             self._renew()
         for place, tensor in zip(self._places, tensors, strict=True):
             self._values[place] = tensor
-        arguments = list(self._container.rebuilt(self._values).items())
-        positional = [value for _, value in arguments[: self._positional]]
-        return positional, dict(arguments[self._positional :])
+        values = self._values
+        if not self._flat:
+            values = list(self._container.rebuilt(values).values())
+        count = self._positional
+        return values[:count], dict(zip(self._keys[count:], values[count:], strict=True))
 
     def checked_in(self, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[torch.Tensor]:
         """Return the tensors that are checked among arguments of the same structure."""
@@ -172,6 +180,8 @@ class Arguments:
 
     def arrays_of(self, at: Any) -> list[Any]:
         """Return the arrays in a structure as that of `at`."""
+        if self._flat:
+            return [leaf for leaf in at.values() if leaf is not None]
         return optree.tree_leaves(at, namespace=NAMESPACE)
 
     def mapped(self, function: Callable[[Any], Any], at: Any) -> Any:

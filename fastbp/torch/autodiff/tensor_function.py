@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,13 +171,12 @@ class TensorFunction:
 
     def _called(self, tensors: Sequence[torch.Tensor], *, graph: bool = True) -> Any:
         positional, named = self.arguments.with_tensors(tensors)
-        with ExitStack() as stack:
-            stack.enter_context(torch.set_grad_enabled(graph))
-            if self.surrounding is not nullcontext:
-                stack.enter_context(self.surrounding())
-            if self.seeded:
-                stack.enter_context(same_random_numbers(self.seed))
-            return self.f(*positional, **named)
+        with torch.set_grad_enabled(graph):
+            if self.surrounding is nullcontext and not self.seeded:
+                return self.f(*positional, **named)
+            same = same_random_numbers(self.seed) if self.seeded else nullcontext()
+            with self.surrounding(), same:
+                return self.f(*positional, **named)
 
     def _choose_how_to_evaluate(self) -> None:
         """Evaluate without a graph, and with random numbers as they come, where that is the same.
