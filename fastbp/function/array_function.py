@@ -15,6 +15,7 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.by_reference import OwnCopies, references
+from fastbp.function.containers.alignment import aligned
 from fastbp.function.containers.given_gradient import GivenLeaves, leaves_of
 from fastbp.function.containers.point import (
     DOUBLE_UNIT,
@@ -78,14 +79,15 @@ class VectorFunction:
         self.vectorized, self.workers = vectorized, workers
         self.name = argument_name(f)
         self.point = make_point(f, at, self.name, vectorized=vectorized, complex_too=True)
+        evaluated = self.point.evaluated_by(f)
         self.evaluations = 0
         self.domain = Domain()
         self.findings: list[str] = []
         before = references(self.point)
-        self.output = self._called_twice(noise)
-        require_leaves(self.output, "output", complex_too=True)
+        self.output = self._called_twice(evaluated, noise)
+        require_leaves(self.output, "output", complex_too=True, empty_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
-        self.outputs = RealOutputs(f, self.output.names, self.output.shapes, vectorized=vectorized)
+        self.outputs = RealOutputs(evaluated, self.output, vectorized=vectorized)
         self._may_keep = True
         self._keeps_its_argument(before)
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
@@ -94,26 +96,26 @@ class VectorFunction:
         # What the user's own vjp gets is of the precision that f returns at the user's point.
         self.given_dtypes = self.dtypes
         if own.single and not self.point.single:
-            self.given_dtypes = [np.asarray(leaf).dtype for leaf in self._result(own).leaves]
+            self.given_dtypes = [np.asarray(leaf).dtype for leaf in self._result(f, own).leaves]
 
-    def _result(self, point: Point) -> Container:
+    def _result(self, f: Callable[[Any], Any], point: Point) -> Container:
         """Evaluate at the point and take the result apart."""
         if not self.vectorized:
             with calling("f", "at or beside the point"):
-                return take_apart(self.f(point.argument), "output")
+                return take_apart(f(point.argument), "output").holding()
         batch = point.repeated(1)
         with calling("f"):
-            result = self.f(point.container.rebuilt(batch))
+            result = f(point.container.rebuilt(batch))
         for numbers, one in zip(point.flat, batch, strict=True):
             numbers[:] = real_numbers(one)  # what f changed is looked for there
         return first_of(result, "output")
 
-    def _called_twice(self, noise: float) -> Container:
+    def _called_twice(self, f: Callable[[Any], Any], noise: float) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
         outputs: list[Container] = []
 
         def call() -> tuple[list[str], list[Any], list[str]]:
-            outputs.append(self._result(self.point).copied())
+            outputs.append(self._result(f, self.point).copied())
             changed = self.point.changed()
             self.point.restore()
             return outputs[-1].names, outputs[-1].leaves, changed
@@ -233,11 +235,7 @@ class VectorFunction:
         """Call the user's jvp; return an array for each output, or None."""
         with calling("jvp"):
             result = jvp(self.point.for_derivative()[0], self.nested_tangent(leaf, tangent))
-        parts = take_apart(result, "output")
-        by_name = dict(zip(parts.names, parts.leaves, strict=True))
-        return [
-            np.asarray(by_name[name]) if name in by_name else None for name in self.output.names
-        ]
+        return aligned(result, self.output, "output").arrays
 
     def output_parts(self) -> list[slice]:
         """Where the real numbers of each output are in the vector."""

@@ -15,6 +15,7 @@ import numpy as np
 import optree
 
 from fastbp.errors import DTypeError, ShapeError
+from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.pytree import NAMESPACE, Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
@@ -138,7 +139,11 @@ def _require_held(function: Callable[[], Any], leaves: list[NDArray[Any]]) -> No
 
 
 def _own(leaf: Any) -> Any:
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+    if isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    # A tensor may share its memory with the working copy.
+    numbers, form = read_leaf(leaf, "at")
+    return leaf if form is None else form.leaf(numbers.copy())
 
 
 def _write(targets: list[NDArray[Any]], values: Sequence[Any]) -> None:

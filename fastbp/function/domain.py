@@ -114,7 +114,7 @@ def _like(point: Point, value: Any, name: str) -> list[Vector]:
     """Return a number for each real number of the point."""
     if isinstance(value, float | int | np.number) and not isinstance(value, bool):
         return [np.full(base.size, float(value)) for base in point.base]
-    given = take_apart(value, name)
+    given = take_apart(value, name).without(point.container.held)
     shapes = point.container.shapes
     if given.structure != point.container.structure:
         raise OptionError(f"{name} must be a number or of the structure of {point.name}.")

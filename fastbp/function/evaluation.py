@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
 from fastbp.function.by_reference import OwnCopies, references
+from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.function.domain import Domain
 from fastbp.runtime.floating_point import callers_errstate
@@ -38,12 +39,13 @@ def scalar_value(value: Any, name: str) -> float:
     """
     if isinstance(value, float | np.floating):
         return float(value)
+    numbers, form = read_leaf(value, name)
     try:
-        array = np.asarray(value)
+        array = np.asarray(numbers)
+        if form is not None and form.suffix:  # a sparse array is not its one entry
+            raise TypeError
     except (TypeError, ValueError, RuntimeError) as error:
         came = type(value).__name__
-        if getattr(value, "requires_grad", False):  # a tensor of torch, which is no array then
-            came += " that requires a gradient: detach it, or return result.item()"
         raise DTypeError(f"{name} must return a real number, not {came}.") from error
     if array.dtype.kind not in "fiu":
         came = type(value).__name__ if array.dtype.kind == "O" else f"dtype {array.dtype}"
@@ -110,8 +112,8 @@ class Function:
             self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
             self._restore_always = True
         self.value = self._second_value = scalar_value(result, self.name)
-        single = np.asarray(result).dtype == np.float32
-        if isinstance(result, np.ndarray):
+        single = np.asarray(read_leaf(result, self.name)[0]).dtype == np.float32
+        if not isinstance(result, float | int | np.generic):
             self.function = _NumberOfArray(self.function, self.name)
         self.unit = SINGLE_UNIT if single or self.point.single else DOUBLE_UNIT
         del result  # which may be a view of the argument
@@ -410,7 +412,7 @@ def _where_changed(point: Point, leaf: int, index: int, entry: Any) -> str:
 
 
 class _NumberOfArray:
-    """A function whose result is an array of one number: read before its memory may change."""
+    """A function whose result is an array or tensor: read before its memory may change."""
 
     def __init__(self, function: Callable[[Any], Any], name: str) -> None:
         self.function, self.name = function, name

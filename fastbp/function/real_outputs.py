@@ -40,8 +40,8 @@ class RealOutputs:
     ----------
     f : callable
         Returns an array, a number, or a nesting of these.
-    names, shapes : list
-        Of the leaves of its result: always the same.
+    form : Container
+        Names and shapes of the leaves of its result: always the same.
     vectorized : bool
         Whether it takes and returns many points at once, each leaf with one more axis, the first;
         then there is a row for each point.
@@ -50,13 +50,12 @@ class RealOutputs:
     def __init__(
         self,
         f: Callable[[Any], Any],
-        names: list[str],
-        shapes: list[tuple[int, ...]],
+        form: Container,
         *,
         vectorized: bool,
     ) -> None:
-        self.f, self.names, self.shapes, self.vectorized = f, names, shapes, vectorized
-        self._alone = names == ["output"]  # an array, and no nesting
+        self.f, self.form, self.vectorized = f, form, vectorized
+        self._alone = form.names == ["output"]  # an array, and no nesting
 
     def __call__(self, argument: Any) -> NDArray[np.float64]:
         """Evaluate f."""
@@ -64,26 +63,27 @@ class RealOutputs:
 
     def vector(self, result: Any) -> Vector:
         """Return the real numbers of a result; raise if it is of another form."""
-        if self._alone and type(result) is np.ndarray and result.shape == self.shapes[0]:
+        if self._alone and type(result) is np.ndarray and result.shape == self.form.shapes[0]:
             return real_leaf(result)
-        parts = take_apart(result, "output")
-        if parts.names != self.names or parts.shapes != self.shapes:
+        parts = take_apart(result, "output").holding()
+        if not parts.same_form(self.form):
             raise ShapeError(
                 f"f must always return the same structure: it gave {parts.names} of shapes "
-                f"{parts.shapes} after {self.names} of {self.shapes}."
+                f"{parts.shapes} after {self.form.names} of {self.form.shapes}"
+                + (", or with other entries." if parts.shapes == self.form.shapes else ".")
             )
         return np.concatenate([real_leaf(leaf) for leaf in parts.leaves])
 
     def rows(self, result: Any) -> NDArray[np.float64]:
         """Return the same for the result of many points, of shape (points, numbers)."""
-        parts = take_apart(result, "output")
+        parts = take_apart(result, "output").holding()
         counts = {shape[:1] for shape in parts.shapes}
         inner = [shape[1:] for shape in parts.shapes]
-        if parts.names != self.names or inner != self.shapes or len(counts) != 1:
+        if parts.names != self.form.names or inner != self.form.shapes or len(counts) != 1:
             raise ShapeError(
                 f"f is vectorized and must always return the same structure: it gave "
-                f"{parts.names} of shapes {parts.shapes} after {self.names} of (1, *shape) for "
-                f"shapes {self.shapes}."
+                f"{parts.names} of shapes {parts.shapes} after {self.form.names} of (1, *shape) "
+                f"for shapes {self.form.shapes}."
             )
         [(count,)] = counts
         return np.concatenate([real_leaf(leaf).reshape(count, -1) for leaf in parts.leaves], axis=1)
@@ -91,13 +91,13 @@ class RealOutputs:
 
 def first_of(result: Any, name: str) -> Container:
     """Take the result of a vectorized function for one point apart, without the first axis."""
-    parts = take_apart(result, name)
+    parts = take_apart(result, name).holding()
     for leaf_name, shape in zip(parts.names, parts.shapes, strict=True):
         if shape[:1] != (1,):
             raise ShapeError(
                 f"f is vectorized: {leaf_name} must have shape (1, ...) for 1 point, not {shape}."
             )
-    return take_apart(parts.rebuilt([leaf[0] for leaf in parts.leaves]), name)
+    return take_apart(parts.rebuilt([leaf[0] for leaf in parts.leaves]), name).holding()
 
 
 class Pairing:

@@ -31,6 +31,7 @@ def make_function(
     """Return the function at the point, evaluated in the way that was asked for."""
     require_bool(vectorized, "vectorized")
     require_workers(workers, vectorized)
+    f = point.evaluated_by(f)
     if vectorized:
         return VectorizedFunction(f, point, name)
     if workers is not None:

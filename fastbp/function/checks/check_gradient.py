@@ -43,6 +43,8 @@ def check_gradient(
         Where; of float64 or float32. An array of it may be marked by `fastbp.symmetric`,
         `positive_definite`, `simplex`, `sphere` or `parametrised`: no difference then leaves that
         set, and derivatives are compared along it.
+        Also tensors, arrays of JAX and sparse arrays, and classes registered with JAX or optree.
+        Integers and booleans beside floats are held fixed.
     **options
 
     Returns

@@ -47,7 +47,9 @@ def check_vjp(
         ``vjp(at, cotangent)``, the cotangent in the structure of ``f(at)``, returns something in
         the structure of `at`.
     at : array, number, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
-        Where; real or complex, in single or double precision.
+        Where; real or complex, in single or double precision. Also tensors, arrays of JAX and
+        sparse arrays, and classes registered with JAX or optree. Integers and booleans beside
+        floats are held fixed.
     jvp : callable, optional
         ``jvp(at, tangent)``, the tangent in the structure of `at`, returns something in the
         structure of ``f(at)``: the two are then checked against each other too.

@@ -83,7 +83,7 @@ def check_tangents(
         failures=tuple(failures),
         method=method,
         evaluations=function.evaluations,
-        notes=tuple(notes),
+        notes=(*function.point.container.notes, *notes),
     )
 
 

@@ -31,7 +31,14 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
         failures=tuple(failures),
         method=method,
         evaluations=function.evaluations,
-        notes=(*notes, *more, *function.notes, *function.note_of_steps()),
+        notes=(
+            *function.point.container.notes,
+            *notes,
+            *more,
+            *given.notes,
+            *function.notes,
+            *function.note_of_steps(),
+        ),
         at_least=at_least,
     )
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
+from fastbp.function.containers.alignment import aligned
 from fastbp.function.containers.point import Point
-from fastbp.function.containers.pytree import take_apart
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
-from fastbp.runtime.validation import as_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +40,8 @@ class GivenLeaves:
         The precision in which it was computed, as far as its argument tells.
     noise : dict of int to float
         How far leaves in float32 are from what the same function gives in float64.
+    notes : list of str
+        What there is to know about it.
     """
 
     arrays: list[NDArray[Any] | None]
@@ -48,6 +49,7 @@ class GivenLeaves:
     extra: list[str] = field(default_factory=list)
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
     noise: dict[int, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def largest(self) -> float:
@@ -103,11 +105,15 @@ def given_leaves(
 
 def leaves_of(value: Any, point: Point, name: str) -> GivenLeaves:
     """Take a gradient apart and put its leaves into the order of the argument's."""
-    parts = take_apart(value, name)
-    by_name = dict(zip(parts.names, parts.leaves, strict=True))
-    wanted = [name + own.removeprefix(point.name) for own in point.container.names]
-    arrays = [as_numbers(by_name.pop(leaf), leaf) if leaf in by_name else None for leaf in wanted]
-    return GivenLeaves(arrays, extra=list(by_name))
+    found = aligned(value, point.container, name)
+    given = GivenLeaves(found.arrays, extra=found.extra)
+    given.findings += [f"{own} has no derivative, but is given one" for own in found.not_zero]
+    if found.outside:
+        given.notes.append(
+            f"{found.outside} numbers of {name} lie outside the structure of what is sparse: they "
+            f"are derivatives by what is no parameter, and not compared"
+        )
+    return given
 
 
 def _coarsest(leaves: Sequence[Any]) -> np.dtype[Any]:
@@ -151,7 +157,8 @@ def _single_precision_noise(
     """Ask for the gradient in float64 too: what differs is the rounding of the one in float32."""
     try:
         with np.errstate(all="ignore"):
-            result = function(Point(point.at, point.name).argument, *rest)
+            wide_point = Point(point.at, point.name, members=point.members)
+            result = wide_point.evaluated_by(function)(wide_point.argument, *rest)
             wide = leaves_of(result, point, name).arrays
     except Exception:  # it may refuse float64
         return {}

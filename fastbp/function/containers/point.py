@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.errors import ShapeError
+from fastbp.function.containers.leaf_forms import JaxForm, MatrixForm, SparseForm
 from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ __all__ = ["Point", "argument_name"]
 
 DOUBLE_UNIT = float(np.finfo(np.float64).eps) / 2
 SINGLE_UNIT = float(np.finfo(np.float32).eps) / 2
+# A result in single precision and one in double are no farther apart, relative to the largest.
+MOST_APART = 2.0**-7
 
 
 def argument_name(function: Callable[..., Any], otherwise: str = "at") -> str:
@@ -48,6 +52,8 @@ class Point:
         What the whole is called.
     double : bool
         Whether float32 leaves become float64.
+    members : dict of str to str, optional
+        What its members are called, by their paths, where each is an argument of its own.
 
     Attributes
     ----------
@@ -58,21 +64,32 @@ class Point:
     flat : list of ndarray, each of shape (n,)
         The same, in the working copy.
     fixed : nesting of arrays or None
-        What the function gets, if that is always the same object: None where a leaf is a scalar.
+        What the function gets, if that is always the same object: None where a leaf is a scalar,
+        or made anew of the working copy.
     """
 
-    def __init__(self, at: Any, name: str, *, double: bool = True) -> None:
-        self.at, self.name, self.double = at, name, double
-        self.container: Container = take_apart(at, name)
+    def __init__(
+        self,
+        at: Any,
+        name: str,
+        *,
+        double: bool = True,
+        members: Mapping[str, str] | None = None,
+    ) -> None:
+        self.at, self.name, self.double, self.members = at, name, double, members or {}
+        self.container: Container = take_apart(at, name).holding().named(self.members)
         self._leaves = [_working_copy(leaf, double) for leaf in self.container.leaves]
         self.flat = [real_numbers(leaf) for leaf in self._leaves]
         self.base = [numbers.copy() for numbers in self.flat]
         self._scalars = [not isinstance(leaf, np.ndarray) for leaf in self.container.leaves]
-        self.fixed = None if any(self._scalars) else self.container.rebuilt(self._leaves)
+        made_anew = any(form is not None and not form.shares for form in self.container.forms)
+        self.fixed = (
+            None if made_anew or any(self._scalars) else self.container.rebuilt(self._leaves)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as the argument itself: optree must meet the dataclasses where it arrives."""
-        return _point_of, (self.at, self.name, self.double)
+        return _point_of, (self.at, self.name, self.double, self.members)
 
     @property
     def argument(self) -> Any:
@@ -133,7 +150,14 @@ class Point:
         It is the derivative that the user computes which is in question, and it may use constants
         in float32, although f may be differenced in float64.
         """
-        return Point(self.at, self.name, double=False)
+        return Point(self.at, self.name, double=False, members=self.members)
+
+    def evaluated_by(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function for arguments like this one: JAX in 64 bits where they are double."""
+        wide = any(dtype in (np.float64, np.complex128) for dtype in self.dtypes)
+        if wide and any(isinstance(form, JaxForm) for form in self.container.forms):
+            return _In64Bits(f)
+        return f
 
     def for_derivative(self) -> tuple[Any, Callable[[], list[str]]]:
         """Return a fresh argument for the user's own derivative, and what tells what it changed.
@@ -198,8 +222,22 @@ class Point:
         return f"{name}[{index}]{part}" if index else f"{name}{part}"
 
 
-def _point_of(at: Any, name: str, double: bool) -> Point:
-    return Point(at, name, double=double)
+def _point_of(at: Any, name: str, double: bool, members: Mapping[str, str]) -> Point:
+    return Point(at, name, double=double, members=members)
+
+
+class _In64Bits:
+    """A function that is called with JAX in its 64-bit mode."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, *arguments: Any) -> Any:
+        import jax
+
+        with jax.enable_x64(True):
+            return self.function(*arguments)
 
 
 def _working_copy(leaf: Any, double: bool) -> NDArray[Any]:
@@ -240,17 +278,50 @@ def make_point(
     *,
     vectorized: bool = False,
     complex_too: bool = False,
+    members: Mapping[str, str] | None = None,
 ) -> Point:
     """Return the point in float64, or in its own precision where the function refuses float64."""
-    require_leaves(take_apart(at, name), name, complex_too=complex_too)
-    point = Point(at, name)
+    container = take_apart(at, name).holding().named(members or {})
+    require_leaves(container, name, complex_too=complex_too)
+    if vectorized and _unbatchable(container):
+        bad = container.names[_unbatchable(container)[0]]
+        raise ShapeError(f"{bad} must be an array for a vectorized function, or a tensor.")
+    point = Point(at, name, members=members)
     own = point.as_given()
     if not own.single:
         return point
     try:
         with np.errstate(all="ignore"):
             batch = point.repeated(1) if vectorized else None
-            function(point.copy().argument if batch is None else point.container.rebuilt(batch))
+            argument = point.copy().argument if batch is None else point.container.rebuilt(batch)
+            evaluated = point.evaluated_by(function)
+            result = evaluated(argument)
+            # Random numbers of JAX are other ones in 64 bits: then f is another function.
+            in_both_modes = evaluated is function or vectorized
+            if not in_both_modes and not _nearly_equal(function(own.copy().argument), result):
+                return own
     except Exception:  # whatever it does not like about float64
         return own
     return point
+
+
+def _unbatchable(container: Container) -> list[int]:
+    """Return the leaves that have no axis for many points: matrices and sparse arrays."""
+    return [
+        leaf
+        for leaf, form in enumerate(container.forms)
+        if isinstance(form, MatrixForm | SparseForm)
+    ]
+
+
+def _nearly_equal(one: Any, other: Any) -> bool:
+    """Tell whether two results differ by no more than the rounding of single precision may do."""
+    pairs = zip(take_apart(one, "output").leaves, take_apart(other, "output").leaves, strict=True)
+    for first, second in pairs:
+        a, b = np.asarray(first), np.asarray(second)
+        largest = float(np.max(np.abs(b), initial=0.0))
+        if a.shape != b.shape or not np.allclose(
+            a, b, rtol=0.0, atol=MOST_APART * largest, equal_nan=True
+        ):
+            return False
+    return True

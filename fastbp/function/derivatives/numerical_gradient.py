@@ -73,7 +73,9 @@ def numerical_gradient(
     f : callable
         ``f(at)`` returns a number. It gets a copy of `at`, in float64 if it takes that.
     at : array, float, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
-        Where; of float64 or float32.
+        Where; of float64 or float32. Also tensors, arrays of JAX and sparse arrays,
+        and classes registered with JAX or optree. Integers and booleans beside floats are held
+        fixed.
     thorough : bool
         Measure every entry twice, with some 24 evaluations each time, in place of one central
         difference for all entries that look harmless.
@@ -167,7 +169,7 @@ def _in_structure(function: Function, leaves: list[Lines]) -> NumericalGradient:
             getattr(lines, name).reshape(shape)
             for lines, shape in zip(leaves, container.shapes, strict=True)
         ]
-        return container.rebuilt([array if array.shape else float(array) for array in arrays])
+        return container.of_results([array if array.shape else float(array) for array in arrays])
 
     kinks = [
         point.entry_name(leaf, entry)
