@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-__all__ = ["NAMESPACE", "Container", "Held", "take_apart"]
+__all__ = ["NAMESPACE", "Container", "Held", "flattened", "require_leaves", "take_apart"]
 
 REAL = (np.dtype(np.float64), np.dtype(np.float32))
 COMPLEX = (np.dtype(np.complex128), np.dtype(np.complex64))
@@ -181,8 +181,8 @@ class Container:
         )
 
 
-def take_apart(value: Any, name: str) -> Container:
-    """Take a nesting apart, whatever its leaves are.
+def flattened(value: Any, name: str) -> Container:
+    """Take a nesting apart, and leave its leaves what they are.
 
     Parameters
     ----------
@@ -191,14 +191,6 @@ def take_apart(value: Any, name: str) -> Container:
         classes that are registered with optree or JAX.
     name : str
         What the whole is called.
-
-    Examples
-    --------
-    >>> parts = take_apart({"b": [0.5, np.ones(3)]}, "params")
-    >>> parts.names, parts.shapes
-    (["params['b'][0]", "params['b'][1]"], [(), (3,)])
-    >>> parts.rebuilt([1.0, 2.0])
-    {'b': [1.0, 2.0]}
     """
     if type(value) is np.ndarray:  # what is evaluated most
         return Container([name], [value], LEAF, [""], [None])
@@ -208,14 +200,37 @@ def take_apart(value: Any, name: str) -> Container:
     except RecursionError as error:
         raise DTypeError(f"{name} is nested too deeply, or holds itself.") from error
     paths = [accessor.codify("") for accessor in accessors]
-    read = [read_leaf(leaf, name + path) for leaf, path in zip(leaves, paths, strict=True)]
-    forms = [form for _, form in read]
-    paths = [
-        path if form is None else path + form.suffix
-        for path, form in zip(paths, forms, strict=True)
-    ]
     return Container(
-        [name + path for path in paths], [leaf for leaf, _ in read], structure, paths, forms
+        [name + path for path in paths], leaves, structure, paths, [None] * len(leaves)
+    )
+
+
+def take_apart(value: Any, name: str) -> Container:
+    """Take a nesting apart into arrays of NumPy and scalars.
+
+    Parameters
+    ----------
+    value, name
+        As in `flattened`; leaves that are neither arrays nor numbers stay what they are.
+
+    Examples
+    --------
+    >>> parts = take_apart({"b": [0.5, np.ones(3)]}, "params")
+    >>> parts.names, parts.shapes
+    (["params['b'][0]", "params['b'][1]"], [(), (3,)])
+    >>> parts.rebuilt([1.0, 2.0])
+    {'b': [1.0, 2.0]}
+    """
+    parts = flattened(value, name)
+    read = [read_leaf(*both) for both in zip(parts.leaves, parts.names, strict=True)]
+    forms = [form for _, form in read]
+    endings = ["" if form is None else form.suffix for form in forms]
+    return replace(
+        parts,
+        names=[own + ending for own, ending in zip(parts.names, endings, strict=True)],
+        leaves=[leaf for leaf, _ in read],
+        paths=[path + ending for path, ending in zip(parts.paths, endings, strict=True)],
+        forms=forms,
     )
 
 

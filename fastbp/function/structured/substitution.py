@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import OptionError
-from fastbp.function.containers.pytree import take_apart
+from fastbp.function.containers.pytree import flattened
 from fastbp.function.structured.structured_point import StructuredPoint
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Substitution:
     """
 
     def __init__(self, at: Any) -> None:
-        self.container = take_apart(at, "")
+        self.container = flattened(at, "")
         self.points: dict[str, StructuredPoint] = {
             name: leaf
             for name, leaf in zip(self.container.names, self.container.leaves, strict=True)
@@ -100,7 +100,7 @@ class Substitution:
 
     def pulled(self, gradient: Any) -> Any:
         """Return a gradient by the coordinates; what is of another form stays as it is."""
-        parts = take_apart(gradient, "")
+        parts = flattened(gradient, "")
         leaves = list(parts.leaves)
         for place, name in enumerate(parts.names):
             point = self.points.get(name)

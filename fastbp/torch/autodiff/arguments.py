@@ -14,7 +14,7 @@ import optree
 import torch
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.function.containers.pytree import NAMESPACE, take_apart
+from fastbp.function.containers.pytree import NAMESPACE, flattened
 from fastbp.torch.autodiff.sparse import SparsePattern, is_sparse
 from fastbp.torch.layout import copied_in_layout
 from fastbp.torch.tensors import HALF_UNITS, array_of, dense, is_differentiable, is_half
@@ -98,7 +98,7 @@ class Arguments:
     ) -> None:
         arguments = OrderedDict[Any, Any]([*enumerate(inputs), *keywords.items()])
         self._positional = len(inputs)
-        self._container = take_apart(arguments, "inputs")
+        self._container = flattened(arguments, "inputs")
         names, leaves = self._container.names, self._container.leaves
         floats = [place for place, leaf in enumerate(leaves) if is_differentiable(leaf)]
         if not floats:

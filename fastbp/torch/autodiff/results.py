@@ -9,7 +9,7 @@ import optree
 import torch
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.function.containers.pytree import NAMESPACE, take_apart
+from fastbp.function.containers.pytree import NAMESPACE, flattened
 from fastbp.torch.tensors import array_of, dense, is_differentiable
 
 __all__ = ["Results"]
@@ -35,7 +35,7 @@ class Results:
     """
 
     def __init__(self, value: Any, *, every: bool = False) -> None:
-        container = take_apart(value, "output")
+        container = flattened(value, "output")
         leaves = container.leaves
         floats = [place for place, leaf in enumerate(leaves) if is_differentiable(leaf)]
         if not floats:
