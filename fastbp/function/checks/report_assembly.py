@@ -31,6 +31,7 @@ class FunctionCheck:
     evaluations: int = 0
     notes: tuple[str, ...] = ()
     at_least: bool = False
+    diagnosis: tuple[str, ...] = ()
 
 
 def report_of(
@@ -62,6 +63,7 @@ def report_of(
         function=title,
         at_least=any(check.at_least for check in checks),
         notes=tuple(notes),
+        diagnosis=tuple(said for check in checks for said in check.diagnosis),
     )
 
 

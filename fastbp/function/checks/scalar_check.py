@@ -9,6 +9,7 @@ from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.methods.every_entry import check_every_entry
 from fastbp.function.methods.options import Options
 from fastbp.function.methods.probe import check_by_probing
+from fastbp.report.causes import Cause, Finding, sentence
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
     entries = sum(numbers.size for numbers in function.point.base)
     method, notes = options.method_for(2 * entries * function.seconds / function.concurrency)
     measure = check_every_entry if method == "every" else check_by_probing
-    rows, failures, more, at_least = measure(function, given, options)
+    rows, failures, more, at_least, found = measure(function, given, options)
+    if given.accumulates:
+        found = [Finding(Cause("accumulated")), *found]
     function.close()
     return FunctionCheck(
         rows=tuple(rows),
@@ -40,6 +43,7 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
             *function.note_of_steps(),
         ),
         at_least=at_least,
+        diagnosis=tuple(map(sentence, found)),
     )
 
 

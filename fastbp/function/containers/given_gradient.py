@@ -42,6 +42,8 @@ class GivenLeaves:
         How far leaves in float32 are from what the same function gives in float64.
     notes : list of str
         What there is to know about it.
+    accumulates : bool
+        Whether a function returned twice as much when it was called again.
     """
 
     arrays: list[NDArray[Any] | None]
@@ -50,6 +52,7 @@ class GivenLeaves:
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float64))
     noise: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    accumulates: bool = False
 
     @property
     def largest(self) -> float:
@@ -139,6 +142,7 @@ def _called_twice(
     given.arrays, given.dtype = twice.arrays, _coarsest(point.container.leaves)
     if given.dtype.itemsize == 4 and not point.single:
         given.noise = _single_precision_noise(function, point, name, rest, given.arrays)
+    given.accumulates = twice.accumulates
     if twice.changed:
         given.findings.append(f"{name} changed its argument: {', '.join(twice.changed)}")
     if twice.differing:

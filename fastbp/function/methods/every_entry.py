@@ -18,6 +18,7 @@ from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
 from fastbp.report.digits import told_apart
+from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fastbp.function.evaluation import Function
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
+    from fastbp.report.causes import Finding
 
 __all__ = ["check_every_entry"]
 
@@ -42,9 +44,10 @@ MOST_FAR = 32
 
 def check_every_entry(
     function: Function, given: GivenLeaves, options: Options
-) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool, list[Finding]]:
     """Measure every entry, and those about to fail again."""
     rows, failures, kinks = [], [], []
+    compared: list[Compared] = []
     largest = given.largest
     for leaf, lines in enumerate(measure_everything(function, options.progress)):
         array = given.arrays[leaf]
@@ -52,6 +55,7 @@ def check_every_entry(
         if array is None or unusable_reason(array, shape):
             reason = unusable_reason(array, shape) if array is not None else "is not given"
             rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
+            compared.append(_compared(name, array, shape, lines, failed=True))
             continue
         flat = array.reshape(-1)
         tolerance = function_tolerance(
@@ -67,8 +71,16 @@ def check_every_entry(
         nothing = is_zero_within_rounding(flat, largest)
         rows.append(row_of_judged(row, function, leaf, lines, nothing_given=nothing))
         failures.append(wrong)
+        compared.append(_compared(name, array, shape, lines, failed=rows[-1].verdict == "failed"))
         kinks += _kink_notes(function, leaf, lines)
-    return rows, failures, _shortened(kinks), False
+    return rows, failures, _shortened(kinks), False, diagnose_arrays(compared)
+
+
+def _compared(
+    name: str, given: NDArray[Any] | None, shape: tuple[int, ...], lines: Lines, *, failed: bool
+) -> Compared:
+    bars = np.broadcast_to(lines.error_bar + lines.hull, lines.slope.shape)
+    return Compared(name, given, lines.slope.reshape(shape), bars.reshape(shape), failed)
 
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:

@@ -16,6 +16,7 @@ from fastbp.report.digits import told_apart
 from fastbp.runtime.progress import progress_bar
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement
+from fastbp.verdict.diagnosis.diagnose_arrays import diagnose_rows
 from fastbp.verdict.rows import bare_row, failure_of, unusable_reason, worst_first
 from fastbp.verdict.summary import Entry, Unexplained, summarise
 from fastbp.verdict.tolerance import Tolerance
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fastbp.function.evaluation import Function
     from fastbp.function.methods.bisection import Located
     from fastbp.function.methods.options import Options
+    from fastbp.report.causes import Finding
 
 
 __all__ = ["check_by_probing"]
@@ -41,7 +43,7 @@ DIRECTION_SIGMAS = 4.0
 
 def check_by_probing(
     function: Function, given: GivenLeaves, options: Options
-) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool]:
+) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool, list[Finding]]:
     """Compare along random directions of each array, and find the entries that are wrong."""
     rows: list[ArrayReport] = []
     failures: list[tuple[Failure, ...]] = []
@@ -59,7 +61,7 @@ def check_by_probing(
         f"{DIRECTIONS} random directions of each array, seed {options.seed}: a single error below "
         f"{largest:.2g} may be missed, and errors that cancel along all of them"
     ]
-    return rows, failures, notes, at_least
+    return rows, failures, notes, at_least, diagnose_rows(rows, given.arrays)
 
 
 def _probed_row(

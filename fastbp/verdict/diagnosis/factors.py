@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-__all__ = ["Named", "plain_factor", "readings"]
+__all__ = ["Named", "is_simple", "plain_factor", "readings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,21 @@ class Named:
     reading: str
 
 
-LARGEST_PLAIN = 1e9
+LARGEST_PLAIN, LARGEST_SIMPLE = 1e9, 16
+
+
+def is_simple(factor: float | None) -> bool:
+    """Tell whether a plain factor is a small integer or the reciprocal of one.
+
+    Examples
+    --------
+    >>> is_simple(2.0), is_simple(-1 / 3), is_simple(0.37), is_simple(784.0)
+    (True, True, False, False)
+    """
+    if factor is None or not 1 / LARGEST_SIMPLE <= abs(factor) <= LARGEST_SIMPLE:
+        return False
+    larger = max(abs(factor), 1.0 / abs(factor))
+    return abs(larger - round(larger)) < 1e-12 * larger
 
 
 def readings(factor: float, named: list[Named], tolerance: float) -> tuple[str, ...]:
@@ -47,5 +62,6 @@ def plain_factor(factor: float, tolerance: float) -> float:
         near = round(size) if size >= 1.0 else 1.0 / round(1.0 / size)
         if abs(size - near) <= tolerance * size:
             return float(near if factor > 0 else -near)
-    digits = 9 if tolerance < 1e-7 else 4
+    # As many digits as make no integer of what is none.
+    digits = 1 + math.ceil(-math.log10(tolerance))
     return float(f"{factor:.{digits}g}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.report.causes import Cause
-from fastbp.verdict.diagnosis.factors import Named, plain_factor, readings
+from fastbp.verdict.diagnosis.factors import Named, is_simple, plain_factor, readings
 from fastbp.verdict.diagnosis.likeness import Likeness, fitted_multiple, residual
 from fastbp.verdict.diagnosis.single_arrays import misarranged, misshapen, partly_wrong, rounded
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from fastbp.network.checks.diagnosis.way_back import Step
     from fastbp.typing import Array, Floats
 
-__all__ = ["UNEXPLAINED", "Explained", "LayerArrays", "is_simple"]
+__all__ = ["UNEXPLAINED", "Explained", "LayerArrays"]
 
 # A factor that is no simple number needs so many entries that agree on it.
-AGREEING, LARGEST_SIMPLE = 3, 16
+AGREEING = 3
 # Arrays of more entries are looked at by samples of rows and columns alone.
 LOOKED_AT_WHOLE = 1 << 20
 
@@ -346,11 +346,3 @@ def _is_misshapen(array: Array, right: Floats) -> bool:
 def _examples(batch: int) -> tuple[int, ...]:
     """Return the examples that an index taken by mistake is likely to pick."""
     return (0, batch - 1) if batch > 1 else ()
-
-
-def is_simple(factor: float | None) -> bool:
-    """Tell whether a plain factor is a small integer or the reciprocal of one."""
-    if factor is None or not 1 / LARGEST_SIMPLE <= abs(factor) <= LARGEST_SIMPLE:
-        return False
-    larger = max(abs(factor), 1.0 / abs(factor))
-    return abs(larger - round(larger)) < 1e-12 * larger

@@ -18,11 +18,11 @@ from fastbp.network.checks.diagnosis.layer_arrays import (
     UNEXPLAINED,
     Explained,
     LayerArrays,
-    is_simple,
 )
 from fastbp.network.checks.diagnosis.output_errors import output_errors
 from fastbp.network.checks.diagnosis.way_back import Step
 from fastbp.report.causes import Cause
+from fastbp.verdict.diagnosis.factors import is_simple
 from fastbp.verdict.diagnosis.likeness import fitted_multiple
 
 if TYPE_CHECKING:
