@@ -27,7 +27,7 @@ from fastbp.torch.autodiff.incoming import (
 )
 from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.second_order import backward_pass
-from fastbp.torch.autodiff.tensor_function import TensorFunction
+from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
 from fastbp.torch.tensors import HALF_UNITS
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row, worst_of_all
@@ -35,8 +35,11 @@ from fastbp.verdict.rows import bare_row, worst_of_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import torch
+
     from fastbp.function.methods.options import CheckOptions
     from fastbp.report import ArrayReport, Report
+    from fastbp.torch.autodiff.tensor_function import Graph
 
 __all__ = ["check_function"]
 
@@ -210,16 +213,23 @@ def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
     else:
         evaluate = _named(function.outputs, function)
         report = check_vjp(evaluate, function.vjp, at, convention="torch", **options)
-        if report.verdict != "failed" and function.real:
-            report = _asked_in_other_layouts(report, function, options)
-    report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     if report.verdict != "failed":
-        report = _failing(report, undefined_findings(function), "backward")
+        report = _asked_otherwise(report, function, options)
+    report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     return replace(report, notes=(*report.notes, *function.notes))
 
 
+def _asked_otherwise(report: Report, function: TensorFunction, options: dict[str, Any]) -> Report:
+    """Ask with incoming gradients that are undefined, or no contiguous arrays."""
+    graph = function.with_graph(function.arguments.at)
+    report = _failing(report, undefined_findings(function, graph), "backward")
+    if function.scalar or not function.real or report.verdict == "failed":
+        return report
+    return _asked_in_other_layouts(report, function, graph, options)
+
+
 def _asked_in_other_layouts(
-    report: Report, function: TensorFunction, options: dict[str, Any]
+    report: Report, function: TensorFunction, graph: Graph, options: dict[str, Any]
 ) -> Report:
     """Ask with incoming gradients that are no contiguous arrays; check anew where that matters.
 
@@ -238,9 +248,9 @@ def _asked_in_other_layouts(
         (ones, expanded, "expanded"),
         (results.nested(weights), scattered, "of axes in another order, with gaps"),
     ):
-        plain = function.arguments.arrays_of(function.vjp(at, cotangent))
+        plain = _product(function, cotangent, unchanged, graph)
         try:
-            other = function.arguments.arrays_of(function.vjp(at, cotangent, layout))
+            other = _product(function, cotangent, layout, graph)
         except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
@@ -260,6 +270,21 @@ def _asked_in_other_layouts(
             note = f"wrong for an incoming gradient {what}, right for a contiguous one"
             return replace(again, notes=(*again.notes, note), function=report.function)
     return report
+
+
+def _product(
+    function: TensorFunction,
+    cotangent: Any,
+    layout: Callable[[torch.Tensor], torch.Tensor],
+    graph: Graph,
+) -> list[Any]:
+    """Ask for the product at the point; with a graph of its own where one cannot be asked twice."""
+    at = function.arguments.at
+    try:
+        product = function.vjp(at, cotangent, layout, graph)
+    except EvaluationError:
+        product = function.vjp(at, cotangent, layout)
+    return function.arguments.arrays_of(product)
 
 
 def _tolerant(options: dict[str, Any], function: TensorFunction) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fastbp.torch.autodiff.tensor_function import tensor_like
 from fastbp.torch.tensors import array_of
 
 if TYPE_CHECKING:
-    from fastbp.torch.autodiff.tensor_function import TensorFunction
+    from fastbp.torch.autodiff.tensor_function import Graph, TensorFunction
 
 __all__ = [
     "batched_findings",
@@ -82,13 +82,13 @@ def random_cotangent(function: TensorFunction, rng: np.random.Generator) -> list
     return found
 
 
-def undefined_findings(function: TensorFunction) -> list[str]:
+def undefined_findings(function: TensorFunction, graph: Graph) -> list[str]:
     """Ask with incoming gradients of which some, or all, are undefined; say what is wrong.
 
     What comes back without any must be None or zero; an autograd.Function that takes undefined
     ones (``set_materialize_grads(False)``) sees None there.
     """
-    leaves, outputs = function.with_graph(function.arguments.at)
+    leaves, outputs = graph
     outputs = [output for output in outputs if output.requires_grad]
     if not outputs:
         return []
@@ -98,6 +98,7 @@ def undefined_findings(function: TensorFunction) -> list[str]:
             [undefined(output) for output in outputs],
             leaves,
             [torch.ones_like(output) for output in outputs],
+            retain_graph=True,
         )
     except EvaluationError as error:
         return [f"raises where no gradient comes in: {error.__cause__}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from fastbp.torch.autodiff.arguments import Arguments
 
-__all__ = ["TensorFunction", "unchanged"]
+__all__ = ["Graph", "TensorFunction", "tensor_like", "unchanged"]
+
+# Tensors that a gradient is wanted of, and the outputs that were computed of them.
+Graph: TypeAlias = tuple[list[torch.Tensor], list[torch.Tensor]]
 
 BACKWARD, FORWARD = "the backward pass of f", "the forward mode of f"
 
@@ -108,9 +111,13 @@ class TensorFunction:
         inputs: Any,
         cotangent: Any,
         layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
+        graph: Graph | None = None,
     ) -> Any:
-        """Ask the backward pass; an output with a cotangent of 0 is left out of it."""
-        leaves, outputs = self.with_graph(inputs)
+        """Ask the backward pass; an output with a cotangent of 0 is left out of it.
+
+        Of a fresh graph, or of one that others will use too.
+        """
+        leaves, outputs = self.with_graph(inputs) if graph is None else graph
         weights = self.results.flat(cotangent)
         used = [
             place
@@ -118,13 +125,15 @@ class TensorFunction:
             if output.requires_grad and np.any(weights[place])
         ]
         incoming = [layout(tensor_like(outputs[place], weights[place])) for place in used]
-        found = self.backward([outputs[place] for place in used], leaves, incoming)
+        found = self.backward(
+            [outputs[place] for place in used], leaves, incoming, retain_graph=graph is not None
+        )
         for place, tensor in zip(used, incoming, strict=True):
             if not np.array_equal(array_of(tensor), weights[place].astype(array_of(tensor).dtype)):
                 self.changed.add(place)
         return self.arguments.derivatives(found, leaves)
 
-    def with_graph(self, inputs: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def with_graph(self, inputs: Any) -> Graph:
         """Return tensors as the user has them, and the outputs with their history."""
         leaves = self.arguments.as_given(inputs)
         with calling("f"):
