@@ -188,8 +188,12 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
 @pytest.mark.long
 def test_functions_beside_their_peers():
     functions = importlib.import_module("benchmarks.peers.functions")
-    times, network, one, compiled = functions.compare_functions(1, quick=True)
+    times, verdicts, network, one, compiled = functions.compare_functions(1, quick=True)
     assert [row[0] for row in times.rows][:2] == ["fastbp every", "fastbp probe"]
+    all_found = ["5 of 5"] * (len(verdicts.header) - 2)
+    assert verdicts.rows[0][0] == "fastbp.torch.check_function"
+    assert verdicts.rows[0][2:] == all_found
+    assert verdicts.rows[1][2:] == [*all_found[1:], ""]
     assert network.rows[0][1] == "0.0 %"
     assert one.rows[0][1:3] == ["failed", "at[12345]"]
     assert [row[:2] for row in compiled.rows] == [

@@ -25,11 +25,16 @@ class Peers:
     missing: list[str]
 
 
+def installed(package: str) -> bool:
+    """Tell whether a package is there."""
+    return importlib.util.find_spec(package) is not None
+
+
 def find_peers(threads: int) -> Peers:
     """Import and set up every peer that is installed."""
     modules, versions, missing = {}, [], []
     for package, module_name in PEERS.items():
-        if importlib.util.find_spec(package) is None:
+        if not installed(package):
             missing.append(package)
             continue
         module = importlib.import_module(f".{module_name}", __package__)

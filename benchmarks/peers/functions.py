@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,8 +13,10 @@ import numpy as np
 
 import fastbp
 
+from .available import installed
 from .report import Section, duration
 from .timing import ROUNDS, interleaved
+from .verdicts import compare_verdicts
 
 ENTRIES = 1000
 LARGE = 1_000_000
@@ -42,10 +43,6 @@ def cubes(x: Any) -> Any:
 
 def gradient_of_cubes(x: Any) -> Any:
     return 3 * x * x
-
-
-def installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
 
 
 def checks(f: Callable[[Any], Any], gradient: Any, at: Any) -> dict[str, Callable[[], object]]:
@@ -95,8 +92,9 @@ def framework_checks(at: Any) -> dict[str, Callable[[], object]]:
 
 
 def compare_functions(rounds: int = ROUNDS, *, quick: bool = False) -> Iterable[Section]:
-    """Yield the tables: time, accuracy on a ReLU network, one wrong entry of very many."""
+    """Yield the tables: time, verdicts, accuracy on a network, one wrong entry of very many."""
     yield _times(rounds, ENTRIES // 10 if quick else ENTRIES)
+    yield compare_verdicts(rounds)
     yield _relu_network()
     yield _one_of_many(LARGE // 10 if quick else LARGE)
     yield _compiled_loop(rounds, LARGE // 10 if quick else LARGE)
