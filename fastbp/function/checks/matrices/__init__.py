@@ -1,0 +1,1 @@
+"""Jacobians and Hessians: given matrices beside differences, entry by entry."""

@@ -1,0 +1,175 @@
+"""Wrong columns of a matrix found along random tangents: also entries that a pattern misses.
+
+Along a tangent every output is compared on its own, so a wrong entry shows in its row however many
+rows there are. Halving the tangent leads from that row to the column, which is then measured. The
+cost does not depend on how many zeros a pattern has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.function.checks.matrices.measured_entries import measured_column, tangent_sizes
+from fastbp.function.derivatives.entry_slopes import INDEPENDENT
+from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.methods.directions import random_components
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.function.array_function import VectorFunction
+    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.typing import Vector
+
+__all__ = ["Found", "search_leaf"]
+
+DIRECTIONS = 2
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """What the tangents of one leaf tell.
+
+    Attributes
+    ----------
+    columns : dict of int to Lines
+        The measurements of the columns with a wrong entry, by their place in the leaf.
+    slope, given, allowed : ndarray of float64, shape (rows,)
+        Along the last tangent, with the columns that were found put right.
+    unexplained : ndarray of bool, shape (rows,)
+        Rows that disagree along a tangent, and in which no entry stands out or was looked for.
+    unknown : ndarray of bool, shape (rows,)
+        Rows without a finite numerical derivative.
+    smallest : float
+        The smallest component that an entry has in a tangent.
+    """
+
+    slope: Vector
+    given: Vector
+    allowed: Vector
+    unexplained: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+    smallest: float
+    columns: dict[int, Lines] = field(default_factory=dict)
+
+
+def search_leaf(
+    function: VectorFunction,
+    leaf: int,
+    predict: Callable[[Vector], tuple[Vector, Vector]],
+    rng: np.random.Generator,
+    most: int,
+) -> Found:
+    """Compare along random tangents of one leaf, and find the columns that are wrong.
+
+    Parameters
+    ----------
+    function : VectorFunction
+    leaf : int
+    predict : callable
+        ``predict(tangent)`` -> what the matrix says of all outputs, and by how much that may be
+        off.
+    rng : Generator
+        Where the tangents come from.
+    most : int
+        Stop after so many wrong columns.
+
+    Notes
+    -----
+    Some 25 evaluations for each of two tangents, and 25 (log2(n) + 2) for each wrong column.
+    """
+    sizes = tangent_sizes(function, leaf)
+    nothing = np.zeros(function.value.size)
+    found = Found(
+        nothing, nothing, nothing, nothing.astype(bool), nothing.astype(bool),
+        float(np.min(sizes, initial=1.0, where=sizes > 0)) / 2,
+    )  # fmt: skip
+    for _ in range(DIRECTIONS):
+        tangent = sizes * random_components(rng, sizes.size)
+        search = _Tangent(function, leaf, tangent, predict, found)
+        search.follow(most)
+    return found
+
+
+class _Tangent:
+    """One tangent, and the search along it."""
+
+    def __init__(
+        self,
+        function: VectorFunction,
+        leaf: int,
+        tangent: Vector,
+        predict: Callable[[Vector], tuple[Vector, Vector]],
+        found: Found,
+    ) -> None:
+        self.function, self.leaf, self.tangent = function, leaf, tangent
+        self.predict, self.found = predict, found
+
+    def follow(self, most: int) -> None:
+        """Find columns until those that were found explain every row."""
+        lines = measure_outputs(self.function, self.leaf, self.tangent)
+        found = self.found
+        while True:
+            apart, allowed = self._compared(lines, self.tangent, slice(None))
+            known = np.isfinite(lines.slope) & np.isfinite(allowed)
+            wrong = known & ~(apart <= allowed) & ~found.unexplained
+            found.allowed, found.unknown = allowed, found.unknown | ~known
+            found.slope = lines.slope
+            if not wrong.any():
+                return
+            if len(found.columns) >= most:
+                found.unexplained = found.unexplained | wrong
+                return
+            with np.errstate(all="ignore"):
+                excess = np.where(wrong, apart / allowed, -1.0)
+            row = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
+            place = self._descended(row)
+            if place in found.columns:
+                found.unexplained = found.unexplained.copy()
+                found.unexplained[row] = True
+                continue
+            found.columns[place] = self._measured_twice(place)
+
+    def _compared(self, lines: Lines, tangent: Vector, rows: slice) -> tuple[Vector, Vector]:
+        """Return what the two sides are apart, and what they may be."""
+        unknown = tangent.copy()
+        unknown[list(self.found.columns)] = 0.0
+        given, slack = self.predict(unknown)
+        given, slack = given[rows].copy(), slack[rows].copy()
+        for place, measured in self.found.columns.items():
+            given += tangent[place] * measured.slope[rows]
+            slack += np.abs(tangent[place]) * (measured.error_bar[rows] + measured.hull[rows])
+        if rows == slice(None):
+            self.found.given = given
+        with np.errstate(all="ignore"):
+            return np.abs(given - lines.slope), lines.error_bar + lines.hull + slack
+
+    def _descended(self, row: int) -> int:
+        """Halve the tangent down to a column in which one row is wrong."""
+        places = range(self.tangent.size)
+        only = slice(row, row + 1)
+        while len(places) > 1:
+            middle = len(places) // 2
+            part = np.zeros_like(self.tangent)
+            first = slice(places.start, places.start + middle)
+            part[first] = self.tangent[first]
+            if not part.any():
+                places = places[middle:]
+                continue
+            lines = measure_outputs(self.function, self.leaf, part, only=only)
+            apart, allowed = self._compared(lines, part, only)
+            places = places[middle:] if apart[0] <= allowed[0] else places[:middle]
+        return places.start
+
+    def _measured_twice(self, place: int) -> Lines:
+        lines = measured_column(self.function, self.leaf, place)
+        again = measured_column(self.function, self.leaf, place, INDEPENDENT)
+        apart = np.abs(lines.slope - again.slope)
+        allowed = lines.error_bar + lines.hull + again.error_bar + again.hull
+        lines.error_bar[:] += np.where(apart > allowed, apart, 0.0)
+        return lines

@@ -1,0 +1,284 @@
+"""Every entry of a given matrix beside its difference: all columns of a group by one tangent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.function.checks.matrices.colouring import grouped_columns
+from fastbp.function.derivatives.entry_slopes import (
+    INDEPENDENT,
+    entry_sizes,
+    is_spread,
+    typical,
+)
+from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.methods.options import function_tolerance
+from fastbp.verdict.entries import Entries, compare
+from fastbp.verdict.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from fastbp.function.array_function import VectorFunction
+    from fastbp.function.checks.matrices.given_matrix import GivenMatrix
+    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.methods.options import Options
+    from fastbp.typing import Vector
+
+    Indices = NDArray[np.int64]
+
+__all__ = [
+    "Group", "MeasuredEntries", "groups_of", "leaf_columns", "measure_entries_of",
+    "measured_column", "precision_of", "tangent_sizes",
+]  # fmt: skip
+
+# Wrong columns, of those measured together with others, that are measured alone: the ones nearest
+# to passing.
+MOST_ALONE = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Columns of one leaf that are differenced together: their places within the leaf."""
+
+    leaf: int
+    places: Indices
+
+
+@dataclass(slots=True, eq=False)
+class MeasuredEntries:
+    """The entries of a given matrix, in its own order, beside their differences.
+
+    Attributes
+    ----------
+    given, slope, measured_bar, hull : ndarray, shape (n,)
+        Row by row of a dense matrix, column by column of a sparse one.
+    cancelling : ndarray of float64, shape (n,)
+        What rounding may leave of the given entry where terms cancel.
+    rows, columns : ndarray of int64, shape (n,)
+        The place of each entry.
+    kink : ndarray of bool, shape (n,)
+    tolerance : Tolerance
+        What each may be off by beside its bar.
+    unresolved : ndarray of bool, shape (n,)
+        Entries that may be right: their column was measured with others, whose entries the pattern
+        may miss.
+    """
+
+    given: NDArray[np.floating]
+    slope: Vector
+    measured_bar: Vector
+    hull: Vector
+    cancelling: Vector
+    rows: Indices
+    columns: Indices
+    kink: NDArray[np.bool_]
+    tolerance: Tolerance
+    unresolved: NDArray[np.bool_]
+
+    @property
+    def error_bar(self) -> Vector:
+        """What two correct computations, ours and the given one, may differ by."""
+        bar: Vector = np.where(self.unresolved, np.inf, self.measured_bar + self.cancelling)
+        return bar
+
+    def excess(self) -> tuple[NDArray[np.bool_], Vector]:
+        """Return which entries are wrong, and their errors over what is allowed."""
+        found = compare(
+            Entries(0, self.given, self.slope, self.error_bar, self.hull), self.tolerance
+        )
+        return found.wrong, found.ratio
+
+
+def precision_of(function: VectorFunction, matrix: GivenMatrix) -> np.dtype[np.floating]:
+    """Return the precision that the matrix was computed in, as far as types tell."""
+    single = function.single_products or matrix.dtype == np.float32
+    return np.dtype(np.float32 if single else np.float64)
+
+
+def leaf_columns(function: VectorFunction) -> list[range]:
+    """Return which columns belong to each leaf of the argument."""
+    ends = np.cumsum([numbers.size for numbers in function.point.base]).tolist()
+    return [
+        range(end - numbers.size, end)
+        for end, numbers in zip(ends, function.point.base, strict=True)
+    ]
+
+
+def groups_of(function: VectorFunction, matrix: GivenMatrix) -> list[Group]:
+    """Return the groups of all columns: of one column each, unless the matrix is sparse."""
+    groups = []
+    for leaf, columns in enumerate(leaf_columns(function)):
+        if matrix.form == "sparse":
+            own = grouped_columns(matrix.matrix.indices, matrix.matrix.indptr, columns)
+        else:
+            own = [np.array([column]) for column in columns]
+        groups += [Group(leaf, places - columns.start) for places in own]
+    return groups
+
+
+def tangent_sizes(function: VectorFunction, leaf: int) -> Vector:
+    """Return how far each entry of a leaf moves, relative to the typical one."""
+    base = function.point.base[leaf]
+    size = typical(base)
+    if function.domain.scale(leaf) is None and not is_spread(base):
+        relative = np.ones(base.size)
+    else:
+        # Only what the domain and the point say is read of the function.
+        relative = _entry_sizes(function, leaf, size) / size
+    return np.where(np.isfinite(base), relative, 0.0)
+
+
+def _entry_sizes(function: VectorFunction, leaf: int, size: float) -> Vector:
+    base = function.point.base[leaf]
+    indices = np.arange(base.size)
+    return entry_sizes(function, leaf, indices, size, own_sizes=is_spread(base))  # type: ignore[arg-type]
+
+
+def measure_entries_of(
+    function: VectorFunction,
+    matrix: GivenMatrix,
+    groups: list[Group],
+    options: Options,
+    advance: Callable[[int], None],
+) -> MeasuredEntries:
+    """Difference every entry that a dense or sparse matrix holds, and the wrong ones again."""
+    found = _nothing_measured(function, matrix, options)
+    starts = [columns.start for columns in leaf_columns(function)]
+    for group in groups:
+        alone = group.places.size == 1
+        sizes = np.ones(1) if alone else tangent_sizes(function, group.leaf)[group.places]
+        tangent = np.zeros(function.point.base[group.leaf].size)
+        tangent[group.places] = sizes
+        lines = measure_outputs(function, group.leaf, tangent)
+        for place, size in zip(group.places.tolist(), sizes.tolist(), strict=True):
+            _put(found, matrix, starts[group.leaf] + place, lines, size)
+        advance(1)
+    _allow_for_cancellation(found, function, matrix, options)
+    _measure_again(found, function, matrix, groups, starts)
+    return found
+
+
+def _nothing_measured(
+    function: VectorFunction, matrix: GivenMatrix, options: Options
+) -> MeasuredEntries:
+    if matrix.form == "sparse":
+        given = matrix.matrix.data
+        rows = matrix.matrix.indices.astype(np.int64)
+        columns = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.matrix.indptr))
+    else:
+        given = matrix.matrix.reshape(-1)
+        rows, columns = (
+            index.reshape(-1) for index in np.meshgrid(*map(np.arange, matrix.shape), indexing="ij")
+        )
+    size = given.size
+    unit = function_tolerance(options, given, precision_of(function, matrix), np.ones(1))
+    tolerance = unit if options.tolerance is not None else Tolerance(unit.rtol, 0.0)
+    return MeasuredEntries(
+        given, np.zeros(size), np.full(size, np.inf), np.zeros(size), np.zeros(size), rows,
+        columns, np.zeros(size, dtype=bool), tolerance, np.zeros(size, dtype=bool),
+    )  # fmt: skip
+
+
+def _places_of(matrix: GivenMatrix, column: int) -> tuple[slice, slice | Indices]:
+    """Return where the entries of a column are kept, and their rows."""
+    if matrix.form == "sparse":
+        rows, part = matrix.entries_of(column)
+        return part, rows.astype(np.int64)
+    return slice(column, None, matrix.shape[1]), slice(None)
+
+
+def _put(
+    found: MeasuredEntries, matrix: GivenMatrix, column: int, lines: Lines, size: float
+) -> None:
+    part, rows = _places_of(matrix, column)
+    scale = size if size > 0 else 1.0
+    found.slope[part] = lines.slope[rows] / scale
+    found.measured_bar[part] = lines.error_bar[rows] / scale
+    found.hull[part] = lines.hull[rows] / scale
+    found.kink[part] = lines.kink[rows]
+
+
+def _allow_for_cancellation(
+    found: MeasuredEntries, function: VectorFunction, matrix: GivenMatrix, options: Options
+) -> None:
+    """Allow for what rounding leaves where terms cancel: relative to the largest of a row.
+
+    Rows may be of very different sizes, as outputs in other units are; those of one row by one
+    leaf are what the gradient of an output is.
+    """
+    if options.tolerance is not None or found.given.size == 0:
+        return
+    leaves = leaf_columns(function)
+    weights = np.ones(matrix.shape[1])
+    leaf_of = np.zeros(matrix.shape[1], dtype=np.int64)
+    for leaf, columns in enumerate(leaves):
+        base = np.abs(function.point.base[leaf].astype(np.float64))
+        leaf_of[columns.start : columns.stop] = leaf
+        if is_spread(base):
+            finite = np.where(np.isfinite(base), base, 0.0)
+            weights[columns.start : columns.stop] = finite / finite.max()
+    key = found.rows * len(leaves) + leaf_of[found.columns]
+    largest = np.zeros(matrix.shape[0] * len(leaves))
+    sizes = np.abs(found.slope) * weights[found.columns]
+    np.maximum.at(largest, key, np.where(np.isfinite(sizes), sizes, 0.0))
+    unit = function_tolerance(options, found.given, precision_of(function, matrix), np.ones(1))
+    found.cancelling[:] = unit.atol * largest[key]
+
+
+def _measure_again(
+    found: MeasuredEntries,
+    function: VectorFunction,
+    matrix: GivenMatrix,
+    groups: list[Group],
+    starts: list[int],
+) -> None:
+    """Measure columns with wrong entries once more, alone and with other steps.
+
+    Where the two measurements contradict each other, bars are widened by what they are apart. A
+    column that was measured with others may have been blamed for an entry that the pattern misses:
+    there the new measurement counts alone.
+    """
+    wrong, ratio = found.excess()
+    wrong &= np.isfinite(found.given)
+    if not wrong.any():
+        return
+    nearest = np.full(matrix.shape[1], np.inf)
+    np.minimum.at(nearest, found.columns[wrong], ratio[wrong])
+    alone = {
+        starts[group.leaf] + place: group.places.size == 1
+        for group in groups
+        for place in group.places.tolist()
+    }
+    leaf_of = [leaf for leaf, columns in enumerate(leaf_columns(function)) for _ in columns]
+    several = [column for column in np.argsort(nearest, kind="stable").tolist()
+               if nearest[column] < np.inf and not alone[column]]  # fmt: skip
+    again = {*several[:MOST_ALONE]} | {
+        column for column in np.unique(found.columns[wrong]).tolist() if alone[column]
+    }
+    for column in sorted(again):
+        leaf = leaf_of[column]
+        part, rows = _places_of(matrix, column)
+        if not alone[column]:
+            _put(found, matrix, column, measured_column(function, leaf, column - starts[leaf]), 1.0)
+        lines = measured_column(function, leaf, column - starts[leaf], INDEPENDENT)
+        bars = found.measured_bar[part]
+        apart = np.abs(lines.slope[rows] - found.slope[part])
+        allowed = lines.error_bar[rows] + lines.hull[rows] + bars + found.hull[part]
+        found.measured_bar[part] = bars + np.where(apart > allowed, apart, 0.0)
+    still, _ = found.excess()
+    acquitted = set(several[:MOST_ALONE]) - {*found.columns[still].tolist()}
+    if acquitted:
+        found.unresolved[:] = wrong & np.isin(found.columns, several[MOST_ALONE:])
+
+
+def measured_column(function: VectorFunction, leaf: int, place: int, shift: float = 1.0) -> Lines:
+    """Difference all outputs by one entry of a leaf."""
+    tangent = np.zeros(function.point.base[leaf].size)
+    tangent[place] = 1.0
+    return measure_outputs(function, leaf, tangent, shift)
