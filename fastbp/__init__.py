@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     )
     from fastbp.function.by_reference import by_reference
     from fastbp.function.checks.check_gradient import check_gradient
+    from fastbp.function.checks.check_hessian import check_hessian, check_hvp
+    from fastbp.function.checks.check_jacobian import check_jacobian
     from fastbp.function.checks.check_products import check_jvp, check_vjp
     from fastbp.function.checks.taylor_test import taylor_test
     from fastbp.function.derivatives.numerical_gradient import NumericalGradient, numerical_gradient
@@ -51,6 +53,11 @@ _ROOMS = {
     ),
     "function.by_reference": ("by_reference",),
     "function.checks.check_gradient": ("check_gradient",),
+    "function.checks.check_hessian": (
+        "check_hessian",
+        "check_hvp",
+    ),
+    "function.checks.check_jacobian": ("check_jacobian",),
     "function.checks.check_products": (
         "check_jvp",
         "check_vjp",
@@ -113,6 +120,9 @@ __all__ = [
     "TaylorTest",
     "by_reference",
     "check_gradient",
+    "check_hessian",
+    "check_hvp",
+    "check_jacobian",
     "check_jvp",
     "check_network",
     "check_vjp",

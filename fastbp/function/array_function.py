@@ -63,6 +63,8 @@ class VectorFunction:
         How f is evaluated, as in `numerical_gradient`.
     noise : float
         By how much two results at the point may differ.
+    called, result : str
+        What f and its result are called in messages.
     """
 
     def __init__(
@@ -74,8 +76,11 @@ class VectorFunction:
         vectorized: bool,
         workers: Any,
         noise: float = 0.0,
+        called: str = "f",
+        result: str = "output",
     ) -> None:
         self.f, self.convention = f, convention
+        self.called, self.result = called, result
         self.vectorized, self.workers = vectorized, workers
         self.name = argument_name(f)
         self.point = make_point(f, at, self.name, vectorized=vectorized, complex_too=True)
@@ -85,9 +90,9 @@ class VectorFunction:
         self.findings: list[str] = []
         before = references(self.point)
         self.output = self._called_twice(evaluated, noise)
-        require_leaves(self.output, "output", complex_too=True, empty_too=True)
+        require_leaves(self.output, self.result, complex_too=True, empty_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
-        self.outputs = RealOutputs(evaluated, self.output, vectorized=vectorized)
+        self.outputs = RealOutputs(evaluated, self.output, vectorized=vectorized, called=called, result=result)
         self._may_keep = True
         self._keeps_its_argument(before)
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
@@ -101,14 +106,14 @@ class VectorFunction:
     def _result(self, f: Callable[[Any], Any], point: Point) -> Container:
         """Evaluate at the point and take the result apart."""
         if not self.vectorized:
-            with calling("f", "at or beside the point"):
-                return take_apart(f(point.argument), "output").holding()
+            with calling(self.called, "at or beside the point"):
+                return take_apart(f(point.argument), self.result).holding()
         batch = point.repeated(1)
-        with calling("f"):
+        with calling(self.called):
             result = f(point.container.rebuilt(batch))
         for numbers, one in zip(point.flat, batch, strict=True):
             numbers[:] = real_numbers(one)  # what f changed is looked for there
-        return first_of(result, "output")
+        return first_of(result, self.result)
 
     def _called_twice(self, f: Callable[[Any], Any], noise: float) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
@@ -122,10 +127,12 @@ class VectorFunction:
 
         twice = called_twice(call, noise=noise)
         if twice.changed:
-            self.findings.append(f"f changed its argument: {', '.join(twice.changed)}")
+            self.findings.append(f"{self.called} changed its argument: {', '.join(twice.changed)}")
         if twice.differing:
             ending = NOISE_IS_AN_OPTION if twice.apart else ""
-            self.findings.append(f"f, called twice at the same point, {twice.differing}{ending}")
+            self.findings.append(
+                f"{self.called}, called twice at the same point, {twice.differing}{ending}"
+            )
         return outputs[0]
 
     def _keeps_its_argument(self, before: int) -> bool:
@@ -153,12 +160,12 @@ class VectorFunction:
         if self.vectorized:
             rows: list[Vector] = []
             for some, batch in moved_batches(self.point, leaf, direction, steps, slice(None)):
-                with calling("f"):
+                with calling(self.called):
                     found = self.outputs(self.point.container.rebuilt(batch))
                 if len(found) != len(some):
                     raise ShapeError(
-                        f"f is vectorized: for {len(some)} points it must return as many, not "
-                        f"{len(found)}."
+                        f"{self.called} is vectorized: for {len(some)} points it must return as "
+                        f"many, not {len(found)}."
                     )
                 rows += list(found)
             return rows
@@ -182,8 +189,8 @@ class VectorFunction:
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float]
     ) -> list[Vector]:
         return moved_results(
-            self.outputs, self.point, "f", leaf, direction, steps, restore=bool(self.findings),
-            outside=np.full(self.value.size, np.nan),
+            self.outputs, self.point, self.called, leaf, direction, steps,
+            restore=bool(self.findings), outside=np.full(self.value.size, np.nan),
         )  # fmt: skip
 
     @cached_property
@@ -193,8 +200,8 @@ class VectorFunction:
             return None
         from fastbp.function.backends.worker_pool import WorkerPool
 
-        pool = WorkerPool(self.workers, "f")
-        pool.pack(OutputsJob(self.outputs, self.point), {"f": self.f, self.name: self.point})
+        pool = WorkerPool(self.workers, self.called)
+        pool.pack(OutputsJob(self.outputs, self.point), {self.called: self.f, self.name: self.point})
         return pool
 
     def __enter__(self) -> VectorFunction:
@@ -235,7 +242,7 @@ class VectorFunction:
         """Call the user's jvp; return an array for each output, or None."""
         with calling("jvp"):
             result = jvp(self.point.for_derivative()[0], self.nested_tangent(leaf, tangent))
-        return aligned(result, self.output, "output").arrays
+        return aligned(result, self.output, self.result).arrays
 
     def output_parts(self) -> list[slice]:
         """Where the real numbers of each output are in the vector."""

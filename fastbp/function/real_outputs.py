@@ -53,9 +53,12 @@ class RealOutputs:
         form: Container,
         *,
         vectorized: bool,
+        called: str = "f",
+        result: str = "output",
     ) -> None:
+        self.called, self.result = called, result
         self.f, self.form, self.vectorized = f, form, vectorized
-        self._alone = form.names == ["output"]  # an array, and no nesting
+        self._alone = form.names == [result]  # an array, and no nesting
 
     def __call__(self, argument: Any) -> NDArray[np.float64]:
         """Evaluate f."""
@@ -65,23 +68,23 @@ class RealOutputs:
         """Return the real numbers of a result; raise if it is of another form."""
         if self._alone and type(result) is np.ndarray and result.shape == self.form.shapes[0]:
             return real_leaf(result)
-        parts = take_apart(result, "output").holding()
+        parts = take_apart(result, self.result).holding()
         if not parts.same_form(self.form):
             raise ShapeError(
-                f"f must always return the same structure: it gave {parts.names} of shapes "
-                f"{parts.shapes} after {self.form.names} of {self.form.shapes}"
+                f"{self.called} must always return the same structure: it gave {parts.names} of "
+                f"shapes {parts.shapes} after {self.form.names} of {self.form.shapes}"
                 + (", or with other entries." if parts.shapes == self.form.shapes else ".")
             )
         return np.concatenate([real_leaf(leaf) for leaf in parts.leaves])
 
     def rows(self, result: Any) -> NDArray[np.float64]:
         """Return the same for the result of many points, of shape (points, numbers)."""
-        parts = take_apart(result, "output").holding()
+        parts = take_apart(result, self.result).holding()
         counts = {shape[:1] for shape in parts.shapes}
         inner = [shape[1:] for shape in parts.shapes]
         if parts.names != self.form.names or inner != self.form.shapes or len(counts) != 1:
             raise ShapeError(
-                f"f is vectorized and must always return the same structure: it gave "
+                f"{self.called} is vectorized and must always return the same structure: it gave "
                 f"{parts.names} of shapes {parts.shapes} after {self.form.names} of (1, *shape) "
                 f"for shapes {self.form.shapes}."
             )
@@ -136,5 +139,7 @@ class OutputsJob:
     ) -> NDArray[np.float64]:
         """Return a row of outputs for each step along a direction."""
         return np.array(
-            moved_results(self.outputs, self.point, "f", leaf, direction[part], steps, part)
+            moved_results(
+                self.outputs, self.point, self.outputs.called, leaf, direction[part], steps, part
+            )
         )

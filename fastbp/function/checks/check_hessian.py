@@ -1,9 +1,8 @@
-"""Checking second derivatives: a Hessian, or products with it, against differences of a gradient."""
+"""Checking second derivatives: a Hessian, or products with it, by differences of a gradient."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.function.array_function import VectorFunction
-    from fastbp.function.checks.report_assembly import FunctionCheck
     from fastbp.function.methods.options import Options
     from fastbp.report import Report
     from fastbp.typing import Vector
@@ -96,7 +94,7 @@ def check_hessian(
         if matrix is not None:
             found = check_matrix(function, matrix, own)
             checks += [found.check, symmetry_of_matrix(function, matrix, found, own)]
-    return finished_report(function, _renamed(checks), "hessian, by differences", own, started)
+    return finished_report(function, checks, "hessian, by differences", own, started)
 
 
 @own_errstate
@@ -123,7 +121,7 @@ def check_hvp(
     Returns
     -------
     Report
-        A row for each array of the product by each array of `at`, as ``hvp by x``, as in
+        A row for each array of the product by each array of `at`, as ``gradient by x``, as in
         `check_jvp`, and one for the symmetry, <u, H v> = <v, H u>: where it is broken, an entry
         (i, j) of H is named beside (j, i), of all arrays one after the other.
 
@@ -156,7 +154,7 @@ def check_hvp(
     rng = np.random.default_rng(own.seed)
     product = _Named(hvp)
     with function:
-        checks = [check_tangents(function, product, own, rng)]
+        checks = [check_tangents(function, product, own, rng, "hvp")]
     size = function.value.size
     if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
         checks.append(
@@ -164,13 +162,13 @@ def check_hvp(
                 _flattened(function, product), size, "hvp", function.single_products, own
             )
         )
-    return finished_report(function, _renamed(checks), "hvp, by differences", own, started)
+    return finished_report(function, checks, "hvp, by differences", own, started)
 
 
 def _gradient_function(
     gradient: Callable[[Any], Any], at: Any, options: Options, check: str
 ) -> VectorFunction:
-    function = real_function(gradient, at, options, check)
+    function = real_function(gradient, at, options, check, "gradient", "gradient")
     sides = Sides.of(function)
     if sides.outputs != sides.inputs or sides.output_shapes != sides.input_shapes:
         came = ", ".join(
@@ -181,7 +179,9 @@ def _gradient_function(
             f"{function.name}{name} of shape {shape}"
             for name, shape in zip(sides.inputs, sides.input_shapes, strict=True)
         )
-        raise ShapeError(f"gradient must return the structure of {function.name}, {wanted}, not {came}.")
+        raise ShapeError(
+            f"gradient must return the structure of {function.name}, {wanted}, not {came}."
+        )
     return function
 
 
@@ -201,7 +201,9 @@ def _flattened(
 ) -> Callable[[Vector], Vector]:
     """Return H v for vectors of all real numbers."""
     ends = np.cumsum([numbers.size for numbers in function.point.base]).tolist()
-    parts = [slice(end - base.size, end) for end, base in zip(ends, function.point.base, strict=True)]
+    parts = [
+        slice(end - base.size, end) for end, base in zip(ends, function.point.base, strict=True)
+    ]
 
     def times(vector: Vector) -> Vector:
         total = np.zeros(function.value.size)
@@ -215,19 +217,3 @@ def _flattened(
         return total
 
     return times
-
-
-def _renamed(checks: list[FunctionCheck]) -> list[FunctionCheck]:
-    """Name rows by what the user gave: a gradient and its derivative, not a function and a jvp."""
-    return [
-        replace(
-            check,
-            rows=tuple(replace(row, name=_name(row.name), worst=_failure(row.worst)) for row in check.rows),
-            failures=tuple(tuple(_failure(one) for one in some) for some in check.failures),
-            others=tuple(
-                replace(row, name=_name(row.name), reason=_reason(row.reason)) for row in check.others
-            ),
-            notes=tuple(note.replace("output", "gradient", 1) if note.startswith("output") else note.replace(" is output", " is gradient", 1) for note in check.notes),
-        )
-        for check in checks
-    ]

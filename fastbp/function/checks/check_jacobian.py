@@ -124,12 +124,20 @@ def check_jacobian(
     return finished_report(function, checks, "jacobian", own, started)
 
 
-def real_function(f: Callable[[Any], Any], at: Any, options: Options, check: str) -> VectorFunction:
+def real_function(
+    f: Callable[[Any], Any],
+    at: Any,
+    options: Options,
+    check: str,
+    called: str = "f",
+    result: str = "output",
+) -> VectorFunction:
     """Return f at a point; raise where something is complex."""
     Substitution(at).require_plain(check)
     function = VectorFunction(
-        f, at, "jax", vectorized=options.vectorized, workers=options.workers, noise=options.noise
-    )
+        f, at, "jax", vectorized=options.vectorized, workers=options.workers, noise=options.noise,
+        called=called, result=result,
+    )  # fmt: skip
     if any(function.complex_output) or any(dtype.kind == "c" for dtype in function.point.dtypes):
         raise DTypeError(
             f"{check} is for real functions: complex ones are for check_vjp and check_jvp."

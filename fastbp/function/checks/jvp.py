@@ -45,9 +45,16 @@ ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
 
 
 def check_tangents(
-    function: VectorFunction, jvp: Callable[..., Any], options: Options, rng: np.random.Generator
+    function: VectorFunction,
+    jvp: Callable[..., Any],
+    options: Options,
+    rng: np.random.Generator,
+    called: str = "jvp",
 ) -> FunctionCheck:
-    """Compare a jvp along tangents: of every entry, or one at random for each leaf."""
+    """Compare a jvp along tangents: of every entry, or one at random for each leaf.
+
+    `called` is what it is called in messages.
+    """
     function.domain = domain_of(function.point, options.bounds, options.scale)
     began = time.perf_counter()
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
@@ -72,10 +79,10 @@ def check_tangents(
             notes += more
         rows += merged
         failures += wrong
-    others += [bare_row("f", (), 0, "failed", finding) for finding in function.findings]
+    others += [bare_row(function.called, (), 0, "failed", finding) for finding in function.findings]
     others += [
-        bare_row("jvp", (), 0, "failed", found)
-        for found in _jvp_findings(function, jvp, options.noise)
+        bare_row(called, (), 0, "failed", found)
+        for found in _jvp_findings(function, jvp, options.noise, called)
     ]
     return FunctionCheck(
         rows=tuple(rows),
@@ -279,21 +286,23 @@ def _wrong_inputs(
     return named
 
 
-def _jvp_findings(function: VectorFunction, jvp: Callable[..., Any], noise: float) -> list[str]:
+def _jvp_findings(
+    function: VectorFunction, jvp: Callable[..., Any], noise: float, called: str
+) -> list[str]:
     """Call a jvp twice, on copies, and say what it does that it should not."""
     leaf = next(i for i, numbers in enumerate(function.point.base) if numbers.size)
     tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
 
     def call() -> tuple[list[str], list[Any], list[str]]:
         own = function.point.as_given()
-        with calling("jvp"):
+        with calling(called):
             result = jvp(own.argument, function.nested_tangent(leaf, tangent))
-        parts = take_apart(result, "output")
+        parts = take_apart(result, function.result)
         return parts.names, parts.leaves, own.changed()
 
     unit = SINGLE_UNIT if function.single_products else DOUBLE_UNIT
     twice = called_twice(call, unit, noise)
     if twice.changed:
-        return [f"jvp changed its argument: {', '.join(twice.changed)}"]
+        return [f"{called} changed its argument: {', '.join(twice.changed)}"]
     ending = NOISE_IS_AN_OPTION if twice.apart else ""
-    return [f"jvp, called twice, {twice.differing}{ending}"] if twice.differing else []
+    return [f"{called}, called twice, {twice.differing}{ending}"] if twice.differing else []

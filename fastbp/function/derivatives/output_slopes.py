@@ -70,7 +70,9 @@ def measure_outputs(
     )
     if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
         raise_on_both_sides(
-            lambda step: moved_results(function.outputs, point, "f", leaf, direction, (step,)),
+            lambda step: moved_results(
+                function.outputs, point, function.called, leaf, direction, (step,)
+            ),
             first * scale,
         )
     return lines

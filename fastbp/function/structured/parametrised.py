@@ -68,8 +68,10 @@ def parametrised(chart: Callable[[Any], Any], coordinates: Any) -> StructuredPoi
             f"parametrised takes a function from coordinates to a point, not "
             f"{type(chart).__name__}."
         )
-    measured = VectorFunction(chart, coordinates, "jax", vectorized=False, workers=None)
-    single = measured.output.names == ["output"]
+    measured = VectorFunction(
+        chart, coordinates, "jax", vectorized=False, workers=None, called="chart", result="point"
+    )
+    single = measured.output.names == ["point"]
     point = np.asarray(measured.output.leaves[0]) if single else None
     if point is None or point.dtype not in (np.float64, np.float32):
         came = "a nesting" if point is None else str(point.dtype)

@@ -408,7 +408,7 @@ def test_a_gradient_that_is_wrong_along_symmetric_matrices_too_is_not_recognised
         (lambda: fastbp.parametrised(lambda t: np.ones(2) * t * 1j, 1.0), DTypeError,
          "parametrised: chart must return one array of float64 or float32, not complex128."),
         (lambda: fastbp.parametrised(lambda _: 1 / 0, 1.0), EvaluationError,
-         "f raised ZeroDivisionError"),
+         "chart raised ZeroDivisionError"),
     ],
 )  # fmt: skip
 def test_what_is_no_point_of_the_set_is_refused(make: Any, kind: Any, message: str) -> None:

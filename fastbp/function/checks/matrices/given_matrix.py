@@ -54,7 +54,7 @@ class Sides:
         """Return those of a function."""
         point = function.point
         return cls(
-            [name.removeprefix("output") for name in function.output.names],
+            [name.removeprefix(function.result) for name in function.output.names],
             [name.removeprefix(point.name) for name in point.container.names],
             function.output.shapes,
             point.container.shapes,

@@ -97,7 +97,7 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
         result = _probed(function, matrix, options, notes)
     check = result.check
     others = [bare_row(matrix.name, (), 0, "failed", reason) for reason in matrix.findings]
-    others += [bare_row("f", (), 0, "failed", reason) for reason in function.findings]
+    others += [bare_row(function.called, (), 0, "failed", reason) for reason in function.findings]
     named = _entries_named(function, matrix, check)
     check = replace(
         check, others=(*check.others, *others), notes=(*check.notes, *named), method=method,
@@ -238,7 +238,8 @@ def _as_given(
     tolerance = options.tolerance or rounding
 
     def predict(tangent: Vector) -> tuple[Vector, Vector]:
-        allowed = tolerance.rtol * matrix.sizes_times(tangent)
+        # Beside an entry that is not finite nothing is allowed: it is wrong.
+        allowed = np.nan_to_num(tolerance.rtol * matrix.sizes_times(tangent), posinf=0.0)
         return matrix.times(tangent), allowed + tolerance.atol * float(np.sum(np.abs(tangent)))
 
     return predict

@@ -60,7 +60,9 @@ def symmetry_of_product(
     if found is None:
         return FunctionCheck(others=(_row(name, ""),))
     i, j, one, other = found
-    return FunctionCheck(others=(_row(name, _unequal(f"{name}[{i}, {j}]", f"{name}[{j}, {i}]", one, other)),))
+    return FunctionCheck(
+        others=(_row(name, _unequal(f"{name}[{i}, {j}]", f"{name}[{j}, {i}]", one, other)),)
+    )
 
 
 def _share(options: Options, single: bool) -> float:
