@@ -92,7 +92,9 @@ class VectorFunction:
         self.output = self._called_twice(evaluated, noise)
         require_leaves(self.output, self.result, complex_too=True, empty_too=True)
         self.dtypes = [np.asarray(leaf).dtype for leaf in self.output.leaves]
-        self.outputs = RealOutputs(evaluated, self.output, vectorized=vectorized, called=called, result=result)
+        self.outputs = RealOutputs(
+            evaluated, self.output, vectorized=vectorized, called=called, result=result
+        )
         self._may_keep = True
         self._keeps_its_argument(before)
         self.value = np.concatenate([real_leaf(leaf) for leaf in self.output.leaves])
@@ -201,7 +203,9 @@ class VectorFunction:
         from fastbp.function.backends.worker_pool import WorkerPool
 
         pool = WorkerPool(self.workers, self.called)
-        pool.pack(OutputsJob(self.outputs, self.point), {self.called: self.f, self.name: self.point})
+        pool.pack(
+            OutputsJob(self.outputs, self.point), {self.called: self.f, self.name: self.point}
+        )
         return pool
 
     def __enter__(self) -> VectorFunction:

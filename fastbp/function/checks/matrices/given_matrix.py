@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import DTypeError, ShapeError
-from fastbp.function.containers.pytree import take_apart
+from fastbp.function.containers.leaf_forms import read_leaf
+from fastbp.function.containers.pytree import flattened
 from fastbp.runtime.user_code import called_twice, calling
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float)
         argument, changed = point.for_derivative()
         with calling(name):
             result = given(argument)
-        parts = take_apart(result, name)
+        parts = flattened(result, name)
         if not results:
             results.append(parts.rebuilt([_copied(leaf) for leaf in parts.leaves]))
         return parts.names, [_numbers(leaf) for leaf in parts.leaves], changed()
@@ -264,7 +265,7 @@ def _numbers(leaf: Any) -> Any:
     """Return the numbers that two calls are compared by."""
     if is_sparse(leaf):
         return leaf.tocsc().data
-    return None if is_operator(leaf) else np.asarray(leaf)
+    return None if is_operator(leaf) else np.asarray(read_leaf(leaf, "")[0])
 
 
 def _copied(leaf: Any) -> Any:
@@ -274,7 +275,7 @@ def _copied(leaf: Any) -> Any:
 
 
 def _read(given: Any, name: str, sides: Sides, findings: list[str]) -> GivenMatrix:
-    parts = take_apart(given, name)
+    parts = flattened(given, name)
     if parts.names == [name]:
         return _read_whole(parts.leaves[0], name, sides, findings)
     return _read_blocks(dict(zip(parts.names, parts.leaves, strict=True)), name, sides, findings)
@@ -308,6 +309,7 @@ def _two_axes(given: Any, name: str, flat: Block, full: Block | None) -> tuple[s
         matrix = given.tocsc().copy()
         matrix.sum_duplicates()
         return "sparse", matrix
+    given, _ = read_leaf(given, name)
     if not isinstance(given, np.ndarray | np.generic | float):
         raise DTypeError(
             f"{name} must be an array, a sparse array, a LinearOperator or a function that returns "
