@@ -33,7 +33,7 @@ from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +65,8 @@ class VectorFunction:
         By how much two results at the point may differ.
     called, result : str
         What f and its result are called in messages.
+    members : dict of str to str, optional
+        What the members of `at` are called, by their paths, where each is an argument of its own.
     """
 
     def __init__(
@@ -78,12 +80,15 @@ class VectorFunction:
         noise: float = 0.0,
         called: str = "f",
         result: str = "output",
+        members: Mapping[str, str] | None = None,
     ) -> None:
         self.f, self.convention = f, convention
         self.called, self.result = called, result
         self.vectorized, self.workers = vectorized, workers
-        self.name = argument_name(f)
-        self.point = make_point(f, at, self.name, vectorized=vectorized, complex_too=True)
+        self.name = ", ".join(members.values()) if members else argument_name(f)
+        self.point = make_point(
+            f, at, self.name, vectorized=vectorized, complex_too=True, members=members
+        )
         evaluated = self.point.evaluated_by(f)
         self.evaluations = 0
         self.domain = Domain()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.function.containers.chosen_entries import Chosen
+
 
 __all__ = ["Function", "scalar_value"]
 
@@ -89,6 +91,8 @@ class Function:
         are found.
     domain : Domain
         Where it may be evaluated, and over which length it varies.
+    chosen : Chosen or None
+        The entries that are differenced; None for all.
     """
 
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
@@ -101,6 +105,7 @@ class Function:
         self._may_keep = True
         self.quantum = 0.0
         self.domain = Domain()
+        self.chosen: Chosen | None = None
         self._begin()
 
     def _begin(self) -> None:

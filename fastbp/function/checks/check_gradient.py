@@ -9,12 +9,14 @@ from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.checks.symmetric_hint import with_symmetric_hint
+from fastbp.function.containers.calls import MemberOfPair, Unpacked, member_names
 from fastbp.function.containers.given_gradient import given_leaves
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.validation import require_bool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +29,12 @@ __all__ = ["check_gradient"]
 @own_errstate
 @takes_check_options
 def check_gradient(
-    f: Callable[[Any], Any], gradient: Any, at: Any, **options: Unpack[CheckOptions]
+    f: Callable[..., Any],
+    gradient: Any,
+    at: Any,
+    *,
+    unpack: bool = False,
+    **options: Unpack[CheckOptions],
 ) -> Report:
     """Check the gradient of a scalar function.
 
@@ -36,15 +43,20 @@ def check_gradient(
     f : callable
         ``f(at)`` returns a number. It gets a copy of `at`, in float64 if it takes that, else in
         its own precision.
-    gradient : callable or nesting
+    gradient : callable, nesting, or True
         ``gradient(at)``, or its value at `at`: in the structure of `at`, with arrays of the same
-        shapes. A function is called twice, on fresh copies.
+        shapes. A function is called twice, on fresh copies. True: `f` returns (value, gradient),
+        as with ``jac=True`` in SciPy.
     at : array, float, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
         Where; of float64 or float32. An array of it may be marked by `fastbp.symmetric`,
         `positive_definite`, `simplex`, `sphere` or `parametrised`: no difference then leaves that
         set, and derivatives are compared along it.
         Also tensors, arrays of JAX and sparse arrays, and classes registered with JAX or optree.
         Integers and booleans beside floats are held fixed.
+    unpack : bool
+        `at` is a tuple of arguments, or a dict by name: ``f(*at)`` and ``gradient(*at)`` are
+        called, or ``f(**at)``; the report calls the arrays as `f` does. The gradient is a tuple or
+        dict like `at`.
     **options
 
     Returns
@@ -90,11 +102,21 @@ def check_gradient(
     """
     started = time.perf_counter()
     own = checked_options(options)
-    name = argument_name(f)
+    require_bool(unpack, "unpack")
+    title = getattr(f, "__name__", type(f).__name__)
+    members = member_names(f, at) if unpack else {}
+    name = ", ".join(members.values()) if unpack else argument_name(f)
+    if unpack:
+        f = Unpacked(f)
+        gradient = Unpacked(gradient) if callable(gradient) else gradient
+    if gradient is True:
+        f, gradient = MemberOfPair(f, 0), MemberOfPair(f, 1)
     places = Substitution(at)
     places.require_one_by_one(own.vectorized)
     of_coordinates = places.function(f)
-    point = make_point(of_coordinates, places.coordinates, name, vectorized=own.vectorized)
+    point = make_point(
+        of_coordinates, places.coordinates, name, vectorized=own.vectorized, members=members
+    )
     function = make_function(
         of_coordinates, point, "f", vectorized=own.vectorized, workers=own.workers
     )
@@ -107,5 +129,4 @@ def check_gradient(
         found = check_scalar(function, given, own)
     if not places.points:
         found = with_symmetric_hint(found, f, point, given, own)
-    title = f"gradient of {getattr(f, '__name__', type(f).__name__)}({name})"
-    return report_of([found], title, point.base, own, started)
+    return report_of([found], f"gradient of {title}({name})", point.base, own, started)

@@ -12,11 +12,12 @@ from fastbp.function.checks.jvp import check_tangents
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
+from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.validation import require_choice
+from fastbp.runtime.validation import require_bool, require_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ def check_vjp(
     *,
     jvp: Callable[[Any, Any], Any] | None = None,
     convention: str = "jax",
+    unpack: bool = False,
     **options: Unpack[CheckOptions],
 ) -> Report:
     """Check a vector-Jacobian product (reverse mode) of a function with array results.
@@ -56,6 +58,9 @@ def check_vjp(
     convention : {"jax", "torch"}
         What a complex cotangent means: JAX pairs it with the output as Re(w z), PyTorch as
         Re(conj(w) z). Without complex numbers there is no difference.
+    unpack : bool
+        `at` is a tuple of arguments, or a dict by name: ``f(*at)`` and ``vjp(*at, cotangent)`` are
+        called, or ``f(**at)`` and ``vjp(cotangent, **at)``; a jvp gets its tangent so.
     **options
 
     Returns
@@ -89,7 +94,7 @@ def check_vjp(
     >>> report.verdict, report.wrong
     ('failed', 3)
     """
-    return _checked("vjp", f, vjp, jvp, at, convention, options)
+    return _checked("vjp", f, vjp, jvp, at, convention, options, unpack=unpack)
 
 
 @own_errstate
@@ -101,13 +106,14 @@ def check_jvp(
     *,
     vjp: Callable[[Any, Any], Any] | None = None,
     convention: str = "jax",
+    unpack: bool = False,
     **options: Unpack[CheckOptions],
 ) -> Report:
     """Check a Jacobian-vector product (forward mode) of a function with array results.
 
     Parameters
     ----------
-    f, jvp, at, vjp, convention
+    f, jvp, at, vjp, convention, unpack
         As in `check_vjp`; a jvp means the same by both conventions.
     **options
 
@@ -141,7 +147,7 @@ def check_jvp(
     >>> report.verdict, sorted(failure.where for failure in report.failures)
     ('failed', ['output by x[0, 0]', 'output by x[1, 1]'])
     """
-    return _checked("jvp", f, vjp, jvp, at, convention, options)
+    return _checked("jvp", f, vjp, jvp, at, convention, options, unpack=unpack)
 
 
 def _checked(
@@ -152,11 +158,18 @@ def _checked(
     at: Any,
     convention: str,
     given: CheckOptions,
+    *,
+    unpack: bool,
 ) -> Report:
     """Check one product, and both against each other where both are given."""
     started = time.perf_counter()
     require_choice(convention, "convention", CONVENTIONS)
     options = checked_options(given)
+    require_bool(unpack, "unpack")
+    members = member_names(f, at) if unpack else None
+    if unpack:
+        f = Unpacked(f)
+        vjp, jvp = (None if one is None else Unpacked(one) for one in (vjp, jvp))
     places = Substitution(at)
     if what == "jvp" or jvp is not None:
         places.require_plain("check_vjp with a jvp" if what == "vjp" else "check_jvp")
@@ -164,7 +177,7 @@ def _checked(
     places.require_one_by_one(options.vectorized)
     function = VectorFunction(
         places.function(f), places.coordinates, convention, vectorized=options.vectorized,
-        workers=options.workers, noise=options.noise,
+        workers=options.workers, noise=options.noise, members=members,
     )  # fmt: skip
     vjp = None if vjp is None else places.derivative(vjp)
     rng = np.random.default_rng(options.seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.containers.pytree import take_apart
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
@@ -24,7 +25,7 @@ from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
-from fastbp.typing import Vector
+from fastbp.typing import Indices, Mask, Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import FAILURES_IN_ALL, Numerical, bare_row, judged_row, worst_first
 from fastbp.verdict.tolerance import Tolerance, allowed_difference
@@ -58,23 +59,26 @@ def check_tangents(
     function.domain = domain_of(function.point, options.bounds, options.scale)
     began = time.perf_counter()
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
-    entries = sum(numbers.size for numbers in function.point.base)
+    chosen = chosen_entries(options.entries, function.point, options.seed)
+    masks = [np.ones(base.size, bool) for base in function.point.base]
+    masks = masks if chosen is None else chosen.masks
+    entries = sum(int(np.count_nonzero(mask)) for mask in masks)
     seconds = 30 * entries * (time.perf_counter() - began)
     method, notes = options.method_for(seconds)
     rows: list[ArrayReport] = []
     failures: list[tuple[Failure, ...]] = []
     others: list[ArrayReport] = []
     for leaf, numbers in enumerate(function.point.base):
-        if numbers.size == 0:
+        if not masks[leaf].any():
             continue
         if method == "every":
             found = [
                 _tangent_rows(function, jvp, options, leaf, unit_tangent)
-                for unit_tangent in _unit_tangents(numbers.size)
+                for unit_tangent in _unit_tangents(masks[leaf])
             ]
-            merged, wrong = _merged_columns(function, leaf, found)
+            merged, wrong = _merged_columns(function, leaf, found, np.flatnonzero(masks[leaf]))
         else:
-            tangent = random_components(rng, numbers.size)
+            tangent = random_components(rng, numbers.size) * masks[leaf]
             merged, wrong, more = _probed(function, jvp, options, leaf, tangent)
             notes += more
         rows += merged
@@ -90,13 +94,17 @@ def check_tangents(
         failures=tuple(failures),
         method=method,
         evaluations=function.evaluations,
-        notes=(*function.point.container.notes, *notes),
+        notes=(
+            *function.point.container.notes,
+            *([] if chosen is None else [chosen.note]),
+            *notes,
+        ),
     )
 
 
-def _unit_tangents(size: int) -> Any:
-    for entry in range(size):
-        tangent = np.zeros(size)
+def _unit_tangents(chosen: Mask) -> Any:
+    for entry in np.flatnonzero(chosen):
+        tangent = np.zeros(chosen.size)
         tangent[entry] = 1.0
         yield tangent
 
@@ -167,6 +175,7 @@ def _merged_columns(
     function: VectorFunction,
     leaf: int,
     columns: list[list[tuple[ArrayReport, tuple[Failure, ...]]]],
+    entries: Indices,
 ) -> tuple[list[ArrayReport], list[tuple[Failure, ...]]]:
     """Put the columns of a Jacobian together: a row for each output, its indices lengthened."""
     rows, failures = [], []
@@ -174,21 +183,21 @@ def _merged_columns(
     for place in range(len(function.output.names)):
         own = [column[place] for column in columns]
         worst = _worst_lengthened(
-            shape, ([row.worst] if row.worst is not None else [] for row, _ in own)
+            shape, entries, ([row.worst] if row.worst is not None else [] for row, _ in own)
         )
         rows.append(_summed([row for row, _ in own], shape, next(iter(worst), None)))
-        ordered = _worst_lengthened(shape, (wrong for _, wrong in own))
+        ordered = _worst_lengthened(shape, entries, (wrong for _, wrong in own))
         failures.append(tuple(ordered[:FAILURES_IN_ALL]))
     return rows, failures
 
 
 def _worst_lengthened(
-    shape: tuple[int, ...], columns: Iterable[Iterable[Failure]]
+    shape: tuple[int, ...], entries: Indices, columns: Iterable[Iterable[Failure]]
 ) -> list[Failure]:
     """Return the failures of all columns, the worst first, their indices lengthened."""
     lengthened = [
         _lengthened(failure, entry, shape)
-        for entry, failures in enumerate(columns)
+        for entry, failures in zip(entries.tolist(), columns, strict=True)
         for failure in failures
     ]
     return worst_first(sorted(lengthened, key=lambda failure: failure.index))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.methods.every_entry import check_every_entry
 from fastbp.function.methods.options import Options
@@ -21,7 +22,10 @@ __all__ = ["check_scalar"]
 
 def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
     """Check a gradient of a scalar function at a point, by whichever method fits."""
+    chosen = chosen_entries(options.entries, function.point, options.seed)
+    function.chosen = chosen
     entries = sum(numbers.size for numbers in function.point.base)
+    entries = entries if chosen is None else chosen.count
     method, notes = options.method_for(2 * entries * function.seconds / function.concurrency)
     measure = check_every_entry if method == "every" else check_by_probing
     rows, failures, more, at_least, found = measure(function, given, options)
@@ -36,6 +40,7 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
         evaluations=function.evaluations,
         notes=(
             *function.point.container.notes,
+            *([] if chosen is None else [chosen.note]),
             *notes,
             *more,
             *given.notes,

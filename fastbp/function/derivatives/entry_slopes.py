@@ -152,16 +152,21 @@ def measure_leaf(
     Returns
     -------
     Lines
+        NaN, with an infinite bar, for entries that are not chosen.
     """
     size = function.point.base[leaf].size
+    chosen = function.chosen
+    wanted = np.flatnonzero(chosen.masks[leaf]) if chosen is not None else np.arange(size)
+    if chosen is not None and wanted.size == 0:
+        return _empty_lines(size)
     count = int(
-        max(1, sparing * min(MOST_SAMPLES, max(FEWEST_SAMPLES, size // ENTRIES_PER_SAMPLE)))
+        max(1, sparing * min(MOST_SAMPLES, max(FEWEST_SAMPLES, wanted.size // ENTRIES_PER_SAMPLE)))
     )
-    sampled = _samples(function.point.base[leaf], count)
+    sampled = wanted[_samples(function.point.base[leaf][wanted], count)]
     lines = measure_entries(function, leaf, sampled)
     advance(sampled.size)
-    rest = np.flatnonzero(~_mask(size, sampled))
-    if rest.size == 0:
+    rest = np.setdiff1d(wanted, sampled)
+    if sampled.size == size:
         return lines
     survey = survey_leaf(function, leaf, sampled, lines)
     everything = _empty_lines(size)
@@ -169,7 +174,7 @@ def measure_leaf(
     batch = _batch_size(function)
     doubtful = []
     if not survey.own_sizes:  # the steps of the others are too long for tiny entries
-        doubtful.append(np.setdiff1d(_tiny(function.point.base[leaf]), sampled))
+        doubtful.append(np.intersect1d(_tiny(function.point.base[leaf]), rest))
         rest = np.setdiff1d(rest, doubtful[0])
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
@@ -179,7 +184,7 @@ def measure_leaf(
         advance(int(np.count_nonzero(~doubt)))
     # Entries measured together share what is known of the noise: which ones may depend neither on
     # how long f takes nor on how many evaluate it.
-    left = np.concatenate(doubtful)
+    left = np.concatenate([*doubtful, rest[:0]])
     for start in range(0, left.size, THOROUGH_BATCH):
         some = left[start : start + THOROUGH_BATCH]
         _put(everything, some, measure_entries(function, leaf, some, survey.noise))

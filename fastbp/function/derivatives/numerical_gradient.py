@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastbp.function.backends.choose import make_function
+from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
 from fastbp.function.domain import domain_of
@@ -59,6 +60,7 @@ def numerical_gradient(
     f: Callable[[Any], Any],
     at: Any,
     *,
+    unpack: bool = False,
     thorough: bool = False,
     bounds: Any = None,
     scale: Any = None,
@@ -76,6 +78,8 @@ def numerical_gradient(
         Where; of float64 or float32. Also tensors, arrays of JAX and sparse arrays,
         and classes registered with JAX or optree. Integers and booleans beside floats are held
         fixed.
+    unpack : bool
+        `at` is a tuple of arguments, or a dict by name: ``f(*at)`` is called, or ``f(**at)``.
     thorough : bool
         Measure every entry twice, with some 24 evaluations each time, in place of one central
         difference for all entries that look harmless.
@@ -134,10 +138,13 @@ def numerical_gradient(
     """
     require_progress_option(progress)
     require_bool(thorough, "thorough")
+    require_bool(unpack, "unpack")
+    members = member_names(f, at) if unpack else {}
+    name = ", ".join(members.values()) if unpack else argument_name(f)
     places = Substitution(at)
     places.require_one_by_one(vectorized)
-    f, name = places.function(f), argument_name(f)
-    point = make_point(f, places.coordinates, name, vectorized=vectorized is True)
+    f = places.function(Unpacked(f) if unpack else f)
+    point = make_point(f, places.coordinates, name, vectorized=vectorized is True, members=members)
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
     function.domain = domain_of(point, bounds, scale)
     with function:
@@ -151,7 +158,8 @@ def measure_everything(function: Function, progress: bool | None) -> list[Lines]
     """Measure every real number of every leaf."""
     sizes = [numbers.size for numbers in function.point.base]
     sparing = min(1.0, SAMPLES_IN_ALL / (12 * len(sizes)))
-    with progress_bar(progress, sum(sizes), "differences") as advance:
+    count = sum(sizes) if function.chosen is None else function.chosen.count
+    with progress_bar(progress, count, "differences") as advance:
         return [measure_leaf(function, leaf, advance, sparing) for leaf in range(len(sizes))]
 
 

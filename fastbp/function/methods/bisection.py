@@ -228,7 +228,10 @@ def _components(function: Function, leaf: int) -> NDArray[np.floating]:
     relative = entry_sizes(function, leaf, indices, size, own_sizes=is_spread(base)) / size
     if function.domain.scale(leaf) is None and not is_spread(base):
         relative[:] = 1.0
-    return np.where(np.isfinite(base), relative, 0.0).astype(base.dtype)
+    moved = np.isfinite(base)
+    if function.chosen is not None:
+        moved &= function.chosen.masks[leaf]
+    return np.where(moved, relative, 0.0).astype(base.dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,11 @@ from fastbp.function.derivatives.entry_slopes import (
 )
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
-from fastbp.function.methods.unjudged import is_zero_within_rounding, row_of_judged
+from fastbp.function.methods.unjudged import (
+    NOT_CHOSEN,
+    is_zero_within_rounding,
+    row_of_judged,
+)
 from fastbp.report.digits import told_apart
 from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
 from fastbp.verdict.entries import wrong_entries
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
     from fastbp.report.causes import Finding
+    from fastbp.typing import Mask
 
 __all__ = ["check_every_entry"]
 
@@ -57,7 +62,13 @@ def check_every_entry(
             rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
             compared.append(_compared(name, array, shape, lines, failed=True))
             continue
+        chosen = None if function.chosen is None else function.chosen.masks[leaf]
+        if chosen is not None and not chosen.any():
+            rows.append(bare_row(name, shape, 0, "untested", NOT_CHOSEN))
+            continue
         flat = array.reshape(-1)
+        if chosen is not None:
+            lines = _as_if_measured(lines, ~chosen, np.zeros(flat.size))
         tolerance = function_tolerance(
             options,
             array,
@@ -66,14 +77,23 @@ def check_every_entry(
             given.noise.get(leaf, 0.0),
             function.point.base[leaf],
         )
+        if chosen is not None:
+            lines = _as_if_measured(lines, ~chosen, flat)
         lines = _measured_again(function, leaf, flat, lines, tolerance)
-        row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
+        if chosen is None:
+            row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
+        else:
+            row, wrong = _judged_some(
+                flat, chosen, _numerical(name, shape, lines), given.dtype, tolerance
+            )
         nothing = is_zero_within_rounding(flat, largest)
         rows.append(row_of_judged(row, function, leaf, lines, nothing_given=nothing))
         failures.append(wrong)
         compared.append(_compared(name, array, shape, lines, failed=rows[-1].verdict == "failed"))
         kinks += _kink_notes(function, leaf, lines)
-    return rows, failures, _shortened(kinks), False, diagnose_arrays(compared)
+    # What is known of some entries only tells little about the array.
+    findings = diagnose_arrays(compared) if function.chosen is None else []
+    return rows, failures, _shortened(kinks), False, findings
 
 
 def _compared(
@@ -85,6 +105,43 @@ def _compared(
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
     return Numerical(name, shape, lines.slope, lines.error_bar, lines.hull)
+
+
+def _as_if_measured(lines: Lines, where: Mask, slopes: NDArray[Any]) -> Lines:
+    """Return the same with what was not measured: slopes that agree with what is given."""
+    lines = lines.replaced(where, lines.only(where))
+    finite = np.where(np.isfinite(slopes), slopes, 0.0)
+    for part in (lines.slope, lines.left, lines.right):
+        part[where] = finite[where]
+    lines.error_bar[where] = 0.0
+    return lines
+
+
+def _judged_some(
+    given: NDArray[Any],
+    chosen: Mask,
+    numerical: Numerical,
+    dtype: np.dtype[Any],
+    tolerance: Tolerance,
+) -> tuple[ArrayReport, tuple[Failure, ...]]:
+    """Judge some entries of an array, and name them by their places in the whole."""
+    places, hull = np.flatnonzero(chosen), numerical.hull
+    some = replace(
+        numerical,
+        shape=(places.size,),
+        values=numerical.values[chosen],
+        error_bar=np.broadcast_to(numerical.error_bar, chosen.shape)[chosen],
+        hull=np.broadcast_to(hull, chosen.shape)[chosen],
+    )
+    row, wrong = judged_row(given[chosen], some, dtype, tolerance)
+
+    def in_place(failure: Failure) -> Failure:
+        index = np.unravel_index(places[failure.index[0]], numerical.shape)
+        return replace(failure, index=tuple(int(i) for i in index))
+
+    worst = None if row.worst is None else in_place(row.worst)
+    row = replace(row, shape=numerical.shape, worst=worst)
+    return row, tuple(in_place(failure) for failure in wrong)
 
 
 def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:

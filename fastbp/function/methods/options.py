@@ -61,6 +61,7 @@ class Options:
     budget: float
     most: int
     seed: int
+    entries: Any
     bounds: Any
     scale: Any
     vectorized: bool
@@ -150,6 +151,11 @@ class CheckOptions(TypedDict, total=False):
         *probe* stops after so many wrong entries of an array; the report then says "at least".
     seed : int, optional
         Of the random directions. None draws one; the report says which.
+    entries : str, sequence of str, int, or nesting of bool, optional
+        Which entries are differenced and judged; all by default. Names of arrays as the report
+        writes them, or their last parts (``layer1.weight``), with ``*`` and ``?`` for what varies,
+        or names of single entries (``w[0, 3]``); a number of entries, drawn with the seed; a mask,
+        or masks in the structure of `at`.
     bounds, scale, vectorized, workers, progress
         As in `numerical_gradient`.
     """
@@ -161,6 +167,7 @@ class CheckOptions(TypedDict, total=False):
     budget: float
     most: int
     seed: int | None
+    entries: Any
     bounds: Any
     scale: Any
     vectorized: bool
@@ -170,7 +177,7 @@ class CheckOptions(TypedDict, total=False):
 
 DEFAULTS = CheckOptions(
     method="auto", rtol=None, atol=None, noise=0.0, budget=10.0, most=10, seed=None,
-    bounds=None, scale=None,
+    entries=None, bounds=None, scale=None,
     vectorized=False, workers=None, progress=None,
 )  # fmt: skip
 

@@ -10,7 +10,11 @@ import numpy as np
 
 from fastbp.function.methods.bisection import locate_wrong_entries
 from fastbp.function.methods.options import function_tolerance
-from fastbp.function.methods.unjudged import ZERO_WITHIN_ROUNDING, is_zero_within_rounding
+from fastbp.function.methods.unjudged import (
+    NOT_CHOSEN,
+    ZERO_WITHIN_ROUNDING,
+    is_zero_within_rounding,
+)
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.digits import told_apart
 from fastbp.runtime.progress import progress_bar
@@ -79,10 +83,15 @@ def _probed_row(
         return bare_row(name, shape, size, "failed", reason), (), True
     if size == 0:
         return bare_row(name, shape, 0, "untested", "has no entries"), (), True
+    chosen = None if function.chosen is None else function.chosen.masks[leaf]
+    if chosen is not None and not chosen.any():
+        return bare_row(name, shape, 0, "untested", NOT_CHOSEN), (), True
     if not np.isfinite(function.value):
         reason = f"f is {function.value} at the point"
         return bare_row(name, shape, size, "inconclusive", reason), (), True
     flat = array.reshape(-1).astype(np.float64)
+    if chosen is not None:
+        flat[~chosen] = 0.0  # along every direction
     if not np.isfinite(flat).all():
         return _not_finite_row(name, shape, flat)
     tolerance = function_tolerance(
@@ -101,6 +110,9 @@ def _probed_row(
     wrong = _located_failures(name, shape, flat, located, tolerance)
     complete = located.complete and len(wrong) < options.most
     row = _located_row(name, shape, flat, located, wrong, complete)
+    if chosen is not None:
+        count = int(np.count_nonzero(chosen))
+        row = replace(row, entries=count, zero=min(row.zero, count))
     if row.reason == TOO_ROUGH and is_zero_within_rounding(array, given.largest):
         row = replace(row, verdict="untested", reason=ZERO_WITHIN_ROUNDING)
     return row, wrong, complete

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from fastbp.report import ArrayReport
     from fastbp.typing import Mask
 
-__all__ = ["ZERO_WITHIN_ROUNDING", "is_zero_within_rounding", "row_of_judged"]
+__all__ = ["NOT_CHOSEN", "ZERO_WITHIN_ROUNDING", "is_zero_within_rounding", "row_of_judged"]
 
 NAMED = 3  # entries that a reason names
+NOT_CHOSEN = "none of its entries was chosen"
 ZERO_WITHIN_ROUNDING = "zero within rounding on both sides"
 # What the rounding of terms that cancel may leave of the largest derivative.
 ROUNDING, ROUNDING_SINGLE = 2.0**-44, 2.0**-17
