@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from fastbp.errors import DTypeError, FastbpError
+from fastbp.errors import DTypeError, FastbpError, OptionError
 from fastbp.function.array_function import VectorFunction
 from fastbp.function.checks.matrices.given_matrix import (
     GivenMatrix,
@@ -134,6 +134,8 @@ def real_function(
 ) -> VectorFunction:
     """Return f at a point; raise where something is complex."""
     Substitution(at).require_plain(check)
+    if options.entries is not None and check != "check_hvp":
+        raise OptionError(f"{check} takes no entries: it compares the whole matrix.")
     function = VectorFunction(
         f, at, "jax", vectorized=options.vectorized, workers=options.workers, noise=options.noise,
         called=called, result=result,

@@ -172,3 +172,8 @@ def test_some_entries_of_very_many_cost_little() -> None:
     report = fastbp.check_gradient(lambda x: np.sum(x**2), lambda x: 2 * x, at, entries=100)
     assert (report.verdict, report.entries) == ("passed", 100)
     assert report.evaluations < 600
+
+
+def test_matrices_are_compared_whole() -> None:
+    with pytest.raises(fastbp.OptionError, match="check_jacobian takes no entries: it compares"):
+        fastbp.check_jacobian(lambda x: x**2, np.eye(2), np.ones(2), entries=1)
