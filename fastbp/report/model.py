@@ -276,7 +276,7 @@ class Report:
         )
 
     def __str__(self) -> str:
-        """Return the report as plain text, at most 100 columns wide."""
+        """Return the report as plain text, at most 80 columns wide."""
         from fastbp.report.text import render
 
         return render(self)

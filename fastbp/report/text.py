@@ -1,18 +1,14 @@
-"""Reports as plain text: a table that any terminal, log and code page can show."""
+"""Reports as plain text: 80 columns that any terminal, log and code page can show."""
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
+import re
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rich.box import Box
-from rich.console import Console
-from rich.table import Table
-
 from fastbp.errors import printable
+from fastbp.report.columns import table, wrapped
 from fastbp.report.digits import told_apart
 
 if TYPE_CHECKING:
@@ -22,25 +18,88 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
-WIDTH = 100
 FAILURES_SHOWN = 10
 SENTENCES_SHOWN = 5
+ROWS_SHOWN = 40  # of arrays that did not pass
+FOLDED_FROM = 10  # arrays that passed are one line where there are more
+NAMES_SHOWN = 6
+# A report of more lines says its verdict again at the end, where a terminal stands.
+LONG = 40
 SENTENCES = frozenset({"reason", "notes"})  # fields that may hold newlines
 
 # A factor is worth a line when what it leaves unexplained is no more than rounding.
 CLEAN_RESIDUAL = 1e-4
 
-# One rule under the header, in ASCII: str(report) must survive every encoding.
-HEADER_RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+WORST_FIRST = {"failed": 0, "inconclusive": 1, "untested": 2, "passed": 3}
+COLOURS = {"failed": "31;1", "passed": "32;1", "inconclusive": "33;1", "untested": "33",
+           "vacuous": "33;1"}  # fmt: skip
 
 
-def render(report: Report) -> str:
-    """Return the report as text, at most 100 columns wide, without a newline at the end."""
+def render(report: Report, *, colour: bool = False) -> str:
+    """Return the report as text, at most 80 columns wide, without a newline at the end.
+
+    Parameters
+    ----------
+    report : Report
+    colour : bool
+        Whether verdicts are coloured, for a terminal.
+    """
     report = _printable(report)
     header = _function_header(report) if report.function else _header(report)
-    parts = [header, _diagnosis(report.diagnosis), _arrays_table(report.arrays)]
-    parts += [_reasons(report.arrays), _factors(report.arrays), _failures(report.failures)]
-    return "\n\n".join(part for part in parts if part)
+    arrays = sorted(report.arrays, key=_worst_first)
+    shown, folded = _shown_arrays(arrays)
+    parts = [header, _diagnosis(report.diagnosis), _arrays_table(shown, folded)]
+    parts += [_reasons(shown), _factors(report), _failures(report.failures)]
+    text = "\n\n".join(part for part in parts if part)
+    if text.count("\n") >= LONG:
+        text += f"\n\n{_again(report, arrays)}"
+    return _coloured(text) if colour else text
+
+
+def _coloured(text: str) -> str:
+    """Colour the verdicts, at the beginnings and the ends of lines."""
+    for verdict, code in COLOURS.items():
+        pattern = rf"^{verdict.upper()}\b|(?<=  ){verdict}$"
+        text = re.sub(pattern, f"\x1b[{code}m\\g<0>\x1b[0m", text, flags=re.MULTILINE)
+    return re.sub(r"^diagnosis:", "\x1b[1m\\g<0>\x1b[0m", text, flags=re.MULTILINE)
+
+
+def _worst_first(row: ArrayReport) -> tuple[int, float]:
+    """Sort by verdict; arrays that failed by their worst error over what is allowed."""
+    if row.verdict != "failed" or row.worst is None:
+        return WORST_FIRST[row.verdict], -math.inf
+    worst = row.worst
+    ratio = worst.error / worst.allowed if worst.allowed > 0 else math.inf
+    return 0, -ratio if ratio == ratio else -math.inf
+
+
+def _shown_arrays(
+    arrays: list[ArrayReport],
+) -> tuple[list[ArrayReport], list[tuple[str, list[ArrayReport]]]]:
+    """Return the rows to show, and groups of the others with what they have in common."""
+    passed = [row for row in arrays if row.verdict == "passed"]
+    others = [row for row in arrays if row.verdict != "passed"]
+    folded = [("did not pass", others[ROWS_SHOWN:])]
+    shown = others[:ROWS_SHOWN]
+    if len(passed) > FOLDED_FROM:
+        folded.append(("passed", passed))
+    else:
+        shown += passed
+    return shown, [(what, rows) for what, rows in folded if rows]
+
+
+def _again(report: Report, arrays: list[ArrayReport]) -> str:
+    """Say the verdict once more, with the arrays that have it."""
+    rows = [row.name for row in arrays if row.verdict == report.verdict]
+    if report.verdict in ("passed", "vacuous"):
+        return report.verdict.upper()
+    return wrapped(f"{report.verdict.upper()}: {_names(rows)}")
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    listed = ", ".join(names[:NAMES_SHOWN])
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _printable(value: Any, *, lines: bool = False) -> Any:
@@ -67,14 +126,14 @@ def _header(report: Report) -> str:
         f"layout {report.layout}",
         f"method {_method(report)}, {_tolerance(report)}",
         f"{_many(report.entries, 'entry', 'entries')}, {report.wrong:,} wrong, "
-        f"{report.kinks:,} on kinks; {_many(report.evaluations, 'loss', 'losses')} evaluated "
-        f"in {report.seconds:.3g} s",
+        f"{report.kinks:,} on kinks; {_many(report.evaluations, 'loss', 'losses')} evaluated; "
+        f"{report.seconds:.3g} s",
         _detectable(report.arrays),
         _doubt(report),
         _kink(report),
         *report.notes,
     ]
-    return "\n".join(_wrapped(line) for line in lines if line)
+    return "\n".join(wrapped(line) for line in lines if line)
 
 
 def _diagnosis(sentences: tuple[str, ...]) -> str:
@@ -82,7 +141,7 @@ def _diagnosis(sentences: tuple[str, ...]) -> str:
     more = len(sentences) - SENTENCES_SHOWN
     if more > 0:
         lines.append(f"({more} more in report.diagnosis)")
-    return "\n".join(map(_wrapped, lines))
+    return "\n".join(map(wrapped, lines))
 
 
 def _function_header(report: Report) -> str:
@@ -91,12 +150,12 @@ def _function_header(report: Report) -> str:
         f"{report.verdict.upper()}: {report.function}, {report.dtype}",
         f"method {report.method}, {_tolerance(report)}",
         f"{_many(report.entries, 'entry', 'entries')}, {at_least}{report.wrong:,} wrong, "
-        f"{report.kinks:,} on kinks; {_many(report.evaluations, 'value', 'values')} evaluated "
-        f"in {report.seconds:.3g} s",
+        f"{report.kinks:,} on kinks; {_many(report.evaluations, 'value', 'values')} evaluated; "
+        f"{report.seconds:.3g} s",
         _detectable(report.arrays),
         *report.notes,
     ]
-    return "\n".join(_wrapped(line) for line in lines if line)
+    return "\n".join(wrapped(line) for line in lines if line)
 
 
 def _method(report: Report) -> str:
@@ -143,11 +202,6 @@ def _kink(report: Report) -> str:
     )
 
 
-def _wrapped(line: str) -> str:
-    """Break what is too long for one line: the sizes of a deep network, a list of arrays."""
-    return textwrap.fill(line, WIDTH, subsequent_indent="  ")
-
-
 def _tolerance(report: Report) -> str:
     if report.rtol is None and report.atol is None:
         return "default tolerance"
@@ -165,26 +219,45 @@ def _many(count: int, one: str, more: str) -> str:
     return f"{count:,} {one if count == 1 else more}"
 
 
-def _arrays_table(arrays: Iterable[ArrayReport]) -> str:
-    table = _table("array", "shape")
-    for heading in ("entries", "wrong", "zero", "kinks", "largest error"):
-        table.add_column(heading, justify="right", overflow="fold")
-    table.add_column("verdict", overflow="fold")
-    for row in arrays:
-        table.add_row(
+def _arrays_table(arrays: list[ArrayReport], folded: list[tuple[str, list[ArrayReport]]]) -> str:
+    kinks = any(row.kinks for row in arrays)
+    headings = ["array", "shape", "entries", "wrong", "zero", "kinks", "error", "relative"]
+    rows = [
+        [
             row.name,
             str(row.shape),
             f"{row.entries}",
             f"{row.wrong}",
             f"{row.zero}",
-            f"{row.kinks}",
-            "" if row.worst is None else f"{row.worst.beyond_hull:.2e}",
+            f"{row.kinks}" if kinks else "",
+            "" if row.worst is None else f"{row.worst.beyond_hull:.1e}",
+            "" if row.worst is None else _relative(row.worst),
             row.verdict,
-        )
-    return _plain_text(table)
+        ]
+        for row in arrays
+    ]
+    parts = [table([*headings, "verdict"], rows, left=2)] if rows else []
+    return "\n".join([*parts, *(_folded(what, those) for what, those in folded)])
 
 
-def _reasons(arrays: tuple[ArrayReport, ...]) -> str:
+def _folded(what: str, rows: list[ArrayReport]) -> str:
+    """Return the line that stands for many arrays."""
+    entries = sum(row.entries for row in rows)
+    largest = max((row.worst.beyond_hull for row in rows if row.worst is not None), default=0.0)
+    more = "" if what == "passed" else " more"
+    return wrapped(
+        f"{len(rows):,}{more} arrays {what}: {entries:,} entries, errors of at most {largest:.1e}"
+    )
+
+
+def _relative(failure: Failure) -> str:
+    """Return the error over the numerical derivative; empty where that is 0."""
+    if failure.numerical == 0.0:
+        return ""
+    return f"{failure.beyond_hull / abs(failure.numerical):.1e}"
+
+
+def _reasons(arrays: list[ArrayReport]) -> str:
     """Return a line for each reason, with the arrays that have it."""
     named: dict[str, list[str]] = {}
     for row in arrays:
@@ -193,12 +266,19 @@ def _reasons(arrays: tuple[ArrayReport, ...]) -> str:
     lines = []
     for reason, names in named.items():
         everywhere = 2 < len(names) == len(arrays)
-        lines.append(f"{'all arrays' if everywhere else ', '.join(names)}: {reason}")
-    return "\n".join(map(_wrapped, lines))
+        lines.append(f"{'all arrays' if everywhere else _names(names)}: {reason}")
+    return "\n".join(map(wrapped, lines))
 
 
-def _factors(arrays: Iterable[ArrayReport]) -> str:
-    return "\n".join(filter(None, map(_factor_line, arrays)))
+def _factors(report: Report) -> str:
+    """Return the lines of factors, where no diagnosis tells more."""
+    if report.diagnosis:
+        return ""
+    lines = [line for line in map(_factor_line, report.arrays) if line]
+    more = len(lines) - FAILURES_SHOWN
+    if more > 0:
+        lines = [*lines[:FAILURES_SHOWN], f"({more} more arrays are multiples)"]
+    return "\n".join(lines)
 
 
 def _factor_line(row: ArrayReport) -> str:
@@ -224,20 +304,20 @@ def _simple(factor: float) -> bool:
 def _failures(failures: tuple[Failure, ...]) -> str:
     if not failures:
         return ""
-    table = _table("wrong entry")
-    for heading in ("given", "numerical", "error", "error bar", "allowed"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for failure in _shown(failures):
-        table.add_row(
+    headings = ["wrong entry", "given", "numerical", "error", "relative", "allowed"]
+    rows = [
+        [
             failure.where,
             *told_apart(failure.given, failure.numerical),
-            f"{failure.error:.2e}",
-            f"{failure.error_bar:.1e}",
+            f"{failure.error:.1e}",
+            _relative(failure),
             f"{failure.allowed:.1e}",
-        )
+        ]
+        for failure in _shown(failures)
+    ]
     more = len(failures) - FAILURES_SHOWN
     note = f"\n({more} more in report.failures)" if more > 0 else ""
-    return _plain_text(table) + note
+    return table(headings, rows, left=1) + note
 
 
 def _shown(failures: tuple[Failure, ...]) -> list[Failure]:
@@ -249,29 +329,3 @@ def _shown(failures: tuple[Failure, ...]) -> list[Failure]:
     chosen = {failure.where for failure in heads}
     rest = [failure for failure in failures if failure.where not in chosen]
     return heads + rest[: FAILURES_SHOWN - len(heads)]
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=HEADER_RULE, show_edge=False, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def _plain_text(table: Table) -> str:
-    file = io.StringIO()
-    # Everything that rich would guess from the environment is said, so that a report looks the
-    # same everywhere; without markup a name such as weights[x] stays what it is.
-    console = Console(
-        file=file,
-        width=WIDTH,
-        color_system=None,
-        force_terminal=False,
-        force_jupyter=False,
-        legacy_windows=False,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
-    console.print(table)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
