@@ -38,7 +38,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 PIECE = re.compile(
-    r"(?P<effort>[\d,]+ (?:losses|values) evaluated(?: in|;) [\d.e-]+ s\b)|(?P<any>\.\.\.)|(?P<space>\s+)"
+    r"(?P<effort>[\d,]+ (?:losses|values) evaluated(?: in|;) [\d.e-]+ s\b)"
+    r"|(?P<any>\.\.\.)|(?P<space>\s+)"
     rf"|(?P<rule>-{{3,}})|(?P<number>{NUMBER.pattern})"
 )
 ROUNDING = 1e-3  # Errors and error bars below it come from rounding: no two machines share them.
@@ -92,7 +93,7 @@ class LenientChecker(doctest.OutputChecker):
         """Turn a wanted text into a regular expression with a group for each number."""
         parts, end = [], 0
         kinds = {
-            "effort": r"[\d,]+ (?:losses|values) evaluated in [\d.e-]+ s",
+            "effort": r"[\d,]+ (?:losses|values) evaluated(?: in|;) [\d.e-]+ s",
             "any": ".*?",
             "space": r"\s+",
             "rule": "-+",
