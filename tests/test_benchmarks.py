@@ -140,6 +140,13 @@ def test_products_beside_numpy():
     assert "Geometric mean of the ratios" in page
 
 
+def test_both_orders_of_a_product_are_timed():
+    orders = importlib.import_module("benchmarks.peers.product_orders")
+    page = orders.compare_orders([33], ["float64"], rounds=1).to_markdown()
+    assert "A B, 33, float64" in page
+    assert "FASTBP_PRODUCT_ORDER forces it" in page
+
+
 def test_exponents_are_fitted():
     growth = importlib.import_module("benchmarks.peers.growth")
     values = [2, 4, 8]

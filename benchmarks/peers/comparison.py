@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
-from . import backprop, check, functions, growth, machine, problem, products, replay
+from . import backprop, check, functions, growth, machine, problem, product_orders, products, replay
 from .available import Peers, find_peers
 from .problem import Problem
 from .report import Section
@@ -49,6 +49,12 @@ def _sections(
         return growth.compare_growth(
             chosen.threads, chosen.rounds, names=chosen.axis, quick=chosen.quick
         )
+    if name == "products":
+        dtypes = chosen.dtype or problem.DTYPES
+        return [
+            products.compare_products(products.SIZES, dtypes, measured, chosen.rounds),
+            product_orders.compare_orders(product_orders.SIZES, dtypes, chosen.rounds),
+        ]
     return [_section(name, chosen, peers, measured)]
 
 
@@ -56,8 +62,6 @@ def _section(
     name: str, chosen: argparse.Namespace, peers: Peers, measured: machine.Machine
 ) -> Section:
     dtypes = chosen.dtype or problem.DTYPES
-    if name == "products":
-        return products.compare_products(products.SIZES, dtypes, measured, chosen.rounds)
     if name == "check":
         chosen_problems = _problems(check.NETWORKS, ["float64"], chosen.network)
         return check.compare_check(chosen_problems, peers.modules, chosen.rounds)

@@ -15,7 +15,7 @@ from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.gradients import Shapes
 from fastbp.network.losses import Objective
 from fastbp.network.schedule import BACKWARD, FORWARD, LOSS, Shape, places, plan
-from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
+from fastbp.runtime.panels import aligned_zeros, block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
 from fastbp.typing import AnyFloats, Array, Indices
 
@@ -47,9 +47,9 @@ class Passes:
         self._shape = Shape(shapes.sizes, self.batch, self.width, shapes.transposed, cached)
         self._places, sensitivities, left, right = places(self._shape)
         # Zero, since the lanes of a panel that no sample fills may never be written.
-        self.activations: Array = np.zeros(sum(shapes.sizes) * self.pitch, dtype)
-        self.sensitivities = np.zeros(sensitivities, dtype)
-        self.left, self.right = np.empty(left, dtype), np.empty(right, dtype)
+        self.activations, self.sensitivities, self.left, self.right = aligned_zeros(
+            [sum(shapes.sizes) * self.pitch, sensitivities, left, right], dtype
+        )
         self.losses = np.empty(self.batch + 1, np.float64)
         self.factor = objective.factor(self.batch, shapes.sizes[-1])
         self._kernel = passes if self.batch > 1 else vector_passes

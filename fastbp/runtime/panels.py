@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.kernels.machine.cache_sizes import LINE_BYTES
 from fastbp.typing import Array
 
-__all__ = ["block_count", "flat_view", "from_panels", "to_panels", "writable"]
+__all__ = ["aligned_zeros", "block_count", "flat_view", "from_panels", "to_panels", "writable"]
+
+
+def aligned_zeros(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> list[Array]:
+    """Return flat arrays of zeros, each of which begins at a line of the cache.
+
+    They are parts of one block: no vector of a panel lies across two lines, and small networks
+    wait for one allocation instead of several.
+
+    Examples
+    --------
+    >>> [len(array) for array in aligned_zeros([3, 0, 20])]
+    [3, 0, 20]
+    """
+    each = LINE_BYTES // np.dtype(dtype).itemsize
+    starts = [0, *accumulate(block_count(size, each) * each for size in sizes)]
+    block = np.zeros(starts[-1] + each, dtype)
+    shift = -block.ctypes.data % LINE_BYTES // block.itemsize
+    return [
+        block[shift + start : shift + start + size]
+        for start, size in zip(starts, sizes, strict=False)
+    ]
 
 
 def block_count(count: int, size: int) -> int:

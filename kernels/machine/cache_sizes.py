@@ -32,3 +32,4 @@ L1_BYTES, L2_BYTES = _SIZES[1], _SIZES[2]
 LAST_LEVEL_BYTES = max(_SIZES.values())
 # A way of an L1 cache is as large as a page: lines so far apart fall on the same set.
 WAY_BYTES = mmap.PAGESIZE
+LINE_BYTES = 64  # of one line, on every processor of today that has vectors

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..backprop.sample_losses import CUSTOM, LEAST_SQUARES, sample_loss
 from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS, weight_strides
+from ..machine.aligned_arrays import aligned_empty
 from ..machine.borrowed_arrays import borrowed, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, next_ticket, stopped, wait_until_done
@@ -514,8 +515,8 @@ def scratch_of_thread(network, batch, chunk_panels):
         delta=np.empty(chunk, np.float64),
         own=np.empty(chunk, np.float64),
         strips=np.empty(strips_size(largest, largest), np.float64),
-        here=np.empty(largest * chunk, np.float64),
-        there=np.empty(largest * chunk, np.float64),
+        here=aligned_empty(largest * chunk),
+        there=aligned_empty(largest * chunk),
     )
 
 

@@ -31,15 +31,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..layer_table import INPUTS, OUTPUTS, UNITS_OUT, WEIGHTS
+from ..machine.aligned_arrays import aligned_empty
 from ..machine.borrowed_arrays import borrowed, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, next_ticket, stopped, wait_until_done
-from ..products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN, strip_height
+from ..products.matmul import BLOCK_ROWS, DEPTH, strip_height
 from ..simd.moves import copy_run
 from ..simd.tile import multiply_rows
 from ..simd.vectors import MR, VECTORS, panel_width, panels_of
 
-ROW_PITCH = DEPTH + PITCH_MARGIN  # of gathered rows: a power of two would share cache lines
+ROW_PITCH = DEPTH + 8  # of gathered rows: a power of two would share cache lines
 
 
 class Network(NamedTuple):
@@ -125,7 +126,8 @@ def gather_columns(rows, depth, matrix, at, row_length, units, inputs, strips):
     """strips[strip, p, r] = matrix[inputs[p], units[strip MR + r]]: a strip of MR rows is packed.
 
     Up to BLOCK_ROWS units at a time, since they share the lines that are read.  Strips are one
-    line of MR further apart than they are long, as in ``copy_columns``.
+    line of MR further apart than they are long: at a power of two they would share their places in
+    the cache.
     """
     for p in range(depth):
         start = at + inputs[p] * row_length
@@ -388,8 +390,8 @@ def exact(
         strips=np.empty(BLOCK_ROWS * (DEPTH + 1), np.float64),
         lines=np.empty(max(size + lanes, lanes * (largest + MR)), np.float64),
         totals=np.empty(size, np.float64),
-        here=np.empty(largest * size, np.float64),
-        there=np.empty(largest * size, np.float64),
+        here=aligned_empty(largest * size),
+        there=aligned_empty(largest * size),
     )
     network = Network(
         layers=layers, transposed=transposed, up=at_zero[0], down=at_zero[1], parameters=parameters

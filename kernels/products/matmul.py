@@ -2,34 +2,31 @@
 
 The right operand B comes as panels of NR lanes: ``b[panel, p, lane]``, packed, or a matrix whose
 rows are contiguous, read where it stands.
-The left operand A is addressed by two strides.  Strips of MR rows of it are copied first, unless
-they are used once or twice only, so that the tile never walks down a column, or along rows that
-share their places in the cache.  A block of C is computed by one thread, over p in blocks of
-``DEPTH`` in a fixed order, so that the bits do not depend on who computes it.
+The left operand A is addressed by two strides.  Strips of MR rows of it are packed first, unless
+they are used once or twice only, so that the tile reads one contiguous run.  A block of C is
+computed by one thread, over p in blocks of ``DEPTH`` in a fixed order, so that the bits do not
+depend on who computes it, nor on which operand stays in the nearest cache (``product_order.py``).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..machine.cache_sizes import L1_BYTES, WAY_BYTES
+from ..machine.cache_sizes import L1_BYTES
 from ..machine.compile import kernel
+from ..machine.product_order import panel_stays
 from ..machine.tickets import draw_ticket, next_ticket, wait_until_done
 from ..simd.moves import copy_run
-from ..simd.tile import multiply_rows
-from ..simd.vectors import MR, VECTORS, panel_width, panels_of, square_width
-from .packing import copy_columns, copy_rows, pack_panels
+from ..simd.tile import multiply_rows, multiply_strip
+from ..simd.vectors import MR, VECTOR_BYTES, VECTORS, panel_width, panels_of, square_width
+from .packing import pack_panels, pack_strips
 
-DEPTH = 256  # rows of B in one pass: a panel of 256 x 128 bytes streams from the L2 cache
+DEPTH = 256  # rows of B in one pass
+PANEL_STAYS = panel_stays(DEPTH * VECTORS * VECTOR_BYTES)
 BLOCK_ROWS = 8 * MR  # rows of C in one block: 8 strips of A share each panel
-# Where rows of A lie (nearly) a multiple of a page apart, eight of them fall on the same lines of
-# an L1 cache, and the tile reaches half of its speed: they are copied, so far apart beyond their
-# length.
-PITCH_MARGIN = 8
-WAY_MARGIN = 256
-PANELS_WORTH_COPYING = 3
+PANELS_WORTH_PACKING = 4
 ROWS_WITHOUT_PACKING = 2 * MR  # packing a panel costs as much as three strips of a product
-GROUP = 32  # panels of one block: they share the copied rows of A
+GROUP = 32  # panels of one block: they share the packed strips of A
 
 
 @kernel(inline=True)
@@ -57,23 +54,9 @@ def strip_height(start, rows):
 
 
 @kernel(inline=True)
-def falls_on_few_lines(row_bytes):
-    """Tell whether rows so far apart share their places in an L1 cache."""
-    beyond = row_bytes % WAY_BYTES
-    return row_bytes > WAY_MARGIN and min(beyond, WAY_BYTES - beyond) < WAY_MARGIN
-
-
-@kernel(inline=True)
-def copied_pitch(depth):
-    """How far apart copied rows of A are."""
-    return min(depth, DEPTH) + PITCH_MARGIN
-
-
-@kernel(inline=True)
 def strips_size(rows, depth):
-    """Scratch for the copies that a block of so many rows may need."""
-    height = panels_of(min(rows, BLOCK_ROWS), MR) * MR
-    return height * copied_pitch(depth)
+    """Scratch for the strips that a block of so many rows may need."""
+    return panels_of(min(rows, BLOCK_ROWS), MR) * MR * min(depth, DEPTH)
 
 
 @kernel
@@ -93,42 +76,30 @@ def multiply_block(
             for r in range(rows):
                 for lane in range(width * vectors // VECTORS):
                     c[c_at + r * c_row + panel * c_panel + lane] = 0
-    by_columns = (
-        a_row == 1
-        and a_column != 1
-        and panels >= PANELS_WORTH_COPYING
-        and min(depth, DEPTH) * a_column * a.itemsize > L1_BYTES
-    )
-    by_rows = (
-        a_column == 1
-        and panels >= PANELS_WORTH_COPYING
-        and depth >= MR
-        and falls_on_few_lines(a_row * a.itemsize)
-    )
-    count, pitch = strips_of(rows), copied_pitch(depth)
+    packs = vectors == VECTORS and rows >= MR and panels >= PANELS_WORTH_PACKING
+    count = strips_of(rows)
     for first in range(0, depth, DEPTH):
         depth_now = min(DEPTH, depth - first)
         a_first = a_at + first * a_column
-        if by_columns:
-            copy_columns(rows, depth_now, a, a_first, a_column, strips)
-        elif by_rows:
-            copy_rows(rows, depth_now, a, a_first, a_row, strips, pitch)
+        share = depth_now * width // count  # of the next panel, asked for beside each strip
+        if packs:
+            pack_strips(rows // MR, depth_now, a, a_first, a_row, a_column, strips)
         for turn in range(count * panels):
-            strip, panel = turn // panels, turn % panels
+            strip = turn % count if PANEL_STAYS else turn // panels
+            panel = turn // count if PANEL_STAYS else turn % panels
             r = strip_start(strip, rows)
-            source, source_at, source_row, source_column = a, a_first + r * a_row, a_row, a_column
-            if by_columns:
-                whole = r // MR * MR
-                source, source_at = strips, whole * (depth_now + 1) + (r - whole)
-                source_row, source_column = 1, MR
-            elif by_rows:
-                source, source_at, source_row = strips, r * pitch, pitch
-            multiply_rows(
-                strip_height(r, rows), vectors, depth_now,
-                source, source_at, source_row, source_column,
-                b, b_at + panel * b_panel + first * b_row, b_row,
-                c, c_at + r * c_row + panel * c_panel, c_row, first,
-            )  # fmt: skip
+            b_here = b_at + panel * b_panel + first * b_row
+            to = c_at + r * c_row + panel * c_panel
+            if packs and r + MR <= rows:
+                multiply_strip(
+                    depth_now, strips, r * depth_now,
+                    b, b_here, b_row, b_here + b_panel + strip * share, c, to, c_row, first,
+                )  # fmt: skip
+            else:
+                multiply_rows(
+                    strip_height(r, rows), vectors, depth_now,
+                    a, a_first + r * a_row, a_row, a_column, b, b_here, b_row, c, to, c_row, first,
+                )  # fmt: skip
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..machine.compile import kernel
-from ..simd.moves import copy_run, transpose_square
+from ..simd.moves import copy_run, transpose_square, transpose_strip
 from ..simd.vectors import MR, panel_width, panels_of, square_width
 
 
@@ -41,29 +41,21 @@ PACK_DEPTH = 16  # rows of B that are packed together
 
 
 @kernel
-def copy_columns(rows, depth, a, a_at, a_column, strips):
-    """Copy A (rows, depth), whose columns are contiguous, to strips[strip, p, row].
-
-    Strips are one line of MR further apart than they are long: at a power of two they would
-    share their places in the cache.
-    """
-    for p in range(depth):
-        source = a_at + p * a_column
-        for first in range(0, rows, MR):
-            target = first * (depth + 1) + p * MR
-            height = min(MR, rows - first)
-            if height == MR:
-                copy_run(MR, a, source + first, strips, target)
-            else:
-                for r in range(height):
-                    strips[target + r] = a[source + first + r]
-
-
-@kernel
-def copy_rows(rows, depth, a, a_at, a_row, strips, pitch):
-    """Copy ``rows`` contiguous rows of A to rows ``pitch`` apart."""
-    for r in range(rows):
-        copy_run(depth, a, a_at + r * a_row, strips, r * pitch)
+def pack_strips(count, depth, a, a_at, a_row, a_column, strips):
+    """Copy ``count`` strips of MR rows of A (any strides) to strips[strip, p, row]."""
+    side = square_width(strips)
+    for strip in range(count):
+        source, target = a_at + strip * MR * a_row, strip * MR * depth
+        if a_row == 1:
+            for p in range(depth):
+                copy_run(MR, a, source + p * a_column, strips, target + p * MR)
+            continue
+        turned = depth // side * side if a_column == 1 else 0
+        for p in range(0, turned, side):
+            transpose_strip(a, source + p, a_row, strips, target + p * MR)
+        for p in range(turned, depth):
+            for r in range(MR):
+                strips[target + p * MR + r] = a[source + r * a_row + p * a_column]
 
 
 @kernel

@@ -19,6 +19,9 @@ def number(value: int) -> Any:
     return ir.Constant(INTEGER, value)
 
 
+ZERO = number(0)
+
+
 class Emitter:
     """Instructions on vectors of one type of number, in the code of one intrinsic.
 
@@ -73,17 +76,25 @@ class Emitter:
         """Store a vector, to any address of a number."""
         self.builder.store(value, self.vector_at(address, vector), align=self.bits // 8)
 
+    def store_lanes(self, count: int, value: Any, address: Any) -> None:
+        """Store the first lanes of a vector."""
+        if count < self.lanes:
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(count)))
+            value = self.builder.shuffle_vector(value, value, lanes)
+        place = self.builder.bitcast(address, value.type.as_pointer())
+        self.builder.store(value, place, align=self.bits // 8)
+
     def load_to_all(self, address: Any) -> Any:
         """Load a number into all lanes of a vector."""
         return self.broadcast(self.builder.load(address))
 
-    def prefetch(self, address: Any) -> None:
-        """Ask for the line at an address; one that is not ours does no harm."""
+    def prefetch(self, address: Any, level: int = 1) -> None:
+        """Ask for the line at an address, into the cache of a level; not ours, it does no harm."""
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         self.call(
             "llvm.prefetch.p0i8",
             ir.VoidType(),
-            [self.builder.bitcast(address, byte), flag(0), flag(3), flag(1)],
+            [self.builder.bitcast(address, byte), flag(0), flag(4 - level), flag(1)],
         )
 
     # ---- arithmetic ----
@@ -137,11 +148,12 @@ class Emitter:
         body: Callable[[Any, list[Any]], list[Any]],
         step: int = 1,
         at_least_once: bool = False,
+        begin: Any = ZERO,
     ) -> list[Any]:
         """Carry values through a loop in registers, and return the last ones.
 
-        ``body`` takes the index, 0, ``step``, ... below ``count``, and the values as they are,
-        ``starts`` at first, and returns the new ones.
+        ``body`` takes the index, ``begin``, ``begin + step``, ... below ``count``, and the values
+        as they are, ``starts`` at first, and returns the new ones.
         """
         builder = self.builder
         entry = builder.block
@@ -149,14 +161,14 @@ class Emitter:
         if at_least_once:
             builder.branch(inside)
         else:
-            builder.cbranch(builder.icmp_signed(">", count, number(0)), inside, done)
+            builder.cbranch(builder.icmp_signed(">", count, begin), inside, done)
         builder.position_at_end(inside)
         index = builder.phi(INTEGER)
         values = [builder.phi(start.type) for start in starts]
         new = body(index, values)
         following = builder.add(index, number(step))
         for phi, first, later in zip(
-            [index, *values], [number(0), *starts], [following, *new], strict=True
+            [index, *values], [begin, *starts], [following, *new], strict=True
         ):
             phi.add_incoming(first, entry)
             phi.add_incoming(later, builder.block)

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from .emitter import Emitter, number
-from .vectors import VECTOR_BYTES, square_width
+from .vectors import MR, VECTOR_BYTES, square_width
 
 
 @intrinsic
@@ -44,31 +44,36 @@ def _copy_run(count, source, source_at, target, target_at):
     )
 
 
+def _emit_transposed(emit: Emitter, rows: list[Any]) -> list[Any]:
+    """Exchange halves, quarters, ... of pairs of rows: log2(side) rounds of shuffles."""
+    side = emit.lanes
+    mask = ir.VectorType(ir.IntType(32), side)
+    half = side // 2
+    while half >= 1:
+        upper = [k // half % 2 == 0 for k in range(side)]
+        first = [k if upper[k] else side + k - half for k in range(side)]
+        second = [k + half if upper[k] else side + k for k in range(side)]
+        exchanged = list(rows)
+        for r in range(side):
+            if upper[r]:
+                a, b = rows[r], rows[r + half]
+                exchanged[r] = emit.builder.shuffle_vector(a, b, ir.Constant(mask, first))
+                exchanged[r + half] = emit.builder.shuffle_vector(a, b, ir.Constant(mask, second))
+        rows = exchanged
+        half //= 2
+    return rows
+
+
 @intrinsic
 def _transpose(typingctx, source, source_at, source_row, target, target_at, target_row):
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Exchange halves, quarters, ... of pairs of rows: log2(side) rounds of shuffles."""
         emit = Emitter(context, builder, signature, arguments, signature.args[0].dtype)
         _, source_at, source_row, _, target_at, target_row = arguments
         side = emit.lanes
-        mask = ir.VectorType(ir.IntType(32), side)
         rows = [emit.load(emit.row(0, source_at, source_row, number(r))) for r in range(side)]
-        half = side // 2
-        while half >= 1:
-            upper = [k // half % 2 == 0 for k in range(side)]
-            first = [k if upper[k] else side + k - half for k in range(side)]
-            second = [k + half if upper[k] else side + k for k in range(side)]
-            exchanged = list(rows)
-            for r in range(side):
-                if upper[r]:
-                    a, b = rows[r], rows[r + half]
-                    exchanged[r] = builder.shuffle_vector(a, b, ir.Constant(mask, first))
-                    exchanged[r + half] = builder.shuffle_vector(a, b, ir.Constant(mask, second))
-            rows = exchanged
-            half //= 2
-        for r, row in enumerate(rows):
+        for r, row in enumerate(_emit_transposed(emit, rows)):
             emit.store(row, emit.row(3, target_at, target_row, number(r)))
         return context.get_dummy_value()
 
@@ -91,6 +96,44 @@ def transpose_square(source, source_at, source_row, target, target_at, target_ro
 def _transpose_square(source, source_at, source_row, target, target_at, target_row):
     return lambda source, source_at, source_row, target, target_at, target_row: _transpose(
         source, source_at, source_row, target, target_at, target_row
+    )
+
+
+@intrinsic
+def _transpose_strip(typingctx, source, source_at, source_row, target, target_at):
+    n = types.intp
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Transpose squares of as many rows as a vector has lanes; rows that are not there: 0."""
+        emit = Emitter(context, builder, signature, arguments, signature.args[0].dtype)
+        _, source_at, source_row, _, target_at = arguments
+        for first in range(0, MR, emit.lanes):
+            count = min(emit.lanes, MR - first)
+            rows = [
+                emit.load(emit.row(0, source_at, source_row, number(first + r)))
+                if r < count
+                else emit.zero
+                for r in range(emit.lanes)
+            ]
+            start = builder.add(target_at, number(first))
+            for p, column in enumerate(_emit_transposed(emit, rows)):
+                emit.store_lanes(count, column, emit.row(3, start, number(MR), number(p)))
+        return context.get_dummy_value()
+
+    return types.void(source, n, n, target, n), codegen
+
+
+def transpose_strip(source, source_at, source_row, target, target_at):
+    """Copy a vector of each of MR rows to a vector's lanes of columns: target[lane, row]."""
+    rows = np.arange(MR)[:, None]
+    columns = np.arange(square_width(source))
+    target[target_at + rows + columns * MR] = source[source_at + rows * source_row + columns]
+
+
+@overload(transpose_strip)
+def _overload_transpose_strip(source, source_at, source_row, target, target_at):
+    return lambda source, source_at, source_row, target, target_at: _transpose_strip(
+        source, source_at, source_row, target, target_at
     )
 
 

@@ -27,7 +27,7 @@ from fastbp.network.sensitivities.error_bars import (
 )
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.network.sensitivities.sweeps import noise_of_levels
-from fastbp.runtime.panels import writable
+from fastbp.runtime.panels import aligned_zeros, block_count, to_panels, writable
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Tiles:
         self.sweeps, self.hull, self.tolerance = sweeps, hull, tolerance
         self.roundoff = roundoff
         self._net = sweeps.network
-        self._transposed = self._net.layout == "keras"
+        self._transposed = self._net.shapes.transposed
         units, first = sum(self._net.sizes), self._net.sizes[0]
         self.growth = sum_growth(sweeps.batch)
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
@@ -161,12 +161,12 @@ class Tiles:
         radii = np.zeros(values.shape)
         table, packed = self._places([[k]])
         first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
-        height = _blocks(shape[0], BLOCK_ROWS)
+        height = block_count(shape[0], BLOCK_ROWS)
         packing = self._packing_blocks(k)
         schedule = [(kernels.PACK, k, 0, packing, 0)]
         schedule += [
             (kernels.EXPAND, k, column * height + first, count, packing)
-            for column in range(_blocks(shape[1], kernels.TILE_PANELS * self.sweeps.width))
+            for column in range(block_count(shape[1], kernels.TILE_PANELS * self.sweeps.width))
         ]
         nothing = arrays.Collected(
             summaries=np.zeros((0, summary_columns.SUMMARY_COLUMNS)),
@@ -226,7 +226,7 @@ class Tiles:
 
     def _packing_blocks(self, k: int) -> int:
         sizes = self._net.sizes
-        return _blocks(sizes[k], PACK_ROWS) + _blocks(sizes[k + 1], PACK_ROWS)
+        return block_count(sizes[k], PACK_ROWS) + block_count(sizes[k + 1], PACK_ROWS)
 
     def _groups(self, layers: list[int]) -> list[list[int]]:
         """Join neighbouring layers whose packed operands stay in a cache together."""
@@ -244,7 +244,7 @@ class Tiles:
     def _operand_sizes(self, k: int) -> tuple[int, int]:
         rows, columns = self._net.shapes.weights[k]
         sweeps = self.sweeps
-        return rows * sweeps.pitch, _blocks(columns, sweeps.width) * sweeps.width * sweeps.batch
+        return rows * sweeps.pitch, block_count(columns, sweeps.width) * sweeps.width * sweeps.batch
 
     def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
         """Place packed operands: two groups of layers in turn, while one is packed one is read."""
@@ -257,8 +257,8 @@ class Tiles:
         first, second = ends[::2].max(axis=0), ends[1::2].max(axis=0, initial=0)
         for group in groups[1::2]:
             table[np.ix_(group, [compare.LEFT_AT, compare.RIGHT_AT])] += first
-        left, right = (first + second).tolist()
-        return table, arrays.Packed(left=np.empty(left), right=np.empty(right))
+        left, right = aligned_zeros((first + second).tolist())
+        return table, arrays.Packed(left=left, right=right)
 
     def _radius_operands(self, layers: list[int], table: NDArray[np.int64]) -> arrays.Radius:
         """Pack the radii of the affected samples and the activations that they meet."""
@@ -271,10 +271,8 @@ class Tiles:
             s, h = self.hull.radii[k], np.abs(self.sweeps.level(self.sweeps.h, k))
             h = h[:, self.hull.samples]
             rows, columns = (h, s) if self._transposed else (s, h)
-            padded = np.zeros((_blocks(len(columns), width) * width, affected))
-            padded[: len(columns)] = columns
             lefts.append(rows.reshape(-1))
-            rights.append(padded.reshape(-1, width, affected).transpose(0, 2, 1).reshape(-1))
+            rights.append(to_panels(columns.T, width).reshape(-1))
             table[k, compare.RADIUS_LEFT_AT], table[k, compare.RADIUS_RIGHT_AT] = ends
             ends = [ends[0] + lefts[-1].size, ends[1] + rights[-1].size]
         return arrays.Radius(
@@ -354,9 +352,9 @@ class _Comparison:
         places: list[tuple[int, ...]] = []
         for k, offset in zip(layers, offsets, strict=True):
             rows, columns = self.shapes[k]
-            self.counts[k] = _blocks(rows, BLOCK_ROWS) * _blocks(columns, width)
+            self.counts[k] = block_count(rows, BLOCK_ROWS) * block_count(columns, width)
             height, cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, width, 1)
-            self.map_shapes[k] = (_blocks(rows, height), _blocks(columns, cell))
+            self.map_shapes[k] = (block_count(rows, height), block_count(columns, cell))
             places.append((offset, end, map_end, self.map_shapes[k][1], height, cell))
             end += self.counts[k]
             map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
@@ -412,10 +410,6 @@ class _Comparison:
         return result
 
 
-def _blocks(count: int, size: int) -> int:
-    return -(-count // size)
-
-
 def _cell_size(entries: int, tile: int, least: int) -> int:
     """Entries of one side of a cell: few enough cells, and a divisor of a tile's.
 
@@ -424,7 +418,7 @@ def _cell_size(entries: int, tile: int, least: int) -> int:
     if entries < least:
         return 1
     for size in range(least, tile, least):
-        if tile % size == 0 and _blocks(entries, size) <= MAP_CELLS:
+        if tile % size == 0 and block_count(entries, size) <= MAP_CELLS:
             return size
     return tile
 
@@ -432,7 +426,7 @@ def _cell_size(entries: int, tile: int, least: int) -> int:
 def _few_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """Merge rows and columns of a map that has more than MAP_CELLS of them."""
     for axis in (0, 1):
-        step = _blocks(cells.shape[axis], MAP_CELLS)
+        step = block_count(cells.shape[axis], MAP_CELLS)
         if step > 1:
             cells = np.maximum.reduceat(cells, range(0, cells.shape[axis], step), axis=axis)
     return cells

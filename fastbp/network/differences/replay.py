@@ -9,11 +9,12 @@ import numpy as np
 from fastbp.errors import OptionError
 from fastbp.kernels.layer_table import INPUTS
 from fastbp.kernels.perturbation import perturbed_network as kernels
-from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH, PITCH_MARGIN
+from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.simd.vectors import MR, panel_width
 from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
 from fastbp.network.differences.unperturbed import Unperturbed
 from fastbp.network.losses import CustomLoss
+from fastbp.runtime.panels import block_count
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.typing import Floats, Indices, Mask
@@ -65,8 +66,7 @@ def _chunk_panels(sizes: tuple[int, ...], batch: int, threads: int, max_memory: 
     """Choose how many panels of columns go together so that all threads stay within bounds."""
     largest, above = max(sizes[1:]), sum(sizes[1:])
     width = panel_width(np.empty(0))
-    height = min(BLOCK_ROWS, -(-largest // MR) * MR)
-    strips = height * (min(DEPTH, largest) + PITCH_MARGIN)
+    strips = block_count(min(BLOCK_ROWS, largest), MR) * MR * min(DEPTH, largest)
     pitch = min(kernels.SAMPLE_BLOCK, batch) + width
     fixed = strips + pitch * (above + sizes[-1] + 2) + 2 * largest + width
     panels = CHUNK_PANELS

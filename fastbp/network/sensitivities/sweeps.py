@@ -21,7 +21,7 @@ from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.batch import Batch
 from fastbp.network.sensitivities.error_bars import MARGIN, norms
 from fastbp.network.sensitivities.number_range import smallest_of
-from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
+from fastbp.runtime.panels import aligned_zeros, block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
@@ -141,14 +141,15 @@ class Sweeps:
         sizes, pitch, count = self.network.sizes, self.pitch, self.count
         units, largest = sum(sizes), max(sizes)
         # Zero, since the lanes of a panel that no sample fills may never be written.
-        self.h = np.zeros(units * pitch)
-        self.s = np.zeros((units - sizes[0]) * pitch)
+        above = (units - sizes[0]) * pitch
+        proved = above if self.directions else 0
+        self.h, self.s, unmasked, self.xi, self.z = aligned_zeros(
+            [units * pitch, above, proved, 2 * largest * pitch, 2 * largest * pitch]
+        )
         # What proves nothing need not keep it: U is masked where it stands.
-        self.unmasked = np.zeros(self.s.shape) if self.directions else self.s
+        self.unmasked = unmasked if self.directions else self.s
         self.doubt = np.zeros(units * pitch, np.uint8)
         self.live = (np.arange(pitch) < self.batch).astype(np.float64)
-        self.xi = np.zeros(2 * largest * pitch)
-        self.z = np.zeros(2 * largest * pitch)
         self.h_norms, self.xi_norms = np.zeros((2, count + 1, pitch))
         self.s_norms, self.z_norms = np.zeros((2, count, pitch))
         self.weighted_s_norms, self.unmasked_norms = np.zeros((2, count, pitch))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fastbp.kernels.machine.cache_sizes import L1_BYTES, WAY_BYTES
+from fastbp.kernels.machine.compile import JIT_DISABLED
 from fastbp.kernels.products.matmul import (
     BLOCK_ROWS,
     DEPTH,
     GROUP,
-    PANELS_WORTH_COPYING,
+    PANELS_WORTH_PACKING,
     ROWS_WITHOUT_PACKING,
     product,
 )
@@ -19,6 +20,7 @@ from fastbp.kernels.simd.vectors import MR, panel_width
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.kernel_arrays import DTYPES, GUARD
+from support.processes import environment, run_program
 
 import fastbp
 from fastbp.runtime.threads import run_team
@@ -110,7 +112,7 @@ def around_a_page(dtype: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("panels", [PANELS_WORTH_COPYING - 1, PANELS_WORTH_COPYING])
+@pytest.mark.parametrize("panels", [PANELS_WORTH_PACKING - 1, PANELS_WORTH_PACKING])
 @pytest.mark.parametrize("rows", [2 * MR + 3, BLOCK_ROWS + 2])
 def test_products_of_rows_about_a_page_apart(rows, panels, dtype, rng):
     """Whether A is copied or read where it stands."""
@@ -186,3 +188,36 @@ def test_products_pass_nan_and_infinity_through(value, rng):
         c = multiply(a, b, operations=0)
     assert not np.isfinite(c[:, 20]).any()
     assert np.isfinite(c[:, :20]).all()
+
+
+PRINT_DIGEST = """
+import hashlib
+import numpy as np
+from fastbp.kernels.products.matmul import PANEL_STAYS, product
+from fastbp.kernels.simd.vectors import panel_width
+from fastbp.runtime.threads import run_team
+
+m, n, depth = 150, 203, 517
+rng = np.random.default_rng(5)
+digest = hashlib.sha256()
+for dtype in (np.float64, np.float32):
+    a = rng.standard_normal(m * depth).astype(dtype)
+    b = rng.standard_normal(depth * n).astype(dtype)
+    width = panel_width(a)
+    packed, c = np.empty(-(-n // width) * width * depth, dtype), np.empty(m * n, dtype)
+    for strides in ((depth, 1, n, 1), (1, m, n, 1), (depth, 1, 1, depth)):
+        arguments = (m, n, depth, a, *strides[:2], b, *strides[2:], packed, c)
+        run_team(product, arguments, 0)
+        digest.update(c.tobytes())
+print(PANEL_STAYS, digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(JIT_DISABLED, reason="an order of tiles is slow in plain Python, and the same")
+def test_bits_do_not_depend_on_which_operand_stays_in_the_cache():
+    outputs = [
+        run_program(PRINT_DIGEST, env=environment(FASTBP_PRODUCT_ORDER=order)).split()
+        for order in ("panel", "strip")
+    ]
+    assert [stays for stays, _ in outputs] == ["True", "False"]
+    assert outputs[0][1] == outputs[1][1]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.simd.moves import stream_vector, transpose_square
-from fastbp.kernels.simd.vectors import square_width
+from fastbp.kernels.simd.moves import stream_vector, transpose_square, transpose_strip
+from fastbp.kernels.simd.vectors import MR, square_width
 from support.kernel_arrays import DTYPES, GUARD, aligned, ways
 
 
 @numba.njit
 def transpose_by_kernel(source, source_at, source_row, target, target_at, target_row):
     transpose_square(source, source_at, source_row, target, target_at, target_row)
+
+
+@numba.njit
+def transpose_strip_by_kernel(source, source_at, source_row, target, target_at):
+    transpose_strip(source, source_at, source_row, target, target_at)
 
 
 @numba.njit
@@ -42,6 +47,21 @@ def test_a_square_is_transposed_and_nothing_else_is_touched(run, dtype, rng):
         run(source, source_at, source_row, target, target_at, target_row)
         np.testing.assert_array_equal(target, expected)
         np.testing.assert_array_equal(source, before)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("dtype", DTYPES)
+@ways(transpose_strip, transpose_strip_by_kernel)
+def test_rows_of_a_strip_become_columns_and_nothing_else_is_touched(run, dtype, rng):
+    side = square_width(np.empty(0, dtype))
+    for source_at, source_row, target_at in ((0, side, 0), (3, side + 5, 7)):
+        source = rng.standard_normal(source_at + MR * source_row).astype(dtype)
+        target = np.full(target_at + side * MR + 3, GUARD, dtype)
+        expected = target.copy()
+        for p, row in np.ndindex(side, MR):
+            expected[target_at + p * MR + row] = source[source_at + row * source_row + p]
+        run(source, source_at, source_row, target, target_at)
+        np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.small

@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from fastbp.kernels.simd.tile import multiply_rows
+from fastbp.kernels.simd.tile import UNROLLED, multiply_rows, multiply_strip
 from fastbp.kernels.simd.vectors import MR, ROW_COUNTS, VECTORS, panel_width
 from support.kernel_arrays import DTYPES, GUARD, whole_numbers
 
@@ -19,6 +19,11 @@ def tile_by_kernel(
     multiply_rows(
         rows, vectors, depth, a, a_at, a_row, a_column, b, b_at, b_row, c, c_at, c_row, add
     )
+
+
+@numba.njit
+def strip_by_kernel(depth, a, a_at, b, b_at, b_row, next_at, c, c_at, c_row, add):
+    multiply_strip(depth, a, a_at, b, b_at, b_row, next_at, c, c_at, c_row, add)
 
 
 def tile_case(
@@ -88,3 +93,24 @@ def test_tile_passes_nan_and_infinity_through(run, value, dtype, rng):
         expected = np.full((rows, width), 2.0 * depth)
         expected[(rows - 1, slice(None)) if place == "a" else (slice(None), width - 1)] = value
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("run", [multiply_strip, strip_by_kernel], ids=["plain", "compiled"])
+def test_packed_strip_gives_the_bits_of_the_tile(run, dtype, rng):
+    """Whatever of the depth is left over by the unrolled steps."""
+    for depth in (*range(2 * UNROLLED + 2), 255, 256):
+        for add in (0, 1):
+            arguments, c = tile_case(rng, MR, depth, dtype, by_columns=False)
+            b, b_at, b_row, _, c_at, c_row = arguments[5:]
+            strip = rng.standard_normal(3 + depth * MR).astype(dtype)
+            b[:] = rng.standard_normal(b.size)
+            expected = c.copy()
+            other = (expected, c_at, c_row, add)
+            tile_by_kernel(MR, VECTORS, depth, strip, 3, 1, MR, b, b_at, b_row, *other)
+            run(depth, strip, 3, b, b_at, b_row, b_at, c, c_at, c_row, add)
+            if run is strip_by_kernel:
+                np.testing.assert_array_equal(c, expected)
+            else:  # NumPy sums in another order
+                np.testing.assert_allclose(c, expected, rtol=1e-4, atol=1e-3)
