@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.report import ArrayReport, Failure
+from fastbp.report.model import ArrayVerdict
 from fastbp.typing import Array, Floats, Mask, Radius, Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.arrays import TOO_ROUGH, verdict_of, verdict_of_rough
@@ -60,9 +61,9 @@ class Numerical:
         Radius of what conventions at a kink can produce.
     left_out : ndarray of bool, shape (n,), optional
         The entries on kinks that are not to be judged.
-    margin : float, optional
-        How many times the noise the error bars are, where that is known: an array that is below
-        them all is then judged as a whole.
+    noise : callable, optional
+        Returns the norm of what rounding makes of the array, where that is known: an array that is
+        below all its bars is then judged as a whole.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Numerical:
     error_bar: Radius
     hull: Radius = 0.0
     left_out: Mask | None = None
-    margin: float | None = None
+    noise: Callable[[], float] | None = None
 
 
 def judged_row(
@@ -104,7 +105,7 @@ def judged_row(
         return unusable_row(name, shape, found, reason), ()
     return summarised_row(
         name, shape, found, lambda: entries_of(flat, *beside, hull, left_out), tolerance,
-        numerical.margin,
+        numerical.noise,
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def summarised_row(
     found: Summary,
     entries: Callable[[], Iterable[Entries]],
     tolerance: Tolerance,
-    margin: float | None,
+    noise: Callable[[], float] | None,
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     """Return the row of one array from its summary, and its worst wrong entries.
 
@@ -125,7 +126,7 @@ def summarised_row(
     entries : callable
         Goes through the array again, which is needed if it failed or is rough.
     tolerance : Tolerance
-    margin : float or None
+    noise : callable or None
         As in `Numerical`.
     """
     verdict, reason = verdict_of(found)
@@ -135,8 +136,8 @@ def summarised_row(
         failures, residual, agreement = _failures(name, shape, entries(), tolerance, found.factor)
         near = "" if found.not_finite else agreement.sentence(found.wrong)
         reason = f"{reason}; {near}" if near else reason
-    elif reason == TOO_ROUGH and margin is not None:
-        verdict, reason = verdict_of_rough(entries(), margin)
+    elif noise is not None and (reason == TOO_ROUGH or _may_be_no_zero(verdict, found)):
+        verdict, reason = verdict_of_rough(entries(), tolerance, noise())
     worst = failures[0] if failures else None
     if worst is None and found.worst is not None:
         worst = failure_of(name, shape, found.worst, tolerance)
@@ -154,6 +155,11 @@ def summarised_row(
         verdict=verdict,
         reason=reason,
     ), failures
+
+
+def _may_be_no_zero(verdict: ArrayVerdict, found: Summary) -> bool:
+    """Tell whether an array given as 0, within its bars, is numerically not exactly 0."""
+    return verdict == "untested" and found.square > 0.0
 
 
 def unusable_row(name: str, shape: Shape, beside_zeros: Summary, reason: str) -> ArrayReport:

@@ -20,9 +20,10 @@ def gradient(size: int = 40, seed: int = 0) -> np.ndarray:
     return rng.uniform(1, 2, size) * rng.choice([-1.0, 1.0], size)
 
 
-def judge(given, numerical, error_bar=BAR, tolerance=TIGHT, *, hull=0.0, kinks=None, margin=None):
+def judge(given, numerical, error_bar=BAR, tolerance=TIGHT, *, hull=0.0, kinks=None, noise=None):
     """Judge a flat array: the fields of its row, but worst and failures as flat places."""
-    beside = Numerical("a", numerical.shape, numerical, error_bar, hull, kinks, margin)
+    known = None if noise is None else lambda: noise
+    beside = Numerical("a", numerical.shape, numerical, error_bar, hull, kinks, known)
     row, failures = judged_row(given, beside, np.dtype(np.float64), tolerance)
     found = SimpleNamespace(**{field.name: getattr(row, field.name) for field in fields(row)})
     found.worst = None if row.worst is None else row.worst.index[0]

@@ -9,6 +9,7 @@ import pytest
 from support.judging import BAR, gradient, judge
 
 from fastbp.verdict.arrays import TOO_ROUGH
+from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
 
@@ -73,30 +74,49 @@ def test_derivatives_below_the_noise_are_inconclusive():
 
 
 @pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(1.0, "passed"), (0.9, "passed"), (0.0, "failed"), (0.5, "failed"), (-1.0, "failed")],
+)
+def test_an_array_below_its_bars_is_judged_as_a_whole(factor, verdict):
+    """20 times as large as its noise is as a whole."""
+    numerical = 0.5 * BAR * gradient() / np.abs(gradient()).max()
+    found = judge(factor * numerical, numerical, noise=np.linalg.norm(numerical) / 20)
+    assert (found.verdict, found.wrong, found.failures) == (verdict, 0, [])
+    assert found.reason.startswith("no derivative is above its error bar")
+
+
+@pytest.mark.parametrize(
     ("size", "factor", "verdict"),
     [
-        (0.5, 1.0, "passed"),
-        (0.5, 0.9, "passed"),
-        (0.5, 0.5, "inconclusive"),
-        (0.5, -1.0, "inconclusive"),
-        (0.01, -1.0, "untested"),
-        (0.01, 1.0, "passed"),
+        (0.2, -1.0, "untested"), (0.2, 1.0, "passed"), (0.2, 0.9, "untested"),
+        (1.9, 0.7, "untested"), (2.1, 0.7, "untested"), (2.1, 0.8, "passed"),
+        (2.9, -1.0, "untested"), (3.1, -1.0, "failed"),
+        (5.9, 0.0, "untested"), (6.1, 0.0, "failed"),
+        (11.0, 0.5, "untested"), (13.0, 0.5, "failed"),
     ],
-)
-def test_an_array_below_its_bars_is_judged_as_a_whole(size, factor, verdict):
-    """Where the bars are known to be 32 times the noise."""
-    numerical = size * BAR * gradient() / np.abs(gradient()).max()
-    found = judge(factor * numerical, numerical, margin=32.0)
+)  # fmt: skip
+def test_what_rounding_explains_is_no_mistake(size, factor, verdict):
+    """An array so many times as large as its noise."""
+    numerical = 0.5 * BAR * gradient() / np.abs(gradient()).max()
+    found = judge(factor * numerical, numerical, noise=np.linalg.norm(numerical) / size)
     assert (found.verdict, found.wrong) == (verdict, 0)
     assert found.reason
+
+
+def test_a_tolerance_is_allowed_to_an_array_as_a_whole_too():
+    numerical = 0.5 * BAR * gradient() / np.abs(gradient()).max()
+    noise = np.linalg.norm(numerical) / 20
+    for tolerance in (Tolerance(2.0, 0.0), Tolerance(0.0, 2 * BAR)):
+        assert judge(-numerical, numerical, BAR, tolerance, noise=noise).verdict == "passed"
 
 
 def test_an_array_below_its_bars_but_on_kinks_passes():
     """Some convention's derivative is above the bar: that is no rounding."""
     numerical = 0.5 * BAR * gradient() / np.abs(gradient()).max()
+    noise = np.linalg.norm(numerical) / 20
     hull = np.where(np.arange(numerical.size) == 3, 5 * BAR, 0.0)
-    assert judge(0.2 * numerical, numerical, hull=hull, margin=32.0).verdict == "passed"
-    assert judge(0.2 * numerical, numerical, margin=32.0).verdict == "inconclusive"
+    assert judge(0.2 * numerical, numerical, hull=hull, noise=noise).verdict == "passed"
+    assert judge(0.2 * numerical, numerical, noise=noise).verdict == "failed"
 
 
 def test_one_derivative_above_the_noise_is_enough():

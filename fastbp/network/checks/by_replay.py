@@ -6,21 +6,26 @@ What still crosses a kink with the smallest step that rounding leaves is judged 
 
 from __future__ import annotations
 
+import math
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.network.checks.conventions import Seen, fitting_convention, worst_kink
 from fastbp.network.checks.outcome import Outcome
+from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, measure_by_replay
 from fastbp.network.differences.propagated_noise import Rounding, rounding_of
+from fastbp.network.differences.quotient_noise import NOISE_MARGIN
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
+from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.hull import Hull
 from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
 from fastbp.typing import Array, Floats, Mask
+from fastbp.verdict.blocks import norm
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
 from fastbp.verdict.tolerance import Tolerance
 
@@ -60,11 +65,22 @@ def check_by_replay(
     values, radii, bars = _judged_by_hull(net, rounding, hull, measured, own_bars)
     allowed = tolerance or Tolerance(0.0, 0.0)
     judged, seen = [], []
+
+    @cache
+    def rounded() -> list[float]:
+        return noise_of_arrays(base.network, base.data, own)
+
+    def noise(place: ParameterArray) -> float:
+        """Rounding of an array as a whole, and of the quotients that it is compared with."""
+        of_quotients = norm(measured.noise[place.part]) / NOISE_MARGIN
+        return math.hypot(rounded()[net.shapes.arrays.index(place)], of_quotients)
+
     for place, array in zip(net.shapes.arrays, given.arrays, strict=True):
         part = place.part
         numerical = Numerical(
-            place.name, place.shape, values[part], bars[part], radii[part], margin=MARGIN
-        )
+            place.name, place.shape, values[part], bars[part], radii[part],
+            noise=partial(noise, place),
+        )  # fmt: skip
         row, wrong = judged_row(array, numerical, net.dtype, allowed)
         judged.append((row, wrong))
         if row.kinks and not unusable_reason(array, place.shape):

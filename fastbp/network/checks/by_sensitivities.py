@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from fastbp.kernels.comparison.summary_columns import PROOF
 from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.outcome import Outcome
+from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, in_float64
 from fastbp.network.sensitivities.certificate import judge_sweeps, judge_values
-from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
+from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.number_range import LARGEST
@@ -255,8 +257,14 @@ class _Check:
         if unusable:
             return unusable_row(name, shape, found, unusable), ()
         return summarised_row(
-            name, shape, found, lambda: self._entries(i), self.tiles.tolerance, MARGIN
-        )
+            name, shape, found, lambda: self._entries(i), self.tiles.tolerance,
+            lambda: self._noise[i],
+        )  # fmt: skip
+
+    @cached_property
+    def _noise(self) -> list[float]:
+        """What rounding makes of each array as a whole."""
+        return noise_of_arrays(self.sweeps.network, self.sweeps.data, self.tiles.roundoff)
 
     def _entries(self, i: int) -> Iterator[Entries]:
         """All entries of an array."""

@@ -8,7 +8,7 @@ from fastbp.network.differences.unperturbed import Unperturbed
 from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF
 from fastbp.typing import Floats, Vector
 
-__all__ = ["noise_of_long_steps", "quotient_noise"]
+__all__ = ["NOISE_MARGIN", "noise_of_long_steps", "quotient_noise"]
 
 # From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
 # times the largest error on five random networks of 15 to 26 122 entries.

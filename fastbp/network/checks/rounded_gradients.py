@@ -1,0 +1,131 @@
+"""How far rounding moves the gradient of each array as a whole: a program that rounds at random.
+
+Error bars are for single entries: they have a margin of 32, and norms over the batch in place of
+its sums. Where every derivative of an array is below its bar, what remains is the array as a whole,
+and for that the noise itself is needed. So a plain backward pass runs a few times with one random
+rounding in every operation ::
+
+    f = round(W h + u (|W_i * h| + g |W h|) e + b),   and so for W^T s and s h^T
+
+with normal random numbers e and g = `growth` for sums of one sign; and what products below the
+range of numbers lose. Nothing of it runs for a network whose derivatives are above their bars.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.network.network import book_weight
+from fastbp.network.sensitivities.error_bars import growth, unit_roundoff
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
+from fastbp.network.sensitivities.number_range import smallest_of
+from fastbp.verdict.blocks import norm
+
+if TYPE_CHECKING:
+    from fastbp.network.batch import Batch
+    from fastbp.network.network import Network
+    from fastbp.typing import Floats
+
+__all__ = ["noise_of_arrays"]
+
+RUNS = 16
+SINGLE = unit_roundoff(np.float32)
+SEED = 0  # the same call gives the same noise
+
+
+def noise_of_arrays(net: Network, batch: Batch, roundoff: float) -> list[float]:
+    """Return the norm of the rounding noise of the gradient by each parameter array.
+
+    Parameters
+    ----------
+    net, batch : Network, Batch
+        In float64.
+    roundoff : float
+        u of the coarser of the two computations that are compared.
+
+    Notes
+    -----
+    The root of the mean square of `RUNS` runs, some five times as long each as a backward pass.
+    """
+    random = np.random.default_rng(SEED)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        exact = _Program(net, batch, 0.0, 0.0, random).gradient()
+        squares = np.zeros(len(exact))
+        for _ in range(RUNS):
+            moved = _Program(net, batch, roundoff, smallest_of(roundoff), random).gradient()
+            apart = [
+                norm((one - other).reshape(-1)) for one, other in zip(moved, exact, strict=True)
+            ]
+            squares += np.square(apart)
+    noise: list[float] = np.sqrt(squares / RUNS).tolist()
+    return noise
+
+
+class _Program:
+    """One run of a backward pass."""
+
+    def __init__(
+        self, net: Network, batch: Batch, roundoff: float, least: float, random: np.random.Generator
+    ) -> None:
+        self.net, self.batch = net, batch
+        self.roundoff, self.least, self.random = roundoff, least, random
+
+    def gradient(self) -> list[Floats]:
+        """Return dL/dW (units by inputs) and dL/db of every layer, in the parameters' order."""
+        net, batch = self.net, self.batch
+        levels = [batch.by_unit(batch.x)]
+        for k in range(len(net.weights)):
+            bias = 0.0 if net.biases is None else net.biases[k].reshape(-1, 1)
+            f = self.product(book_weight(net, k), levels[-1], bias)
+            levels.append(np.maximum(f, 0.0) if k < len(net.weights) - 1 else f)
+        s = self.slopes(levels[-1])
+        found: list[Floats] = []
+        for k in range(len(net.weights) - 1, -1, -1):
+            weight = book_weight(net, k)
+            if net.biases is not None:
+                found.insert(0, self.product(s, np.ones((s.shape[1], 1))))
+            found.insert(0, self.product(s, levels[k].T, net.objective.weight_decay * weight))
+            if k:
+                s = np.where(levels[k] > 0, self.product(weight.T, s), 0.0)
+        return found
+
+    def product(self, left: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
+        """A product of matrices, and what is added to it."""
+        result: Floats = left @ right
+        if self.roundoff:
+            size = np.sqrt(np.square(left) @ np.square(right))
+            size += growth(left.shape[1]) * np.abs(result)
+            result += self.noise(size, left.shape[1])
+        return self.rounded(result + offset)
+
+    def rounded(self, values: Floats) -> Floats:
+        """Round as the computation does, or at random where that is done in float64 anyway.
+
+        A bias that is much larger than what it is added to rounds all samples the same way.
+        """
+        if self.roundoff == SINGLE:
+            return values.astype(np.float32).astype(np.float64)
+        return values + self.noise(np.abs(values), 1) if self.roundoff else values
+
+    def slopes(self, output: Floats) -> Floats:
+        """DL/d(outputs): p - y loses digits of both."""
+        objective, batch = self.net.objective, self.batch
+        s = loss_slopes(objective, output, batch)
+        size = np.abs(s)
+        if objective.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
+            targets = np.zeros(s.shape)
+            if batch.y.ndim == 2:
+                targets = batch.by_unit(batch.y)
+            else:
+                targets[batch.y, np.arange(batch.y.size)] = 1.0
+            size = size + 2.0 * targets
+        if self.roundoff:
+            s = s + self.noise(size, 1)
+        return s * objective.factor(batch.size, self.net.sizes[-1])
+
+    def noise(self, size: Floats, depth: int) -> Floats:
+        """Random rounding of sums of so many products."""
+        size = self.roundoff * size + self.least * (1.0 + growth(depth))
+        return np.asarray(size * self.random.standard_normal(size.shape))
