@@ -5,7 +5,7 @@ its sums. Where every derivative of an array is below its bar, what remains is t
 and for that the noise itself is needed. So a plain backward pass runs a few times with one random
 rounding in every operation ::
 
-    f = round(W h + u (|W_i * h| + g |W h|) e + b),   and so for W^T s and s h^T
+    f = round(round(W h + u (|W_i * h| + g |W h|) e) + b),   and so for W^T s and s h^T
 
 with normal random numbers e and g = `growth` for sums of one sign; and what products below the
 range of numbers lose. Nothing of it runs for a network whose derivatives are above their bars.
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["noise_of_arrays"]
 
 RUNS = 16
-SINGLE = unit_roundoff(np.float32)
+# Random numbers by the bits of a value: all but those that a last rounding may change.
+SHIFTS = {True: 25, False: 6}
+TABLE_BITS = 12
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 SEED = 0  # the same call gives the same noise
 
 
@@ -71,6 +74,8 @@ class _Program:
     ) -> None:
         self.net, self.batch = net, batch
         self.roundoff, self.least, self.random = roundoff, least, random
+        self.single = roundoff == unit_roundoff(np.float32)
+        self.normals = random.standard_normal(1 << TABLE_BITS)
 
     def gradient(self) -> list[Floats]:
         """Return dL/dW (units by inputs) and dL/db of every layer, in the parameters' order."""
@@ -97,17 +102,20 @@ class _Program:
         if self.roundoff:
             size = np.sqrt(np.square(left) @ np.square(right))
             size += growth(left.shape[1]) * np.abs(result)
-            result += self.noise(size, left.shape[1])
-        return self.rounded(result + offset)
+            result += self.noise(size, result, left.shape[1])
+        return self.sum(self.rounded(result), offset)
+
+    def sum(self, values: Floats, offset: Floats | float) -> Floats:
+        """Add a bias. Where it is small its last digits are lost alike in all samples."""
+        total: Floats = values + offset
+        if self.roundoff and not self.single:
+            lost = np.minimum(np.abs(offset), self.roundoff * np.abs(total))
+            total += lost * self.random.standard_normal((len(total), 1))
+        return self.rounded(total)
 
     def rounded(self, values: Floats) -> Floats:
-        """Round as the computation does, or at random where that is done in float64 anyway.
-
-        A bias that is much larger than what it is added to rounds all samples the same way.
-        """
-        if self.roundoff == SINGLE:
-            return values.astype(np.float32).astype(np.float64)
-        return values + self.noise(np.abs(values), 1) if self.roundoff else values
+        """Round to float32; what is float64 is rounded anyway."""
+        return values.astype(np.float32).astype(np.float64) if self.single else values
 
     def slopes(self, output: Floats) -> Floats:
         """DL/d(outputs): p - y loses digits of both."""
@@ -122,10 +130,16 @@ class _Program:
                 targets[batch.y, np.arange(batch.y.size)] = 1.0
             size = size + 2.0 * targets
         if self.roundoff:
-            s = s + self.noise(size, 1)
+            s = s + self.noise(size, s, 1)
         return s * objective.factor(batch.size, self.net.sizes[-1])
 
-    def noise(self, size: Floats, depth: int) -> Floats:
-        """Random rounding of sums of so many products."""
+    def noise(self, size: Floats, values: Floats, depth: int) -> Floats:
+        """Random rounding of sums of so many products: the same for equal values of a unit.
+
+        Samples that a layer no longer tells apart are rounded alike, and the errors add up.
+        """
         size = self.roundoff * size + self.least * (1.0 + growth(depth))
-        return np.asarray(size * self.random.standard_normal(size.shape))
+        hashed = np.ascontiguousarray(values).view(np.uint64) >> np.uint64(SHIFTS[self.single])
+        hashed += self.random.integers(0, 2**63, (len(values), 1), np.uint64)
+        hashed *= MULTIPLIER
+        return np.asarray(size * self.normals[hashed >> np.uint64(64 - TABLE_BITS)])
