@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         NonFiniteError,
         OptionError,
         ProblemFileError,
+        ReportFileError,
         ShapeError,
     )
     from fastbp.function.by_reference import by_reference
@@ -49,6 +50,7 @@ _ROOMS = {
         "NonFiniteError",
         "OptionError",
         "ProblemFileError",
+        "ReportFileError",
         "ShapeError",
     ),
     "function.by_reference": ("by_reference",),
@@ -116,6 +118,7 @@ __all__ = [
     "Problem",
     "ProblemFileError",
     "Report",
+    "ReportFileError",
     "ShapeError",
     "TaylorTest",
     "by_reference",

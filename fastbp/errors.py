@@ -15,6 +15,7 @@ __all__ = [
     "NonFiniteError",
     "OptionError",
     "ProblemFileError",
+    "ReportFileError",
     "ShapeError",
     "printable",
 ]
@@ -79,6 +80,10 @@ class OptionError(FastbpError, ValueError):
 
 class ProblemFileError(FastbpError, ValueError):
     """A problem file cannot be read: not one of ours, damaged, or incomplete."""
+
+
+class ReportFileError(FastbpError, ValueError):
+    """A report cannot be read from a file: not one of ours, damaged, or of another version."""
 
 
 class GradientMismatchError(FastbpError, AssertionError):

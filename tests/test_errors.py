@@ -20,6 +20,7 @@ pytestmark = pytest.mark.small
         (errors.NonFiniteError, ValueError),
         (errors.OptionError, ValueError),
         (errors.ProblemFileError, ValueError),
+        (errors.ReportFileError, ValueError),
         (errors.GradientMismatchError, AssertionError),
     ],
 )

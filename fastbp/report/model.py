@@ -294,6 +294,9 @@ class Report:
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file, as the JSON of `to_dict`, in UTF-8.
 
+        Its form is that of ``fastbp/report/report.schema.json``, a JSON Schema that is installed
+        with fastbp; ``schema_version`` changes where a reader of the old form would go wrong.
+
         Parameters
         ----------
         path : str or path
@@ -307,6 +310,39 @@ class Report:
         from fastbp.report.serialise import write_json
 
         write_json(self, path)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Report:
+        """Read a report that `to_json` has written.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        Report
+            Equal to the one that was written; `maps` and `samples` are empty.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ReportFileError
+            If it is no report, or one of another version.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> report = fastbp.check_gradient(np.sum, np.ones(2), np.zeros(2))
+        >>> report.to_json("report.json")
+        >>> fastbp.Report.from_json("report.json") == report
+        True
+        """
+        from fastbp.report.deserialise import read_json
+
+        return read_json(path)
 
     def raise_if_failed(self) -> None:
         """Raise `GradientMismatchError`, with this report, if the verdict is "failed".

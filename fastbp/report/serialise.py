@@ -1,4 +1,4 @@
-"""Reports as dicts and as JSON."""
+"""Reports as dicts and as JSON, whose form ``report.schema.json`` describes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
     from fastbp.report.model import Report
 
-__all__ = ["as_dict", "write_json"]
+__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "write_json"]
+
+# Of report.schema.json: a larger one where a reader of this one would go wrong.
+SCHEMA_VERSION = 1
 
 
 def as_dict(report: Report) -> dict[str, Any]:
     """Return the report in the types that JSON knows, the derived totals included."""
-    content = asdict(replace(report, maps={}, samples={}))
+    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    content |= asdict(replace(report, maps={}, samples={}))
     del content["maps"], content["samples"]  # arrays, of use to plots alone
     content["entries"] = report.entries
     content["wrong"] = report.wrong
@@ -28,10 +32,14 @@ def as_dict(report: Report) -> dict[str, Any]:
     return plain
 
 
+def as_json(report: Report) -> str:
+    """Return `as_dict` as strict JSON, in ASCII, with a newline at the end."""
+    return json.dumps(as_dict(report), indent=2, allow_nan=False) + "\n"
+
+
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write `as_dict` to a file as strict JSON."""
-    text = json.dumps(as_dict(report), indent=2, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    """Write `as_json` to a file."""
+    Path(path).write_text(as_json(report), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,181 @@
+"""Reports from JSON: a file that is not trusted, of this version or another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
+
+from fastbp.errors import ReportFileError
+from fastbp.report.model import (
+    ArrayReport,
+    ArrayVerdict,
+    Certificate,
+    CheckVerdict,
+    Failure,
+    Kink,
+    Report,
+)
+from fastbp.report.serialise import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    Reader = Callable[[Any, str], Any]
+
+__all__ = ["from_dict", "read_json"]
+
+NOT_FINITE = {"nan", "inf", "-inf"}
+MOST_SHOWN = 60  # signs of a value that is quoted
+
+
+def read_json(path: str | os.PathLike[str]) -> Report:
+    """Read a report that `write_json` has written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ReportFileError
+        If it is no report, or one of another version.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ReportFileError(f"{path} is no JSON: {error}") from error
+    try:
+        return from_dict(content)
+    except ReportFileError as error:
+        raise ReportFileError(f"{path} is no report: {error.args[0]}") from error
+
+
+def from_dict(content: Any) -> Report:
+    """Return the report that `as_dict` was made from; maps and samples are not in it.
+
+    Raises
+    ------
+    ReportFileError
+        Naming the part that is missing or wrong.
+    """
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise ReportFileError("it has no schema_version.")
+    if content["schema_version"] != SCHEMA_VERSION:
+        _complain("schema_version", f"{SCHEMA_VERSION}", content["schema_version"])
+    report: Report = _object(Report, REPORT)(content, "")
+    return report
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _complain(where: str, wanted: str, value: Any) -> NoReturn:
+    shown = repr(value)
+    shown = f"{shown[:MOST_SHOWN]}..." if len(shown) > MOST_SHOWN else shown
+    raise ReportFileError(f"{where} must be {wanted}, not {shown}.")
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        _complain(where, "a string", value)
+    return value
+
+
+def _boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        _complain(where, "true or false", value)
+    return value
+
+
+def _integer(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        _complain(where, "an integer", value)
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number and not (isinstance(value, str) and value in NOT_FINITE):
+        _complain(where, "a number", value)
+    try:
+        return float(value)
+    except OverflowError:
+        _complain(where, "a number", value)
+
+
+def _or_none(read: Reader) -> Reader:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+def _one_of(choices: tuple[str, ...]) -> Reader:
+    def read(value: Any, where: str) -> str:
+        if value not in choices:
+            _complain(where, f"one of {', '.join(choices)}", value)
+        return str(value)
+
+    return read
+
+
+def _list_of(read: Reader) -> Reader:
+    def read_all(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            _complain(where, "a list", value)
+        return tuple(read(item, f"{where}[{place}]") for place, item in enumerate(value))
+
+    return read_all
+
+
+def _object(kind: type[Any], readers: dict[str, Reader]) -> Reader:
+    """Read a dataclass; what has a default may be missing, and what is unknown is not read."""
+    needed = {one.name for one in fields(kind) if one.default is MISSING}
+
+    def read(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            _complain(where, "an object", value)
+        prefix = f"{where}." if where else ""
+        missing = sorted(name for name in readers if name in needed and name not in value)
+        if missing:
+            raise ReportFileError(f"{prefix}{missing[0]} is missing.")
+        parts = {
+            name: reader(value[name], f"{prefix}{name}")
+            for name, reader in readers.items()
+            if name in value
+        }
+        return kind(**parts)
+
+    return read
+
+
+FAILURE: dict[str, Reader] = {
+    "array": _string, "index": _list_of(_integer), "given": _number, "numerical": _number,
+    "error": _number, "error_bar": _number, "allowed": _number, "hull": _number,
+}  # fmt: skip
+KINK: dict[str, Reader] = {
+    "array": _string, "index": _list_of(_integer), "given": _number, "left": _number,
+    "right": _number, "error_bar": _number, "remark": _string,
+}  # fmt: skip
+ARRAY: dict[str, Reader] = {
+    "name": _string, "shape": _list_of(_integer), "entries": _integer, "wrong": _integer,
+    "zero": _integer, "kinks": _integer, "worst": _or_none(_object(Failure, FAILURE)),
+    "factor": _or_none(_number), "residual": _or_none(_number), "detectable": _number,
+    "verdict": _one_of(get_args(ArrayVerdict)), "reason": _string,
+}  # fmt: skip
+CERTIFICATE: dict[str, Reader] = {
+    "directions": _integer, "seed": _integer, "resolution": _number, "closest": _number,
+    "samples": _integer, "differenced": _integer, "problem": _string,
+}  # fmt: skip
+REPORT: dict[str, Reader] = {
+    "verdict": _one_of(get_args(CheckVerdict)),
+    "arrays": _list_of(_object(ArrayReport, ARRAY)),
+    "failures": _list_of(_object(Failure, FAILURE)),
+    "sizes": _list_of(_integer), "batch": _integer, "dtype": _string, "layout": _string,
+    "method": _string, "scheme": _or_none(_string), "delta": _or_none(_number),
+    "rtol": _or_none(_number), "atol": _or_none(_number), "evaluations": _integer,
+    "seconds": _number, "certificate": _or_none(_object(Certificate, CERTIFICATE)),
+    "doubtful": _list_of(_integer), "convention": _string,
+    "kink": _or_none(_object(Kink, KINK)), "function": _string, "at_least": _boolean,
+    "notes": _list_of(_string), "diagnosis": _list_of(_string),
+}  # fmt: skip
