@@ -24,6 +24,7 @@ from fastbp.function.derivatives.line_slopes import (
     Lines,
     measure_lines,
 )
+from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
 from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.function.derivatives.line_slopes import Evaluate
     from fastbp.function.evaluation import Function
 
 
@@ -43,6 +45,7 @@ __all__ = [
     "measure_again",
     "measure_entries",
     "measure_leaf",
+    "measure_where_steps_hid",
     "power_of_two",
     "survey_leaf",
     "typical",
@@ -55,17 +58,24 @@ ENTRIES_PER_SAMPLE = 16
 SMALLEST_SCALE = 2.0**-16
 # Where more than so many are so small, each entry gets steps of its own size.
 SPREAD_SHARE = 0.01
-# Steps that are no powers of two, so that the rounding of an argument within f shows: after steps
-# that it represents exactly, that would be the same everywhere.
-UNEVEN = 1.0 + (2.0**0.5 - 1.0) / 4
+# Steps that are no powers of two, so that the rounding of an argument within f shows. After steps
+# that it represents exactly that would be the same everywhere, and after multiples of nearly such a
+# step it would grow in proportion. The Thue-Morse sequence has no three equal digits in a row: of
+# these steps any binary rounding leaves a sixth or more.
+UNEVEN = 1.0 + 0.41245403364010759
 # The steps of a single central difference, relative to the typical entry; where f takes steps or
 # varies fast they may be longer or shorter.
 CHEAP_STEPS, CHEAP_STEPS_SINGLE = (2.0**-22, 2.0**-16), (2.0**-9, 2.0**-4)
 SHORTEST_STEP = 2.0**-44
+# In so much noise, relative to the rounding of f, they may be as long as that.
+VERY_MUCH_NOISE, LONGEST_STEP_IN_NOISE = 64.0, 2.0**-8
 # By which the steps of a second measurement are longer: no difference is taken twice.
 INDEPENDENT = 2.0
 # The error bars of two thorough measurements of one entry are no farther apart than that.
 DISAGREEMENT = 16.0
+# What noise a table shows at least, of that which steps of f make, where it does not miss them, and
+# what its shortest step counts as then: as one that passes steps.
+LEAST_OF_QUANTUM, ROUGHER = 1.0 / 16, 4.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
 # Where f iterates until a tolerance is met, its derivative is off by no more than this part.
@@ -134,7 +144,11 @@ def typical(base: NDArray[np.floating]) -> float:
 
 
 def measure_leaf(
-    function: Function, leaf: int, advance: Callable[[int], None], sparing: float = 1.0
+    function: Function,
+    leaf: int,
+    advance: Callable[[int], None],
+    smoothness: Smoothness,
+    sparing: float = 1.0,
 ) -> Lines:
     """Measure the slopes by all real numbers of one leaf.
 
@@ -146,6 +160,8 @@ def measure_leaf(
         Which leaf of its argument.
     advance : callable
         Is told how many entries are done.
+    smoothness : Smoothness
+        What other leaves have told; learns from this one.
     sparing : float
         The share of the usual number of samples: less where there are many leaves.
 
@@ -163,7 +179,8 @@ def measure_leaf(
         max(1, sparing * min(MOST_SAMPLES, max(FEWEST_SAMPLES, wanted.size // ENTRIES_PER_SAMPLE)))
     )
     sampled = wanted[_samples(function.point.base[leaf][wanted], count)]
-    lines = measure_entries(function, leaf, sampled)
+    lines = _in_few_evaluations(function, leaf, sampled, smoothness)
+    lines = measure_where_steps_hid(function, leaf, lines, sampled)
     advance(sampled.size)
     rest = np.setdiff1d(wanted, sampled)
     if sampled.size == size:
@@ -190,6 +207,124 @@ def measure_leaf(
         _put(everything, some, measure_entries(function, leaf, some, survey.noise))
         advance(some.size)
     return everything
+
+
+def measure_where_steps_hid(
+    function: Function, leaf: int, lines: Lines, indices: Indices | None = None
+) -> Lines:
+    """Measure the entries anew that did not show the steps that f was found to take elsewhere."""
+    if indices is None:
+        indices = np.arange(lines.slope.size)
+    finite = np.isfinite(function.point.base[leaf][indices])
+    hid = np.flatnonzero(finite & (lines.noise < LEAST_OF_QUANTUM * function.quantum))
+    for start in range(0, hid.size, THOROUGH_BATCH):
+        some = hid[start : start + THOROUGH_BATCH]
+        _put(lines, some, measure_entries(function, leaf, indices[some]))
+    return lines
+
+
+def _in_few_evaluations(
+    function: Function, leaf: int, indices: Indices, smoothness: Smoothness
+) -> Lines:
+    """Measure some entries by few values where f is smooth, and thoroughly where it is not."""
+    lines, left = _empty_lines(indices.size), np.ones(indices.size, dtype=bool)
+    entries = np.abs(function.point.base[leaf][indices], dtype=np.float64)
+    waiting = np.flatnonzero(_may_be_smooth(function, leaf, indices))
+    waiting = waiting[np.argsort(-entries[waiting], kind="stable")]
+    while waiting.size and not smoothness.hopeless:
+        if smoothness.known and not function.quantum:
+            found, doubtful = _by_four_values(function, leaf, indices[waiting], smoothness)
+            _put(lines, waiting, found)
+            left[waiting] = doubtful
+            some, waiting = waiting[doubtful], waiting[:0]
+            if some.size == 0:
+                break
+        else:
+            # The first alone: what is learnt from it is no doubt about the others.
+            wanted = max(1, smoothness.wanted - smoothness.learnt) if smoothness.learnt else 1
+            some, waiting = waiting[:wanted], waiting[wanted:]
+        found, doubtful = _by_table(function, leaf, indices[some], smoothness)
+        _put(lines, some, found)
+        left[some] = doubtful
+        if doubtful.any() and not smoothness.learnt:
+            # What looks like a kink may be more noise than that of rounding.
+            some = some[doubtful]
+            found = measure_entries(function, leaf, indices[some])
+            _put(lines, some, found)
+            left[some] = False
+            usual = ~found.kink & np.isfinite(found.noise)
+            smoothness.noise = max(smoothness.noise, np.max(found.noise, where=usual, initial=0.0))
+    if left.any():
+        thorough = measure_entries(function, leaf, indices[left], smoothness.noise)
+        _put(lines, np.flatnonzero(left), thorough)
+    return lines
+
+
+def _may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[np.bool_]:
+    """Tell which entries a table may do for; tiny ones are measured on two scales."""
+    if function.unit == SINGLE_UNIT or not np.isfinite(function.value):
+        return np.zeros(indices.size, dtype=bool)
+    base = function.point.base[leaf]
+    easy: NDArray[np.bool_] = np.isfinite(base[indices])
+    if function.domain.scale(leaf) is None:
+        easy &= ~np.isin(indices, _tiny(base))
+    return easy
+
+
+def _by_table(
+    function: Function, leaf: int, indices: Indices, smoothness: Smoothness, shift: float = 1.0
+) -> tuple[Lines, NDArray[np.bool_]]:
+    """Measure entries as `by_table` does, on the scale of each, or one that is longer."""
+    size = typical(function.point.base[leaf])
+    scale = entry_sizes(function, leaf, indices, size, own_sizes=True)
+    smoothness.noise = max(smoothness.noise, function.quantum)
+    lines, doubtful = by_table(
+        *_as_lines(function, leaf, indices, shift * scale),
+        smoothness,
+        least_noise=LEAST_OF_QUANTUM * function.quantum,
+    )
+    shortest = first_step(function) * scale * (ROUGHER if function.quantum else 1.0)
+    return replace(lines, shortest=shortest), doubtful
+
+
+def _by_four_values(
+    function: Function, leaf: int, indices: Indices, smoothness: Smoothness
+) -> tuple[Lines, NDArray[np.bool_]]:
+    """Measure entries as `by_four_values` does; the first along which f is constant is doubtful."""
+    base = function.point.base[leaf]
+    scale = entry_sizes(function, leaf, indices, typical(base), own_sizes=is_spread(base))
+    lines, doubtful = by_four_values(*_as_lines(function, leaf, indices, scale), smoothness)
+    doubtful[np.flatnonzero(lines.slope == 0.0)[:1]] = True
+    return replace(lines, shortest=first_step(function) * scale), doubtful
+
+
+def _as_lines(
+    function: Function, leaf: int, indices: Indices, scale: Vector
+) -> tuple[Evaluate, Vector, Vector, Vector, Vector, float]:
+    """Return the evaluation of f with one of these entries displaced, and what to know of it.
+
+    The value of f, the scale, the longest step and the size of each, and the unit of f.
+    """
+    base = function.point.base[leaf]
+    longest = scale
+    if function.domain.scale(leaf) is None:
+        longest = np.maximum(scale, typical(base))
+    size = np.abs(base[indices], dtype=np.float64)
+    value = np.full(indices.size, function.value)
+    evaluate = _evaluation(function, leaf, indices)
+    return evaluate, value, UNEVEN * scale, UNEVEN * LAST_STEP * longest, size, function.unit
+
+
+def _evaluation(function: Function, leaf: int, indices: Indices) -> Evaluate:
+    """Return the evaluation of f with one of these entries displaced."""
+    base = function.point.base[leaf][indices]
+
+    def evaluate(which: Indices, steps: Vector) -> tuple[Vector, Vector]:
+        entries = base[which] + steps.astype(base.dtype)
+        realised = entries.astype(np.float64) - base[which]
+        return realised, function.with_entries(leaf, indices[which], entries)
+
+    return evaluate
 
 
 def _batch_size(function: Function) -> int:
@@ -219,6 +354,8 @@ def survey_leaf(function: Function, leaf: int, sampled: Indices, lines: Lines) -
     if fine.any() and not coarse:
         low = SHORTEST_STEP
     noise = _largest(lines.noise)
+    if not coarse and noise > VERY_MUCH_NOISE * function.unit * abs(function.value):
+        high = LONGEST_STEP_IN_NOISE
     with np.errstate(over="ignore", invalid="ignore"):
         third = _largest(lines.third * scale * scale * scale)
         curvature = _largest(lines.curvature * scale * scale)
@@ -415,13 +552,8 @@ def _measured_at(
 ) -> Lines:
     base = function.point.base[leaf][indices]
 
-    def evaluate(which: Indices, steps: Vector) -> tuple[Vector, Vector]:
-        entries = base[which] + steps.astype(base.dtype)
-        realised = entries.astype(np.float64) - base[which]
-        return realised, function.with_entries(leaf, indices[which], entries)
-
     return measure_lines(
-        evaluate,
+        _evaluation(function, leaf, indices),
         np.full(indices.size, function.value),
         first_step(function) * scale,
         longest,
@@ -433,24 +565,49 @@ def _measured_at(
 
 def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
     """Widen the error bars where f jumps, by little, far from the point: as solvers do."""
-    base = function.point.base[leaf][indices]
     size = entry_sizes(function, leaf, indices, typical(function.point.base[leaf]), own_sizes=True)
 
-    def evaluate(which: Indices, steps: Vector) -> tuple[Vector, Vector]:
-        entries = base[which] + steps.astype(base.dtype)
-        realised = entries.astype(np.float64) - base[which]
-        return realised, function.with_entries(leaf, indices[which], entries)
-
-    error = slope_of_distant_jumps(evaluate, np.full(indices.size, function.value), UNEVEN * size)
+    evaluate, centre = _evaluation(function, leaf, indices), np.full(indices.size, function.value)
+    error = slope_of_distant_jumps(evaluate, centre, UNEVEN * size)
     return replace(lines, error_bar=lines.error_bar + error)
 
 
 def measure_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
-    """Measure entries with other steps, and let the two results correct each other.
+    """Measure entries with other steps, and make one estimate of both measurements.
+
+    An error bar stays, or gets smaller, unless the second measurement shows that it was wrong.
+    Where f is smooth, that is a table of values; elsewhere a thorough measurement.
+    """
+    fresh, doubtful = _tabled_again(function, leaf, indices, former)
+    doubtful |= _contradiction(fresh, former) > 0
+    with np.errstate(invalid="ignore"):
+        better = ~doubtful & ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+    chosen = former.replaced(better, fresh.only(better))
+    if doubtful.any():
+        thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
+        chosen = chosen.replaced(doubtful, thorough)
+    return chosen
+
+
+def _tabled_again(
+    function: Function, leaf: int, indices: Indices, former: Lines
+) -> tuple[Lines, NDArray[np.bool_]]:
+    """Measure by a table, with longer steps than before, where that is possible."""
+    easy = _may_be_smooth(function, leaf, indices)
+    lines, doubtful = _empty_lines(indices.size), np.ones(indices.size, dtype=bool)
+    if easy.any():
+        known = Smoothness(wanted=0, noise=_usual_noise(former))
+        found, doubtful[easy] = _by_table(function, leaf, indices[easy], known, INDEPENDENT)
+        _put(lines, np.flatnonzero(easy), found)
+    return lines, doubtful
+
+
+def _thoroughly_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
+    """Measure entries thoroughly, and let the two results correct each other.
 
     The one with the smaller error bar stays; where the two contradict each other, its bar is
-    widened by as much as they are apart. A single central difference is given up for a thorough
-    measurement, and for a second one where that contradicts it or is less certain.
+    widened by as much as they are apart. A single central difference is given up where that
+    happens, or where the thorough measurement is less certain and others do not confirm it.
     """
     noise = _usual_noise(former)
     fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
@@ -460,20 +617,43 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
         former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
     cheap = np.isnan(former.third) & ~former.kink
     refuted = _contradiction(fresh, former) > 0
-    refuted |= ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    unsure = cheap & ~refuted & ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    if unsure.any():
+        refuted[unsure] = ~_confirmed(function, leaf, indices[unsure], former.only(unsure))
+    kept = unsure & ~refuted
     refuted &= cheap
     if refuted.any():
         thorough = measure_entries(function, leaf, indices[refuted], noise)
         former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
     contradiction = _contradiction(fresh, former)
     with np.errstate(invalid="ignore"):
-        better = cheap | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+        better = (cheap & ~kept) | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
     chosen = former.replaced(better, fresh.only(better))
     # Two steps may agree by accident: where the other measurement is far less certain, that counts.
     other = np.where(cheap, 0.0, np.fmax(former.error_bar, fresh.error_bar)) / DISAGREEMENT
-    chosen.error_bar[:] = np.fmax(chosen.error_bar, np.where(np.isfinite(other), other, 0.0))
+    other = np.where(np.isfinite(other), other, 0.0)
+    far = np.flatnonzero(other > chosen.error_bar)
+    if far.size:  # unless a third one says the same
+        third = measure_entries(function, leaf, indices[far], noise, shift=INDEPENDENT**2)
+        agrees = np.abs(third.slope - chosen.slope[far]) <= chosen.error_bar[far]
+        other[far[agrees]] = 0.0
+    chosen.error_bar[:] = np.fmax(chosen.error_bar, other)
     chosen.error_bar[:] += contradiction
     return chosen
+
+
+def _confirmed(function: Function, leaf: int, indices: Indices, former: Lines) -> NDArray[np.bool_]:
+    """Tell where central differences over half and twice the step are within the error bar."""
+    base = function.point.base[leaf][indices]
+    confirmed = np.ones(indices.size, dtype=bool)
+    for factor in (1 / INDEPENDENT, INDEPENDENT):
+        above, below = _beside(base, factor * former.shortest)
+        up = function.with_entries(leaf, indices, above)
+        down = function.with_entries(leaf, indices, below)
+        with np.errstate(all="ignore"):
+            slope = (up - down) / (above.astype(np.float64) - below)
+            confirmed &= np.abs(slope - former.slope) <= former.error_bar
+    return confirmed
 
 
 def _usual_noise(lines: Lines) -> float:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 from fastbp.function.backends.choose import make_function
 from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.containers.point import argument_name, make_point
-from fastbp.function.derivatives.entry_slopes import measure_again, measure_leaf
+from fastbp.function.derivatives.entry_slopes import (
+    measure_again,
+    measure_leaf,
+    measure_where_steps_hid,
+)
+from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.function.domain import domain_of
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
@@ -25,6 +30,8 @@ __all__ = ["NumericalGradient", "measure_everything", "numerical_gradient"]
 
 # So many thorough measurements are made in all before the leaves get fewer than they could use.
 SAMPLES_IN_ALL = 64
+# One entry in so many tells how smooth and noisy f is; no more than some are needed for all.
+ENTRIES_PER_TABLE, MOST_TABLES = 8, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +88,8 @@ def numerical_gradient(
     unpack : bool
         `at` is a tuple of arguments, or a dict by name: ``f(*at)`` is called, or ``f(**at)``.
     thorough : bool
-        Measure every entry twice, with some 24 evaluations each time, in place of one central
-        difference for all entries that look harmless.
+        Measure every entry twice, the second time by at least ten evaluations, in place of two
+        or four for all entries that look harmless.
     bounds : (lower, upper), optional
         f is not evaluated beyond: numbers, None for no bound, or nestings of the structure of
         `at`; or an object with the attributes lb and ub, as ``scipy.optimize.Bounds``.
@@ -117,8 +124,9 @@ def numerical_gradient(
 
     Notes
     -----
-    Two evaluations for each entry, and some 24 for each of a dozen sampled ones per array and for
-    each one in doubt; memory of a few float64 for each entry. The noise of f is estimated after
+    Two evaluations for each entry of a large array, four for those of small ones, some ten for
+    each of up to four by which the function gets known, and some 24 for each one in doubt; memory
+    of a few float64 for each entry. The noise of f is estimated after
     Moré & Wild (2011), the step follows from it and from the curvature; where f is smooth one
     step of Richardson's extrapolation is used, where it has a kink left and right slopes are
     told apart. See `fastbp.function.derivatives.line_slopes`.
@@ -159,8 +167,12 @@ def measure_everything(function: Function, progress: bool | None) -> list[Lines]
     sizes = [numbers.size for numbers in function.point.base]
     sparing = min(1.0, SAMPLES_IN_ALL / (12 * len(sizes)))
     count = sum(sizes) if function.chosen is None else function.chosen.count
+    smoothness = Smoothness(wanted=min(MOST_TABLES, max(1, count // ENTRIES_PER_TABLE)))
     with progress_bar(progress, count, "differences") as advance:
-        return [measure_leaf(function, leaf, advance, sparing) for leaf in range(len(sizes))]
+        leaves = [
+            measure_leaf(function, leaf, advance, smoothness, sparing) for leaf in range(len(sizes))
+        ]
+    return [measure_where_steps_hid(function, leaf, lines) for leaf, lines in enumerate(leaves)]
 
 
 def _measured_twice(function: Function, leaf: int, lines: Lines) -> Lines:

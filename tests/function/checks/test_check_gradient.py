@@ -75,7 +75,6 @@ def test_kinks_within_the_shortest_step_are_no_mistake(seed: int, method: str) -
 
 def require_no_miss(family: str, precision: str, seeds: range) -> None:
     make, exact = PRECISIONS[precision](FAMILIES[family]), in_exact_arithmetic(family, precision)
-    missed = 0
     for seed in seeds:
         case = make(seed)
         # One in float32 would have lost digits of its own, where terms cancel.
@@ -85,19 +84,10 @@ def require_no_miss(family: str, precision: str, seeds: range) -> None:
         place = seed % gradient.size
         found = fastbp.numerical_gradient(case.f, case.at)
         bar = found.error_bar[place] + abs(found.right[place] - found.left[place]) / 2
-        error = 3 * bar + rounding_of_both(gradient, place)
-        gradient[place] += error
+        gradient[place] += 3 * bar + rounding_of_both(gradient, place)
         report = fastbp.check_gradient(case.f, gradient, case.at, method="every")
-        if precision == "float32 only" and report.verdict == "passed":
-            # The bar is that of a single difference; the thorough measurement by which an entry is
-            # judged before it fails may have one three times as wide. The report does not claim
-            # to see such an error.
-            assert error < report.detectable, case.name
-            missed += 1
-            continue
         assert report.verdict == "failed", case.name
         assert report.failures[0].index == (place,), case.name
-    assert missed <= 1
 
 
 def in_exact_arithmetic(family: str, precision: str) -> Any:

@@ -224,6 +224,37 @@ def test_the_same_input_gives_the_same_bits() -> None:
     assert first.error_bar.tobytes() == second.error_bar.tobytes()
 
 
+def test_some_four_evaluations_for_each_entry_of_many_small_arrays() -> None:
+    for seed in range(4):
+        at = [np.random.default_rng([seed, n]).normal(size=2) for n in range(200)]
+        found = fastbp.numerical_gradient(lambda p: float(np.sum(np.sin(np.concatenate(p)))), at)
+        assert found.evaluations < 4.5 * 400
+        for value, bar, array in zip(found.value, found.error_bar, at, strict=True):
+            assert np.all(np.abs(value - np.cos(array)) <= bar)
+            assert np.all(bar < 1e-8)
+
+
+def test_four_evaluations_for_each_entry_of_small_functions() -> None:
+    """In the median of smooth functions of 2 to 39 entries, in one array."""
+    counts = [
+        fastbp.numerical_gradient(case.f, case.at).evaluations / case.at.size
+        for case in map(smooth_case, EVERYDAY)
+    ]
+    assert np.median(counts) <= 4
+
+
+def test_noise_far_above_rounding_is_no_reason_to_measure_every_entry_thoroughly() -> None:
+    def f(arrays: list[np.ndarray]) -> float:  # terms that cancel
+        return float(np.sum(1e6 + np.sin(np.concatenate(arrays))) - 4e7)
+
+    at = np.linspace(-1, 2, 40)
+    found = fastbp.numerical_gradient(f, np.split(at, 20))
+    value, bar = np.concatenate(found.value), np.concatenate(found.error_bar)
+    assert np.all(np.abs(value - np.cos(at)) <= bar)
+    assert np.all(bar < 1e-3)
+    assert found.evaluations < 20 * at.size
+
+
 def test_few_evaluations_for_many_entries() -> None:
     at = np.random.default_rng(0).normal(size=3000)
     found = fastbp.numerical_gradient(lambda x: float(np.sum(np.sin(x))), at)
