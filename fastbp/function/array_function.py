@@ -49,6 +49,9 @@ __all__ = [
 ]
 
 CONVENTIONS = ("jax", "torch")
+# How far beside the point, relative to its largest entry, single precision is looked for; and the
+# noise of outputs in which it is found, relative to them.
+BESIDE, SINGLE_ROUNDING = 2.0**-12, 2 * SINGLE_UNIT
 
 
 class VectorFunction:
@@ -222,6 +225,28 @@ class VectorFunction:
         pool = vars(self).get("_pool")
         if pool is not None:
             pool.close()
+
+    @cached_property
+    def hidden_rounding(self) -> Vector:
+        """The noise of outputs in float64 that are computed in single precision; 0 for others.
+
+        A number that comes from float64 has no 29 zeros at its end, but by chance. Beside the
+        point, since at the point it may be a whole number.
+        """
+        nothing = np.zeros(self.value.size)
+        if self.unit == SINGLE_UNIT or self.findings:
+            return nothing
+        rng = np.random.default_rng(0)
+        rounded, moved = np.ones(self.value.size, dtype=bool), nothing.astype(bool)
+        for leaf, base in enumerate(self.point.base):
+            size = float(np.max(np.abs(base[np.isfinite(base)]), initial=0.0)) or 1.0
+            beside = rng.uniform(0.5, 1.0, base.size).astype(base.dtype)
+            directions = self.domain.inward(leaf, base, beside)
+            for values in self.along(leaf, directions, [BESIDE * size]):
+                with np.errstate(all="ignore"):
+                    rounded &= values.astype(np.float32) == values
+                    moved |= values != self.value
+        return np.where(rounded & moved, SINGLE_ROUNDING * np.abs(self.value), nothing)
 
     @property
     def complex_output(self) -> list[bool]:

@@ -156,7 +156,7 @@ def measure_lines(
     first_step: Vector,
     last_step: Vector,
     unit: float,
-    shared_noise: float = 0.0,
+    shared_noise: float | Vector = 0.0,
     *,
     alike: bool = True,
     size: Vector | None = None,
@@ -174,7 +174,7 @@ def measure_lines(
         Powers of two between which the steps are.
     unit : float
         Half the distance of 1 to the next number of the precision f computes in.
-    shared_noise : float
+    shared_noise : float or ndarray of float64, shape (n,)
         At least so much noise is in each value.
     alike : bool
         Whether the values of all lines are equally noisy, as those of one function are.

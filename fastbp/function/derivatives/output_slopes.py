@@ -32,8 +32,12 @@ def measure_outputs(
     tangent: Vector,
     shift: float = 1.0,
     only: slice = slice(None),
+    noise: Vector | float = 0.0,
 ) -> Lines:
-    """Difference all outputs, or some, along a tangent of one leaf."""
+    """Difference all outputs, or some, along a tangent of one leaf.
+
+    `noise` is what is known of the noise of each output: at least so much is in each value.
+    """
     point = function.point
     base = point.base[leaf]
     single = function.unit == SINGLE_UNIT
@@ -66,6 +70,7 @@ def measure_outputs(
         np.full(values.size, shift * first * scale),
         np.full(values.size, longest),
         function.unit,
+        np.fmax(noise, function.hidden_rounding[only]),
         alike=False,
     )
     if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():

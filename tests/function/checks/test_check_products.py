@@ -239,3 +239,22 @@ def test_outputs_that_are_not_finite_are_named() -> None:
     right = fastbp.check_vjp(f, vjp, np.array([1.0, 2.0]), seed=0)
     assert right.verdict == "passed"
     assert not any("at the point" in note for note in right.notes)
+
+
+def test_outputs_in_float64_that_are_computed_in_float32_raise_no_alarm() -> None:
+    matrix = np.random.default_rng(0).normal(size=(40, 40)) / 6
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.sin(np.sum(matrix * x, axis=1)).astype(np.float32).astype(np.float64)
+
+    def forward(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return np.cos(np.sum(matrix * x, axis=1)) * np.sum(matrix * v, axis=1)
+
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=40)
+        report = fastbp.check_jvp(f, forward, x, method="probe", seed=seed)
+        assert report.verdict == "passed", report
+        report = fastbp.check_jvp(
+            f, lambda x, v: forward(x, v) * (np.arange(40) != 7), x, method="probe", seed=seed
+        )
+        assert [failure.index for failure in report.failures] == [(7,)], report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.function.checks.matrices.measured_entries import measured_column, tangent_sizes
+from fastbp.function.checks.matrices.measured_entries import tangent_sizes
 from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.methods.directions import random_components
@@ -109,11 +109,20 @@ class _Tangent:
     ) -> None:
         self.function, self.leaf, self.tangent = function, leaf, tangent
         self.predict, self.found = predict, found
+        self.noise = np.zeros(function.value.size)
 
     def follow(self, most: int) -> None:
-        """Find columns until those that were found explain every row."""
+        """Find columns until those that were found explain every row.
+
+        One measurement says little of the noise of an output: where any row disagrees, another one
+        must confirm it, and its bars rest on the noise of both.
+        """
         lines = measure_outputs(self.function, self.leaf, self.tangent)
         found = self.found
+        apart, allowed = self._compared(lines, self.tangent, slice(None))
+        if not np.all(apart <= allowed):
+            self.noise = np.where(np.isfinite(lines.noise), 2 * lines.noise, 0.0)
+            lines = self._confirmed(self.tangent)
         while True:
             apart, allowed = self._compared(lines, self.tangent, slice(None))
             known = np.isfinite(lines.slope) & np.isfinite(allowed)
@@ -133,7 +142,9 @@ class _Tangent:
                 found.unexplained = found.unexplained.copy()
                 found.unexplained[row] = True
                 continue
-            found.columns[place] = self._measured_twice(place)
+            unit = np.zeros_like(self.tangent)
+            unit[place] = 1.0
+            found.columns[place] = self._confirmed(unit)
 
     def _compared(self, lines: Lines, tangent: Vector, rows: slice) -> tuple[Vector, Vector]:
         """Return what the two sides are apart, and what they may be."""
@@ -161,15 +172,20 @@ class _Tangent:
             if not part.any():
                 places = places[middle:]
                 continue
-            lines = measure_outputs(self.function, self.leaf, part, only=only)
+            lines = measure_outputs(
+                self.function, self.leaf, part, only=only, noise=self.noise[only]
+            )
             apart, allowed = self._compared(lines, part, only)
             places = places[middle:] if apart[0] <= allowed[0] else places[:middle]
         return places.start
 
-    def _measured_twice(self, place: int) -> Lines:
-        lines = measured_column(self.function, self.leaf, place)
-        again = measured_column(self.function, self.leaf, place, INDEPENDENT)
-        apart = np.abs(lines.slope - again.slope)
-        allowed = lines.error_bar + lines.hull + again.error_bar + again.hull
-        lines.error_bar[:] += np.where(apart > allowed, apart, 0.0)
-        return lines
+    def _confirmed(self, tangent: Vector) -> Lines:
+        """Measure twice; where the two contradict each other, bars are wide."""
+        first, again = (
+            measure_outputs(self.function, self.leaf, tangent, shift, noise=self.noise)
+            for shift in (1.0, INDEPENDENT)
+        )
+        apart = np.abs(first.slope - again.slope)
+        allowed = first.error_bar + first.hull + again.error_bar + again.hull
+        first.error_bar[:] += np.where(apart > allowed, apart, 0.0)
+        return first

@@ -45,8 +45,9 @@ __all__ = ["MatrixCheck", "check_matrix"]
 
 # What a correct sum of entries times components may be off by, relative to its terms.
 ROUNDING, ROUNDING_SINGLE = 2.0**-36, 2.0**-12
-# Evaluations for each tangent, as far as "auto" reckons.
-EVALUATIONS = 30
+# Evaluations for each tangent that is measured thoroughly and for others, as "auto" reckons; so
+# many columns of a dense matrix are.
+THOROUGH, CHEAP, SAMPLES = 30, 4, 14
 ENTRIES_NAMED = 3
 
 
@@ -83,7 +84,7 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
     groups = groups_of(function, matrix)
     began = time.perf_counter()
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
-    seconds = EVALUATIONS * len(groups) * (time.perf_counter() - began)
+    seconds = _evaluations(matrix, len(groups)) * (time.perf_counter() - began)
     method, notes = options.method_for(seconds)
     if method == "every":
         if matrix.form == "operator":
@@ -104,6 +105,12 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
         evaluations=function.evaluations,
     )  # fmt: skip
     return replace(result, check=check)
+
+
+def _evaluations(matrix: GivenMatrix, groups: int) -> int:
+    """Return how many evaluations "every" takes, about."""
+    thorough = groups if matrix.form == "sparse" else min(groups, SAMPLES)
+    return THOROUGH * thorough + CHEAP * (groups - thorough)
 
 
 def _every(

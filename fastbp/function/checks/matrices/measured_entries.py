@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.checks.matrices.colouring import grouped_columns
+from fastbp.function.derivatives.column_slopes import measure_column, measure_columns
 from fastbp.function.derivatives.entry_slopes import (
     INDEPENDENT,
     entry_sizes,
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Group", "MeasuredEntries", "groups_of", "leaf_columns", "measure_entries_of",
-    "measured_column", "precision_of", "tangent_sizes",
+    "precision_of", "tangent_sizes",
 ]  # fmt: skip
 
-# Wrong columns, of those measured together with others, that are measured alone: the ones nearest
-# to passing.
-MOST_ALONE = 64
+# Wrong columns, of those measured together with others or cheaply, that are measured alone: the
+# ones nearest to passing.
+MOST_ALONE, MOST_AGAIN = 64, 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +69,8 @@ class MeasuredEntries:
     unresolved : ndarray of bool, shape (n,)
         Entries that may be right: their column was measured with others, whose entries the pattern
         may miss.
+    noise : ndarray of float64, shape (rows,)
+        The largest noise of each output that any of its measurements showed.
     """
 
     given: NDArray[np.floating]
@@ -80,6 +83,7 @@ class MeasuredEntries:
     kink: NDArray[np.bool_]
     tolerance: Tolerance
     unresolved: NDArray[np.bool_]
+    noise: Vector
 
     @property
     def error_bar(self) -> Vector:
@@ -150,18 +154,30 @@ def measure_entries_of(
     """Difference every entry that a dense or sparse matrix holds, and the wrong ones again."""
     found = _nothing_measured(function, matrix, options)
     starts = [columns.start for columns in leaf_columns(function)]
-    for group in groups:
-        alone = group.places.size == 1
-        sizes = np.ones(1) if alone else tangent_sizes(function, group.leaf)[group.places]
-        tangent = np.zeros(function.point.base[group.leaf].size)
-        tangent[group.places] = sizes
-        lines = measure_outputs(function, group.leaf, tangent)
-        for place, size in zip(group.places.tolist(), sizes.tolist(), strict=True):
-            _put(found, matrix, starts[group.leaf] + place, lines, size)
-        advance(1)
+    if matrix.form == "dense":
+        for leaf, start in enumerate(starts):
+            for place, lines in measure_columns(function, leaf):
+                _put(found, matrix, start + place, lines, 1.0)
+                advance(1)
+    else:
+        for group in groups:
+            _measure_group(found, function, matrix, group, starts[group.leaf])
+            advance(1)
     _allow_for_cancellation(found, function, matrix, options)
-    _measure_again(found, function, matrix, groups, starts)
+    _measure_again(found, function, matrix, starts)
     return found
+
+
+def _measure_group(
+    found: MeasuredEntries, function: VectorFunction, matrix: GivenMatrix, group: Group, start: int
+) -> None:
+    alone = group.places.size == 1
+    sizes = np.ones(1) if alone else tangent_sizes(function, group.leaf)[group.places]
+    tangent = np.zeros(function.point.base[group.leaf].size)
+    tangent[group.places] = sizes
+    lines = measure_outputs(function, group.leaf, tangent)
+    for place, size in zip(group.places.tolist(), sizes.tolist(), strict=True):
+        _put(found, matrix, start + place, lines, size)
 
 
 def _nothing_measured(
@@ -182,6 +198,7 @@ def _nothing_measured(
     return MeasuredEntries(
         given, np.zeros(size), np.full(size, np.inf), np.zeros(size), np.zeros(size), rows,
         columns, np.zeros(size, dtype=bool), tolerance, np.zeros(size, dtype=bool),
+        np.zeros(matrix.shape[0]),
     )  # fmt: skip
 
 
@@ -202,6 +219,8 @@ def _put(
     found.measured_bar[part] = lines.error_bar[rows] / scale
     found.hull[part] = lines.hull[rows] / scale
     found.kink[part] = lines.kink[rows]
+    finite = np.where(np.isfinite(lines.noise), lines.noise, 0.0)
+    np.fmax(found.noise, finite, out=found.noise)
 
 
 def _allow_for_cancellation(
@@ -235,14 +254,13 @@ def _measure_again(
     found: MeasuredEntries,
     function: VectorFunction,
     matrix: GivenMatrix,
-    groups: list[Group],
     starts: list[int],
 ) -> None:
-    """Measure columns with wrong entries once more, alone and with other steps.
+    """Measure columns with wrong entries alone, thoroughly and with other steps again.
 
-    Where the two measurements contradict each other, bars are widened by what they are apart. A
-    column that was measured with others may have been blamed for an entry that the pattern misses:
-    there the new measurement counts alone.
+    One measurement of an output says little of its noise, all of them together say more. A column
+    that was measured with others may have been blamed for an entry that the pattern misses. Where
+    the two new measurements contradict each other, bars are widened by what they are apart.
     """
     wrong, ratio = found.excess()
     wrong &= np.isfinite(found.given)
@@ -250,35 +268,22 @@ def _measure_again(
         return
     nearest = np.full(matrix.shape[1], np.inf)
     np.minimum.at(nearest, found.columns[wrong], ratio[wrong])
-    alone = {
-        starts[group.leaf] + place: group.places.size == 1
-        for group in groups
-        for place in group.places.tolist()
-    }
     leaf_of = [leaf for leaf, columns in enumerate(leaf_columns(function)) for _ in columns]
-    several = [column for column in np.argsort(nearest, kind="stable").tolist()
-               if nearest[column] < np.inf and not alone[column]]  # fmt: skip
-    again = {*several[:MOST_ALONE]} | {
-        column for column in np.unique(found.columns[wrong]).tolist() if alone[column]
-    }
-    for column in sorted(again):
+    most = MOST_ALONE if matrix.form == "sparse" else MOST_AGAIN
+    ordered = np.argsort(nearest, kind="stable")
+    ordered = ordered[nearest[ordered] < np.inf]
+    again, others = ordered[:most], ordered[most:]
+    for column in np.sort(again).tolist():
         leaf = leaf_of[column]
         part, rows = _places_of(matrix, column)
-        if not alone[column]:
-            _put(found, matrix, column, measured_column(function, leaf, column - starts[leaf]), 1.0)
-        lines = measured_column(function, leaf, column - starts[leaf], INDEPENDENT)
+        place = column - starts[leaf]
+        _put(found, matrix, column, measure_column(function, leaf, place, noise=found.noise), 1.0)
+        lines = measure_column(function, leaf, place, INDEPENDENT, found.noise)
         bars = found.measured_bar[part]
         apart = np.abs(lines.slope[rows] - found.slope[part])
         allowed = lines.error_bar[rows] + lines.hull[rows] + bars + found.hull[part]
         found.measured_bar[part] = bars + np.where(apart > allowed, apart, 0.0)
     still, _ = found.excess()
-    acquitted = set(several[:MOST_ALONE]) - {*found.columns[still].tolist()}
-    if acquitted:
-        found.unresolved[:] = wrong & np.isin(found.columns, several[MOST_ALONE:])
-
-
-def measured_column(function: VectorFunction, leaf: int, place: int, shift: float = 1.0) -> Lines:
-    """Difference all outputs by one entry of a leaf."""
-    tangent = np.zeros(function.point.base[leaf].size)
-    tangent[place] = 1.0
-    return measure_outputs(function, leaf, tangent, shift)
+    acquitted = np.setdiff1d(again, found.columns[still])
+    if acquitted.size and matrix.form == "sparse":
+        found.unresolved[:] = wrong & np.isin(found.columns, others)
