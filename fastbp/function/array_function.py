@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import ShapeError
+from fastbp.errors import EvaluationError, ShapeError
 from fastbp.function.backends.vectorized import moved_batches
 from fastbp.function.by_reference import OwnCopies, references
 from fastbp.function.containers.alignment import aligned
@@ -242,11 +242,25 @@ class VectorFunction:
             size = float(np.max(np.abs(base[np.isfinite(base)]), initial=0.0)) or 1.0
             beside = rng.uniform(0.5, 1.0, base.size).astype(base.dtype)
             directions = self.domain.inward(leaf, base, beside)
-            for values in self.along(leaf, directions, [BESIDE * size]):
-                with np.errstate(all="ignore"):
-                    rounded &= values.astype(np.float32) == values
-                    moved |= values != self.value
+            values = self._beside(leaf, directions, BESIDE * size)
+            with np.errstate(all="ignore"):
+                rounded &= values.astype(np.float32) == values
+                moved |= values != self.value
         return np.where(rounded & moved, SINGLE_ROUNDING * np.abs(self.value), nothing)
+
+    def _beside(self, leaf: int, direction: NDArray[Any], step: float) -> Vector:
+        """Evaluate once beside the point, in this process; NaN where f raises or has bounds."""
+        nothing = np.full(self.value.size, np.nan)
+        inside = self.domain.holds(leaf, self.point.base[leaf] + step * direction, slice(None))
+        if not inside.all():
+            return nothing
+        try:
+            if self.vectorized or self._pool is None:
+                return self.moved(leaf, direction, [step])[0]
+            self.evaluations += 1
+            return self._moved_here(leaf, direction, [step])[0]
+        except EvaluationError:
+            return nothing
 
     @property
     def complex_output(self) -> list[bool]:
