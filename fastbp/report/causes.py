@@ -92,6 +92,8 @@ SAID = {
     "one_example": "the gradient of {detail} alone",
     "mean": "{factor} what it should be, and the batch has {detail} examples: a mean over the "
     "batch where the loss sums",
+    "mean_again": "{factor} what it should be, and the batch has {detail} examples: a mean over "
+    "the batch of terms that hold the mean of the loss already",
     "inner_product": "one number: an inner product in place of an outer one",
     "aliased": "the same numbers as {detail}: two names of one array?",
     "swapped": "the gradient of {detail}",

@@ -65,7 +65,7 @@ def test_demo():
     verdicts = [line for line in lines if line.endswith(": Success!  Derivatives match.")]
     titles = [f"{kind} {layer}" for kind in ("Bias", "Weight") for layer in range(6)]
     assert verdicts == [f"{title}: Success!  Derivatives match." for title in titles]
-    assert "weights[5]" in result.stdout
+    assert "\n12 arrays passed: 187 entries, errors of at most " in result.stdout
     assert "\nPASSED: network 1-6-6-6-6-6-1" in result.stdout
 
 
@@ -193,6 +193,129 @@ def test_json(path, arrays, tmp_path):
     assert verdicts["weights[0]"] == "passed"
 
 
+@pytest.mark.small
+def test_json_on_standard_output_stands_alone(path, arrays, capsys):
+    np.savez(path, **{key: array for key, array in arrays.items() if key[0] != "d"})
+    assert main(["check", str(path), "--method", "replay", "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["verdict"] == "passed"
+    assert captured.err == ""
+
+
+@pytest.mark.small
+def test_several_files_are_checked_one_after_the_other(path, arrays, tmp_path, capsys):
+    wrong, target = tmp_path / "wrong.npz", tmp_path / "all.json"
+    np.savez(path, **arrays)
+    np.savez(wrong, **{**arrays, "dbiases_1": -arrays["dbiases_1"]})
+    options = ["--method", "replay", "--json", str(target)]
+    assert main(["check", str(path), str(wrong), *options]) == 1
+    printed = capsys.readouterr().out
+    assert printed.index(f"{path}:\n\nPASSED") < printed.index(f"{wrong}:\n\nFAILED")
+    content = json.loads(target.read_text("utf-8"))
+    assert [one["verdict"] for one in content.values()] == ["passed", "failed"]
+    assert list(content) == [str(path), str(wrong)]
+    missing = tmp_path / "missing.npz"
+    assert main(["check", str(missing), str(wrong), str(path), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"fastbp: {missing} cannot be read: No such file or directory.\n"
+    assert "PASSED" in captured.out
+    assert "FAILED" in captured.out
+
+
+@pytest.mark.small
+def test_a_file_for_json_is_left_alone_where_there_is_nothing_to_write(path, tmp_path, capsys):
+    kept, new = tmp_path / "kept.json", tmp_path / "new.json"
+    kept.write_text("before")
+    for target in (kept, new):
+        assert main(["check", str(path), "--json", str(target)]) == 2
+    assert kept.read_text() == "before"
+    assert not new.exists()
+    assert "cannot be read" in capsys.readouterr().err
+
+
+# ---- demo with a mistake, show ----
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("doubled", "every array: 2 times what it should be"),
+        ("sign", "every array: the wrong sign"),
+        ("bias-mean", "all biases: 1/6 of what it should be, and the batch has 6 examples"),
+        ("not-summed", "biases[2]: not summed over the batch"),
+        ("no-mask", "the mask of the ReLU is missing"),
+        ("sigmoid", "h (1 - h), the derivative of the sigmoid"),
+        ("one-layer-off", "weights[2]: computed with the activations of the layer below"),
+        ("transposed", "all weights: transposed"),
+        ("updated-weights", "weights that were updated already, with a step of 0.1"),
+        ("no-decay", "all weights: the term of the weight decay is missing"),
+        ("zero", "weights[1]: left at zero"),
+        ("softmax", "softmax without its cross terms"),
+    ],
+)
+def test_the_demo_names_the_mistake_that_it_plants(mistake, said, capsys):
+    assert main(["demo", mistake]) == 1
+    planted, report = capsys.readouterr().out.split("\n\n", 1)
+    assert planted.startswith("Planted: ")
+    diagnosis = " ".join(report.split("\n\n")[1].split())
+    assert diagnosis.startswith("diagnosis: ")
+    assert said in diagnosis
+
+
+@pytest.mark.small
+def test_the_demo_lists_its_mistakes_and_refuses_others(capsys):
+    assert main(["demo", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(names) == 12
+    assert main(["demo", "\x1bnone"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"fastbp: mistake must be one of {', '.join(names)}, not ")
+    assert "\x1b" not in printed
+
+
+@pytest.mark.small
+def test_a_report_is_shown_again(path, arrays, tmp_path, capsys):
+    np.savez(path, **{**arrays, "dbiases_1": -arrays["dbiases_1"]})
+    target = tmp_path / "report.json"
+    assert main(["check", str(path), "--method", "replay", "--json", str(target)]) == 1
+    printed = capsys.readouterr().out
+    assert main(["show", str(target)]) == 1
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.small
+def test_a_report_that_cannot_be_shown_is_refused(tmp_path, path, capsys):
+    assert main(["show", str(tmp_path / "none.json")]) == 2
+    assert "none.json cannot be read: No such file or directory." in capsys.readouterr().err
+    path.write_text("{}")
+    assert main(["show", str(path)]) == 2
+    assert "is no report: it has no schema_version." in capsys.readouterr().err
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(
+    ("variables", "terminal", "coloured"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colour_is_for_terminals(variables, terminal, coloured, monkeypatch, capsys):
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    main(["demo", "sign"])
+    assert ("\x1b[31;1mFAILED\x1b[0m" in capsys.readouterr().out) == coloured
+
+
 # ---- bad input: exit code 2 ----
 
 
@@ -225,20 +348,23 @@ def test_names_of_files_and_keys_do_nothing_to_the_terminal(tmp_path, path, caps
     printed = capsys.readouterr().err
     assert printed.startswith(rf"fastbp: {shown}: unknown key '\x1b]0;title\x07'. The known keys")
     assert printed.count("\n") == 1
-    with pytest.raises(SystemExit) as caught:
-        main(["check", str(path), str(strange)])
-    assert caught.value.code == 2
-    assert f"unrecognized arguments: {shown}\n" in capsys.readouterr().err
+    assert main(["check", str(path), str(strange)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 2
+    assert printed.splitlines()[1].startswith(f"fastbp: {shown}: unknown key")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names are not allowed")
 def test_a_strange_name_is_printed_harmlessly_with_the_report(tmp_path, arrays, capsys):
     strange = tmp_path / "a\x1b[2Jb.npz"
     np.savez(strange, **{key: value for key, value in arrays.items() if key[0] != "d"})
+    assert main(["check", str(strange)]) == 0
+    shown = rf"{tmp_path}/a\x1b[2Jb.npz"
+    assert capsys.readouterr().out.startswith(f"{shown} holds no gradient: fastbp's own")
     assert main(["check", str(strange), "--json", str(tmp_path / "no\x1bfolder" / "r.json")]) == 2
     captured = capsys.readouterr()
-    assert captured.out.startswith(rf"{tmp_path}/a\x1b[2Jb.npz holds no gradient: fastbp's own")
     assert captured.err.startswith(rf"fastbp: {tmp_path}/no\x1bfolder/r.json cannot be written: ")
+    assert captured.out == ""  # known before the check begins
 
 
 def test_a_missing_key(path, arrays):
@@ -294,7 +420,7 @@ def test_a_defect_of_ours_is_not_taken_for_a_wrong_gradient(monkeypatch, capsys)
 @pytest.mark.small
 def test_help_and_version():
     assert "Exit codes: 0 passed, 1 failed, 2 bad input, 3 vacuous" in run("--help").stdout
-    for command in ("demo", "check"):
+    for command in ("demo", "check", "show"):
         assert run(command, "--help").returncode == 0
     version = run("--version")
     assert version.returncode == 0

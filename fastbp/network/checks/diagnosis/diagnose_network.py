@@ -159,7 +159,8 @@ def _as_mean(arrays: LayerArrays, found: Finding) -> Finding:
     count, cause = arrays.right.batch, found.cause
     only_biases = "weights" not in found.places and "every array" not in found.places
     if cause.kind == "factor" and only_biases and cause.factor == 1 / count and count > 1:
-        mean = Cause("mean", str(count), cause.factor)
+        kind = "mean" if arrays.right.objective.reduction == "sum" else "mean_again"
+        mean = Cause(kind, str(count), cause.factor)
         return Finding(mean, found.places, found.residual, found.steps)
     return found
 
