@@ -11,6 +11,7 @@ import torch
 from torch.autograd import forward_ad
 
 from fastbp.runtime.user_code import agree, calling
+from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.results import Results
 from fastbp.torch.state import same_random_numbers
 from fastbp.torch.tensors import HALF_UNITS, array_of, dense
@@ -75,16 +76,21 @@ class TensorFunction:
         self.__name__ = getattr(f, "__name__", type(f).__name__)
         self.changed: set[int] = set()
         self.surrounding, self.seeded, self._with_graph = surrounding, False, True
+        self._evaluating = surrounding
         with calling("f"):
             value = self._called(arguments.as_given(arguments.at))
         self.results = Results(value, every=every)
         self.notes = [*arguments.notes, *self.results.notes]
         self._choose_how_to_evaluate()
+        if any(leaf.array.dtype in (np.float32, np.complex64) for leaf in arguments.leaves):
+            self._widen_constants()
 
     def within(self, surrounding: Callable[[], AbstractContextManager[Any]]) -> TensorFunction:
         """Return the same function in another context."""
         other = object.__new__(TensorFunction)
-        vars(other).update(vars(self), surrounding=surrounding, changed=set())
+        vars(other).update(
+            vars(self), surrounding=surrounding, _evaluating=surrounding, changed=set()
+        )
         return other
 
     @property
@@ -175,17 +181,36 @@ class TensorFunction:
         if self._with_graph:
             for tensor in tensors:
                 tensor.requires_grad_()
-            return self._called(tensors)
-        return self._called(tensors, graph=False)
+        return self._called(tensors, graph=self._with_graph, surrounding=self._evaluating)
 
-    def _called(self, tensors: Sequence[torch.Tensor], *, graph: bool = True) -> Any:
+    def _called(
+        self, tensors: Sequence[torch.Tensor], *, graph: bool = True,
+        surrounding: Callable[[], AbstractContextManager[Any]] | None = None,
+    ) -> Any:  # fmt: skip
         positional, named = self.arguments.with_tensors(tensors)
+        surrounding = surrounding or self.surrounding
         with torch.set_grad_enabled(graph):
-            if self.surrounding is nullcontext and not self.seeded:
+            if surrounding is nullcontext and not self.seeded:
                 return self.f(*positional, **named)
             same = same_random_numbers(self.seed) if self.seeded else nullcontext()
-            with self.surrounding(), same:
+            with surrounding(), same:
                 return self.f(*positional, **named)
+
+    def _widen_constants(self) -> None:
+        """Evaluate with every number in float64 where constants in float32 refuse such arguments.
+
+        The weights of a module are such constants.
+        """
+        wide = self.arguments.mapped(
+            lambda array: array.astype(np.result_type(array, np.float64)), self.arguments.at
+        )
+        for self._evaluating in (nullcontext, InDouble):
+            try:
+                self.outputs(wide)
+            except Exception:  # whatever it does not like about float64
+                continue
+            return
+        self._evaluating = nullcontext
 
     def _choose_how_to_evaluate(self) -> None:
         """Evaluate without a graph, and with random numbers as they come, where that is the same.

@@ -194,6 +194,21 @@ def test_random_numbers_are_the_same_in_each_call() -> None:
     assert "f draws random numbers: the same ones in each call" in report.notes
 
 
+def test_a_module_in_single_precision_is_differenced_in_float64() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    report = fastbp.torch.check_function(module, X.float(), seed=0)
+    assert (report.verdict, report.dtype) == ("passed", "float64")
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+
+    def single_only(x: Any) -> Any:
+        if x.dtype != torch.float32:
+            raise TypeError("single precision only")
+        return x**2
+
+    report = fastbp.torch.check_function(single_only, X.float(), seed=0)
+    assert (report.verdict, report.dtype) == ("passed", "float32")
+
+
 def test_complex_numbers_and_kinds_of_results() -> None:
     z = torch.complex(X, X.flip(0))
     assert fastbp.torch.check_function(lambda z: (z * z.conj(), z.abs()), z, seed=0)
