@@ -28,6 +28,7 @@ from fastbp.torch.autodiff.incoming import (
 from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.second_order import backward_pass
 from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
+from fastbp.torch.confirmation import confirmed
 from fastbp.torch.tensors import HALF_UNITS
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row, worst_of_all
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from fastbp.function.methods.options import CheckOptions
     from fastbp.report import ArrayReport, Report
-    from fastbp.torch.autodiff.tensor_function import Graph
+    from fastbp.torch.confirmation import confirmed
+from fastbp.torch.autodiff.tensor_function import Graph
 
 __all__ = ["check_function"]
 
@@ -202,21 +204,33 @@ def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
         # Not with 1: a backward pass that forgets its incoming gradient would pass.
         cotangent = scalar_cotangent(options["seed"])
         [incoming] = random_cotangent(function, np.random.default_rng(0))
-        nested = function.results.nested([np.full_like(incoming, cotangent)])
+        weights = [np.full_like(incoming, cotangent)]
+        nested = function.results.nested(weights)
 
         def gradient(inputs: Any) -> Any:
             products = function.vjp(inputs, nested)
             return function.arguments.mapped(lambda product: product / cotangent, products)
 
-        report = check_gradient(_named(function.number, function), gradient, at, **options)
-        report = noting_scalar_cotangent(report, cotangent)
+        report = _confirmed(function, weights, cotangent, options) or noting_scalar_cotangent(
+            check_gradient(_named(function.number, function), gradient, at, **options), cotangent
+        )
     else:
+        weights = random_cotangent(function, np.random.default_rng(options["seed"]))
         evaluate = _named(function.outputs, function)
-        report = check_vjp(evaluate, function.vjp, at, convention="torch", **options)
+        report = _confirmed(function, weights, 1.0, options) or check_vjp(
+            evaluate, function.vjp, at, convention="torch", **options
+        )
     if report.verdict != "failed":
         report = _asked_otherwise(report, function, options)
     report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     return replace(report, notes=(*report.notes, *function.notes))
+
+
+def _confirmed(
+    function: TensorFunction, weights: list[Any], scale: float, options: dict[str, Any]
+) -> Report | None:
+    checked = checked_options(cast("CheckOptions", options))
+    return confirmed(function, weights, scale, options, checked)
 
 
 def _asked_otherwise(report: Report, function: TensorFunction, options: dict[str, Any]) -> Report:

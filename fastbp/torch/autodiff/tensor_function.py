@@ -112,6 +112,23 @@ class TensorFunction:
         """Evaluate a scalar function: a number."""
         return self.results.number(self._evaluated(inputs))
 
+    def evaluator(self, inputs: Any) -> Callable[[], list[Any]]:
+        """Return what evaluates at arrays, as they are whenever it is called: a list of outputs.
+
+        On the CPU the tensors share the memory of the arrays, and are made once.
+        """
+        tensors = self.arguments.beside(inputs)
+        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+
+        def evaluate() -> list[Any]:
+            now = tensors if on_cpu else self.arguments.beside(inputs)
+            if self._with_graph:
+                now = [tensor.detach().requires_grad_() for tensor in now]
+            value = self._called(now, graph=self._with_graph, surrounding=self._evaluating)
+            return [array_of(tensor) for tensor in self.results.tensors(value)]
+
+        return evaluate
+
     def vjp(
         self,
         inputs: Any,

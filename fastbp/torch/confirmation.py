@@ -1,0 +1,237 @@
+"""A right gradient of a smooth function, confirmed in few operations; anything else is left alone.
+
+For each entry eight values beside the point: central differences of the orders 2 to 8, and a table
+of differences that shows the noise. Where all entries agree within fine error bars that is the
+verdict. Any doubt (kinks, noise, steps, domains, a wrong entry) is for the general methods, which
+take their time over it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.errors import FastbpError
+from fastbp.function.checks.report_assembly import FunctionCheck, report_of
+from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
+from fastbp.runtime.user_code import agree
+from fastbp.verdict.rows import Numerical, judged_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastbp.report import Report
+    from fastbp.torch.autodiff.tensor_function import TensorFunction
+    from fastbp.typing import Array, Vector
+
+__all__ = ["confirmed"]
+
+# What may be chosen, and the gradient still be confirmed here; and the largest arrays.
+HARMLESS = ("seed", "progress", "rtol", "atol", "noise", "budget", "method")
+MOST_ENTRIES = 4096
+MOST_OUTPUTS = 20
+
+STEPS = np.array([-4, -3, -2, -1, 1, 2, 3, 4])
+FINEST = 2.0**-7  # a step, relative to the size of an entry
+# No power of two, which a function that oscillates could hide behind.
+UNEVEN = 0.83
+# Of central differences over one, two, three and four steps, for each order of the whole.
+SIXTH = np.array([3 / 2, -3 / 5, 1 / 10, 0.0])
+EIGHTH = np.array([8 / 5, -4 / 5, 8 / 35, -1 / 35])
+# Differences of the orders 6 to 8 are noise, by what their coefficients add up to in squares.
+TABLE = {6: np.sqrt(924.0), 7: np.sqrt(3432.0), 8: np.sqrt(12870.0)}
+SIGMAS = 8.0
+LEAST_NOISE = 2.0**-52  # of the sum of all terms of <w, f>
+# Error bars must be finer than this part of the largest derivative of the array.
+FINE = 2.0**-30
+
+
+class _InDoubtError(Exception):
+    """The gradient is not confirmed."""
+
+
+def confirmed(
+    function: TensorFunction, weights: list[Array], scale: float, given: Mapping[str, Any],
+    options: Options,
+) -> Report | None:  # fmt: skip
+    """Return a report if the derivative of a function is right beyond doubt.
+
+    Parameters
+    ----------
+    function : TensorFunction
+    weights : list of ndarray
+        The incoming gradient, one for each output.
+    scale : float
+        What the products are divided by: the incoming gradient of a scalar function.
+    given : mapping
+        The options that the user gave.
+    options : Options
+        All, validated.
+    """
+    if any(name not in HARMLESS and given[name] != DEFAULTS[name] for name in given):  # type: ignore[literal-required]
+        return None
+    if options.method == "probe" or not _fits(function):
+        return None
+    started = time.perf_counter()
+    try:
+        return _Confirmation(function, weights, scale).report(options, started)
+    except (_InDoubtError, FastbpError):
+        return None
+    except Exception:  # whatever f raises beside the point
+        return None
+
+
+def _fits(function: TensorFunction) -> bool:
+    """Tell whether everything is in float64, finite, and not too large."""
+    outputs = function.results.tensors_at_first
+    arrays = [leaf.array for leaf in function.arguments.leaves]
+    names = {str(output.dtype) for output in outputs} | {f"torch.{one.dtype}" for one in arrays}
+    return (
+        names <= {"torch.float64", "torch.complex128"}
+        and not function.seeded
+        and len(outputs) <= MOST_OUTPUTS
+        and all(bool(output.isfinite().all()) for output in outputs)
+        and all(np.all(np.isfinite(array)) for array in arrays)
+        and sum(array.size for array in arrays) <= MOST_ENTRIES
+        and all(array.size for array in arrays)
+    )
+
+
+class _Confirmation:
+    """The arrays of one confirmation."""
+
+    def __init__(self, function: TensorFunction, weights: list[Array], scale: float) -> None:
+        self.function, self.weights, self.scale = function, weights, scale
+        self.evaluations = 0
+        arguments = function.arguments
+        at = arguments.mapped(lambda array: np.array(array, order="C"), arguments.at)
+        self.numbers = [_real(array) for array in arguments.arrays_of(at)]
+        self.base: list[Any] = [part.copy() for part in self.numbers]
+        self._value_at = function.evaluator(at)
+        self._flat_weights = [_real(weight) for weight in weights]
+
+    def report(self, options: Options, started: float) -> Report:
+        """Return the report; raise if there is any doubt."""
+        function = self.function
+        centre = self._value()
+        _require(agree(centre, self._value()) and self._unchanged())
+        rows = []
+        for place, array in enumerate(self._given()):
+            slope, bar = self._slopes(self.numbers[place], centre)
+            tolerance = function_tolerance(options, array, np.dtype(np.float64), slope)
+            is_complex = array.dtype.kind == "c"
+            name = function.arguments.names[place] + (" (real, imag)" if is_complex else "")
+            shape = (*array.shape, 2) if is_complex else array.shape
+            numerical = Numerical(name, shape, slope, bar, np.zeros(slope.size))
+            given = _real(array).reshape(shape)
+            row, _ = judged_row(given, numerical, np.dtype(np.float64), tolerance)
+            _require(row.verdict == "passed" and row.zero < row.entries)
+            rows.append(row)
+        _require(self._unchanged())
+        notes = () if function.real else ("complex by the convention of torch: Re(conj(w) z)",)
+        check = FunctionCheck(
+            tuple(rows), method="every", notes=notes, evaluations=self.evaluations
+        )
+        title = f"{'gradient' if function.scalar else 'vjp'} of {function.__name__}(inputs)"
+        return report_of([check], title, self.base, options, started)
+
+    def _unchanged(self) -> bool:
+        return all(map(np.array_equal, self.numbers, self.base))
+
+    def _given(self) -> list[Array]:
+        """Ask the backward pass twice, and for each output alone: the sum must be the same."""
+        function, at = self.function, self.function.arguments.at
+        nested = function.results.nested(self.weights)
+        first = function.arguments.arrays_of(function.vjp(at, nested))
+        again = function.arguments.arrays_of(function.vjp(at, nested))
+        _require(not function.changed and all(map(agree, first, again)))
+        for array, leaf in zip(first, function.arguments.leaves, strict=True):
+            _require(array.shape == leaf.array.shape and array.dtype == leaf.array.dtype)
+        if len(self.weights) > 1:
+            total = [np.zeros_like(array) for array in first]
+            for place in range(len(self.weights)):
+                alone = [
+                    weight if other == place else np.zeros_like(weight)
+                    for other, weight in enumerate(self.weights)
+                ]
+                product = function.vjp(at, function.results.nested(alone))
+                for part, one in zip(total, function.arguments.arrays_of(product), strict=True):
+                    part += one
+            _require(all(map(agree, first, total)))
+        return [array / self.scale for array in first]
+
+    def _value(self) -> float:
+        """Return <w, f> at what the numbers are now."""
+        self.evaluations += 1
+        total = 0.0
+        for weight, part in zip(self._flat_weights, self._value_at(), strict=True):
+            total += float(np.add.reduce(weight * _real(part)))
+        return total / self.scale
+
+    def _slopes(self, numbers: Vector, centre: float) -> tuple[Vector, Vector]:
+        """Measure all entries of one array: on the scale of the array, or on their own."""
+        typical = float(np.sqrt(np.mean(numbers**2))) or 1.0
+        sizes = np.maximum(np.abs(numbers), typical)
+        indices = np.arange(numbers.size)
+        slope, bar = self._measured(numbers, indices, sizes, centre)
+        limit = FINE * np.max(np.abs(slope))
+        doubtful = np.flatnonzero(~(bar <= limit))
+        if doubtful.size:
+            own = np.abs(numbers[doubtful])
+            _require(bool(np.all((own > 0) & (own < typical))))
+            slope[doubtful], bar[doubtful] = self._measured(numbers, doubtful, own, centre)
+            _require(bool(np.all(bar <= FINE * np.max(np.abs(slope)))))
+        return slope, bar
+
+    def _measured(
+        self, numbers: Vector, indices: Array, sizes: Vector, centre: float
+    ) -> tuple[Vector, Vector]:
+        """Return the slopes by some entries, and their error bars."""
+        values = np.empty((indices.size, STEPS.size + 1))
+        values[:, 4] = centre
+        entries = numbers[indices]
+        steps = UNEVEN * FINEST * 2.0 ** np.round(np.log2(sizes))
+        moved = entries[:, None] + steps[:, None] * STEPS
+        columns = (0, 1, 2, 3, 5, 6, 7, 8)
+        for row, (index, former) in enumerate(zip(indices.tolist(), entries.tolist(), strict=True)):
+            for column, entry in zip(columns, moved[row].tolist(), strict=True):
+                numbers[index] = entry
+                values[row, column] = self._value()
+            numbers[index] = former
+        with np.errstate(all="ignore"):
+            realised = moved[:, 4:] - moved[:, 3::-1]
+            central = (values[:, 5:] - values[:, 3::-1]) / realised
+            slope = central @ EIGHTH
+            bar = np.abs(slope - central @ SIXTH)
+            bar += SIGMAS * self._noise(values) / steps
+        return slope, np.where(np.isfinite(bar), bar, np.inf)
+
+    def _noise(self, values: Array) -> Vector:
+        """Estimate the noise of the values along each entry from differences of high order."""
+        found = [
+            np.max(np.abs(np.diff(values, order, axis=1)), axis=1) / size
+            for order, size in TABLE.items()
+        ]
+        largest = np.max(found, axis=0)
+        terms = zip(self.weights, self.function.results.tensors_at_first, strict=True)
+        size = sum(
+            float(np.sum(np.abs(weight) * np.abs(output.detach().cpu().numpy())))
+            for weight, output in terms
+        )
+        floor = LEAST_NOISE * size / abs(self.scale)
+        noise: Vector = np.maximum(np.maximum(largest, np.median(largest)), floor)
+        return noise
+
+
+def _real(array: Any) -> Vector:
+    """Return a flat view of the real numbers of an array."""
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.float64)
+    numbers: Vector = flat
+    return numbers
+
+
+def _require(certain: bool) -> None:
+    if not certain:
+        raise _InDoubtError
