@@ -1,0 +1,135 @@
+"""Right gradients are confirmed in few operations, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import fastbp.torch  # noqa: E402
+
+GENERAL = {"most": 11}  # an option that nobody but the general methods obeys
+
+
+def scaled(f: Any, factor: Any) -> Any:
+    """Return a function whose backward pass is that of f, times a factor for each entry."""
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return f(x)
+
+        @staticmethod
+        def backward(ctx: Any, incoming: Any) -> Any:
+            with torch.enable_grad():
+                leaf = ctx.saved_tensors[0].detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(f(leaf), leaf, incoming)
+            return gradient * factor
+
+    return Scaled.apply
+
+
+SMOOTH: dict[str, Any] = {
+    "tanh": torch.tanh,
+    "softmax": lambda x: torch.softmax(x, -1),
+    "norm": lambda x: x.norm(),
+    "log": lambda x: torch.log(x.abs() + 1),
+    "logsumexp": lambda x: torch.logsumexp(x, 0),
+    "polynomial": lambda x: (x**3 - 2 * x).sum(),
+    "large": lambda x: 1e9 * x.exp(),
+    "small": lambda x: 1e-9 * x.sin().sum(),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_functions_take_eight_values_an_entry(name: str) -> None:
+    x = torch.randn(3, 4, dtype=torch.float64) + 0.1
+    report = fastbp.torch.check_function(SMOOTH[name], x, seed=0)
+    assert report.verdict == "passed"
+    assert report.evaluations <= 16 * x.numel() + 2
+    general = fastbp.torch.check_function(SMOOTH[name], x, seed=0, **GENERAL)
+    assert general.verdict == "passed"
+    names = [(row.name, row.shape, row.entries) for row in report.arrays]
+    assert names == [(row.name, row.shape, row.entries) for row in general.arrays]
+    assert (report.function, report.dtype) == (general.function, general.dtype)
+
+
+@pytest.mark.parametrize("off", [1e-8, 1e-5, 0.1, 1.0])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_wrong_entry_is_never_confirmed(name: str, off: float) -> None:
+    x = torch.rand(3, 4, dtype=torch.float64) + 0.5
+    if name == "large":
+        x = x / 4
+    factor = torch.ones(3, 4, dtype=torch.float64)
+    factor[1, 2] = 1 + off
+    report = fastbp.torch.check_function(scaled(SMOOTH[name], factor), x, seed=0)
+    assert report.verdict == "failed"
+    assert [failure.where for failure in report.failures] == ["inputs[0][1, 2]"]
+
+
+def rounded(x: Any) -> Any:
+    return x.float().sin().double()
+
+
+def hidden_kink(x: Any) -> Any:
+    return torch.where(x.abs() > 1.001, x + (x.abs() - 1.001), x)
+
+
+OTHERS: dict[str, tuple[Any, Any]] = {
+    "a kink": (torch.abs, [0.0, 1.0]),
+    "a kink beside the point": (hidden_kink, [1.0, 2.0]),
+    "float32 inside": (rounded, [0.3, 0.7]),
+    "steps": (lambda x: torch.round(x * 1e6) / 1e6 + 0 * x, [0.3, 0.7]),
+    "an edge": (lambda x: torch.sqrt(x), [1e-9, 1.0]),
+    "an oscillation": (lambda x: torch.sin(2e5 * x), [0.3, 0.7]),
+    "an oscillation with the period of a step": (
+        lambda x: x + 1e-3 * torch.sin(2 * np.pi * 2**9 * x), [0.75, 0.5],
+    ),
+    "zero": (lambda x: 0 * x, [1.0, 2.0]),
+    "NaN": (lambda x: torch.log(x), [-1.0, 2.0]),
+    "infinity": (lambda x: x, [np.inf, 1.0]),
+    "two scales": (lambda x: torch.log(x), [1e-6, 1.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_in_doubt_is_left_to_the_general_methods(name: str) -> None:
+    f, numbers = OTHERS[name]
+    x = torch.tensor(numbers, dtype=torch.float64)
+    report = fastbp.torch.check_function(f, x, seed=0)
+    general = fastbp.torch.check_function(f, x, seed=0, **GENERAL)
+    assert report.verdict == general.verdict
+    if name != "two scales":  # each on its own scale: a smooth function
+        assert report.evaluations == general.evaluations
+
+
+def test_an_oscillation_that_hides_behind_a_step_is_seen() -> None:
+    for power in range(4, 12):
+        x = torch.tensor([0.75, 0.5], dtype=torch.float64)
+        f = scaled(lambda x, k=2**power: x + torch.sin(2 * np.pi * k * x) / k, 1.0)
+        assert fastbp.torch.check_function(f, x, seed=0).verdict != "failed"
+
+        class Forgetful(torch.autograd.Function):
+            @staticmethod
+            def forward(_: Any, x: Any, k: int = 2**power) -> Any:
+                return x + torch.sin(2 * np.pi * k * x) / k
+
+            @staticmethod
+            def backward(_: Any, incoming: Any) -> Any:
+                return incoming, None
+
+        assert fastbp.torch.check_function(Forgetful.apply, x, seed=0).verdict != "passed"
+
+
+def test_methods_and_options_are_obeyed() -> None:
+    x = torch.randn(5, dtype=torch.float64)
+    probed = fastbp.torch.check_function(torch.sin, x, method="probe", seed=0)
+    assert probed.method == "probe"
+    assert fastbp.torch.check_function(torch.sin, x, seed=0).method == "every"
+    wrong = scaled(torch.sin, 1 + 1e-6)
+    assert fastbp.torch.check_function(wrong, x, seed=0).verdict == "failed"
+    assert fastbp.torch.check_function(wrong, x, seed=0, rtol=1e-5).verdict == "passed"
