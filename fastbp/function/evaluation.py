@@ -7,7 +7,7 @@ is in float64, also where the user's arrays are float32, if the function takes t
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fastbp.function.by_reference import OwnCopies, references
 from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT, Point
 from fastbp.function.domain import Domain
+from fastbp.runtime.account import Account
 from fastbp.runtime.floating_point import callers_errstate
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, agree, calling
 from fastbp.typing import Vector
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
     from fastbp.function.containers.chosen_entries import Chosen
 
 
-__all__ = ["Function", "scalar_value"]
+__all__ = ["Function", "Leaves", "scalar_value"]
+
+# Which leaf moves, or which ones together: their real numbers are then one vector, in this order.
+Leaves: TypeAlias = int | tuple[int, ...]
 
 # Values of a function in few digits may be off by so many units in their last place.
 MOST_ROUNDINGS = 64
+# Between two looks at the account: a sign of life ten times a second, if f is that fast.
+SECONDS_AT_A_TIME, MOST_AT_A_TIME = 0.1, 1 << 15
 
 
 def scalar_value(value: Any, name: str) -> float:
@@ -71,6 +77,8 @@ class Function:
         Where.
     name : str
         What the function is called in messages.
+    account : Account, optional
+        Where every evaluation is counted.
 
     Attributes
     ----------
@@ -95,8 +103,18 @@ class Function:
         The entries that are differenced; None for all.
     """
 
-    def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
+    # Whether the evaluations beside the point are put on the account while they are made.
+    counts_itself = False
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        point: Point,
+        name: str,
+        account: Account | None = None,
+    ) -> None:
         self.function, self.point, self.name = function, point, name
+        self.account = Account() if account is None else account
         self.evaluations = 0
         self.concurrency = 1
         self.findings: list[str] = []
@@ -176,35 +194,79 @@ class Function:
         if self._restore_always:
             self.point.restore()
         with calling(self.name, where):
-            return self.function(self.point.argument)
+            result = self.function(self.point.argument)
+        self.account.spend(1)
+        return result
 
     def with_entries(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate as `perturbed` does; NaN beyond the bounds."""
         if self.domain.lower is None:
-            return self.perturbed(leaf, indices, entries)
+            return self._perturbed_in_parts(leaf, indices, entries)
         inside = self.domain.holds(leaf, entries, indices)
         values = np.full(len(indices), np.nan)
         if inside.any():
-            values[inside] = self.perturbed(leaf, indices[inside], entries[inside])
+            values[inside] = self._perturbed_in_parts(leaf, indices[inside], entries[inside])
         return values
 
     def along(
-        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+        self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         """Evaluate as `moved` does; NaN beyond the bounds."""
         if self.domain.lower is None:
-            return self.moved(leaf, direction, steps, part)
-        base = self.point.base[leaf][part]
-        moved = [base + step * direction[part] for step in steps]
-        inside = [bool(self.domain.holds(leaf, place, part).all()) for place in moved]
+            return self._moved_in_parts(leaf, direction, steps, part)
+        inside = [self._is_inside(leaf, direction[part], step, part) for step in steps]
         values = np.full(len(steps), np.nan)
-        values[inside] = self.moved(
+        values[inside] = self._moved_in_parts(
             leaf,
             direction,
             [step for step, within in zip(steps, inside, strict=True) if within],
             part,
         )
         return values
+
+    def _is_inside(self, leaf: Leaves, direction: NDArray[Any], step: float, part: slice) -> bool:
+        for one, own, place in pieces(self.point, leaf, part):
+            moved = self.point.base[one][own] + step * direction[place]
+            if not self.domain.holds(one, moved, own).all():
+                return False
+        return True
+
+    def _perturbed_in_parts(
+        self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
+    ) -> Vector:
+        return self._in_parts(
+            len(indices), lambda some: self.perturbed(leaf, indices[some], entries[some])
+        )
+
+    def _moved_in_parts(
+        self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
+    ) -> Vector:
+        return self._in_parts(
+            len(steps), lambda some: self.moved(leaf, direction, steps[some], part)
+        )
+
+    def _in_parts(self, count: int, evaluate: Callable[[slice], Vector]) -> Vector:
+        """Evaluate some points, a moment's work at a time, and put that on the account."""
+        values = np.empty(count)
+        start = 0
+        while start < count:
+            stop = min(count, start + self.at_a_time)
+            seconds = self.seconds * (stop - start) / self.concurrency
+            stop = start + self.account.require(seconds, stop - start)
+            try:
+                values[start:stop] = evaluate(slice(start, stop))
+            except KeyboardInterrupt as interrupt:
+                raise self.account.interrupted(interrupt) from interrupt
+            if not self.counts_itself:
+                self.account.spend(stop - start)
+            start = stop
+        return values
+
+    @property
+    def at_a_time(self) -> int:
+        """How many evaluations there are between two looks at the account."""
+        some = self.concurrency * SECONDS_AT_A_TIME / max(self.seconds, 1e-9)
+        return int(min(max(self.concurrency, some), MOST_AT_A_TIME))
 
     def learn_steps(self, noise: Vector) -> None:
         """Remember how noisy f is where it takes steps: all its values share that."""
@@ -230,12 +292,12 @@ class Function:
         direction[index] = 1
         self.raise_if_it_raised_along(leaf, direction, step)
 
-    def raise_if_it_raised_along(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+    def raise_if_it_raised_along(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         """Raise what f raises on both sides of the point along a direction, if it does."""
         if not self.point.changed():  # else that is what is wrong, and would be put right
             raise_on_both_sides(lambda signed: self._moved_or_raised(leaf, direction, signed), step)
 
-    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+    def _moved_or_raised(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         moved_results(self.function, self.point, self.name, leaf, direction, (step,))
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
@@ -278,14 +340,14 @@ class Function:
         return values
 
     def moved(
-        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+        self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         """Evaluate with a slice of a leaf moved by ``step * direction``, for each of some steps.
 
         Parameters
         ----------
-        leaf : int
-            Which leaf.
+        leaf : int or tuple of int
+            Which leaf, or which ones together.
         direction : ndarray, shape (n,)
             For each of its real numbers.
         steps : sequence of float, of length m
@@ -353,11 +415,38 @@ def perturbed_values(
     return as_floats(values, name)
 
 
+def pieces(point: Point, leaf: Leaves, part: slice) -> list[tuple[int, slice, slice]]:
+    """Return what a slice of a leaf, or of several together, is made of.
+
+    Returns
+    -------
+    list of (int, slice, slice)
+        A leaf, a slice of it, and where that lies within the given slice.
+    """
+    if isinstance(leaf, int):
+        return [(leaf, part, slice(None))]
+    sizes = [point.base[one].size for one in leaf]
+    begin, end, _ = part.indices(sum(sizes))
+    found, offset = [], 0
+    for one, size in zip(leaf, sizes, strict=True):
+        start, stop = max(begin, offset), min(end, offset + size)
+        if start < stop:
+            own = slice(start - offset, stop - offset)
+            found.append((one, own, slice(start - begin, stop - begin)))
+        offset += size
+    return found
+
+
+def moved_name(point: Point, leaf: Leaves) -> str:
+    """Return what moves, as messages call it."""
+    return point.container.names[leaf] if isinstance(leaf, int) else point.name
+
+
 def moved_results(
     function: Callable[[Any], Any],
     point: Point,
     name: str,
-    leaf: int,
+    leaf: Leaves,
     direction: NDArray[Any],
     steps: Sequence[float],
     part: slice = slice(None),
@@ -365,11 +454,14 @@ def moved_results(
     restore: bool = False,
     outside: Any = None,
 ) -> list[Any]:
-    """Evaluate with a slice of a leaf moved along a direction, by one step after the other.
+    """Evaluate with a slice of a leaf, or of several, moved along that of a direction.
 
     `outside` stands for what the function returns where it raises; with None that is an error.
     """
-    numbers, base = point.flat[leaf][part], point.base[leaf][part]
+    places = [
+        (point.flat[one][own], point.base[one][own], place)
+        for one, own, place in pieces(point, leaf, part)
+    ]
     results: list[Any] = []
     step = 0.0
     try:
@@ -378,7 +470,8 @@ def moved_results(
                 if restore:
                     point.restore()
                 with np.errstate(all="ignore"):  # ours, among the user's
-                    numbers[:] = base + numbers.dtype.type(step) * direction
+                    for numbers, base, place in places:
+                        numbers[:] = base + numbers.dtype.type(step) * direction[place]
                 try:
                     results.append(function(point.argument))
                 except Exception as error:
@@ -386,7 +479,8 @@ def moved_results(
                         raise
                     results.append(outside)
     finally:
-        numbers[:] = base
+        for numbers, base, _ in places:
+            numbers[:] = base
     return results
 
 
@@ -402,10 +496,12 @@ def raise_on_both_sides(evaluate: Callable[[float], object], step: float) -> Non
         raise errors[1] from errors[1].__cause__
 
 
-def _where_moved(point: Point, leaf: int, direction: NDArray[Any], step: float, part: slice) -> str:
+def _where_moved(
+    point: Point, leaf: Leaves, direction: NDArray[Any], step: float, part: slice
+) -> str:
     moving = np.flatnonzero(direction)
-    if moving.size != 1:
-        return f"with {point.container.names[leaf]} moved by {step:g} at random"
+    if moving.size != 1 or not isinstance(leaf, int):
+        return f"with {moved_name(point, leaf)} moved by {step:g} at random"
     index = (part.start or 0) + int(moving[0])
     former = point.base[leaf][index]
     return _where_changed(point, leaf, index, former + step * direction[moving[0]])

@@ -20,27 +20,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.function.containers.point import Point
+    from fastbp.runtime.account import Account
 
 
 __all__ = ["make_function", "require_workers"]
 
 
 def make_function(
-    f: Callable[[Any], Any], point: Point, name: str, *, vectorized: bool, workers: Any
+    f: Callable[[Any], Any],
+    point: Point,
+    name: str,
+    *,
+    vectorized: bool,
+    workers: Any,
+    account: Account | None = None,
 ) -> Function:
     """Return the function at the point, evaluated in the way that was asked for."""
     require_bool(vectorized, "vectorized")
     require_workers(workers, vectorized)
     f = point.evaluated_by(f)
     if vectorized:
-        return VectorizedFunction(f, point, name)
+        return VectorizedFunction(f, point, name, account)
     if workers is not None:
         from fastbp.function.backends.distributed import DistributedFunction
 
-        return DistributedFunction(f, point, name, workers)
+        return DistributedFunction(f, point, name, workers, account)
     if isinstance(f, Dispatcher):
-        return CompiledFunction(f, point, name)
-    return Function(f, point, name)
+        return CompiledFunction(f, point, name, account)
+    return Function(f, point, name, account)
 
 
 def require_workers(workers: object, vectorized: bool) -> None:

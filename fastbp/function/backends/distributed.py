@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.backends.worker_pool import WorkerPool, Workers
-from fastbp.function.evaluation import Function, as_floats, moved_results, perturbed_values
+from fastbp.function.evaluation import (
+    Function,
+    Leaves,
+    as_floats,
+    moved_name,
+    moved_results,
+    perturbed_values,
+)
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.backends.task import Task
     from fastbp.function.containers.point import Point
+    from fastbp.runtime.account import Account
 
 __all__ = ["DistributedFunction"]
 
@@ -32,7 +40,7 @@ class Job:
         return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
 
     def moved(
-        self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
+        self, leaf: Leaves, steps: Sequence[float], part: slice, direction: NDArray[Any]
     ) -> Vector:
         """Evaluate with a slice of a leaf moved along a direction."""
         results = moved_results(
@@ -41,7 +49,7 @@ class Job:
         )  # fmt: skip
         return as_floats(results, self.name)
 
-    def moved_or_raised(self, leaf: int, step: float, direction: NDArray[Any]) -> Vector:
+    def moved_or_raised(self, leaf: Leaves, step: float, direction: NDArray[Any]) -> Vector:
         """Evaluate with a leaf moved along a direction; raise what the function raises."""
         results = moved_results(self.function, self.point, self.name, leaf, direction, (step,))
         return as_floats(results, self.name)
@@ -51,10 +59,15 @@ class DistributedFunction(Function):
     """A scalar function whose values beside the point come from other processes."""
 
     def __init__(
-        self, function: Callable[[Any], Any], point: Point, name: str, workers: Workers
+        self,
+        function: Callable[[Any], Any],
+        point: Point,
+        name: str,
+        workers: Workers,
+        account: Account | None = None,
     ) -> None:
         self._pool = WorkerPool(workers, name)
-        super().__init__(function, point, name)
+        super().__init__(function, point, name, account)
         self.concurrency = self._pool.concurrency
         job = Job(self.function, point, name)
         self._pool.pack(job, {name: self.function, point.name: point})
@@ -71,28 +84,56 @@ class DistributedFunction(Function):
             entry = self.point.entry_name(leaf, int(indices[parts[task].start]))
             return f"with {entry} and others changed"
 
-        return np.concatenate(self._pool.run(tasks, None, describe))
+        counts = [part.stop - part.start for part in parts]
+        return self._values(tasks, counts, None, describe)
 
     def moved(
-        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+        self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         """Evaluate in other processes; they get a direction once, whatever part is moved."""
         if self._restore_always:
             return super().moved(leaf, direction, steps, part)
         self.evaluations += len(steps)
-        tasks: list[Task] = [
-            ("moved", (leaf, steps[share], part))
-            for share in self._pool.shares(len(steps), self.seconds)
-        ]
-        where = f"with {self.point.container.names[leaf]} moved at random"
-        values = self._pool.run(tasks, direction, lambda _: where)
-        return np.concatenate(values)
+        shares = self._pool.shares(len(steps), self.seconds)
+        tasks: list[Task] = [("moved", (leaf, steps[share], part)) for share in shares]
+        where = f"with {moved_name(self.point, leaf)} moved at random"
+        counts = [share.stop - share.start for share in shares]
+        return self._values(tasks, counts, direction, lambda _: where)
 
-    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+    def _values(
+        self,
+        tasks: list[Task],
+        counts: list[int],
+        shared: NDArray[Any] | None,
+        describe: Callable[[int], str],
+    ) -> Vector:
+        """Let tasks be executed, and put the evaluations of each on the account when it is done."""
+
+        def done(task: int) -> None:
+            self.account.spend(counts[task])
+            if self.account.stopped is None and self.account.seconds_left < 0:
+                self.account.require(0.0)
+
+        return np.concatenate(self._pool.run(tasks, shared, describe, done))
+
+    @property
+    def counts_itself(self) -> bool:  # type: ignore[override]
+        """Whether the evaluations are put on the account while they are made."""
+        return not self._restore_always
+
+    @property
+    def at_a_time(self) -> int:
+        """All that there are, and as many as workers get done in the time that is left."""
+        if not self.account.is_limited:
+            return 1 << 62
+        fit = self.account.seconds_left * self.concurrency / max(self.seconds, 1e-9)
+        return int(min(max(self.concurrency, fit), 1 << 62))
+
+    def _moved_or_raised(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         if self._restore_always:
             super()._moved_or_raised(leaf, direction, step)
             return
-        where = f"with {self.point.container.names[leaf]} moved by {step:g}"
+        where = f"with {moved_name(self.point, leaf)} moved by {step:g}"
         self._pool.run([("moved_or_raised", (leaf, step))], direction, lambda _: where)
 
     def close(self) -> None:

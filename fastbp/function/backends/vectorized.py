@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.errors import EvaluationError, ShapeError
 from fastbp.function.containers.point import real_numbers
-from fastbp.function.evaluation import Function
+from fastbp.function.evaluation import Function, Leaves, moved_name, pieces
 from fastbp.runtime.user_code import calling
 from fastbp.typing import Vector
 
@@ -30,7 +30,9 @@ class VectorizedFunction(Function):
 
     def _call(self, where: str) -> Any:
         self.evaluations += 1
-        return self._evaluated(self.point.repeated(1), where)[0]
+        value = self._evaluated(self.point.repeated(1), where)[0]
+        self.account.spend(1)
+        return value
 
     def _changed(self) -> list[str]:
         """Compare what the function got last with the point."""
@@ -56,13 +58,13 @@ class VectorizedFunction(Function):
         return values
 
     def moved(
-        self, leaf: int, direction: NDArray[Any], steps: Sequence[float], part: slice
+        self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
         self.evaluations += len(steps)
         batches = moved_batches(self.point, leaf, direction, steps, part)
         return np.concatenate([self._evaluated_beside(batch) for _, batch in batches])
 
-    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+    def _moved_or_raised(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         for _, batch in moved_batches(self.point, leaf, direction, (step,), slice(None)):
             self._evaluated(batch, _where_moved(self.point, leaf, (step,)))
 
@@ -102,7 +104,7 @@ def points_per_call(point: Point) -> int:
 
 def moved_batches(
     point: Point,
-    leaf: int,
+    leaf: Leaves,
     direction: NDArray[Any],
     steps: Sequence[float],
     part: slice,
@@ -112,12 +114,14 @@ def moved_batches(
     for start in range(0, len(steps), points):
         some = steps[start : start + points]
         batch = point.repeated(len(some))
-        numbers = real_numbers(batch[leaf]).reshape(len(some), -1)
-        for row, step in zip(numbers, some, strict=True):
-            row[part] += row.dtype.type(step) * direction[part]
+        moving = direction[part]
+        for one, own, place in pieces(point, leaf, part):
+            numbers = real_numbers(batch[one]).reshape(len(some), -1)
+            for row, step in zip(numbers, some, strict=True):
+                row[own] += row.dtype.type(step) * moving[place]
         yield some, batch
 
 
-def _where_moved(point: Point, leaf: int, steps: Sequence[float]) -> str:
+def _where_moved(point: Point, leaf: Leaves, steps: Sequence[float]) -> str:
     by = ", ".join(f"{step:g}" for step in steps)
-    return f"with {point.container.names[leaf]} moved by {by} at random"
+    return f"with {moved_name(point, leaf)} moved by {by} at random"

@@ -82,6 +82,7 @@ class WorkerPool:
         tasks: list[Task],
         shared: NDArray[Any] | None,
         describe: Callable[[int], str],
+        done: Callable[[int], None] = lambda _: None,
     ) -> list[NDArray[np.float64]]:
         """Return what the tasks give, in their order.
 
@@ -93,6 +94,8 @@ class WorkerPool:
             One more argument, the last, for all of them.
         describe : callable
             What a task is about: for the message when it kills one worker after the other.
+        done : callable
+            Is told which task is done.
         """
         assert self._job is not None
         found: dict[int, NDArray[np.float64]] = {}
@@ -101,15 +104,16 @@ class WorkerPool:
             try:
                 self._data = self._laid_down(self._data, self._job.data)
                 self._shared = self._laid_down(self._shared, shared)
-                done = self._executor.run(
+                results = self._executor.run(
                     self._job.token,
                     self._data and self._data[1],
                     self._shared and self._shared[1],
                     [tasks[place] for place in waiting],
                 )
-                with contextlib.closing(done) as results:  # type: ignore[type-var]
+                with contextlib.closing(results):  # type: ignore[type-var]
                     for place, result in results:
                         found[waiting[place]] = result.result()
+                        done(waiting[place])
             except WorkerDiedError as death:
                 self._take_back()  # it may have died with its worker
                 if death.final or attempt == ATTEMPTS:

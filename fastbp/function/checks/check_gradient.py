@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fastbp.function.backends.choose import make_function
-from fastbp.function.checks.report_assembly import report_of
+from fastbp.function.checks.report_assembly import finished, report_of
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.checks.symmetric_hint import with_symmetric_hint
 from fastbp.function.containers.calls import MemberOfPair, Unpacked, member_names
@@ -21,7 +21,9 @@ from fastbp.runtime.validation import require_bool
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastbp.function.methods.options import Options
     from fastbp.report import Report
+    from fastbp.runtime.account import Account
 
 __all__ = ["check_gradient"]
 
@@ -78,8 +80,9 @@ def check_gradient(
 
     Notes
     -----
-    *every* takes 2 evaluations of f for each entry, *probe* some 30 for each array (60 where
-    directions cross kinks everywhere) and 2 log2(n) + 50 for each wrong entry. At a kink
+    *every* takes 2 evaluations of f for each entry, *probe* some 30 for all arrays together (60
+    where directions cross kinks everywhere), and 30 for each array that is wrong or too faint
+    beside the others, and 2 log2(n) + 50 for each wrong entry. At a kink
     (|x| at 0) the derivative of a black box is whatever lies between its left and right slope.
 
     Examples
@@ -103,6 +106,19 @@ def check_gradient(
     started = time.perf_counter()
     own = checked_options(options)
     require_bool(unpack, "unpack")
+    with own.account() as account:
+        return _checked(f, gradient, at, unpack, own, account, started)
+
+
+def _checked(
+    f: Callable[[Any], Any],
+    gradient: Any,
+    at: Any,
+    unpack: bool,
+    own: Options,
+    account: Account,
+    started: float,
+) -> Report:
     title = getattr(f, "__name__", type(f).__name__)
     members = member_names(f, at) if unpack else {}
     name = ", ".join(members.values()) if unpack else argument_name(f)
@@ -118,7 +134,7 @@ def check_gradient(
         of_coordinates, places.coordinates, name, vectorized=own.vectorized, members=members
     )
     function = make_function(
-        of_coordinates, point, "f", vectorized=own.vectorized, workers=own.workers
+        of_coordinates, point, "f", vectorized=own.vectorized, workers=own.workers, account=account
     )
     function.domain = domain_of(point, own.bounds, own.scale)
     function.allow_noise(own.noise)
@@ -127,6 +143,7 @@ def check_gradient(
         given = given_leaves(places.derivative(gradient), point, noise=own.noise)
         given = places.with_bars(given, point)
         found = check_scalar(function, given, own)
-    if not places.points:
+    if not places.points and account.stopped is None:
         found = with_symmetric_hint(found, f, point, given, own)
-    return report_of([found], f"gradient of {title}({name})", point.base, own, started)
+    report = report_of([found], f"gradient of {title}({name})", point.base, own, started)
+    return finished(report, account)

@@ -16,8 +16,10 @@ from fastbp.verdict.rows import worst_of_all
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fastbp.runtime.account import Account
 
-__all__ = ["FunctionCheck", "noting_scalar_cotangent", "report_of"]
+
+__all__ = ["FunctionCheck", "finished", "noting_scalar_cotangent", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,15 @@ def report_of(
         notes=tuple(notes),
         diagnosis=tuple(said for check in checks for said in check.diagnosis),
     )
+
+
+def finished(report: Report, account: Account) -> Report:
+    """Return a report, or raise the interrupt that ended the check, with the report on it."""
+    stopped = account.stopped
+    if stopped is not None and stopped.interrupt is not None:
+        vars(stopped.interrupt)["report"] = report
+        raise stopped.interrupt
+    return report
 
 
 def noting_scalar_cotangent(report: Report, cotangent: float) -> Report:

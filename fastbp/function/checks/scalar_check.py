@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.given_gradient import GivenLeaves
-from fastbp.function.methods.every_entry import check_every_entry
+from fastbp.function.methods.every_entry import judge_every_entry
+from fastbp.function.methods.forecast import forecast
+from fastbp.function.methods.judged import Judged
 from fastbp.function.methods.options import Options
-from fastbp.function.methods.probe import check_by_probing
+from fastbp.function.methods.probe import probe_arrays
 from fastbp.report.causes import Cause, Finding, sentence
 from fastbp.verdict.rows import bare_row
 
@@ -19,37 +23,99 @@ if TYPE_CHECKING:
 
 __all__ = ["check_scalar"]
 
+# What *every* takes for an entry at most, and seconds that are not worth a thought.
+PER_ENTRY, NOTHING = 200, 0.3
+# *probe* takes so many more where directions cross kinks, or something has to be measured again.
+CLOSER_LOOK = 40
+
 
 def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
     """Check a gradient of a scalar function at a point, by whichever method fits."""
     chosen = chosen_entries(options.entries, function.point, options.seed)
     function.chosen = chosen
-    entries = sum(numbers.size for numbers in function.point.base)
-    entries = entries if chosen is None else chosen.count
-    method, notes = options.method_for(2 * entries * function.seconds / function.concurrency)
-    measure = check_every_entry if method == "every" else check_by_probing
-    rows, failures, more, at_least, found = measure(function, given, options)
+    plan = _planned(function, options)
+    notes, found = list(plan.notes), Judged()
+    account = function.account
+    if plan.method == "every":
+        with account.narrowed(plan.seconds, plan.evaluations):
+            judge_every_entry(found, function, given, options)
+        if plan.may_fall_back and found.left(function) and account.reopened():
+            arrays = len(given.arrays)
+            notes.append(
+                f"every entry takes longer than was expected: {len(found.left(function)):,} of "
+                f"{arrays:,} {'array' if arrays == 1 else 'arrays'} by probe"
+            )
+            probe_arrays(found, function, given, options)
+    else:
+        probe_arrays(found, function, given, options)
+    found.leave_out(function)
+    findings = found.findings
     if given.accumulates:
-        found = [Finding(Cause("accumulated")), *found]
+        findings = [Finding(Cause("accumulated")), *findings]
     function.close()
     return FunctionCheck(
-        rows=tuple(rows),
+        rows=tuple(found.rows[leaf] for leaf in range(len(given.arrays))),
         others=tuple(_finding_rows(function, given)),
-        failures=tuple(failures),
-        method=method,
+        failures=tuple(found.failures.get(leaf, ()) for leaf in range(len(given.arrays))),
+        method=plan.method,
         evaluations=function.evaluations,
         notes=(
             *function.point.container.notes,
             *([] if chosen is None else [chosen.note]),
             *notes,
-            *more,
+            *found.notes,
             *given.notes,
             *function.notes,
             *function.note_of_steps(),
         ),
-        at_least=at_least,
-        diagnosis=tuple(map(sentence, found)),
+        at_least=found.at_least,
+        diagnosis=tuple(map(sentence, findings)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to check.
+
+    Attributes
+    ----------
+    method : {"every", "probe"}
+    notes : tuple of str
+        Why, where that is not plain.
+    may_fall_back : bool
+        Whether *probe* may judge what *every* does not get done.
+    seconds, evaluations : float
+        What *every* may spend before that.
+    """
+
+    method: str
+    notes: tuple[str, ...] = ()
+    may_fall_back: bool = False
+    seconds: float = math.inf
+    evaluations: float = math.inf
+
+
+def _planned(function: Function, options: Options) -> _Plan:
+    """Choose the method, and say on the account what it will take."""
+    sizes = [numbers.size for numbers in function.point.base]
+    if function.chosen is not None:
+        sizes = [int(mask.sum()) for mask in function.chosen.masks]
+    seconds_each = function.seconds / function.concurrency
+    most = PER_ENTRY * sum(sizes)
+    if most * seconds_each < NOTHING and options.budget is None and options.max_evaluations is None:
+        return _Plan(options.method if options.method != "auto" else "every")
+    expected = {method: forecast(method, sizes, function.unit) for method in ("every", "probe")}
+    every, probe = expected["every"], expected["probe"]
+    method, notes = options.method_for(every * seconds_each, every, probe < every)
+    function.account.expect(expected[method])
+    if options.method != "auto" or method == "probe" or probe >= every:
+        return _Plan(method, tuple(notes))
+    seconds, spared = options.seconds_for_every, 2 * probe + CLOSER_LOOK
+    if options.budget is not None:
+        left = function.account.seconds_left
+        seconds = max(left - spared * seconds_each, left / 2)
+    left = function.account.evaluations_left
+    return _Plan(method, (), True, seconds, max(left - spared, left / 2))
 
 
 def _finding_rows(function: Function, given: GivenLeaves) -> list[ArrayReport]:

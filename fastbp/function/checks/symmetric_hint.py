@@ -17,7 +17,8 @@ from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.containers.point import Point
 from fastbp.function.evaluation import Function
-from fastbp.function.methods.probe import check_by_probing
+from fastbp.function.methods.judged import Judged
+from fastbp.function.methods.probe import probe_arrays
 from fastbp.function.structured.sets import symmetric
 from fastbp.function.structured.substitution import Substitution
 
@@ -75,10 +76,11 @@ def _agrees_along_symmetric(
             [places.derivative(array)], dtype=given.dtype, noise={0: given.noise.get(leaf, 0.0)}
         )
         once = replace(options, most=1, progress=False)
-        rows, *_ = check_by_probing(alone, projected, once)
+        found = Judged()
+        probe_arrays(found, alone, projected, once)
     except FastbpError:  # no symmetric matrix, or f raises elsewhere
         return False, 0
-    return rows[0].verdict == "passed", alone.evaluations
+    return found.rows[0].verdict == "passed", alone.evaluations
 
 
 class _OfOneLeaf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +115,7 @@ class Point:
         """The dtype of each leaf of the working copy."""
         return [leaf.dtype for leaf in self._leaves]
 
-    @property
+    @cached_property
     def row_names(self) -> list[str]:
         """What the report calls each leaf: complex ones are pairs of real numbers there."""
         return [
@@ -122,7 +123,7 @@ class Point:
             for name, dtype in zip(self.container.names, self.dtypes, strict=True)
         ]
 
-    @property
+    @cached_property
     def row_shapes(self) -> list[tuple[int, ...]]:
         """The shape of each leaf in the report: complex ones have one more axis, of two."""
         return [
@@ -213,7 +214,7 @@ class Point:
 
     def entry_name(self, leaf: int, entry: int) -> str:
         """Return an entry as one writes it in Python."""
-        shape = self.container.shapes[leaf]
+        shape = np.shape(self.container.leaves[leaf])
         name, part = self.container.names[leaf], ""
         if self._leaves[leaf].dtype.kind == "c":
             entry, imaginary = divmod(entry, 2)

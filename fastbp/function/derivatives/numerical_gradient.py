@@ -16,12 +16,13 @@ from fastbp.function.derivatives.entry_slopes import (
 from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.function.domain import domain_of
 from fastbp.function.structured.substitution import Substitution
+from fastbp.runtime.account import Stopped
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import progress_bar, require_progress_option
 from fastbp.runtime.validation import require_bool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
@@ -156,23 +157,30 @@ def numerical_gradient(
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
     function.domain = domain_of(point, bounds, scale)
     with function:
-        leaves = measure_everything(function, progress)
+        leaves = list(measure_everything(function, progress))
         if thorough:
             leaves = [_measured_twice(function, leaf, lines) for leaf, lines in enumerate(leaves)]
     return _in_structure(function, leaves)
 
 
-def measure_everything(function: Function, progress: bool | None) -> list[Lines]:
-    """Measure every real number of every leaf."""
+def measure_everything(function: Function, progress: bool | None) -> Iterator[Lines]:
+    """Measure every real number of every leaf; raise `Stopped` behind those that are done."""
     sizes = [numbers.size for numbers in function.point.base]
-    sparing = min(1.0, SAMPLES_IN_ALL / (12 * len(sizes)))
+    sparing = min(1.0, SAMPLES_IN_ALL / (12 * max(1, len(sizes))))
     count = sum(sizes) if function.chosen is None else function.chosen.count
     smoothness = Smoothness(wanted=min(MOST_TABLES, max(1, count // ENTRIES_PER_TABLE)))
     with progress_bar(progress, count, "differences") as advance:
-        leaves = [
-            measure_leaf(function, leaf, advance, smoothness, sparing) for leaf in range(len(sizes))
-        ]
-    return [measure_where_steps_hid(function, leaf, lines) for leaf, lines in enumerate(leaves)]
+        leaves: list[Lines] = []
+        stopped: Stopped | None = None
+        try:
+            for leaf in range(len(sizes)):
+                leaves.append(measure_leaf(function, leaf, advance, smoothness, sparing))
+            leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
+        except Stopped as some:
+            stopped = some
+    yield from leaves
+    if stopped is not None:
+        raise stopped
 
 
 def _measured_twice(function: Function, leaf: int, lines: Lines) -> Lines:

@@ -39,6 +39,7 @@ from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
+from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,10 +48,10 @@ if TYPE_CHECKING:
 
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
-    from fastbp.verdict.tolerance import Tolerance
+    from fastbp.function.methods.joined_arrays import JoinedArrays
 
 
-__all__ = ["Located", "bisect", "locate_wrong_entries"]
+__all__ = ["Lead", "Located", "Screened", "bisect", "locate_wrong_entries", "screen_arrays"]
 
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on kinks, each of them is followed.
@@ -173,6 +174,7 @@ def locate_wrong_entries(
     rng: np.random.Generator,
     directions: int,
     most: int,
+    lead: Lead | None = None,
 ) -> Located:
     """Compare a gradient along random directions of one leaf, and find its wrong entries.
 
@@ -195,6 +197,9 @@ def locate_wrong_entries(
         How many.
     most : int
         Stop after so many wrong entries.
+    lead : Lead, optional
+        A direction along which something is wrong, as `screen_arrays` found it: it is followed
+        first, with the steps that showed it.
 
     Returns
     -------
@@ -209,6 +214,9 @@ def locate_wrong_entries(
     base = function.point.base[leaf]
     components = _components(function, leaf)
     search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
+    if lead is not None:
+        search.learn_from(lead)
+        search.along(lead.direction)
     for _ in range(directions + FRESH):
         search.along(function.domain.inward(leaf, base, components * random_direction(rng, base)))
         if len(search.located.good) == directions:
@@ -218,6 +226,108 @@ def locate_wrong_entries(
         sizes = components * np.abs(random_direction(rng, base))
         search.along(function.domain.inward(leaf, base, np.where(given < 0, -sizes, sizes)))
     return search.located
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lead:
+    """A direction of one array along which gradient and differences disagree.
+
+    Attributes
+    ----------
+    direction : ndarray of float64
+        The components of the array's entries.
+    step, noise, curvature, third, kink_error : float
+        What is known of differences along it: see `_Search`.
+    many_kinks, coarse : bool
+    """
+
+    direction: NDArray[np.floating]
+    step: float
+    noise: float
+    curvature: float
+    third: float
+    kink_error: float
+    many_kinks: bool
+    coarse: bool
+
+
+@dataclass(slots=True, eq=False)
+class Screened:
+    """What directions across several arrays tell about each of them.
+
+    Attributes
+    ----------
+    suspects : dict of int to Lead
+        The arrays, by their place among those that were joined, in which an entry is wrong.
+    agrees : bool
+        Whether gradient and differences agree along every direction.
+    allowed : float
+        By how much the two may differ along a direction.
+    said : ndarray of float64, shape (arrays,)
+        The largest share of each array in what the gradient says along a direction.
+    smallest : ndarray of float64, shape (arrays,)
+        The smallest component of an entry, relative to the usual one of all arrays.
+    """
+
+    suspects: dict[int, Lead]
+    agrees: bool
+    allowed: float
+    said: Vector
+    smallest: Vector
+
+    @property
+    def detectable(self) -> Vector:
+        """A single error above this, in each array, shows along every direction."""
+        return 4 * self.allowed / self.smallest
+
+
+def screen_arrays(
+    function: JoinedArrays,
+    given: Vector,
+    allowance: Callable[[NDArray[np.floating], slice], float],
+    rng: np.random.Generator,
+    directions: int,
+    most: int,
+) -> Screened:
+    """Compare a gradient along random directions across several arrays, and find the wrong arrays.
+
+    Parameters
+    ----------
+    function : JoinedArrays
+        What is differenced.
+    given : ndarray of float64, shape (n,)
+        The gradient in question, of all arrays, finite.
+    allowance, rng, directions
+        As in `locate_wrong_entries`.
+    most : int
+        Stop after so many wrong arrays.
+
+    Notes
+    -----
+    Some 25 evaluations for the first direction, 2 for each further one, and 4 log2(arrays) for each
+    wrong array.
+    """
+    search = _Search(function, 0, given, Tolerance(0.0, 0.0), allowance, most)
+    components = _components(function, 0)
+    base = function.point.base[0]
+    smallest = np.array(
+        [np.min(components[own], initial=1.0, where=components[own] > 0) for own in function.slices]
+    )
+    said = np.zeros(len(function.slices))
+    for _ in range(directions + FRESH):
+        direction = function.domain.inward(0, base, components * random_direction(rng, base))
+        whole = search.compared(direction)
+        shares = [abs(search.said(direction, own)) for own in function.slices]
+        said = np.maximum(said, shares)
+        if whole.significant:
+            places = search.wrong_parts(direction, function.slices, most)
+            suspects = {place: search.lead(direction, function, place) for place in places}
+            if suspects or not search.agrees_again(direction, whole):
+                return Screened(suspects, False, whole.error_bar, said, smallest)
+        if len(search.located.good) == directions:
+            break
+    found = search.located
+    return Screened({}, True, max(found.allowed[place] for place in found.good), said, smallest)
 
 
 def _components(function: Function, leaf: int) -> NDArray[np.floating]:
@@ -284,16 +394,72 @@ class _Search:
         sizes = np.maximum(np.abs(found.slopes), np.abs(found.given))
         return bool(np.all(sizes <= np.array(found.allowed)))
 
-    def along(self, direction: NDArray[np.floating]) -> None:
-        """Test one direction, and follow what disagrees."""
+    def compared(self, direction: NDArray[np.floating]) -> _Segment:
+        """Measure one direction, and compare what the gradient says along it."""
         self.directions += 1
         slope, error_bar, hull = self._slope(direction, EVERYTHING)
-        said = self._said(direction, EVERYTHING)
+        said = self.said(direction, EVERYTHING)
         found = self.located
         found.slopes.append(slope)
         found.given.append(said)
         found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
-        whole = _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
+        return _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
+
+    def agrees_again(self, direction: NDArray[np.floating], whole: _Segment) -> bool:
+        """Tell whether gradient and differences agree after all, with other steps."""
+        slope, error_bar = self._again(direction)
+        found = self.located
+        if abs(found.given[-1] - slope) > whole.error_bar + error_bar:
+            return False
+        found.allowed[-1] = max(found.allowed[-1], abs(whole.difference))
+        return True
+
+    def wrong_parts(
+        self, direction: NDArray[np.floating], parts: list[slice], most: int
+    ) -> list[int]:
+        """Return along which of some neighbouring slices the two disagree."""
+        found: list[int] = []
+
+        def disagrees(places: range) -> bool:
+            if len(found) >= most:
+                return False
+            first, last = parts[places[0]], parts[places[-1]]
+            if len(places) == len(parts) > 1:
+                return True
+            return self._segment(direction, first.start, last.stop).significant
+
+        bisect(range(len(parts)), halved, disagrees, found.append)
+        return found
+
+    def lead(self, direction: NDArray[np.floating], function: JoinedArrays, place: int) -> Lead:
+        """Return a direction, and what is known of it, as a search through one array takes it.
+
+        Sizes of arrays are powers of two, so that it moves by the same steps there.
+        """
+        part = function.slices[place]
+        base = function.whole.point.base[function.leaves[place]]
+        ratio = typical(self.function.point.base[0]) / typical(base)
+        return Lead(
+            (direction[part] * ratio).astype(base.dtype),
+            self.step / ratio,
+            self.noise,
+            self.curvature * ratio**2,
+            self.third * ratio**3,
+            self.kink_error * ratio,
+            self.many_kinks,
+            self.coarse,
+        )
+
+    def learn_from(self, lead: Lead) -> None:
+        """Take over what is known of the differences."""
+        self.step, self.noise, self.kink_error = lead.step, lead.noise, lead.kink_error
+        self.curvature, self.third = lead.curvature, lead.third
+        self.many_kinks, self.coarse = lead.many_kinks, lead.coarse
+
+    def along(self, direction: NDArray[np.floating]) -> None:
+        """Test one direction, and follow what disagrees."""
+        whole = self.compared(direction)
+        found, said = self.located, self.located.given[-1]
         explained = self._explained(direction)
         if not abs(whole.difference - explained) > whole.error_bar:
             return
@@ -343,7 +509,8 @@ class _Search:
             for index, line in zip(self.located.indices, self.located.lines, strict=True)
         )
 
-    def _said(self, direction: NDArray[np.floating], part: slice) -> float:
+    def said(self, direction: NDArray[np.floating], part: slice) -> float:
+        """Return what the gradient says the derivative along a slice of a direction is."""
         # A long double sum: its rounding must not hide a single entry of millions.
         products = self.given[part] * direction[part]
         return float(np.sum(products, dtype=np.longdouble))
@@ -376,7 +543,7 @@ class _Search:
         part = slice(start, stop)
         slope, error_bar, hull = self._slope(direction, part)
         allowed = error_bar + hull + self.allowance(direction, part)
-        return _Segment(start, stop, self._said(direction, part) - slope, allowed, hull)
+        return _Segment(start, stop, self.said(direction, part) - slope, allowed, hull)
 
     def _examine(self, index: int, component: float) -> None:
         """Measure a single entry thoroughly, and again before it is called wrong."""

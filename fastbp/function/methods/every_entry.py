@@ -22,6 +22,7 @@ from fastbp.function.methods.unjudged import (
     row_of_judged,
 )
 from fastbp.report.digits import told_apart
+from fastbp.runtime.account import Stopped
 from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.function.evaluation import Function
+    from fastbp.function.methods.judged import Judged
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
-    from fastbp.report.causes import Finding
     from fastbp.typing import Mask
 
-__all__ = ["check_every_entry"]
+__all__ = ["judge_every_entry"]
 
 KINKS_NOTED = 5
 # Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
@@ -47,53 +48,64 @@ MOST_AGAIN = 256
 MOST_FAR = 32
 
 
-def check_every_entry(
-    function: Function, given: GivenLeaves, options: Options
-) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool, list[Finding]]:
-    """Measure every entry, and those about to fail again."""
-    rows, failures, kinks = [], [], []
+def judge_every_entry(
+    found: Judged, function: Function, given: GivenLeaves, options: Options
+) -> None:
+    """Measure every entry, and those about to fail again; stop where the account is closed."""
+    kinks: list[str] = []
     compared: list[Compared] = []
-    largest = given.largest
-    for leaf, lines in enumerate(measure_everything(function, options.progress)):
-        array = given.arrays[leaf]
-        name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
-        if array is None or unusable_reason(array, shape):
-            reason = unusable_reason(array, shape) if array is not None else "is not given"
-            rows.append(bare_row(name, shape, lines.slope.size, "failed", reason))
-            compared.append(_compared(name, array, shape, lines, failed=True))
-            continue
-        chosen = None if function.chosen is None else function.chosen.masks[leaf]
-        if chosen is not None and not chosen.any():
-            rows.append(bare_row(name, shape, 0, "untested", NOT_CHOSEN))
-            continue
-        flat = array.reshape(-1)
-        if chosen is not None:
-            lines = _as_if_measured(lines, ~chosen, np.zeros(flat.size))
-        tolerance = function_tolerance(
-            options,
-            array,
-            given.dtype,
-            lines.slope,
-            given.noise.get(leaf, 0.0),
-            function.point.base[leaf],
-        )
-        if chosen is not None:
-            lines = _as_if_measured(lines, ~chosen, flat)
-        lines = _measured_again(function, leaf, flat, lines, tolerance)
-        if chosen is None:
-            row, wrong = judged_row(array, _numerical(name, shape, lines), given.dtype, tolerance)
-        else:
-            row, wrong = _judged_some(
-                flat, chosen, _numerical(name, shape, lines), given.dtype, tolerance
+    try:
+        for leaf, lines in enumerate(measure_everything(function, False)):
+            found.rows[leaf], found.failures[leaf], lines = _judged_leaf(
+                function, leaf, lines, given, options
             )
-        nothing = is_zero_within_rounding(flat, largest)
-        rows.append(row_of_judged(row, function, leaf, lines, nothing_given=nothing))
-        failures.append(wrong)
-        compared.append(_compared(name, array, shape, lines, failed=rows[-1].verdict == "failed"))
-        kinks += _kink_notes(function, leaf, lines)
-    # What is known of some entries only tells little about the array.
-    findings = diagnose_arrays(compared) if function.chosen is None else []
-    return rows, failures, _shortened(kinks), False, findings
+            array, failed = given.arrays[leaf], found.rows[leaf].verdict == "failed"
+            name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+            if found.rows[leaf].reason != NOT_CHOSEN:
+                compared.append(_compared(name, array, shape, lines, failed=failed))
+                kinks += _kink_notes(function, leaf, lines)
+    except Stopped:
+        pass  # what is left has no rows
+    except KeyboardInterrupt as interrupt:  # between two evaluations
+        function.account.interrupted(interrupt)
+    found.notes += _shortened(kinks)
+    if function.chosen is None:  # what is known of some entries only tells little about the array
+        found.findings += diagnose_arrays(compared)
+
+
+def _judged_leaf(
+    function: Function, leaf: int, lines: Lines, given: GivenLeaves, options: Options
+) -> tuple[ArrayReport, tuple[Failure, ...], Lines]:
+    """Return the row of one leaf, its wrong entries, and its lines as they are known then."""
+    array = given.arrays[leaf]
+    name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+    if array is None or unusable_reason(array, shape):
+        reason = unusable_reason(array, shape) if array is not None else "is not given"
+        return bare_row(name, shape, lines.slope.size, "failed", reason), (), lines
+    chosen = None if function.chosen is None else function.chosen.masks[leaf]
+    if chosen is not None and not chosen.any():
+        return bare_row(name, shape, 0, "untested", NOT_CHOSEN), (), lines
+    flat = array.reshape(-1)
+    if chosen is not None:
+        lines = _as_if_measured(lines, ~chosen, np.zeros(flat.size))
+    tolerance = function_tolerance(
+        options,
+        array,
+        given.dtype,
+        lines.slope,
+        given.noise.get(leaf, 0.0),
+        function.point.base[leaf],
+    )
+    if chosen is not None:
+        lines = _as_if_measured(lines, ~chosen, flat)
+    lines = _measured_again(function, leaf, flat, lines, tolerance)
+    numerical = _numerical(name, shape, lines)
+    if chosen is None:
+        row, wrong = judged_row(array, numerical, given.dtype, tolerance)
+    else:
+        row, wrong = _judged_some(flat, chosen, numerical, given.dtype, tolerance)
+    nothing = is_zero_within_rounding(flat, given.largest)
+    return row_of_judged(row, function, leaf, lines, nothing_given=nothing), wrong, lines
 
 
 def _compared(

@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.errors import OptionError
 from fastbp.function.backends.choose import require_workers
 from fastbp.function.derivatives.entry_slopes import is_spread
+from fastbp.runtime.account import Account
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_bool,
@@ -58,7 +59,8 @@ class Options:
     rtol: float | None
     atol: float | None
     noise: float
-    budget: float
+    budget: float | None
+    max_evaluations: int | None
     most: int
     seed: int
     entries: Any
@@ -73,17 +75,42 @@ class Options:
         """The user's tolerance; None for ours."""
         return Tolerance.of(self.rtol, self.atol)
 
-    def method_for(self, seconds: float) -> tuple[str, list[str]]:
-        """Return the method where *every* would take so long, and a note if that was decisive."""
-        if self.method != "auto":
-            return self.method, []
-        if seconds <= self.budget:
-            return "every", []
-        note = (
-            f"auto chose probe: every entry would take about {seconds:.0f} s, "
-            f"the budget is {self.budget:g} s"
+    @property
+    def seconds_for_every(self) -> float:
+        """What "auto" may spend on *every*, where *probe* would be cheaper."""
+        return SECONDS_FOR_EVERY if self.budget is None else self.budget
+
+    def account(self) -> Account:
+        """Return an account with the limits of these options."""
+        return Account(
+            self.progress,
+            seconds=np.inf if self.budget is None else self.budget,
+            evaluations=np.inf if self.max_evaluations is None else self.max_evaluations,
+            holds_interrupts=True,
         )
-        return "probe", [note]
+
+    def method_for(
+        self, seconds: float, evaluations: float = 0.0, cheaper: bool = True
+    ) -> tuple[str, list[str]]:
+        """Return the method where *every* would take so long, and a note if that was decisive.
+
+        Parameters
+        ----------
+        seconds, evaluations : float
+            What *every* would take.
+        cheaper : bool
+            Whether *probe* would take less.
+        """
+        if self.method != "auto" or not cheaper:
+            return "every" if self.method == "auto" else self.method, []
+        most = np.inf if self.max_evaluations is None else self.max_evaluations
+        if seconds <= self.seconds_for_every and evaluations <= most:
+            return "every", []
+        would = f"auto chose probe: every entry would take about {seconds:.3g} s"
+        would += f" and {evaluations:,.0f} evaluations" if evaluations else ""
+        if seconds > self.seconds_for_every:
+            return "probe", [f"{would}, the budget is {self.seconds_for_every:g} s"]
+        return "probe", [f"{would}, max_evaluations is {most:,}"]
 
 
 def function_tolerance(
@@ -126,6 +153,7 @@ def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) 
 
 
 METHODS = ("auto", "every", "probe")
+SECONDS_FOR_EVERY = 10.0
 
 
 class CheckOptions(TypedDict, total=False):
@@ -134,8 +162,8 @@ class CheckOptions(TypedDict, total=False):
     method : {"auto", "every", "probe"}
         "every": a central difference for every entry, more where there is doubt, and a second
         measurement for every entry that is about to fail. "probe": derivatives along random
-        directions of each array, then bisection to the wrong entries. "auto": every, if that
-        takes no longer than the budget, else probe.
+        directions of all arrays together, then bisection to the wrong arrays and entries. "auto":
+        every, if that takes no longer than the budget, else the cheaper of the two.
     rtol, atol : float, optional
         An entry passes when ``|given - numerical| <= error_bar + atol + rtol * |numerical|``. If
         one of the two is given, the other is 0. The default allows for the rounding of a gradient
@@ -146,7 +174,11 @@ class CheckOptions(TypedDict, total=False):
         What they differ by more than that, and than rounding, is a finding. The error bars follow
         from the noise that is measured, whatever is allowed here.
     budget : float
-        Seconds that "auto" may spend on *every*, estimated from the first evaluation.
+        Seconds that the check may take: what does not fit is left out, and the rows say so. "auto"
+        chooses *every* if that fits, by an estimate. None, the default, limits nothing, but "auto"
+        spends no more than 10 seconds on *every* where *probe* would be cheaper.
+    max_evaluations : int
+        How often f may be called, in the same way. None: no limit.
     most : int
         *probe* stops after so many wrong entries of an array; the report then says "at least".
     seed : int, optional
@@ -164,7 +196,8 @@ class CheckOptions(TypedDict, total=False):
     rtol: float | None
     atol: float | None
     noise: float
-    budget: float
+    budget: float | None
+    max_evaluations: int | None
     most: int
     seed: int | None
     entries: Any
@@ -176,8 +209,8 @@ class CheckOptions(TypedDict, total=False):
 
 
 DEFAULTS = CheckOptions(
-    method="auto", rtol=None, atol=None, noise=0.0, budget=10.0, most=10, seed=None,
-    entries=None, bounds=None, scale=None,
+    method="auto", rtol=None, atol=None, noise=0.0, budget=None, max_evaluations=None, most=10,
+    seed=None, entries=None, bounds=None, scale=None,
     vectorized=False, workers=None, progress=None,
 )  # fmt: skip
 
@@ -212,7 +245,10 @@ def checked_options(given: CheckOptions) -> Options:
     require_choice(options["method"], "method", METHODS)
     require_tolerances(options["rtol"], options["atol"])
     require_number(options["noise"], "noise", 0.0, np.inf, "a finite number of at least 0")
-    require_number(options["budget"], "budget", 0.0, np.inf, "a finite number of at least 0")
+    if options["budget"] is not None:
+        require_number(options["budget"], "budget", 0.0, np.inf, "a finite number of at least 0")
+    if options["max_evaluations"] is not None:
+        require_integer(options["max_evaluations"], "max_evaluations", 1)
     require_integer(options["most"], "most", 1)
     require_bool(options["vectorized"], "vectorized")
     require_workers(options["workers"], options["vectorized"])

@@ -1,4 +1,4 @@
-"""Checking a gradient along random directions of each array, down to the wrong entries."""
+"""Checking a gradient along random directions, down to the wrong arrays and entries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.methods.bisection import locate_wrong_entries
+from fastbp.function.methods.bisection import locate_wrong_entries, screen_arrays
+from fastbp.function.methods.joined_arrays import JoinedArrays
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
@@ -17,13 +18,13 @@ from fastbp.function.methods.unjudged import (
 )
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.digits import told_apart
-from fastbp.runtime.progress import progress_bar
+from fastbp.runtime.account import Stopped
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.diagnosis.diagnose_arrays import diagnose_rows
 from fastbp.verdict.rows import bare_row, failure_of, unusable_reason, worst_first
 from fastbp.verdict.summary import Entry, Unexplained, summarise
-from fastbp.verdict.tolerance import Tolerance
+from fastbp.verdict.tolerance import Tolerance, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,50 +33,200 @@ if TYPE_CHECKING:
 
     from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.evaluation import Function
-    from fastbp.function.methods.bisection import Located
+    from fastbp.function.methods.bisection import Lead, Located, Screened
+    from fastbp.function.methods.judged import Judged
     from fastbp.function.methods.options import Options
-    from fastbp.report.causes import Finding
 
 
-__all__ = ["check_by_probing"]
+__all__ = ["probe_arrays"]
 
 TOO_ROUGH = "the noise of the differences is larger than every derivative"
 DIRECTIONS = 3
 # Errors of single entries have random signs, so that along a direction they add like noise.
 DIRECTION_SIGMAS = 4.0
+# An array is done along directions across many if an error of so much of its usual entry shows.
+WELL_TESTED = 2.0**-8
+# Groups of arrays that are looked at together, before what is known of them has to do.
+MOST_GROUPS, FEW = 16, 2
+# So many wrong arrays are found in one go.
+MOST_WRONG_ARRAYS = 100
 
 
-def check_by_probing(
-    function: Function, given: GivenLeaves, options: Options
-) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str], bool, list[Finding]]:
-    """Compare along random directions of each array, and find the entries that are wrong."""
-    rows: list[ArrayReport] = []
-    failures: list[tuple[Failure, ...]] = []
-    at_least = False
-    rng = np.random.default_rng(options.seed)
-    with progress_bar(options.progress, len(given.arrays), "directions") as advance:
-        for leaf in range(len(given.arrays)):
-            row, wrong, complete = _probed_row(function, leaf, given, options, rng)
-            rows.append(row)
-            failures.append(wrong)
-            at_least |= not complete
-            advance(1)
-    largest = max((row.detectable for row in rows if row.entries), default=0.0)
-    notes = [
-        f"{DIRECTIONS} random directions of each array, seed {options.seed}: a single error below "
-        f"{largest:.2g} may be missed, and errors that cancel along all of them"
-    ]
-    return rows, failures, notes, at_least, diagnose_rows(rows, given.arrays)
+def probe_arrays(found: Judged, function: Function, given: GivenLeaves, options: Options) -> None:
+    """Compare along random directions, and find the entries that are wrong.
+
+    Along directions across all arrays first: what agrees there, and stands out enough to be judged
+    there, is done. The other arrays are looked at in smaller groups, and at last one by one.
+    """
+    leaves = found.left(function)
+    probes = _Probes(found, function, given, options)
+    try:
+        probes.probe(tuple(leaf for leaf in leaves if not probes.is_settled(leaf)))
+    except Stopped:
+        pass  # what is left has no rows
+    except KeyboardInterrupt as interrupt:  # between two evaluations
+        function.account.interrupted(interrupt)
+    probed = [leaf for leaf in leaves if leaf in found.rows]
+    found.notes += probes.notes(probed)
+    found.findings += diagnose_rows(
+        [found.rows[leaf] for leaf in probed], [given.arrays[leaf] for leaf in probed]
+    )
 
 
-def _probed_row(
-    function: Function,
-    leaf: int,
-    given: GivenLeaves,
-    options: Options,
-    rng: np.random.Generator,
-) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
-    """Return the row of one array, its wrong entries, and whether these are all."""
+class _Probes:
+    """What leads to the rows of all arrays."""
+
+    def __init__(
+        self, found: Judged, function: Function, given: GivenLeaves, options: Options
+    ) -> None:
+        self.found = found
+        self.function, self.given, self.options = function, given, options
+        self.rng = np.random.default_rng(options.seed)
+        self.groups_left = MOST_GROUPS
+        self.alone = 0
+
+    def notes(self, probed: list[int]) -> list[str]:
+        """Say which directions there were, and what they may have missed."""
+        rows = [self.found.rows[leaf] for leaf in probed]
+        if not rows:
+            return []
+        largest = max((row.detectable for row in rows if row.entries), default=0.0)
+        together = len(rows) - self.alone
+        which = "each array"
+        if self.groups_left < MOST_GROUPS and together > 1:
+            which = f"{together:,} arrays together"
+            which += f" and of {self.alone:,} alone" if self.alone else ""
+        return [
+            f"{DIRECTIONS} random directions of {which}, seed {self.options.seed}: a single error "
+            f"below {largest:.2g} may be missed, and errors that cancel along all of them"
+        ]
+
+    def is_settled(self, leaf: int) -> bool:
+        """Settle what needs no evaluation: arrays that are empty, or cannot be compared."""
+        settled = _row_without_evaluations(self.function, leaf, self.given)
+        if settled is None:
+            return False
+        self.found.rows[leaf], self.found.failures[leaf], complete = settled
+        self.found.at_least |= not complete
+        return True
+
+    def _probe_alone(self, leaf: int, lead: Lead | None = None) -> None:
+        self.alone += 1
+        row, wrong, complete = _probed_row(
+            self.function, leaf, self.given, self.options, self.rng, lead
+        )
+        self.found.rows[leaf], self.found.failures[leaf] = row, wrong
+        self.found.at_least |= not complete
+
+    def probe(self, leaves: tuple[int, ...]) -> None:
+        """Probe a group of arrays, none of which is settled."""
+        while len(leaves) > 1:
+            self.groups_left -= 1
+            screened = self._screened(leaves)
+            if screened.agrees:
+                self._accept(leaves, screened)
+                return
+            suspects = {leaves[place]: lead for place, lead in screened.suspects.items()}
+            if not suspects:
+                self._probe_halves(leaves)
+                return
+            leaves = tuple(leaf for leaf in leaves if leaf not in suspects)
+            for leaf, lead in suspects.items():
+                self._probe_alone(leaf, lead)
+        for leaf in leaves:
+            self._probe_alone(leaf)
+
+    def _screened(self, leaves: tuple[int, ...]) -> Screened:
+        flat = np.concatenate([self._flat(leaf) for leaf in leaves])
+        each = [allowed_difference(self._flat(leaf), 0.0, self._tolerance(leaf)) for leaf in leaves]
+        return screen_arrays(
+            JoinedArrays(self.function, leaves),
+            flat,
+            _allowance(np.concatenate(each), systematic=self.options.tolerance is not None),
+            self.rng,
+            DIRECTIONS,
+            MOST_WRONG_ARRAYS,
+        )
+
+    def _accept(self, leaves: tuple[int, ...], screened: Screened) -> None:
+        """Accept what was tested well enough along the directions; look closer at the others."""
+        usual = [float(np.sqrt(np.mean(self._flat(leaf) ** 2))) for leaf in leaves]
+        weak = tuple(
+            leaf
+            for leaf, least, size in zip(leaves, screened.detectable, usual, strict=True)
+            if not least <= WELL_TESTED * size
+        )
+        may_go_on = self.groups_left > 0 or len(leaves) <= FEW
+        for place, leaf in enumerate(leaves):
+            if leaf not in weak or not may_go_on:
+                self.found.rows[leaf] = self._accepted_row(leaf, screened, place)
+        if weak and may_go_on:
+            if len(weak) < len(leaves):
+                self.probe(weak)
+            else:
+                self._probe_halves(weak)
+
+    def _probe_halves(self, leaves: tuple[int, ...]) -> None:
+        middle = len(leaves) // 2
+        for half in (leaves[:middle], leaves[middle:]):
+            self.probe(half)
+
+    def _accepted_row(self, leaf: int, screened: Screened, place: int) -> ArrayReport:
+        """Return the row of an array along whose directions nothing disagrees."""
+        flat = self._flat(leaf)
+        row = bare_row(
+            self.function.point.row_names[leaf],
+            self.function.point.row_shapes[leaf],
+            _count(self.function, leaf),
+            "passed",
+            "",
+        )
+        row = replace(row, detectable=float(screened.detectable[place]))
+        if screened.said[place] > screened.allowed:
+            return row
+        if not flat.any():
+            reason = "zero on both sides along every direction"
+            return replace(row, verdict="untested", zero=row.entries, reason=reason)
+        array = self.given.arrays[leaf]
+        if array is not None and is_zero_within_rounding(array, self.given.largest):
+            return replace(row, verdict="untested", zero=row.entries, reason=ZERO_WITHIN_ROUNDING)
+        return replace(row, verdict="inconclusive", reason=TOO_ROUGH)
+
+    def _flat(self, leaf: int) -> Vector:
+        return _flat_given(self.function, leaf, self.given)
+
+    def _tolerance(self, leaf: int) -> Tolerance:
+        return _tolerance_of(self.function, leaf, self.given, self.options)
+
+
+def _flat_given(function: Function, leaf: int, given: GivenLeaves) -> Vector:
+    """Return the given derivatives of a leaf; 0, as along every direction, if not chosen."""
+    array = given.arrays[leaf]
+    assert array is not None
+    flat = array.reshape(-1).astype(np.float64)
+    if function.chosen is not None:
+        flat[~function.chosen.masks[leaf]] = 0.0
+    return flat
+
+
+def _count(function: Function, leaf: int) -> int:
+    """Return how many entries of a leaf are checked."""
+    if function.chosen is None:
+        return function.point.base[leaf].size
+    return int(np.count_nonzero(function.chosen.masks[leaf]))
+
+
+def _tolerance_of(function: Function, leaf: int, given: GivenLeaves, options: Options) -> Tolerance:
+    array, flat = given.arrays[leaf], _flat_given(function, leaf, given)
+    assert array is not None
+    noise = given.noise.get(leaf, 0.0)
+    return function_tolerance(options, array, given.dtype, flat, noise, function.point.base[leaf])
+
+
+def _row_without_evaluations(
+    function: Function, leaf: int, given: GivenLeaves
+) -> tuple[ArrayReport, tuple[Failure, ...], bool] | None:
+    """Return the row of an array that needs no evaluation; None if it needs some."""
     name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
     size, array = function.point.base[leaf].size, given.arrays[leaf]
     reason = "is not given" if array is None else unusable_reason(array, shape)
@@ -89,45 +240,58 @@ def _probed_row(
     if not np.isfinite(function.value):
         reason = f"f is {function.value} at the point"
         return bare_row(name, shape, size, "inconclusive", reason), (), True
-    flat = array.reshape(-1).astype(np.float64)
-    if chosen is not None:
-        flat[~chosen] = 0.0  # along every direction
+    flat = _flat_given(function, leaf, given)
     if not np.isfinite(flat).all():
         return _not_finite_row(name, shape, flat)
-    tolerance = function_tolerance(
-        options, array, given.dtype, flat, given.noise.get(leaf, 0.0), function.point.base[leaf]
-    )
+    return None
+
+
+def _probed_row(
+    function: Function,
+    leaf: int,
+    given: GivenLeaves,
+    options: Options,
+    rng: np.random.Generator,
+    lead: Lead | None = None,
+) -> tuple[ArrayReport, tuple[Failure, ...], bool]:
+    """Return the row of one array, its wrong entries, and whether these are all."""
+    name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+    array, flat = given.arrays[leaf], _flat_given(function, leaf, given)
+    assert array is not None
+    tolerance = _tolerance_of(function, leaf, given, options)
     located = locate_wrong_entries(
         function,
         leaf,
         flat,
         tolerance,
-        _allowance(flat, tolerance, systematic=options.tolerance is not None),
+        _allowance(
+            allowed_difference(flat, 0.0, tolerance), systematic=options.tolerance is not None
+        ),
         rng,
         DIRECTIONS,
         options.most,
+        lead,
     )
     wrong = _located_failures(name, shape, flat, located, tolerance)
     complete = located.complete and len(wrong) < options.most
     row = _located_row(name, shape, flat, located, wrong, complete)
-    if chosen is not None:
-        count = int(np.count_nonzero(chosen))
-        row = replace(row, entries=count, zero=min(row.zero, count))
+    count = _count(function, leaf)
+    row = replace(row, entries=count, zero=min(row.zero, count))
     if row.reason == TOO_ROUGH and is_zero_within_rounding(array, given.largest):
         row = replace(row, verdict="untested", reason=ZERO_WITHIN_ROUNDING)
     return row, wrong, complete
 
 
 def _allowance(
-    given: Vector, tolerance: Tolerance, *, systematic: bool
+    entries: Vector, *, systematic: bool
 ) -> Callable[[NDArray[np.floating], slice], float]:
-    """Return by how much the sum along a direction may be off, if each entry may.
+    """Return by how much the sum along a direction may be off, if each entry may by so much.
 
     Rounding errors add like noise; what the user allows may have one sign everywhere.
     """
 
     def allowance(direction: NDArray[np.floating], part: slice) -> float:
-        single = np.abs(direction[part]) * (tolerance.atol + tolerance.rtol * np.abs(given[part]))
+        single = np.abs(direction[part]) * entries[part]
         if systematic:
             return float(np.sum(single))
         return DIRECTION_SIGMAS * float(np.sqrt(np.sum(single**2)))

@@ -14,6 +14,7 @@ import numpy as np
 from fastbp.function.derivatives.divergence import INFINITE_SLOPE, JUMP
 from fastbp.function.derivatives.entry_slopes import typical
 from fastbp.verdict.arrays import TOO_ROUGH
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from fastbp.report import ArrayReport
     from fastbp.typing import Mask
 
-__all__ = ["NOT_CHOSEN", "ZERO_WITHIN_ROUNDING", "is_zero_within_rounding", "row_of_judged"]
+__all__ = [
+    "NOT_CHOSEN",
+    "ZERO_WITHIN_ROUNDING",
+    "is_zero_within_rounding",
+    "row_of_judged",
+    "unjudged_row",
+]
 
 NAMED = 3  # entries that a reason names
 NOT_CHOSEN = "none of its entries was chosen"
@@ -66,6 +73,14 @@ def row_of_judged(
             reason += "the noise is larger than every derivative of the array"
             return replace(row, verdict="inconclusive", reason=reason)
     return row
+
+
+def unjudged_row(function: Function, leaf: int, reason: str) -> ArrayReport:
+    """Return the row of an array that was not judged, or not to its end."""
+    name, shape = function.point.row_names[leaf], function.point.row_shapes[leaf]
+    size = function.point.base[leaf].size
+    row = bare_row(name, shape, size, "inconclusive", f"not judged: {reason}")
+    return replace(row, detectable=np.inf)
 
 
 def is_zero_within_rounding(given: NDArray[np.floating], largest: float) -> bool:

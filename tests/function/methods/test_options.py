@@ -52,6 +52,7 @@ def test_an_unknown_option_is_named(check: Callable[..., Any]) -> None:
 
 def test_without_options_the_defaults_are_in_force() -> None:
     options = checked_options({})
-    assert (options.method, options.rtol, options.budget, options.most) == ("auto", None, 10.0, 10)
+    assert (options.method, options.rtol, options.budget, options.most) == ("auto", None, None, 10)
+    assert (options.seconds_for_every, options.max_evaluations) == (10.0, None)
     assert 0 <= options.seed < 2**32
     assert checked_options({"seed": 7}).seed == 7

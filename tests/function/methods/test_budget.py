@@ -1,0 +1,123 @@
+"""budget= and max_evaluations= are kept, what is left out is said, and forecasts come true."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.errors import OptionError
+from fastbp.function.methods.forecast import forecast
+
+pytestmark = pytest.mark.small
+
+
+def waits(seconds: float) -> Any:
+    def f(x: np.ndarray) -> float:
+        time.sleep(seconds)
+        return float(np.sum(np.sin(x)))
+
+    return f
+
+
+SMOOTH = {
+    "sines": lambda v: np.sum(np.sin(v)),
+    "exponentials": lambda v: np.sum(np.exp(v)),
+    "log-sum-exp": lambda v: np.log(np.sum(np.exp(v))),
+    "Rosenbrock": lambda v: np.sum((v[1:] - v[:-1] ** 2) ** 2) + np.sum((1 - v) ** 2),
+    "softplus": lambda v: np.sum(np.logaddexp(v, -v)),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 6, 17, 100, 1500])
+@pytest.mark.parametrize("method", ["every", "probe"])
+@pytest.mark.parametrize("f", SMOOTH.values(), ids=SMOOTH)
+def test_a_forecast_is_right_within_half(f: Any, method: str, size: int) -> None:
+    at = np.random.default_rng(size).normal(size=size)
+    numerical = fastbp.numerical_gradient(f, at).value
+    options = {"method": method, "seed": 1, "rtol": 1e-4, "atol": 1e-4}
+    real = fastbp.check_gradient(f, numerical, at, **options).evaluations - 2
+    foretold = forecast(method, [size])
+    assert foretold <= 1.5 * real + 4
+    # Where a direction disagrees by chance it is measured again.
+    assert real <= 1.5 * foretold + (4 if method == "every" else 30)
+
+
+@pytest.mark.parametrize("sizes", [[3] * 40, [2] * 150, [400, 1, 1], [50] * 10])
+def test_a_forecast_for_many_arrays_is_right_within_half(sizes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    at = [rng.normal(size=size) for size in sizes]
+    f = lambda p: float(np.sum(np.sin(np.concatenate(p))))  # noqa: E731
+    for method in ("every", "probe"):
+        report = fastbp.check_gradient(
+            f, lambda p: [np.cos(array) for array in p], at, method=method, seed=0
+        )
+        foretold, real = forecast(method, sizes), report.evaluations - 2
+        assert foretold <= 1.5 * real + 4
+        assert real <= 1.5 * foretold + 4
+
+
+def test_nothing_is_foretold_of_nothing() -> None:
+    assert forecast("every", [0, 0]) == forecast("probe", []) == 0
+
+
+@pytest.mark.parametrize("method", ["auto", "every", "probe"])
+@pytest.mark.parametrize("budget", [0.3, 0.8])
+def test_a_budget_is_kept_and_what_is_left_out_is_said(method: str, budget: float) -> None:
+    at = np.linspace(1, 2, 300)
+    began = time.perf_counter()
+    report = fastbp.check_gradient(
+        waits(0.02), np.cos(at), at, method=method, budget=budget, seed=0
+    )
+    assert report.evaluations * 0.02 <= 1.2 * budget
+    assert time.perf_counter() - began >= report.evaluations * 0.02
+    if method == "every":
+        assert report.verdict == "inconclusive"
+        assert report.arrays[0].reason == f"not judged: the budget of {budget:g} s is spent"
+        assert f"1 of 1 array not judged: the budget of {budget:g} s is spent" in report.notes
+        assert report.at_least
+
+
+@pytest.mark.parametrize("method", ["auto", "every", "probe"])
+@pytest.mark.parametrize("most", [1, 5, 30, 5000])
+def test_no_more_evaluations_are_made_than_are_allowed(method: str, most: int) -> None:
+    at, calls = [np.linspace(1, 2, 40), np.ones(3)], [0]
+
+    def f(p: list[np.ndarray]) -> float:
+        calls[0] += 1
+        return float(np.sum(np.sin(p[0])) + np.sum(p[1] ** 2))
+
+    report = fastbp.check_gradient(
+        f, [np.cos(at[0]), 2 * at[1]], at, method=method, max_evaluations=most, seed=0
+    )
+    assert calls[0] == report.evaluations <= max(most, 2)  # two at the point, whatever is allowed
+    left = [row for row in report.arrays if row.reason.startswith("not judged")]
+    assert all(row.reason == f"not judged: max_evaluations = {most} are spent" for row in left)
+    assert report.verdict == ("inconclusive" if left else "passed")
+    assert most < 5000 or not left
+
+
+def test_probe_judges_what_every_does_not_get_done() -> None:
+    """Entries that bend far more than those that were sampled take far more evaluations."""
+    at = {"a": np.linspace(1, 2, 500), "b": np.zeros(60)}
+    rates = np.random.default_rng(0).permutation(np.geomspace(1, 1000, 60))
+
+    def f(p: dict[str, np.ndarray]) -> float:
+        return float(np.sum(np.sin(p["a"])) + np.sum(np.sin(rates * p["b"])))
+
+    gradient = {"a": np.cos(at["a"]), "b": rates}
+    every = forecast("every", [500, 60])
+    report = fastbp.check_gradient(f, gradient, at, max_evaluations=round(1.15 * every), seed=0)
+    assert report.method == "every"
+    assert report.verdict == "passed"
+    assert [row.verdict for row in report.arrays] == ["passed", "passed"]
+    assert any("longer than was expected" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, True])
+def test_a_senseless_limit_is_refused(most: Any) -> None:
+    with pytest.raises(OptionError, match="max_evaluations"):
+        fastbp.check_gradient(np.sum, np.ones(2), np.ones(2), max_evaluations=most)
