@@ -173,8 +173,8 @@ def measure_everything(function: Function, progress: bool | None) -> Iterator[Li
         leaves: list[Lines] = []
         stopped: Stopped | None = None
         try:
-            for leaf in range(len(sizes)):
-                leaves.append(measure_leaf(function, leaf, advance, smoothness, sparing))
+            for leaf in range(len(sizes)):  # those that are done stay, whatever comes
+                leaves.append(measure_leaf(function, leaf, advance, smoothness, sparing))  # noqa: PERF401
             leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
         except Stopped as some:
             stopped = some

@@ -1,6 +1,6 @@
-"""How many evaluations a check will take: what it takes for a smooth function of that size.
+"""How many evaluations a check will take: what it takes for smooth functions of that size.
 
-Nothing is counted by hand here. The methods themselves are run on a function that costs nothing, on
+Nothing is counted by hand here. The methods themselves are run on two functions that cost nothing, on
 leaves of the same sizes; of what is large or many, a part tells about the rest.
 """
 
@@ -79,31 +79,35 @@ def _every(sizes: Sequence[int], unit: float) -> float:
 
 @lru_cache(maxsize=256)
 def _evaluations(method: str, sizes: tuple[int, ...], unit: float) -> float:
-    """Count the evaluations of a method for the sum of sines of all entries."""
-    model = _Sines([np.linspace(0.5, 1.5, size) for size in sizes], unit)
-    if method == "every":
-        for _ in measure_everything(model, False):
-            pass
-    else:
-        gradient = GivenLeaves([np.cos(base) for base in model.point.base])
-        probe_arrays(Judged(), model, gradient, checked_options({"seed": 0}))
-    return float(model.evaluations)
+    """Count the evaluations of a method: the mean of those for sines and for exponentials."""
+    spent = 0
+    for term, slope in ((np.sin, np.cos), (np.exp, np.exp)):
+        model = _Sum(term, [np.linspace(0.5, 1.5, size) for size in sizes], unit)
+        if method == "every":
+            for _ in measure_everything(model, False):
+                pass
+        else:
+            gradient = GivenLeaves([slope(base) for base in model.point.base])
+            probe_arrays(Judged(), model, gradient, checked_options({"seed": 0}))
+        spent += model.evaluations
+    return spent / 2
 
 
-class _Sines(Function):
-    """The sum of the sines of all entries, by what changes in it."""
+class _Sum(Function):
+    """The sum of a function of each entry, by what changes in it."""
 
-    def __init__(self, at: list[Vector], unit: float) -> None:
+    def __init__(self, term: np.ufunc, at: list[Vector], unit: float) -> None:
+        self.term = term
         self.point, self.name, self.unit = Point(at, "at"), "f", unit
         self.account, self.domain = Account(), Domain()
-        self.value = float(sum(np.sum(np.sin(base)) for base in at))
+        self.value = float(sum(np.sum(term(base)) for base in at))
         self.chosen = None
         self.evaluations, self.quantum, self.seconds, self.concurrency = 0, 0.0, 1e-6, 1
 
     def with_entries(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate with single entries replaced."""
         self.evaluations += len(indices)
-        changes = np.sin(entries) - np.sin(self.point.base[leaf][indices])
+        changes = self.term(entries) - self.term(self.point.base[leaf][indices])
         return self._rounded(self.value + changes)
 
     def along(
@@ -115,7 +119,7 @@ class _Sines(Function):
         for one, own, place in pieces(self.point, leaf, part):
             base = self.point.base[one][own]
             moved = np.multiply.outer(np.array(steps), direction[part][place])
-            changes += np.sum(np.sin(base + moved) - np.sin(base), axis=1)
+            changes += np.sum(self.term(base + moved) - self.term(base), axis=1)
         return self._rounded(self.value + changes)
 
     def _rounded(self, values: Vector) -> Vector:

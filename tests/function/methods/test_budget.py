@@ -41,9 +41,9 @@ def test_a_forecast_is_right_within_half(f: Any, method: str, size: int) -> None
     options = {"method": method, "seed": 1, "rtol": 1e-4, "atol": 1e-4}
     real = fastbp.check_gradient(f, numerical, at, **options).evaluations - 2
     foretold = forecast(method, [size])
-    assert foretold <= 1.5 * real + 4
-    # Where a direction disagrees by chance it is measured again.
-    assert real <= 1.5 * foretold + (4 if method == "every" else 30)
+    # An entry that is measured thoroughly counts where there are few, and one direction more.
+    assert foretold <= 1.5 * real + 30
+    assert real <= 1.5 * foretold + 30
 
 
 @pytest.mark.parametrize("sizes", [[3] * 40, [2] * 150, [400, 1, 1], [50] * 10])
