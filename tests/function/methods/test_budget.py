@@ -36,14 +36,14 @@ SMOOTH = {
 @pytest.mark.parametrize("method", ["every", "probe"])
 @pytest.mark.parametrize("f", SMOOTH.values(), ids=SMOOTH)
 def test_a_forecast_is_right_within_half(f: Any, method: str, size: int) -> None:
-    at = np.random.default_rng(size).normal(size=size)
+    at = np.random.default_rng(1).normal(size=size)
     numerical = fastbp.numerical_gradient(f, at).value
     options = {"method": method, "seed": 1, "rtol": 1e-4, "atol": 1e-4}
     real = fastbp.check_gradient(f, numerical, at, **options).evaluations - 2
     foretold = forecast(method, [size])
-    # An entry that is measured thoroughly counts where there are few, and one direction more.
-    assert foretold <= 1.5 * real + 30
-    assert real <= 1.5 * foretold + 30
+    # One more thorough measurement counts where there are few.
+    assert foretold <= 1.5 * real + 24
+    assert real <= 1.5 * foretold + 24
 
 
 @pytest.mark.parametrize("sizes", [[3] * 40, [2] * 150, [400, 1, 1], [50] * 10])
