@@ -90,9 +90,10 @@ def check_jacobian(
 
     Notes
     -----
-    "every" takes some 25 evaluations of f for each column of a dense matrix, and for each group of
-    columns that share no row of a sparse one (Curtis, Powell & Reid, 1974): 3 groups for a
-    tridiagonal matrix of any size. The pattern itself is tested along two random tangents, 25
+    "every" takes some 25 evaluations of f for each of 4 to 14 columns of a dense matrix, 4 for each
+    other one, and 25 for each group of columns that share no row of a sparse one (Curtis, Powell &
+    Reid, 1974): 3 groups for a tridiagonal matrix of any size. A column with a wrong entry is
+    measured twice more. The pattern itself is tested along two random tangents, 25
     evaluations each, and an entry that it misses takes 25 (log2(columns) + 2) more. "probe" does
     that with the whole matrix.
 

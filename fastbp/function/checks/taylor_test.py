@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.errors import ShapeError
+from fastbp.function.checks.matrices.given_matrix import Sides, read_matrix
 from fastbp.function.containers.given_gradient import given_leaves, leaves_of
 from fastbp.function.containers.point import SINGLE_UNIT, Point, argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_entries, typical
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.function.checks.matrices.given_matrix import GivenMatrix
     from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.derivatives.line_slopes import Lines
     from fastbp.typing import Vector
@@ -59,6 +61,7 @@ def taylor_test(
     gradient: Any,
     at: Any,
     *,
+    hessian: Any = None,
     direction: Any = None,
     noise: float = 0.0,
     bounds: Any = None,
@@ -75,6 +78,9 @@ def taylor_test(
         ``gradient(at)``, or its value at `at`, as in `check_gradient`.
     at : array, float, or nesting of lists, tuples, dicts, named tuples and dataclasses of these
         Where; of float64 or float32, and structured points as in `check_gradient`.
+    hessian : array, sparse array, LinearOperator, nesting of arrays, or callable, optional
+        As in `check_hessian`: the remainder of the quadratic model is tested too, which falls as
+        h³.
     direction : nesting of the structure of `at`, optional
         v; by default a random one that moves every entry by about its size. By the coordinates
         where `at` holds structured points.
@@ -102,7 +108,8 @@ def taylor_test(
     0.1 of each other; more where f has no curvature along v). Otherwise all steps from 2**-3 to
     2**-20 of the size of what moves are evaluated, and the slope along v is measured with an error
     bar, some 24 evaluations: the gradient fails if <g, v> is not that slope, and the test is
-    inconclusive if it is, but the rates do not settle before noise spoils them.
+    inconclusive if it is, but the rates do not settle before noise spoils them. A Hessian fails
+    where the rates of its remainder settle at 2.00.
 
     One direction tests all entries at once and names none: an error of <g, v> below ``detectable``
     may be missed, and `check_gradient` says in which entries a gradient is wrong.
@@ -135,7 +142,11 @@ def taylor_test(
     function = Function(line, Point(0.0, "h"), "f")
     function.allow_noise(noise)
     given = places.with_bars(given_leaves(places.derivative(gradient), point, noise=noise), point)
-    test = _Test(function, line, given)
+    matrix = None
+    if hessian is not None:
+        places.require_plain("taylor_test with a hessian")
+        matrix = read_matrix(hessian, "hessian", _sides(point), point, noise)
+    test = _Test(function, line, given, matrix)
     verdict, reason = test.verdict()
     return TaylorTest(
         verdict=verdict, reason=reason, steps=test.steps, remainders=test.remainders,
@@ -146,6 +157,11 @@ def taylor_test(
         seconds=time.perf_counter() - started,
         notes=(*places.notes(name), *function.notes),
     )  # fmt: skip
+
+
+def _sides(point: Point) -> Sides:
+    paths = [name.removeprefix(point.name) for name in point.container.names]
+    return Sides(paths, paths, point.container.shapes, point.container.shapes)
 
 
 class _Line:
@@ -260,10 +276,18 @@ class _Test:
         f there.
     slope, noise : float
         <g, v>, and the standard deviation of the noise of f.
+    curvature : float or None
+        <v, H v>; None without a Hessian.
     """
 
-    def __init__(self, function: Function, line: _Line, given: GivenLeaves) -> None:
-        self.function, self.line, self.given = function, line, given
+    def __init__(
+        self, function: Function, line: _Line, given: GivenLeaves, hessian: GivenMatrix | None
+    ) -> None:
+        self.function, self.line, self.given, self.hessian = function, line, given, hessian
+        self.curvature: float | None = None
+        if hessian is not None:
+            v = np.concatenate([along.astype(np.float64) for along in line.direction])
+            self.curvature = float(np.sum(v * hessian.times(v)))
         self.single = function.unit == SINGLE_UNIT
         self.slope, self.terms = line.slope(given)
         self.steps, self.values = np.empty(0), np.empty(0)
@@ -285,10 +309,14 @@ class _Test:
 
     @property
     def remainders(self) -> list[Vector]:
-        """What is left of the change of f without a model, and with a linear one."""
+        """What is left of the change of f without a model, with a linear and a quadratic one."""
         with np.errstate(all="ignore"):
             change = self.values - self.function.value
-            return [np.abs(change), np.abs(change - self.steps * self.slope)]
+            linear = change - self.steps * self.slope
+            left = [np.abs(change), np.abs(linear)]
+            if self.curvature is not None:
+                left.append(np.abs(linear - self.steps**2 * self.curvature / 2))
+            return left
 
     def clear(self, order: int) -> NDArray[np.bool_]:
         """Tell which remainders are far above the noise, which also rounds h <g, v>."""
@@ -346,9 +374,30 @@ class _Test:
             return "failed", broken
         if not np.isfinite(self.function.value):
             return "inconclusive", f"f is {self.function.value} at the point"
+        verdict, reason = "passed", self._why_passed()
         if not (self.settled(1) or self.linear):
-            return self._by_slope()
-        return "passed", self._why_passed()
+            verdict, reason = self._by_slope()
+        if verdict == "passed" and self.curvature is not None:
+            return self._of_quadratic_model()
+        return verdict, reason
+
+    def _of_quadratic_model(self) -> tuple[str, str]:
+        """Judge the Hessian, of a gradient that has passed."""
+        if not self.settled(2):
+            self._evaluate(range(LONGEST, FIRST_SINGLE if self.single else FIRST, -1))
+        rates = self._rates(2)
+        rates = rates[np.isfinite(rates)]
+        if not self.clear(2).any():
+            return "passed", "nothing is left of the quadratic model, but rounding"
+        if self._settled_pairs(2, SETTLED_IF_RIGHT).any():
+            middle = float(np.sort(rates)[rates.size // 2])
+            return "passed", f"the remainder of the quadratic model falls as h^{middle:.2f}"
+        if rates.size >= 2 and np.all(np.abs(rates[-2:] - 2) <= SETTLED):
+            return "failed", (
+                f"the remainder of the quadratic model falls as h^{rates[-1]:.2f}: <v, H v> = "
+                f"{self.curvature:.9g} is not the second derivative along v"
+            )
+        return "inconclusive", "the rates of the quadratic model do not settle"
 
     def _why_passed(self) -> str:
         if not self.settled(1):
@@ -366,6 +415,8 @@ class _Test:
             return self.function.findings[0]
         if self.given.findings:
             return self.given.findings[0]
+        if self.hessian is not None and self.hessian.findings:
+            return self.hessian.findings[0]
         point = self.line.point
         if self.given.extra:
             return f"{', '.join(self.given.extra)} is not in the argument"

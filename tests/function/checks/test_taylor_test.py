@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
+from scipy.sparse.linalg import aslinearoperator
 
 import fastbp
 from fastbp.errors import DTypeError, GradientMismatchError, OptionError, ShapeError
@@ -299,6 +301,64 @@ def test_points_of_every_shape(shapes: list[tuple[int, ...]], seed: int) -> None
     wrong = [np.exp(array) for array in at]
     wrong[-1][1] *= 1.2
     assert fastbp.taylor_test(f, wrong, at, seed=seed).verdict == "failed"
+
+
+# ---- second order ----
+
+
+def rosenbrock_hessian(x: np.ndarray) -> np.ndarray:
+    hessian = np.diag(np.append(1200 * x[:-1] ** 2 - 400 * x[1:] + 2, 0.0))
+    hessian += np.diag(np.append(0.0, np.full(x.size - 1, 200.0)))
+    beside = -400 * x[:-1]
+    return hessian + np.diag(beside, 1) + np.diag(beside, -1)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, aslinearoperator])
+def test_a_right_hessian_has_rates_of_three(form: Any) -> None:
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=5)
+        result = fastbp.taylor_test(
+            rosenbrock, rosenbrock_gradient, x, hessian=form(rosenbrock_hessian(x)), seed=seed
+        )
+        assert result.verdict == "passed", result
+        assert len(result.remainders) == len(result.rates) == 3
+        known = result.rates[2][np.isfinite(result.rates[2])]
+        np.testing.assert_allclose(np.median(known), 3.0, atol=0.15)
+        assert "... - h^2/2 <v, H v>" in str(result)
+
+
+def test_a_wrong_hessian_fails_though_the_gradient_is_right() -> None:
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=5)
+        result = fastbp.taylor_test(
+            rosenbrock, rosenbrock_gradient, x, seed=seed,
+            hessian=lambda x: rosenbrock_hessian(x) + 50 * np.eye(5),
+        )  # fmt: skip
+        assert result.verdict == "failed", result
+        assert "is not the second derivative along v" in result.reason
+        assert fastbp.taylor_test(rosenbrock, rosenbrock_gradient, x, seed=seed)
+
+
+def test_quadratic_functions_leave_nothing_of_their_model() -> None:
+    def f(x: np.ndarray) -> float:
+        return float(np.sum(x**2) + x[0] * x[1])
+
+    x = np.array([0.5, -1.0])
+    gradient = 2 * x + x[::-1]
+    right = np.array([[2.0, 1.0], [1.0, 2.0]])
+    result = fastbp.taylor_test(f, gradient, x, hessian=right, seed=0)
+    assert result.verdict == "passed", result
+    assert result.reason == "nothing is left of the quadratic model, but rounding"
+    assert fastbp.taylor_test(f, gradient, x, hessian=2 * right, seed=0).verdict == "failed"
+
+
+def test_hessians_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"hessian must have shape \(2, 2\), not \(3, 3\)"):
+        fastbp.taylor_test(rosenbrock, rosenbrock_gradient, np.ones(2), hessian=np.eye(3))
+    with pytest.raises(OptionError, match="taylor_test with a hessian takes no structured points"):
+        fastbp.taylor_test(
+            rosenbrock, rosenbrock_gradient, fastbp.sphere(np.ones(2)), hessian=np.eye(2)
+        )
 
 
 class Axes:
