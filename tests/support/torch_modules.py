@@ -27,6 +27,42 @@ class WrongProduct(torch.autograd.Function):
         return gradient @ weight, by_weight
 
 
+class Scaled(torch.autograd.Function):
+    """The identity, with a gradient that is off by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, factor: float) -> Any:
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient * ctx.factor, None
+
+
+def identity(x: Any) -> Any:
+    """Return the same, with a right gradient of a function written by hand."""
+    return Scaled.apply(x, 1.0)
+
+
+def wrong_identity(x: Any) -> Any:
+    """Return the same, with a gradient that is off by a thousandth."""
+    return Scaled.apply(x, 1.001)
+
+
+class Calling(torch.nn.Module):
+    """A module with parts, whose forward is a function of itself and its arguments."""
+
+    def __init__(self, forward: Any, *parts: Any, **attributes: Any) -> None:
+        super().__init__()
+        self.called, self.parts = forward, torch.nn.ModuleList(parts)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.called(self, *arguments, **keywords)
+
+
 def recurrent_wrapper(layer: Any) -> Any:
     class Wrapped(torch.nn.Module):
         def __init__(self) -> None:

@@ -25,6 +25,7 @@ from fastbp.torch.modules.scalar_functions import (
     Alone,
     Counter,
     Whole,
+    evaluated,
     gradients_of,
     numbers_of,
 )
@@ -38,13 +39,12 @@ if TYPE_CHECKING:
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport
     from fastbp.torch.modules.arithmetic import Arithmetic
-    from fastbp.torch.modules.scalar_functions import ScalarFunction
 
 
 __all__ = ["Subject", "check_layers"]
 
 INSIDE = "since a layer of it is wrong"
-NO_GRAPH = "is called without a graph only (torch.no_grad)"
+NO_GRAPH = "is called under {how} only"
 CHANGED = "its backward pass changes its incoming gradient in place"
 NO_GRADIENT = (
     "{name} gets no gradient from the backward pass and was held fixed: give it with "
@@ -99,7 +99,7 @@ class _Check:
         self.counted = Counter()
         self.buffers = buffers_of(subject.module)
         self.notes: list[str] = []
-        self.without_graph: dict[str, str] = {}
+        self.without_graph: dict[str, tuple[str, str]] = {}
         self.stand_ins: StandIns | None = None
 
     def run(self) -> FunctionCheck:
@@ -117,9 +117,10 @@ class _Check:
                 advance(1)
             wrong = [call.path for call, check in zip(calls, checks, strict=True) if failed(check)]
             called = {call.path for call in recorded}
-            for path, name in self.without_graph.items():
+            for path, (name, how) in self.without_graph.items():
                 if shown_path(path) not in called:
-                    checks.append(single_row(bare_row(name, (), 0, "untested", NO_GRAPH)))
+                    row = bare_row(name, (), 0, "untested", NO_GRAPH.format(how=how))
+                    checks.append(single_row(row))
             checks += self._of_whole(wrong)
             advance(1)
         counted = self.counted
@@ -303,16 +304,6 @@ def _what_raised(error: Exception, recorder: Recorder) -> str:
     return f"the backward pass of module {what}"
 
 
-def evaluated(function: ScalarFunction, name: str) -> tuple[float, dict[str, Any]]:
-    """Return the value and the gradients; what raises is told with a name."""
-    try:
-        return function.gradients()
-    except FastbpError:
-        raise
-    except Exception as error:
-        raise EvaluationError(f"{name} raised {type(error).__name__}: {error}") from error
-
-
 def _without_gradient(layer: torch.nn.Module) -> dict[str, int]:
     """Return rows of parameters that have no gradient by definition: padding of embeddings."""
     padding = getattr(layer, "padding_idx", None)
@@ -351,7 +342,7 @@ def judged(
     row = bare_row(name, (), 0, "failed", reason)
     if not difference.function.arithmetic.is_double:
         return FunctionCheck(rows=(row, *_each_tensor(name, difference, options)), method="layers")
-    closer = _closer_look(difference, options)
+    closer = _closer_look(name, difference, options)
     verdict = check_verdict([row.verdict for row in closer.rows])
     if verdict != "failed":  # its inputs are on kinks, where a direction alone does not decide
         found = "untested" if verdict == "vacuous" else verdict
@@ -381,26 +372,26 @@ def _each_tensor(
     return rows
 
 
-def _closer_look(difference: DirectionalDifference, options: Options) -> FunctionCheck:
+def _closer_look(name: str, difference: DirectionalDifference, options: Options) -> FunctionCheck:
     """Find the wrong tensors and entries of one layer, by directions of each and bisection."""
     names = sorted(difference.tensors)  # as optree goes through a dict
 
     def value(at: dict[str, Any]) -> float:
         with torch.no_grad():
-            for name, tensor in difference.tensors.items():
-                tensor.copy_(_as_tensor(at[name], tensor))
-                if name in difference.without:  # what has no gradient is not moved either
-                    row = difference.without[name]
-                    tensor[row] = difference.base[name][row]
+            for key, tensor in difference.tensors.items():
+                tensor.copy_(_as_tensor(at[key], tensor))
+                if key in difference.without:  # what has no gradient is not moved either
+                    row = difference.without[key]
+                    tensor[row] = difference.base[key][row]
         return difference.value()
 
-    at = {name: numbers_of(difference.base[name]) for name in names}
-    function = Function(value, Point(at, ""), "layer")
+    at = {key: numbers_of(difference.base[key]) for key in names}
+    function = Function(value, Point(at, ""), name)
     tensor_of = dict(zip(function.point.container.names, names, strict=True))
-    given = GivenLeaves([difference.gradients[name] for name in names])
+    given = GivenLeaves([difference.gradients[key] for key in names])
     check = check_scalar(function, given, options)
     difference.put_back()
-    rows = [replace(row, name=name) for row, name in zip(check.rows, names, strict=True)]
+    rows = [replace(row, name=key) for row, key in zip(check.rows, names, strict=True)]
     failures = [
         tuple(replace(wrong, array=tensor_of[wrong.array]) for wrong in some)
         for some in check.failures
@@ -409,7 +400,7 @@ def _closer_look(difference: DirectionalDifference, options: Options) -> Functio
 
 
 def _as_tensor(numbers: Any, like: torch.Tensor) -> torch.Tensor:
-    made = torch.as_tensor(np.ascontiguousarray(numbers))
+    made = torch.as_tensor(np.array(numbers))
     return (torch.view_as_complex(made) if like.is_complex() else made).to(like)
 
 

@@ -23,7 +23,7 @@ from fastbp.torch.modules.nesting import (
     movable_tensors,
     named_tensors,
 )
-from fastbp.torch.modules.scalar_functions import Alone, Counter, real_product
+from fastbp.torch.modules.scalar_functions import Alone, Counter, evaluated, real_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def excluded_paths(module: torch.nn.Module, exclude: Any) -> list[str]:
             known = ", ".join(paths[:20]) or "none"
             more = ", ..." if len(paths) > 20 else ""
             raise OptionError(
-                f"exclude: {pattern!r} is no part of module; these are {known}{more}."
+                f"exclude must name parts of module, but {pattern!r} matches none of {known}{more}."
             )
         found.update(matching)
     return [path for path in paths if path in found]
@@ -135,7 +135,7 @@ def _contributions(
 ) -> list[torch.Tensor | None]:
     """Return what the part's own backward pass gives for each of its float arguments."""
     alone = Alone(call, arithmetic, counted)
-    gradients = alone.gradients()[1] if call.reached else {}
+    gradients = evaluated(alone, call.name)[1] if call.reached else {}
     scale = scalar_cotangent(arithmetic.seed)
     found: list[torch.Tensor | None] = []
     places = {id(tensor): name for name, tensor in alone.tensors.items()}

@@ -147,7 +147,7 @@ class Recorder:
     in_backward : bool
         To be set when the backward pass begins.
     without_graph : dict
-        Parts that were called without a graph: their names, by their paths.
+        Parts that were called without a graph: their names, and under what, by their paths.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Recorder:
         self.open: list[LayerCall] = []
         self.latest = ""
         self.in_backward = False
-        self.without_graph: dict[str, str] = {}
+        self.without_graph: dict[str, tuple[str, str]] = {}
         self._counts: dict[str, int] = {}
         self._handles: list[Any] = []
 
@@ -196,9 +196,10 @@ class Recorder:
             if self.open:
                 self.open[-1].holds_calls = True
             if not torch.is_grad_enabled() or _is_transformed():
-                self.without_graph[path] = name
+                how = "torch.func" if _is_transformed() else "torch.no_grad"
+                self.without_graph[path] = (name, how)
                 return
-            if self.open and not self.keeps_parents:
+            if self.open and not self.keeps_parents and not self.is_left_out(self.open[-1].path):
                 self.open[-1].arguments, self.open[-1].keywords = (), {}
             wanted = [tensor.requires_grad for tensor in movable_tensors((arguments, keywords))]
             positional, named = changed_tensors(copied_in_layout, (arguments, keywords))

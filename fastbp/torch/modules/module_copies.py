@@ -25,7 +25,7 @@ def copied_module(module: torch.nn.Module) -> tuple[torch.nn.Module, tuple[str, 
         copied, notes = copied_module(module.module)
         return copied, (*notes, "what DistributedDataParallel wraps is checked, on this process")
     try:
-        copied = copy.deepcopy(module, _computed_by_hooks(module))
+        copied = copy.deepcopy(module, _not_copied_by_torch(module))
     except Exception as error:
         raise EvaluationError(
             f"module cannot be copied: {type(error).__name__}: {error}"
@@ -33,14 +33,20 @@ def copied_module(module: torch.nn.Module) -> tuple[torch.nn.Module, tuple[str, 
     return copied, _copy_hooks(module, copied)
 
 
-def _computed_by_hooks(module: torch.nn.Module) -> dict[int, Any]:
-    """Return what deepcopy shall take for weights that a hook computes before every call.
+def _not_copied_by_torch(module: torch.nn.Module) -> dict[int, Any]:
+    """Return copies of what torch does not copy itself, by identity: a memo for deepcopy.
 
-    Weight norm, spectral norm and pruning as they were before parametrizations: what the last
-    call computed has a history, and torch copies no tensor with one.
+    That is weights that a hook computes before every call (weight norm, spectral norm and pruning
+    as they were before parametrizations): what the last call computed has a history, and torch
+    copies no tensor with one.
     """
     memo: dict[int, Any] = {}
     for part in module.modules():
+        for buffer in part._buffers.values():
+            if isinstance(buffer, torch.nn.parameter.UninitializedBuffer):
+                # Torch copies parameters without a shape, and no buffers.
+                made: Any = torch.nn.parameter.UninitializedBuffer
+                memo[id(buffer)] = made(device=buffer.device, dtype=buffer.dtype)
         for hook in part._forward_pre_hooks.values():
             for key in ("name", "_tensor_name"):
                 value = vars(part).get(str(getattr(hook, key, "")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from fastbp.errors import EvaluationError
+from fastbp.errors import EvaluationError, FastbpError
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.modules.layer_calls import has_no_children, shown_path
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from fastbp.torch.modules.arithmetic import Arithmetic
     from fastbp.torch.modules.layer_calls import LayerCall
 
-__all__ = ["Alone", "Counter", "ScalarFunction", "Whole", "numbers_of"]
+__all__ = [
+    "Alone",
+    "Counter",
+    "ScalarFunction",
+    "Whole",
+    "evaluated",
+    "gradients_of",
+    "numbers_of",
+    "real_product",
+]
 
 # Rounding of one forward pass, in units, relative to the root of the sum of squares of what is
 # added up: products in a layer make it larger than that of a single addition. In less than float64
@@ -286,6 +295,16 @@ def real_product(tensor: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     if tensor.device.type != "mps":  # which has no float64
         tensor, weights = tensor.double(), weights.double()
     return (tensor * weights).reshape(-1)
+
+
+def evaluated(function: ScalarFunction, name: str) -> tuple[float, dict[str, Any]]:
+    """Return the value and the gradients; what raises is told with a name."""
+    try:
+        return function.gradients()
+    except FastbpError:
+        raise
+    except Exception as error:
+        raise EvaluationError(f"{name} raised {type(error).__name__}: {error}") from error
 
 
 def gradients_of(
