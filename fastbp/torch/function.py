@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fastbp.errors import DTypeError, EvaluationError, OptionError
+from fastbp.errors import EvaluationError, OptionError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_jvp, check_vjp
-from fastbp.function.checks.report_assembly import noting_scalar_cotangent
+from fastbp.function.checks.report_assembly import joined, noting_scalar_cotangent, with_rows
+from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.validation import require_bool
@@ -30,8 +30,7 @@ from fastbp.torch.autodiff.second_order import backward_pass
 from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
 from fastbp.torch.confirmation import confirmed
 from fastbp.torch.tensors import HALF_UNITS
-from fastbp.verdict.arrays import check_verdict
-from fastbp.verdict.rows import bare_row, worst_of_all
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,9 +38,8 @@ if TYPE_CHECKING:
     import torch
 
     from fastbp.function.methods.options import CheckOptions
-    from fastbp.report import ArrayReport, Report
-    from fastbp.torch.confirmation import confirmed
-from fastbp.torch.autodiff.tensor_function import Graph
+    from fastbp.report import Report
+    from fastbp.torch.autodiff.tensor_function import Graph
 
 __all__ = ["check_function"]
 
@@ -121,7 +119,7 @@ def check_function(
     >>> report.verdict, [row.name for row in report.arrays][-1]
     ('passed', "backward by inputs['incoming gradient'][0]")
     """
-    keywords, options = _keywords_of(f, kwargs, options)
+    keywords, options = keywords_of(f, kwargs, options, DEFAULTS)
     if type(order) is not int or order not in (1, 2):
         raise OptionError(f"order must be 1 or 2, not {order!r}.")
     require_bool(forward_ad, "forward_ad")
@@ -135,43 +133,14 @@ def check_function(
         found = check_jvp(
             forward, function.jvp, function.arguments.at, convention="torch", **options | along
         )
-        report = _joined(report, found, "forward: ")
+        report = joined(report, found, "forward: ")
     if batched:
         found_batched = batched_findings(function, np.random.default_rng((seed, 5)))
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
         second = backward_pass(function, np.random.default_rng((seed, 6)))
-        report = _joined(report, _checked(second, options), "backward by ")
+        report = joined(report, _checked(second, options), "backward by ")
     return _beside_half(report, function, inputs, keywords)
-
-
-def _keywords_of(
-    f: Callable[..., Any], kwargs: Mapping[str, Any] | None, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tell the keyword arguments of f from the options of the check."""
-    keywords = dict(kwargs or {})
-    if kwargs is not None and not all(isinstance(name, str) for name in keywords):
-        raise DTypeError(f"kwargs must have names as keys, not {list(keywords)}.")
-    rest = {}
-    for name, value in options.items():
-        if name in DEFAULTS or not _takes(f, name):
-            rest[name] = value
-        elif name in keywords:
-            raise OptionError(f"{name} is given twice: among kwargs, and as a keyword.")
-        else:
-            keywords[name] = value
-    return keywords, rest
-
-
-def _takes(f: Callable[..., Any], name: str) -> bool:
-    """Tell whether a function may take a keyword; of those written in C nobody knows."""
-    try:
-        parameters = inspect.signature(getattr(f, "forward", f)).parameters
-    except (TypeError, ValueError):
-        return True
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-        return True
-    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
 
 def _function_of(
@@ -331,42 +300,9 @@ def _beside_half(
             strict=True,
         )
     ]
-    return _with_rows(replace(report, dtype=f"{name}, differenced in float64"), rows)
+    return with_rows(replace(report, dtype=f"{name}, differenced in float64"), rows)
 
 
 def _failing(report: Report, findings: list[str], name: str) -> Report:
     """Add a failed row for each finding."""
-    return _with_rows(report, [bare_row(name, (), 0, "failed", finding) for finding in findings])
-
-
-def _with_rows(report: Report, rows: list[ArrayReport]) -> Report:
-    """Add rows that can fail a check, but cannot make it pass."""
-    if not rows:
-        return report
-    verdicts = [row.verdict for row in rows]
-    verdict = check_verdict(
-        [{"vacuous": "untested"}.get(report.verdict, report.verdict)],  # type: ignore[list-item]
-        verdicts,
-    )
-    return replace(report, verdict=verdict, arrays=(*report.arrays, *rows))
-
-
-def _joined(report: Report, other: Report, prefix: str) -> Report:
-    """Return one report of two; names of the second begin with a prefix."""
-    rows = [
-        replace(
-            row,
-            name=prefix + row.name,
-            worst=row.worst and replace(row.worst, array=prefix + row.worst.array),
-        )
-        for row in other.arrays
-    ]
-    failures = tuple(replace(failure, array=prefix + failure.array) for failure in other.failures)
-    return replace(
-        _with_rows(report, rows),
-        failures=worst_of_all([report.failures, failures]),
-        evaluations=report.evaluations + other.evaluations,
-        seconds=report.seconds + other.seconds,
-        at_least=report.at_least or other.at_least,
-        notes=(*report.notes, *(f"{prefix}{note}" for note in other.notes)),
-    )
+    return with_rows(report, [bare_row(name, (), 0, "failed", finding) for finding in findings])

@@ -14,12 +14,20 @@ from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from fastbp.runtime.account import Account
 
-
-__all__ = ["FunctionCheck", "finished", "noting_scalar_cotangent", "report_of"]
+__all__ = [
+    "FunctionCheck",
+    "finished",
+    "joined",
+    "noting_scalar_cotangent",
+    "report_of",
+    "with_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,37 @@ def finished(report: Report, account: Account) -> Report:
         vars(stopped.interrupt)["report"] = report
         raise stopped.interrupt
     return report
+
+
+def with_rows(report: Report, rows: Sequence[ArrayReport]) -> Report:
+    """Add rows that can fail a check, but cannot make it pass."""
+    if not rows:
+        return report
+    former = "untested" if report.verdict == "vacuous" else report.verdict
+    verdict = check_verdict([former], [row.verdict for row in rows])
+    return replace(report, verdict=verdict, arrays=(*report.arrays, *rows))
+
+
+def joined(report: Report, other: Report, prefix: str) -> Report:
+    """Return one report of two; names of the second begin with a prefix."""
+    rows = [
+        replace(
+            row,
+            name=prefix + row.name,
+            worst=row.worst and replace(row.worst, array=prefix + row.worst.array),
+        )
+        for row in other.arrays
+    ]
+    failures = tuple(replace(failure, array=prefix + failure.array) for failure in other.failures)
+    return replace(
+        with_rows(report, rows),
+        failures=worst_of_all([report.failures, failures]),
+        evaluations=report.evaluations + other.evaluations,
+        seconds=report.seconds + other.seconds,
+        at_least=report.at_least or other.at_least,
+        notes=(*report.notes, *(f"{prefix}{note}" for note in other.notes)),
+        diagnosis=(*report.diagnosis, *(f"{prefix}{said}" for said in other.diagnosis)),
+    )
 
 
 def noting_scalar_cotangent(report: Report, cotangent: float) -> Report:

@@ -5,12 +5,55 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from fastbp.errors import DTypeError, ShapeError
+from fastbp.errors import DTypeError, OptionError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["MemberOfPair", "Unpacked", "member_names"]
+__all__ = ["MemberOfPair", "Unpacked", "keywords_of", "member_names"]
+
+
+def keywords_of(
+    f: Callable[..., Any],
+    kwargs: Mapping[str, Any] | None,
+    options: dict[str, Any],
+    known: Collection[str],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell the keyword arguments of a function from the options of its check.
+
+    Parameters
+    ----------
+    f : callable
+    kwargs : mapping or None
+        Keyword arguments that are said to be those of f.
+    options : dict
+        Keywords of either.
+    known : collection of str
+        The names of the options.
+    """
+    keywords = dict(kwargs or {})
+    if not all(isinstance(name, str) for name in keywords):
+        raise DTypeError(f"kwargs must have names as keys, not {list(keywords)}.")
+    rest = {}
+    for name, value in options.items():
+        if name in known or not _takes(f, name):
+            rest[name] = value
+        elif name in keywords:
+            raise OptionError(f"{name} is given twice: among kwargs, and as a keyword.")
+        else:
+            keywords[name] = value
+    return keywords, rest
+
+
+def _takes(f: Callable[..., Any], name: str) -> bool:
+    """Tell whether a function may take a keyword; of those written in C nobody knows."""
+    try:
+        parameters = inspect.signature(getattr(f, "forward", f)).parameters
+    except (TypeError, ValueError):
+        return True
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return True
+    return name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY
 
 
 class Unpacked:
