@@ -37,6 +37,7 @@ from fastbp.function.derivatives.line_slopes import (
 )
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
+from fastbp.function.methods.unjudged import is_constant_along, is_constant_beside
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.tolerance import Tolerance
@@ -56,6 +57,8 @@ __all__ = ["Lead", "Located", "Screened", "bisect", "locate_wrong_entries", "scr
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on kinks, each of them is followed.
 MOST_SEGMENTS = 600
+# Of them, where directions are turned inward.
+MOST_LOOKS = 2400
 # How often a step is shortened, by 4 each time, before a kink counts as one at the point.
 SHORTENINGS = 4
 # Directions that are drawn anew, in all, where one meets a kink so close to the point that it
@@ -316,7 +319,7 @@ def screen_arrays(
     said = np.zeros(len(function.slices))
     for _ in range(directions + FRESH):
         direction = function.domain.inward(0, base, components * random_direction(rng, base))
-        whole = search.compared(direction)
+        direction, whole = search.compared(direction)
         shares = [abs(search.said(direction, own)) for own in function.slices]
         said = np.maximum(said, shares)
         if whole.significant:
@@ -394,16 +397,25 @@ class _Search:
         sizes = np.maximum(np.abs(found.slopes), np.abs(found.given))
         return bool(np.all(sizes <= np.array(found.allowed)))
 
-    def compared(self, direction: NDArray[np.floating]) -> _Segment:
-        """Measure one direction, and compare what the gradient says along it."""
+    def compared(self, direction: NDArray[np.floating]) -> tuple[NDArray[np.floating], _Segment]:
+        """Measure one direction, and compare what the gradient says along it.
+
+        The direction comes back, turned inward if it leads outside of the domain on both sides.
+        """
         self.directions += 1
-        slope, error_bar, hull = self._slope(direction, EVERYTHING)
+        slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
+        if not np.isfinite(error_bar) and np.isfinite(self.function.value):
+            direction = self._turned_inward(direction)
+            slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
+            if not np.isfinite(error_bar):
+                step = first_step(self.function) * self.size
+                self.function.raise_if_it_raised_along(self.leaf, direction, step)
         said = self.said(direction, EVERYTHING)
         found = self.located
         found.slopes.append(slope)
         found.given.append(said)
         found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
-        return _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
+        return direction, _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
 
     def agrees_again(self, direction: NDArray[np.floating], whole: _Segment) -> bool:
         """Tell whether gradient and differences agree after all, with other steps."""
@@ -458,7 +470,7 @@ class _Search:
 
     def along(self, direction: NDArray[np.floating]) -> None:
         """Test one direction, and follow what disagrees."""
-        whole = self.compared(direction)
+        direction, whole = self.compared(direction)
         found, said = self.located, self.located.given[-1]
         explained = self._explained(direction)
         if not abs(whole.difference - explained) > whole.error_bar:
@@ -541,7 +553,7 @@ class _Search:
 
     def _segment(self, direction: NDArray[np.floating], start: int, stop: int) -> _Segment:
         part = slice(start, stop)
-        slope, error_bar, hull = self._slope(direction, part)
+        slope, error_bar, hull = self._slope_or_zero(direction, part)
         allowed = error_bar + hull + self.allowance(direction, part)
         return _Segment(start, stop, self.said(direction, part) - slope, allowed, hull)
 
@@ -553,6 +565,8 @@ class _Search:
         line = measure_entries(self.function, self.leaf, place, self.noise)
         if self._is_wrong(index, line):
             line = measure_again(self.function, self.leaf, place, line)
+            if self._is_wrong(index, line) and self.given[index] == 0:
+                line = line.or_zero(is_constant_beside(self.function, self.leaf, place))
             if self._is_wrong(index, line) and self._is_wrong_by_little(index, line):
                 line = widen_for_distant_jumps(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
@@ -569,6 +583,42 @@ class _Search:
     def _is_wrong_by_little(self, index: int, line: Lines) -> bool:
         slope = float(line.slope[0])
         return abs(float(self.given[index]) - slope) <= LITTLE * abs(slope)
+
+    def _slope_or_zero(
+        self, direction: NDArray[np.floating], part: slice
+    ) -> tuple[float, float, float]:
+        """Return what `_slope` does; the bar reaches to 0 if that is given, between steps of f."""
+        slope, error_bar, hull = self._slope(direction, part)
+        if (
+            abs(slope) > error_bar + hull
+            and not self.given[part].any()
+            and is_constant_along(self.function, self.leaf, direction, part)
+        ):
+            hull = 2 * abs(slope)
+        return slope, error_bar, hull
+
+    def _turned_inward(self, direction: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return a direction in which f is finite, where that one leaves its domain either way.
+
+        Parts that lead outside are turned back, and entries that may move neither way held fixed.
+        """
+        step = first_step(self.function) * self.size
+        turned, looks = direction.copy(), [MOST_LOOKS]
+
+        def leads_outside(part: range) -> bool:
+            where = slice(part.start, part.stop)
+            both = self.function.along(self.leaf, direction, (step, -step), where)
+            inside, behind = np.isfinite(both).tolist()
+            looks[0] -= 1
+            if inside or looks[0] <= 0:
+                return False
+            if behind or len(part) == 1:
+                turned[where] *= -1 if behind else 0
+                return False
+            return True
+
+        bisect(range(direction.size), halved, leads_outside, lambda _: None)
+        return turned
 
     def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         """Return the derivative along a slice of a direction, its error bar and its hull."""
@@ -664,7 +714,7 @@ class _Search:
             return steps, function.along(self.leaf, direction, steps.tolist(), part)
 
         first = shift * first_step(function) * self.size
-        line = measure_lines(
+        return measure_lines(
             evaluate,
             np.array([function.value]),
             np.array([first]),
@@ -672,8 +722,3 @@ class _Search:
             function.unit,
             self.noise,
         )
-        if not np.isfinite(line.error_bar[0]) and np.isfinite(function.value):
-            partly = np.zeros_like(direction)
-            partly[part] = direction[part]
-            function.raise_if_it_raised_along(self.leaf, partly, first)
-        return line

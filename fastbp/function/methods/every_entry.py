@@ -18,6 +18,7 @@ from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
+    is_constant_beside,
     is_zero_within_rounding,
     row_of_judged,
 )
@@ -198,7 +199,19 @@ def _measured_again(
     where = np.zeros(lines.slope.size, dtype=bool)
     where[nearest] = True
     lines = lines.replaced(where, measure_again(function, leaf, nearest, lines.only(where)))
+    lines = _zero_between_steps(function, leaf, given, lines, tolerance)
     return _looked_farther(function, leaf, given, lines, tolerance)
+
+
+def _zero_between_steps(
+    function: Function, leaf: int, given: NDArray[Any], lines: Lines, tolerance: Tolerance
+) -> Lines:
+    """Let error bars reach to the zeros that are given where f is constant beside the point."""
+    wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
+    zeros = np.flatnonzero(wrong & (given == 0))
+    reach = np.zeros(lines.slope.size, dtype=bool)
+    reach[zeros[is_constant_beside(function, leaf, zeros)]] = True
+    return lines.or_zero(reach) if reach.any() else lines
 
 
 def _looked_farther(

@@ -38,6 +38,41 @@ ZERO_WITHIN_ROUNDING = "zero within rounding on both sides"
 # What the rounding of terms that cancel may leave of the largest derivative.
 ROUNDING, ROUNDING_SINGLE = 2.0**-44, 2.0**-17
 
+# f that is constant so far from the point on one side, relative to the entry, takes steps that may
+# be meant (round, floor, levels of a picture): the derivative between them is 0, whatever the slope
+# over many steps. Those of a float32 are lower, relative to f.
+CONSTANT, LOW_STEP = 2.0 ** -np.arange(19.0, 22.0), 2.0**-20
+
+
+def is_constant_beside(function: Function, leaf: int, indices: NDArray[np.int64]) -> Mask:
+    """Tell along which entries f is constant beside the point, and takes steps farther away."""
+    if _takes_low_steps(function) or indices.size == 0:
+        return np.zeros(indices.size, dtype=bool)
+    base = function.point.base[leaf]
+    at = base[indices]
+    size = np.where(at != 0, np.abs(at), typical(base))
+    beside = np.concatenate([at + sign * step * size for sign in (-1, 1) for step in CONSTANT])
+    rows = 2 * len(CONSTANT)
+    values = function.with_entries(leaf, np.tile(indices, rows), beside.astype(base.dtype))
+    same = values.reshape(2, len(CONSTANT), indices.size) == function.value
+    constant: Mask = same.all(axis=1).any(axis=0)
+    return constant
+
+
+def is_constant_along(
+    function: Function, leaf: int, direction: NDArray[np.floating], part: slice
+) -> bool:
+    """Tell whether f is constant beside the point along a part of a direction."""
+    if _takes_low_steps(function):
+        return False
+    steps = typical(function.point.base[leaf]) * np.concatenate([-CONSTANT, CONSTANT])
+    values = function.along(leaf, direction, steps.tolist(), part)
+    return bool((values == function.value).reshape(2, -1).all(axis=1).any())
+
+
+def _takes_low_steps(function: Function) -> bool:
+    return bool(0 < function.quantum * np.sqrt(12.0) <= LOW_STEP * abs(function.value))
+
 
 def row_of_judged(
     row: ArrayReport, function: Function, leaf: int, lines: Lines, *, nothing_given: bool

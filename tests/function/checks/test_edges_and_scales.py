@@ -119,14 +119,19 @@ def test_f_may_vary_on_a_scale_far_shorter_than_its_argument(frequency: float, a
     ("piece", "scale"),
     [
         (np.round, 1.0), (np.round, 9.0), (np.floor, 9.0), (lambda x: np.round(x, 1), 1.0),
+        (np.floor, 100.0), (lambda x: np.round(x, 2), 1.0), (lambda x: np.floor(256 * x), 1.0),
+        (lambda x: np.floor(256 * x) / 256, 100.0),
     ],
-    ids=["round 1", "round 9", "floor 9", "tenths"],
+    ids=[
+        "round 1", "round 9", "floor 9", "tenths", "floor 100", "hundredths", "levels",
+        "256 levels at 100",
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["every", "probe"])
 def test_a_gradient_of_zero_is_not_wrong_between_wide_steps(
     piece: Any, scale: float, method: Any
 ) -> None:
-    """Steps of some percent of the argument are meant, those of 6e-8 are rounding."""
+    """Steps of a millionth of the argument may be meant, those of 6e-8 are rounding."""
     for seed in range(3):
         at = np.random.default_rng(seed).uniform(-1, 1, 20) * scale
         report = fastbp.check_gradient(
@@ -135,3 +140,32 @@ def test_a_gradient_of_zero_is_not_wrong_between_wide_steps(
         )  # fmt: skip
         assert report.verdict in ("vacuous", "inconclusive")
         assert not report.failures
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_a_gradient_of_zero_is_wrong_where_f_computes_in_float32(method: Any) -> None:
+    at = np.random.default_rng(0).normal(size=20)
+    report = fastbp.check_gradient(
+        lambda x: float(np.sum(np.tanh(x.astype(np.float32)))), np.zeros(20), at,
+        method=method, seed=0,
+    )  # fmt: skip
+    assert report.verdict == "failed"
+
+
+@pytest.mark.parametrize("size", [2, 30, 200])
+def test_probe_turns_directions_that_lead_outside_on_both_sides(size: int) -> None:
+    def f(x: np.ndarray) -> float:
+        if np.any((x < 0) | (x > 1)):
+            raise ValueError("outside [0, 1]")
+        return float(np.sum(x**3 + x))
+
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        at = rng.choice([0.0, 0.3, 0.8, 1.0], size=size)
+        at[:2] = 0, 1
+        right = 3 * at**2 + 1
+        options = {"f": f, "at": at, "method": "probe", "seed": seed}
+        assert fastbp.check_gradient(gradient=right, **options).verdict == "passed"
+        right[size // 2] += 0.1
+        report = fastbp.check_gradient(gradient=right, **options)
+        assert [failure.index for failure in report.failures] == [(size // 2,)]
