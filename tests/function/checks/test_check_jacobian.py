@@ -458,3 +458,18 @@ def test_arrays_without_entries_have_empty_blocks() -> None:
         report = fastbp.check_jacobian(f, right, at, method=method)
         assert report.verdict == "passed", report
         assert [row.verdict for row in report.arrays].count("untested") == 3
+
+
+def test_a_limit_of_evaluations_chooses_probe() -> None:
+    x = np.random.default_rng(12).normal(size=50)
+    report = fastbp.check_jacobian(np.sin, np.diag(np.cos(x)), x, max_evaluations=100, seed=0)
+    assert report.verdict == "passed", report
+    assert report.method == "probe"
+    assert report.evaluations <= 100
+    report = fastbp.check_jacobian(np.sin, np.diag(np.cos(x)), x, seed=0)
+    assert report.method == "every"
+
+
+def test_single_entries_are_no_choice() -> None:
+    with pytest.raises(OptionError, match="check_jacobian takes no entries"):
+        fastbp.check_jacobian(np.sin, np.eye(2), np.ones(2), entries="x[0]")

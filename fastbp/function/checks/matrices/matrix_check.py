@@ -84,8 +84,9 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
     groups = groups_of(function, matrix)
     began = time.perf_counter()
     function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
-    seconds = _evaluations(matrix, len(groups)) * (time.perf_counter() - began)
-    method, notes = options.method_for(seconds)
+    evaluations = _evaluations(matrix, len(groups))
+    seconds = evaluations * (time.perf_counter() - began)
+    method, notes = options.method_for(seconds, evaluations)
     if method == "every":
         if matrix.form == "operator":
             matrix = matrix.as_dense()
