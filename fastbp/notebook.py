@@ -15,9 +15,11 @@ The book and later editions say 0, which is the default of `fastbp.Network`.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +56,7 @@ RELU_AT_ZERO = 1.0
 INPUT = 1.2
 TARGET = 20.0
 
+ARGUMENTS = ("all_weights", "all_biases", "all_f", "all_h", "y")
 RULE = "-" * 47
 VERDICT_LINES = {
     "passed": "Success!  Derivatives match.",
@@ -343,7 +346,7 @@ def backward_pass(
 
 @own_errstate
 def check_derivatives(
-    backward_pass: BackwardPass = backward_pass,
+    backward_pass: BackwardPass | tuple[Any, Any] = backward_pass,
     all_weights: Arrays | None = None,
     all_biases: Arrays | None = None,
     net_input: Array | None = None,
@@ -359,15 +362,17 @@ def check_derivatives(
     derivatives from backpropagation, those from finite differences (central ones), and a verdict
     (12 of them for the default network). "Success!" says that the array passed
     `fastbp.check_network`. An array that is zero on both sides is called untested, and one that
-    cannot be judged is called undecided.
+    cannot be judged is called undecided. A function that passes for one column is then asked for a
+    batch of three: a bias gradient is the sum over the batch there.
 
     Parameters
     ----------
-    backward_pass : callable
+    backward_pass : callable, or (all_dl_dweights, all_dl_dbiases)
         ``backward_pass(all_weights, all_biases, all_f, all_h, y)`` must return
         ``(all_dl_dweights, all_dl_dbiases)``, as `fastbp.notebook.backward_pass`, the default,
         does. It is called twice, with the same ``all_f`` and ``all_h``, so that a function which
-        spoils them is found out.
+        spoils them is found out. Two lists of arrays are what it would return; of these no batch
+        can be checked.
     all_weights, all_biases : lists of ndarrays, optional
         The network; the notebook's (`init_params`) by default. Weights alone make a network
         without biases.
@@ -388,8 +393,8 @@ def check_derivatives(
     OptionError
         Biases are given without weights, or an option is senseless.
     ShapeError, DTypeError, NonFiniteError
-        The network, the input or the target is no good, or `backward_pass` returned a wrong number
-        of arrays.
+        The network, the input or the target is no good, or `backward_pass` takes a wrong number
+        of arguments, or returned a wrong number of arrays.
 
     Examples
     --------
@@ -402,6 +407,7 @@ def check_derivatives(
     >>> report.verdict
     'passed'
     """
+    _require_backward_pass(backward_pass)
     if all_weights is None:
         if all_biases is not None:
             raise OptionError("all_biases are given without all_weights.")
@@ -411,7 +417,11 @@ def check_derivatives(
     forward = net.forward(x)
     y = np.full_like(forward.output, TARGET) if y is None else y
     returned: list[Any] = []
-    gradient = _on_fixed_activations(backward_pass, forward, returned)
+    gradient: Any = backward_pass
+    if callable(backward_pass):
+        gradient = _on_fixed_activations(backward_pass, forward, returned)
+    else:
+        returned.append(deepcopy(backward_pass))
     report = check_network(
         net, x, y, gradient, method="replay", rtol=rtol, atol=atol, progress=progress
     )
@@ -426,7 +436,72 @@ def check_derivatives(
         if row.name not in names:
             print(RULE)
             _print_verdict(row)
+    if not callable(backward_pass):
+        note = "a batch was not checked: for that, give the function and not what it returned"
+        return replace(report, notes=(*report.notes, note))
+    if np.shape(x)[1] == 1 and report.verdict != "failed":
+        return _with_batch(report, net, backward_pass, x, y, rtol=rtol, atol=atol)
     return report
+
+
+def _require_backward_pass(backward_pass: Any) -> None:
+    """Raise unless it is a function of the five arguments, or two lists."""
+    if not callable(backward_pass):
+        if not isinstance(backward_pass, tuple | list) or len(backward_pass) != 2:
+            raise DTypeError(
+                f"backward_pass must be a function of ({', '.join(ARGUMENTS)}), or the two lists "
+                f"(all_dl_dweights, all_dl_dbiases), not {type(backward_pass).__name__}."
+            )
+        return
+    try:
+        signature = inspect.signature(backward_pass)
+    except (TypeError, ValueError):  # nobody knows
+        return
+    try:
+        signature.bind(*ARGUMENTS)
+    except TypeError:
+        raise DTypeError(
+            f"backward_pass must take the arguments ({', '.join(ARGUMENTS)}), but it takes "
+            f"{signature}."
+        ) from None
+
+
+def _with_batch(
+    report: Report, net: Network, backward_pass: BackwardPass, x: Array, y: Array, **options: Any
+) -> Report:
+    """Check a few columns more, and add what is wrong with them to the report.
+
+    With one column a sum over the batch that is missing cannot be seen.
+    """
+    spread = np.array([1.0, -0.5, 0.75], dtype=net.dtype)  # columns that have nothing in common
+    inputs, targets = x * spread, y * spread[::-1]
+    title = f"batch of {spread.size} columns"
+    forward = net.forward(inputs)
+    gradient = _on_fixed_activations(backward_pass, forward, [])
+    try:
+        found = check_network(
+            net, inputs, targets, gradient, method="replay", progress=False, **options
+        )
+    except Exception as error:  # whatever the learner's function raises: it is for one column
+        reason = f"with a {title}, backward_pass raised {type(error).__name__}: {error}"
+        print(f"{VERDICT_LINES['failed']}\n{reason}")
+        return replace(report, verdict="failed", notes=(*report.notes, reason))
+    wrong = [row for row in found.arrays if row.verdict == "failed"]
+    for row in wrong:
+        print(f"In a {title}: {VERDICT_LINES['failed']}\n{row.name}: {row.reason}")
+    said = "passed, too" if not wrong else "failed"
+    return replace(
+        report,
+        verdict="failed" if wrong else report.verdict,
+        arrays=(*report.arrays, *(replace(row, name=f"{title}: {row.name}") for row in wrong)),
+        failures=(
+            *report.failures,
+            *(replace(failure, array=f"{title}: {failure.array}") for failure in found.failures),
+        ),
+        evaluations=report.evaluations + found.evaluations,
+        seconds=report.seconds + found.seconds,
+        notes=(*report.notes, f"a {title} {said}"),
+    )
 
 
 def rows_in_order(report: Report) -> Iterator[tuple[str, ArrayReport]]:

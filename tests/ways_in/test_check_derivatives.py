@@ -221,3 +221,79 @@ def test_wrong_use_of_check_derivatives():
         notebook.check_derivatives(y=np.ones((1, 2)))
     with pytest.raises(DTypeError, match=r"not NoneType\."):
         notebook.check_derivatives(changed(lambda *_: None))
+
+
+def without_the_sum(all_weights, all_biases, all_f, all_h, y):
+    """As in most solutions: the bias gradient is df of every column."""
+    del all_biases
+    df = 2 * (all_f[-1] - y)
+    dweights, dbiases = [], []
+    for k in reversed(range(len(all_weights))):
+        dbiases.insert(0, df)
+        dweights.insert(0, df @ all_h[k].T)
+        if k:
+            df = (all_f[k - 1] >= 0) * (all_weights[k].T @ df)
+    return dweights, dbiases
+
+
+def test_a_sum_over_the_batch_that_is_missing_shows_in_a_batch_of_three(capsys):
+    report = notebook.check_derivatives(without_the_sum)
+    printed = capsys.readouterr().out
+    assert printed.count(SUCCESS) == 12
+    assert report.verdict == "failed"
+    assert rows(report, "failed") == [f"batch of 3 columns: biases[{k}]" for k in range(6)]
+    assert "biases[0]: must have shape (6, 1), not (6, 3)" in printed
+    assert "a batch of 3 columns failed" in report.notes
+
+
+def test_the_first_column_alone_shows_in_a_batch_of_three(capsys):
+    def first_column(all_weights, all_biases, all_f, all_h, y):
+        first = [[array[:, :1] for array in arrays] for arrays in (all_f, all_h)]
+        return learners_backward_pass(all_weights, all_biases, *first, y[:, :1])
+
+    report = notebook.check_derivatives(first_column)
+    assert report.verdict == "failed"
+    assert "In a batch of 3 columns: " + FAILURE in capsys.readouterr().out
+
+
+def test_a_function_of_one_column_is_told_what_it_raised(capsys):
+    def one_column(all_weights, all_biases, all_f, all_h, y):
+        y.item()
+        return learners_backward_pass(all_weights, all_biases, all_f, all_h, y)
+
+    report = notebook.check_derivatives(one_column)
+    assert report.verdict == "failed"
+    assert "with a batch of 3 columns, backward_pass raised ValueError" in capsys.readouterr().out
+
+
+def test_a_right_one_passes_with_a_batch_too(capsys):
+    report = notebook.check_derivatives(learners_backward_pass)
+    assert "a batch of 3 columns passed, too" in report.notes
+    assert len(report.arrays) == 12
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_two_lists_of_arrays_are_taken(kind, capsys):
+    all_weights, all_biases = notebook.init_params()
+    _, all_f, all_h = notebook.compute_network_output(np.array([[1.2]]), all_weights, all_biases)
+    lists = kind(notebook.backward_pass(all_weights, all_biases, all_f, all_h, np.array([[20.0]])))
+    report = notebook.check_derivatives(lists)
+    assert report.verdict == "passed"
+    assert "a batch was not checked" in report.notes[-1]
+    lists[0][2][1, 3] += 0.5
+    assert rows(notebook.check_derivatives(lists), "failed") == ["weights[2]"]
+    capsys.readouterr()
+
+
+def test_a_wrong_number_of_arguments_is_named():
+    expected = (
+        r"backward_pass must take the arguments \(all_weights, all_biases, all_f, all_h, y\), "
+        r"but it takes \(x, y\)"
+    )
+    with pytest.raises(DTypeError, match=expected):
+        notebook.check_derivatives(lambda x, y: (x, y))
+    with pytest.raises(DTypeError, match=r"backward_pass must be a function of .*, not int"):
+        notebook.check_derivatives(3)
+    with pytest.raises(DTypeError, match=r"or the two lists .*, not list"):
+        notebook.check_derivatives([np.ones(3)])
