@@ -3,7 +3,8 @@
 An entry is wrong when ::
 
     |given - value| > bar + radius + atol + rtol |value|
-    bar = (s_noise + growth s) h_size + s h_noise + decay_bar |W| + smallest,  s = s_size + s_radius
+    bar = (s_noise + growth s) h + s h_noise + decay_bar |W| + smallest
+    s = s_size + s_radius,  h = h_size + h_noise
 
 where sizes and noise of every unit come as norms over the batch, the noise already scaled.  A
 *chunk*, MR rows and a few panels of columns, is compared at a time, while it is in the nearest
@@ -175,7 +176,7 @@ def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
     if product.transposed:
         for r in range(rows):
             norms[r] = h_sizes[h_at + row + r]
-            row_noise[r] = margin * norms[r]
+            row_noise[r] = margin * (norms[r] + margin * h_noise[h_at + row + r])
             row_size[r] = margin * h_noise[h_at + row + r]
         for c in range(columns):
             column_noise[c] = s_sizes[s_at + column + c] + s_radii[s_at + column + c]
@@ -187,8 +188,8 @@ def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
             row_noise[r] = margin * (s_noise[s_at + row + r] + growth * largest)
             row_size[r] = margin * largest
         for c in range(columns):
-            column_size[c] = h_sizes[h_at + column + c]
             column_noise[c] = h_noise[h_at + column + c]
+            column_size[c] = h_sizes[h_at + column + c] + margin * column_noise[c]
     return largest_of(row_noise[:rows]) * largest_of(column_size[:columns]) + largest_of(
         row_size[:rows]
     ) * largest_of(column_noise[:columns])

@@ -51,8 +51,8 @@ EMPTY = np.empty(0)
 class Bars:
     """Sizes and noise of every unit, norms over the batch: what error bars are made of.
 
-    ``margin * ((s_noise_i + growth s_i) h_size_j + s_i h_noise_j)`` is the bar of entry i, j, with
-    ``s_i = s_size_i + s_radius_i``.
+    ``margin * ((s_noise_i + growth s_i) h_j + s_i h_noise_j)`` is the bar of entry i, j, with
+    ``s_i = s_size_i + s_radius_i`` and ``h_j = h_size_j + margin * h_noise_j``.
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ class Tiles:
         level = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
         layer = LayerNorms(
             own.s_sizes[outputs], own.s_noise[outputs], own.h_sizes[level], own.h_noise[level],
-            self.sweeps.batch, own.s_radii[outputs],
+            self.sweeps.batch, self.roundoff, own.s_radii[outputs],
         )  # fmt: skip
         decay = self._net.objective.weight_decay
         if decay == 0.0:
@@ -215,7 +215,9 @@ class Tiles:
     def bias_bars(self) -> NDArray[np.float64]:
         """Error bars of all biases, layer after layer."""
         own = self.bars
-        layers = LayerNorms(own.s_sizes, own.s_noise, EMPTY, EMPTY, self.sweeps.batch, own.s_radii)
+        layers = LayerNorms(
+            own.s_sizes, own.s_noise, EMPTY, EMPTY, self.sweeps.batch, self.roundoff, own.s_radii
+        )
         return bars(layers.bias_terms(), self.roundoff)
 
     def bias_radii(self) -> NDArray[np.float64]:

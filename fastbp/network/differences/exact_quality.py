@@ -117,7 +117,15 @@ class ExactQuality:
                 s_norms, h_norms = np.linalg.norm(s, axis=1), np.linalg.norm(h, axis=1)
             radius = 0.0 if doubts is None else norms(doubts.radii[k].T)
             self._layers.append(
-                LayerNorms(s_norms, noise.s[k], h_norms, noise.h[k], sensitivities.batch, radius)
+                LayerNorms(
+                    s_norms,
+                    noise.s[k],
+                    h_norms,
+                    noise.h[k],
+                    sensitivities.batch,
+                    UNIT_ROUNDOFF,
+                    radius,
+                )
             )
             if doubts is not None:
                 self._centres.append(s[:, doubts.samples])

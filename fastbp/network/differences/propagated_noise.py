@@ -84,7 +84,7 @@ class Rounding:
         )
         with np.errstate(over="ignore", invalid="ignore"):
             layers = [
-                LayerNorms(_norms(s), _norms(z), _norms(h), _norms(xi), batch)
+                LayerNorms(_norms(s), _norms(z), _norms(h), _norms(xi), batch, roundoff)
                 for s, z, h, xi in values
             ]
             if hull.affected:  # no further from s than its width

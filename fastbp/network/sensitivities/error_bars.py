@@ -3,11 +3,13 @@
 With norms over the batch of s, of h and of their noise ds and dh in units of u, the bar of a weight
 W[i, j] is ::
 
-    MARGIN u ((ds_i + g s_i) h_j + s_i dh_j) + DECAY_ROUNDINGS u decay |W_ij| + what underflow loses
+    MARGIN u ((ds_i + g s_i) (h_j + MARGIN u dh_j) + s_i dh_j)
+    + DECAY_ROUNDINGS u decay |W_ij| + what underflow loses
 
-with g = `sum_growth`. A bias is a weight whose h is 1 in every sample, without noise or decay.
-Where masks are in doubt, the norm of s is the largest that a convention gives: that of the middle
-of the hull and that of its radius.
+with g = `sum_growth`; the product of two errors counts where both sides are nothing but rounding.
+A bias is a weight whose h is 1 in every sample, without noise or decay. Where masks are in doubt,
+the norm of s is the largest that a convention gives: that of the middle of the hull and that of its
+radius.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def norms(parts: Floats) -> Vector:
 class LayerNorms(NamedTuple):
     """Norms over the batch for a layer: of its s and h, and of their noise in units of u.
 
-    `radius` is that of the hull of s: what masks in doubt can add to its size.
+    `roundoff` is u; `radius` that of the hull of s: what masks in doubt can add to its size.
     """
 
     s: Vector
@@ -83,13 +85,15 @@ class LayerNorms(NamedTuple):
     h: Vector
     h_noise: Vector
     batch: int
+    roundoff: float
     radius: Vector | float = 0.0
 
     def terms(
         self, units: slice | Indices = slice(None), inputs: slice | Indices = slice(None)
     ) -> Floats:
-        """(ds_i + g s_i) h_j + s_i dh_j for some weights, units by inputs."""
-        grown, h = self._grown()[units], self.h[inputs]
+        """What is multiplied by MARGIN u in the bars of some weights, units by inputs."""
+        grown = self._grown()[units]
+        h = self.h[inputs] + MARGIN * self.roundoff * self.h_noise[inputs]
         terms = np.multiply.outer(grown, h)
         terms += np.multiply.outer(self._largest()[units], self.h_noise[inputs])
         return terms
