@@ -1,0 +1,169 @@
+"""Networks that round, underflow, cancel or saturate, and their gradients by several programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastbp
+
+LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
+KINDS = (
+    "layers that undo each other", "ill-scaled layers", "ill-scaled layers and biases",
+    "ill-scaled rows", "denormals", "exact cancellation", "saturated", "small integers",
+    "features nobody normalised", "ordinary",
+)  # fmt: skip
+
+Arrays = list[np.ndarray]
+
+
+class Case(NamedTuple):
+    """A network, its batch, and what is special about it."""
+
+    net: fastbp.Network
+    x: np.ndarray
+    y: np.ndarray
+    kind: str
+
+
+def ill_scaled(seed: int) -> Case:
+    """Draw a network: float64 for even seeds, float32 for odd ones."""
+    rng = np.random.default_rng(seed)
+    dtype = (np.float64, np.float32)[seed % 2]
+    loss = LOSSES[rng.integers(3)]
+    sizes = [int(n) for n in rng.choice([1, 2, 3, 5, 8, 13], rng.integers(2, 6))]
+    if loss == "softmax_cross_entropy":
+        sizes[-1] = max(2, sizes[-1])
+    kind = KINDS[rng.integers(len(KINDS))]
+    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
+    biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
+    x = rng.standard_normal((sizes[0], int(rng.choice([1, 2, 5, 9, 17]))))
+    weights, biases, x = _distorted(kind, rng, weights, biases, x)
+    weights, biases = ([a.astype(dtype) for a in arrays] for arrays in (weights, biases))
+    x = x.astype(dtype)
+    net = fastbp.Network(
+        weights,
+        biases if rng.random() < 0.8 else None,
+        loss=loss,
+        scale=float(10.0 ** rng.choice([0, 0, 0, -12, 12, -6, 6])),
+        weight_decay=float(rng.choice([0, 0, 0, 1e-4, 1.0])),
+        reduction=("sum", "mean", "mean_entries")[rng.integers(3)],
+    )
+    y = _targets(loss, rng, net.forward(x).output.astype(np.float64))
+    return Case(net, x, y.astype(dtype), kind)
+
+
+def _distorted(
+    kind: str, rng: np.random.Generator, weights: Arrays, biases: Arrays, x: np.ndarray
+) -> tuple[Arrays, Arrays, np.ndarray]:
+    if kind in KINDS[:3]:
+        powers = rng.integers(-8, 9, len(weights)).astype(float)
+        if kind == KINDS[0]:
+            powers -= powers.mean()
+        own = rng.integers(-8, 9, len(weights)) if kind == KINDS[2] else np.cumsum(powers)
+        weights = [w * 10.0**p for w, p in zip(weights, powers, strict=True)]
+        biases = [b * 10.0**p for b, p in zip(biases, own, strict=True)]
+    elif kind == "ill-scaled rows":
+        weights = [w * 10.0 ** rng.integers(-8, 9, (len(w), 1)) for w in weights]
+    elif kind == "denormals":
+        x = x * 10.0 ** rng.integers(-45, -30)
+        biases = [0.0 * b for b in biases]
+        weights[-1] = weights[-1] * 10.0 ** rng.integers(0, 9)
+    elif kind == "exact cancellation":
+        weights[0][:] = weights[0][:, :1]
+        x = x - x.mean(axis=0)
+        biases = [0.0 * b for b in biases]
+    elif kind == "saturated":
+        weights[-1] = weights[-1] * 10.0 ** rng.integers(1, 4)
+    elif kind == "small integers":
+        weights = [np.round(2 * w) / 2 for w in weights]
+        biases, x = [np.round(4 * b) / 4 for b in biases], np.round(2 * x) / 2
+    elif kind == "features nobody normalised":
+        x = x * 10.0 ** rng.integers(0, 7, (len(x), 1))
+        weights[0] = weights[0] / 10.0 ** rng.integers(0, 7)
+    return weights, biases, x
+
+
+def _targets(loss: str, rng: np.random.Generator, output: np.ndarray) -> np.ndarray:
+    if loss == "least_squares":
+        near = 10.0 ** rng.uniform(-9, 1) * np.abs(output).max()
+        return output + near * rng.standard_normal(output.shape)
+    if loss == "softmax_cross_entropy":
+        fitted = output.argmax(axis=0) if rng.random() < 0.5 else rng.integers(0, len(output), 1)
+        return np.eye(len(output))[np.broadcast_to(fitted, output.shape[1])].T.copy()
+    return (output > 0).astype(float) if rng.random() < 0.5 else rng.random(output.shape)
+
+
+def programs(case: Case) -> dict[str, Callable[[], Arrays]]:
+    """Right programs, by name: each returns the gradient by all parameters."""
+    dtype = case.net.dtype.type
+    found: dict[str, Callable[[], Arrays]] = {
+        "fastbp": lambda: _interleaved(case.net.loss_and_gradients(case.x, case.y)[1]),
+        "NumPy": lambda: backpropagated(case, dtype, np.matmul),
+        "plain sums": lambda: backpropagated(case, dtype, _plain_product),
+        "sums from the end": lambda: backpropagated(case, dtype, _from_the_end),
+        "extended": lambda: _cast(backpropagated(case, np.longdouble, np.matmul), np.float64),
+        "cast": lambda: _cast(backpropagated(case, np.float64, np.matmul), np.float32),
+    }
+    if dtype == np.float64:
+        found["float32"] = lambda: backpropagated(case, np.float32, np.matmul)
+    return found
+
+
+def as_given(case: Case, arrays: Arrays) -> tuple[Arrays, Arrays | None]:
+    """As `check_network` takes a gradient."""
+    return (arrays, None) if case.net.biases is None else (arrays[::2], arrays[1::2])
+
+
+@np.errstate(all="ignore")
+def backpropagated(case: Case, dtype: Any, product: Any) -> Arrays:
+    """As anybody would write it, in any type."""
+    net, y = case.net, case.y.astype(dtype)
+    weights = [w.astype(dtype) for w in net.weights]
+    h, f = [case.x.astype(dtype)], []
+    for k, w in enumerate(weights):
+        bias = dtype(0) if net.biases is None else net.biases[k].astype(dtype)
+        f.append((product(w, h[-1]) + bias).astype(dtype))
+        h.append(np.maximum(f[-1], dtype(0)))
+    output = f[-1]
+    if net.objective.loss == "least_squares":
+        s = dtype(2) * (output - y)
+    elif net.objective.loss == "softmax_cross_entropy":
+        p = np.exp(output - output.max(axis=0))
+        s = p / p.sum(axis=0) - y
+    else:
+        s = dtype(1) / (dtype(1) + np.exp(-output)) - y
+    s = (s * dtype(net.objective.factor(output.shape[1], len(output)))).astype(dtype)
+    found: Arrays = []
+    for k in range(len(weights) - 1, -1, -1):
+        if net.biases is not None:
+            found.insert(0, s.sum(axis=1, keepdims=True).astype(dtype))
+        own = product(s, np.ascontiguousarray(h[k].T))
+        found.insert(0, (own + dtype(net.objective.weight_decay) * weights[k]).astype(dtype))
+        if k:
+            back = product(np.ascontiguousarray(weights[k].T), s)
+            s = (back * (f[k - 1] > 0)).astype(dtype)
+    return found
+
+
+def _plain_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.add.accumulate(a[:, :, None] * b[None], axis=1, dtype=a.dtype)[:, -1]
+
+
+def _from_the_end(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a[:, ::-1]) @ np.ascontiguousarray(b[::-1])
+
+
+@np.errstate(all="ignore")
+def _cast(arrays: Arrays, dtype: Any) -> Arrays:
+    return [array.astype(dtype) for array in arrays]
+
+
+def _interleaved(gradients: fastbp.Gradients) -> Arrays:
+    if gradients.biases is None:
+        return list(gradients.weights)
+    pairs = zip(gradients.weights, gradients.biases, strict=True)
+    return [array for pair in pairs for array in pair]
