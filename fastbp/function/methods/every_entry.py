@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,14 +160,22 @@ def _judged_some(
 
 def _kink_notes(function: Function, leaf: int, lines: Lines) -> list[str]:
     entries = np.flatnonzero(lines.kink).tolist()
-    slopes = [
-        told_apart(float(lines.left[entry]), float(lines.right[entry]), 6) for entry in entries
-    ]
+    slopes = [told_apart(*_within_bar(lines, entry), 6) for entry in entries]
     return [
         f"{function.point.entry_name(leaf, entry)} is on a kink: slopes "
         f"{left} and {right}, what lies between passes"
         for entry, (left, right) in zip(entries, slopes, strict=True)
     ]
+
+
+def _within_bar(lines: Lines, entry: int) -> tuple[float, float]:
+    """Return left and right slope to the decimals that their error bar leaves."""
+    bar = float(lines.error_bar[entry])
+    slopes = float(lines.left[entry]), float(lines.right[entry])
+    if not 0 < bar < np.inf:
+        return slopes
+    decimals = -math.ceil(math.log10(bar))
+    return round(slopes[0], decimals), round(slopes[1], decimals)
 
 
 def _shortened(notes: list[str]) -> list[str]:
