@@ -18,7 +18,7 @@ from fastbp.function.checks.matrices.given_matrix import Sides, read_matrix
 from fastbp.function.containers.given_gradient import given_leaves, leaves_of
 from fastbp.function.containers.point import SINGLE_UNIT, Point, argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import measure_entries, typical
-from fastbp.function.derivatives.evaluation_noise import ROUNDING
+from fastbp.function.derivatives.noise.evaluation_noise import ROUNDING
 from fastbp.function.domain import domain_of
 from fastbp.function.evaluation import Function
 from fastbp.function.methods.directions import random_direction
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.checks.matrices.given_matrix import GivenMatrix
     from fastbp.function.containers.given_gradient import GivenLeaves
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.typing import Vector
 
 __all__ = ["taylor_test"]

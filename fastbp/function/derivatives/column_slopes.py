@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.containers.point import SINGLE_UNIT
+from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.entry_slopes import (
     ENTRIES_PER_SAMPLE,
     FEWEST_SAMPLES,
@@ -20,8 +21,9 @@ from fastbp.function.derivatives.entry_slopes import (
     power_of_two,
     typical,
 )
-from fastbp.function.derivatives.evaluation_noise import ROUNDING
-from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, FIRST_STEP, SIGMAS, Lines
+from fastbp.function.derivatives.line_slopes import FIRST_STEP, SIGMAS
+from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.evaluation_noise import ROUNDING
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.derivatives.step_choice import RATIO
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.containers.point import SINGLE_UNIT
-from fastbp.function.derivatives.distant_jumps import slope_of_distant_jumps
+from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.line_slopes import (
-    BEND_SIGMAS,
     FIRST_STEP,
     FIRST_STEP_SINGLE,
     LAST_STEP,
     SIGMAS,
-    Lines,
     measure_lines,
 )
+from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.distant_jumps import slope_of_distant_jumps
 from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
 from fastbp.typing import Indices, Vector
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.derivatives.line_slopes import Evaluate
+    from fastbp.function.derivatives.lines import Evaluate
     from fastbp.function.evaluation import Function
 
 

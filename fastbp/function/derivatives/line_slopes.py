@@ -11,143 +11,35 @@ apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.function.derivatives.divergence import CONVERGENT, INFINITE_SLOPE, divergence
-from fastbp.function.derivatives.evaluation_noise import (
-    ROUNDING,
-    evaluation_noise,
-    rounding_of_values,
-)
-from fastbp.function.derivatives.hidden_noise import HiddenNoise, find_hidden_noise
+from fastbp.function.derivatives.climb import AT_AN_EDGE, SHORTEST, Setting, climbed, powers_above
+from fastbp.function.derivatives.lines import Evaluate, Lines
+from fastbp.function.derivatives.noise.hidden_noise import HiddenNoise, find_hidden_noise
 from fastbp.function.derivatives.step_choice import (
-    RATIO,
     SIGMAS,
-    Best,
-    Candidates,
-    Hulls,
-    best_of,
-    extrapolated,
-    possible_slopes,
 )
 from fastbp.typing import Vector
 
 __all__ = [
-    "BEND_SIGMAS",
     "FIRST_STEP",
     "FIRST_STEP_SINGLE",
     "LAST_STEP",
     "SIGMAS",
-    "Lines",
     "measure_lines",
 ]
 
-# (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
-Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
-
-# Displacements as realised, and the values of f there.
-Side: TypeAlias = tuple[Vector, Vector]
 
 # The steps relative to the size of what moves along the line: from far below any kink.
 FIRST_STEP, FIRST_STEP_SINGLE = 2.0**-24, 2.0**-10
 LAST_STEP = 2.0**-3
-TABLE = 4  # the difference table has so many points on either side
-# The second difference of three noisy values, divided by the step: sqrt(6) standard deviations.
-BEND_SIGMAS = 15.0
-# Steps shorter than the first, where that one meets a kink.
-DESCENTS = 4
 DOUBLE_UNIT = 2.0**-53
-# So many times that may be kinks.
-MUCH_NOISE = 8.0
-# So many times that may be a function that varies on a scale of its own, or is infinitely steep;
-# the rounding of long sums is less.
-VERY_MUCH_NOISE = 64.0
-# How often the table is made finer, by FINER each time, before that counts as noise.
-FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 5, 2
-# What the third differences of kinks shrink by is 16, those of noise not at all.
-SHRUNK = 8.0
-# By how much shorter the first step is where f ends, jumps or is infinitely steep.
-AT_AN_EDGE = 2.0**-16
-# How far aside, in steps, noise is looked for where that at the point is doubtful.
-ASIDE = 128
 # Steps of f that are so wide, relative to what moves, may be meant (round, floor, argsort), and the
 # derivative between them is 0; arithmetic in half precision takes steps of 2**-11. So may be
 # those that are of different heights, or so high relative to f: a result rounded to some digits
 # takes steps of one height.
 WIDE, HIGH, ONE_HEIGHT = 2.0**-8, 2.0**-8, 16.0
-# The shortest step relative to what moves: a few units in the last place.
-SHORTEST = 2.0**-48
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lines:
-    """The slope along each of n lines, at the point where they start; arrays of shape (n,).
-
-    Attributes
-    ----------
-    slope, error_bar : ndarray of float64
-        The derivative, and how far off it may be. NaN and infinity where there is none.
-    left, right : ndarray of float64
-        The slopes on both sides of a kink at the point; the slope where there is none.
-    noise : ndarray of float64
-        The standard deviation of the noise in the values of f.
-    curvature, third : ndarray of float64
-        How large the second and the third derivative may be; NaN at a kink.
-    kink : ndarray of bool
-        Where left and right slope differ: `slope` is their mean, and `error_bar` that of each.
-    shortest : ndarray of float64
-        The first step: longer than usual where f takes steps, shorter where it varies fast.
-    divergence : ndarray of int8
-        Where there is no derivative: `JUMP` or `INFINITE_SLOPE`; 0 elsewhere.
-    """
-
-    slope: Vector
-    error_bar: Vector
-    left: Vector
-    right: Vector
-    noise: Vector
-    curvature: Vector
-    third: Vector
-    kink: NDArray[np.bool_]
-    shortest: Vector
-    divergence: NDArray[np.int8]
-
-    @property
-    def hull(self) -> Vector:
-        """Half the distance between left and right slope; 0 where there is no kink."""
-        return np.where(self.kink, np.abs(self.right - self.left) / 2, 0.0)
-
-    def only(self, where: NDArray[np.bool_] | slice) -> Lines:
-        """Return some of these lines."""
-        return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
-
-    def without_divergent(self) -> Lines:
-        """Return these lines, with no derivative where f jumps or is infinitely steep."""
-        diverges = self.divergence != 0
-        return replace(
-            self,
-            slope=np.where(diverges, np.nan, self.slope),
-            error_bar=np.where(diverges, np.inf, self.error_bar),
-            kink=self.kink & ~diverges,
-        )
-
-    def or_zero(self, where: NDArray[np.bool_]) -> Lines:
-        """Return these lines, with error bars that reach to a slope of 0 in some places."""
-        # Twice the slope: another measurement over the same steps may find another one.
-        reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
-        return replace(self, error_bar=reach)
-
-    def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
-        """Return these lines, those of `other` (one for each True) in the given places."""
-        arrays = [getattr(self, field.name).copy() for field in fields(self)]
-        for array, field in zip(arrays, fields(self), strict=True):
-            array[where] = getattr(other, field.name)
-        return Lines(*arrays)
 
 
 def measure_lines(
@@ -193,10 +85,10 @@ def measure_lines(
     coarse = unit > DOUBLE_UNIT
     if size is None:
         size = first_step / (FIRST_STEP_SINGLE if coarse else FIRST_STEP)
-    setting = _Setting(unit, coarse, alike)
-    first_step = np.maximum(first_step, _powers_above(SHORTEST * size))
+    setting = Setting(unit, coarse, alike)
+    first_step = np.maximum(first_step, powers_above(SHORTEST * size))
     floor = np.full(centre.shape, shared_noise)
-    climb = _climbed(evaluate, centre, first_step, last_step, size, setting, floor)
+    climb = climbed(evaluate, centre, first_step, last_step, size, setting, floor)
     hidden = find_hidden_noise(
         evaluate, centre, climb.sides_and_steps(), climb.noise, last_step, alike=alike
     )
@@ -206,13 +98,13 @@ def measure_lines(
     lines = climb.result()
     rough = hidden.first_step > 0
     if rough.any():
-        coarser = _climbed(
+        coarser = climbed(
             _of_some(evaluate, rough),
             centre[rough],
             hidden.first_step[rough],
             np.maximum(last_step, 4 * hidden.first_step)[rough],
             size[rough],
-            _Setting(unit, True, False),
+            Setting(unit, True, False),
             np.maximum(hidden.noise, floor)[rough],
         )
         coarser.descend()
@@ -220,8 +112,8 @@ def measure_lines(
         lines = lines.replaced(rough, coarser.result().or_zero(meant))
     steep = (lines.divergence != 0) & ~rough
     if steep.any():
-        shorter = np.maximum(AT_AN_EDGE * first_step, _powers_above(SHORTEST * size))
-        finer = _climbed(
+        shorter = np.maximum(AT_AN_EDGE * first_step, powers_above(SHORTEST * size))
+        finer = climbed(
             _of_some(evaluate, steep),
             centre[steep],
             shorter[steep],
@@ -243,450 +135,7 @@ def _are_meant(hidden: HiddenNoise, size: Vector, centre: Vector) -> NDArray[np.
     return wide
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """What a climb has to know.
-
-    Attributes
-    ----------
-    unit : float
-        Of the precision f computes in.
-    coarse : bool
-        Whether steps are so long that they hide kinks.
-    alike : bool
-        Whether the values of all lines are equally noisy.
-    """
-
-    unit: float
-    coarse: bool
-    alike: bool
-
-
 def _of_some(evaluate: Evaluate, where: NDArray[np.bool_]) -> Evaluate:
     """Return the evaluation of some of the lines, counted among themselves."""
     indices = np.flatnonzero(where)
     return lambda which, steps: evaluate(indices[which], steps)
-
-
-def _powers_above(values: Vector) -> Vector:
-    with np.errstate(divide="ignore"):
-        powers: Vector = np.exp2(np.ceil(np.log2(values)))
-    return powers
-
-
-def _climbed(
-    evaluate: Evaluate,
-    centre: Vector,
-    first_step: Vector,
-    last_step: Vector,
-    size: Vector,
-    setting: _Setting,
-    floor: Vector,
-) -> _Climb:
-    climb = _Climb(evaluate, centre, first_step, size, setting, floor)
-    active = np.flatnonzero(np.isfinite(centre))
-    while active.size:
-        climb.step(active)
-        active = active[climb.may_go_on(active, last_step)]
-    return climb
-
-
-class _Climb:
-    """The values on both sides for growing steps, and what follows from them."""
-
-    def __init__(
-        self,
-        evaluate: Evaluate,
-        centre: Vector,
-        first_step: Vector,
-        size: Vector,
-        setting: _Setting,
-        floor: Vector,
-    ) -> None:
-        self.evaluate, self.centre, self.unit = evaluate, centre, setting.unit
-        self.coarse, self.size = setting.coarse, size
-        self.above: list[Vector] = []
-        self.below: list[Vector] = []
-        self.step_up: list[Vector] = []
-        self.step_down: list[Vector] = []
-        self.first_step = first_step.copy()
-        table = self._begin_with_table()
-        own = self._own_noise(table, alike=setting.alike)
-        # One table says little; what all lines share is known better.
-        known = own[np.isfinite(own)]
-        usual = float(np.median(known)) if known.size and setting.alike else 0.0
-        least = np.maximum(floor, usual)
-        self.noise = np.maximum(np.where(np.isfinite(own), own, least), least)
-
-    def _own_noise(self, table: Vector, *, alike: bool) -> Vector:
-        """Return what the table of each line says of the noise, looked at twice in doubt."""
-        own = evaluation_noise(table, self.unit)
-        much = own > VERY_MUCH_NOISE * self._rounding(table)
-        if self.coarse:
-            self._correct_for_kinks(own, table)
-            much[:] = False
-        whole = np.isfinite(table).all(axis=0)
-        doubtful = np.flatnonzero((much | ~whole) & np.isfinite(self.centre))
-        if doubtful.size:
-            self._look_aside(own, doubtful)
-        with np.errstate(all="ignore"):
-            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
-            terms = self._rounding_of_terms(slopes * self.size)
-        found: Vector = np.fmax(own, np.fmax.reduce(terms, initial=0.0) if alike else terms)
-        return found
-
-    def _look_aside(self, own: Vector, which: NDArray[np.int64]) -> None:
-        """Look at tables beside the point: at a jump or an infinite slope its own says nothing."""
-        for sign in (-1.0, 1.0):
-            places = sign * (ASIDE + np.arange(2.0 * TABLE + 1))
-            lines = np.broadcast_to(which, (places.size, which.size))
-            steps = places[:, np.newaxis] * self.first_step[which]
-            values = self.evaluate(lines.reshape(-1), steps.reshape(-1))[1].reshape(steps.shape)
-            found = evaluation_noise(values, self.unit)
-            better = np.isfinite(values).all(axis=0) & ~(found > own[which] / MUCH_NOISE)
-            own[which[better]] = found[better]
-
-    def _begin_with_table(self) -> Vector:
-        """Evaluate the table; its points 1 and 4 are the first two steps."""
-        everyone = np.flatnonzero(np.isfinite(self.centre))
-        table, sides = self._table(everyone, self.first_step[everyone])
-        outside = everyone[~np.isfinite(table[:, everyone]).all(axis=0)]
-        if outside.size:
-            self._step_back_from_edges(outside)
-            _put(table, sides, outside, *self._table(outside, self.first_step[outside]))
-        if not self.coarse:
-            self._make_finer(table, sides)
-        for place in (1, TABLE):
-            self._keep(*sides[place - 1])
-        self.next_step = TABLE * RATIO * self.first_step
-        return table
-
-    def _step_back_from_edges(self, outside: NDArray[np.int64]) -> None:
-        """Shorten the first step of lines whose table reaches beyond the domain of f."""
-        shortest = np.maximum(AT_AN_EDGE * self.first_step, _powers_above(SHORTEST * self.size))
-        on_the_edge = self._outside(outside, shortest)
-        self.first_step[on_the_edge] = np.minimum(self.first_step, shortest)[on_the_edge]
-        outside = np.setdiff1d(outside, on_the_edge)
-        while outside.size:
-            self.first_step[outside] /= FINER
-            outside = self._outside(outside, self.first_step)
-
-    def _outside(self, which: NDArray[np.int64], first_step: Vector) -> NDArray[np.int64]:
-        """Return the lines whose table has no finite values at one of its ends, or both."""
-        if which.size == 0:
-            return which
-        [(up, down)] = self._both_sides(which, TABLE * first_step[np.newaxis, which])
-        return which[~(np.isfinite(up[1]) & np.isfinite(down[1]))[which]]
-
-    def _make_finer(self, table: Vector, sides: list[tuple[Side, Side]]) -> None:
-        """Replace tables with much noise by finer ones, if that is less there.
-
-        Noise is the same at all distances; the third differences of a function that varies fast
-        shrink as the third power of the distance, those of many kinks in proportion to it.
-        """
-        noise = evaluation_noise(table, self.unit)
-        doubtful = noise > VERY_MUCH_NOISE * self._rounding(table)
-        doubtful &= np.isfinite(table).all(axis=0)
-        step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
-        for _ in range(FINER_TABLES):
-            step /= FINER
-            doubtful &= (in_vain < MOST_IN_VAIN) & (step > SHORTEST * self.size)
-            which = np.flatnonzero(doubtful & np.isfinite(self.centre))
-            if which.size == 0:
-                return
-            finer, finer_sides = self._table(which, step[which])
-            found = evaluation_noise(finer, self.unit)
-            shrunk = doubtful & (found < noise / SHRUNK)
-            in_vain = np.where(shrunk, 0, in_vain + 1)
-            self.first_step[shrunk], noise[shrunk] = step[shrunk], found[shrunk]
-            _put(table, sides, np.flatnonzero(shrunk), finer, finer_sides)
-            doubtful &= noise > VERY_MUCH_NOISE * self._rounding(table)
-
-    def _rounding(self, table: Vector) -> Vector:
-        """Return the noise of rounding f and what moves: usual, and no reason to look closely."""
-        with np.errstate(all="ignore"):
-            slopes = (table[TABLE + 1] - table[TABLE - 1]) / (2 * self.first_step)
-            terms = self._rounding_of_terms(slopes * self.size)
-        usual: Vector = np.fmax(rounding_of_values(table, self.unit), terms)
-        return usual
-
-    def _rounding_of_terms(self, terms: Vector) -> Vector:
-        """Return the noise of sums of slope times entry, which may be far larger than f.
-
-        Where they cancel to almost nothing, values so close together as those of a table need not
-        show it.
-        """
-        noise: Vector = ROUNDING * self.unit * np.abs(terms)
-        return noise
-
-    def _correct_for_kinks(self, own: Vector, table: Vector) -> None:
-        """Look at a finer table where there is much noise: kinks shrink with the step.
-
-        Where many lie within a table, most of its third differences are theirs.
-        """
-        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
-        which = np.flatnonzero(doubtful & np.isfinite(self.centre))
-        if which.size:
-            finer, _ = self._table(which, self.first_step[which] / FINER)
-            noise = evaluation_noise(finer[:, which], self.unit)
-            shrunk = noise < own[which] / 2
-            own[which[shrunk]] = noise[shrunk]
-
-    def _table(
-        self, which: NDArray[np.int64], step: Vector
-    ) -> tuple[Vector, list[tuple[Side, Side]]]:
-        """Evaluate some lines at equal distances on both sides; NaN for the others."""
-        table = np.full((2 * TABLE + 1, self.centre.size), np.nan)
-        table[TABLE] = self.centre
-        places = np.arange(1.0, TABLE + 1)
-        sides = self._both_sides(which, places[:, np.newaxis] * step)
-        for place, (up, down) in enumerate(sides, start=1):
-            table[TABLE + place], table[TABLE - place] = up[1], down[1]
-        return table, sides
-
-    def _both_sides(self, which: NDArray[np.int64], steps: Vector) -> list[tuple[Side, Side]]:
-        """Evaluate f above and below, for steps of shape (steps, lines), in one call."""
-        signed = np.concatenate([steps, -steps])
-        lines = np.broadcast_to(which, signed.shape)
-        realised, values = np.full((2, len(signed), self.centre.size), np.nan)
-        found = self.evaluate(lines.reshape(-1), signed.reshape(-1))
-        realised[:, which] = found[0].reshape(signed.shape)
-        values[:, which] = found[1].reshape(signed.shape)
-        sides = list(zip(realised, values, strict=True))
-        return list(zip(sides[: len(steps)], sides[len(steps) :], strict=True))
-
-    def _keep(self, up: Side, down: Side) -> None:
-        self.step_up.append(up[0])
-        self.above.append(up[1])
-        self.step_down.append(-down[0])
-        self.below.append(down[1])
-
-    def step(self, active: NDArray[np.int64]) -> None:
-        """Go one step further along the active lines."""
-        [(up, down)] = self._both_sides(active, self.next_step[np.newaxis, active])
-        self._keep(up, down)
-        self.next_step = self.next_step * RATIO
-
-    def may_go_on(self, active: NDArray[np.int64], last_step: Vector) -> NDArray[np.bool_]:
-        """Tell where a longer step may be better: finite so far, and not yet bending."""
-        with np.errstate(all="ignore"):
-            slopes, steps = self._central()
-            change = np.abs(np.diff(slopes[-3:], axis=0))
-            bending = change > 64 * SIGMAS * self.noise / steps[-2:]
-            going_on = np.isfinite(self.above[-1]) | np.isfinite(self.below[-1])
-            going_on &= ~bending.all(axis=0) & (self.next_step <= last_step)
-        return going_on[active]
-
-    def descend(self) -> None:
-        """Take shorter steps where the first one meets a kink, as long as noise allows it.
-
-        Levels that a line does not have come last.
-        """
-        for _ in range(DESCENTS):
-            with np.errstate(all="ignore"):
-                steps = self._central()[1]
-                shortest = steps[0] / RATIO
-                lowest, highest = possible_slopes(*self._sides(), SIGMAS * self.noise / steps)
-                worthwhile = highest[0] - lowest[0] > 2 * SIGMAS * self.noise / shortest
-                worthwhile &= self._suspects(self._bends(), steps)[0]
-            which = np.flatnonzero(worthwhile)
-            if which.size == 0:
-                break
-            [(up, down)] = self._both_sides(which, shortest[np.newaxis, which])
-            for levels, values in (
-                (self.step_up, up[0]), (self.above, up[1]),
-                (self.step_down, -down[0]), (self.below, down[1]),
-            ):  # fmt: skip
-                _insert_shortest(levels, which, values)
-
-    def _suspects(self, bends: Vector, steps: Vector) -> NDArray[np.bool_]:
-        """Tell at which steps the second difference may come from a kink.
-
-        In float64 where it does not shrink as the step does. In float32 the shortest step is so
-        long that many kinks within look like curvature, and each counts.
-        """
-        if self.coarse:
-            return np.isfinite(bends)
-        suspects: NDArray[np.bool_] = self._jumps(bends, steps) != 0
-        suspects[0] = False  # its jump has no other to be compared with
-        suspects[:-1] |= suspects[1:]
-        suspects &= np.isfinite(bends)
-        return suspects
-
-    def _central(self) -> tuple[Vector, Vector]:
-        up, down = np.array(self.step_up), np.array(self.step_down)
-        return (np.array(self.above) - np.array(self.below)) / (up + down), (up + down) / 2
-
-    def _one_sided(self) -> tuple[Vector, Vector]:
-        """Return the quotients of the side that is finite longer, and their steps."""
-        left, right = self._sides()
-        to_the_right = np.isfinite(right).sum(axis=0) >= np.isfinite(left).sum(axis=0)
-        steps = np.where(to_the_right, np.array(self.step_up), np.array(self.step_down))
-        return np.where(to_the_right, right, left), steps
-
-    def result(self) -> Lines:
-        """Choose the best candidate of each line."""
-        with np.errstate(all="ignore"):
-            slopes, steps = self._central()
-            bends = self._bends()
-            sides = self._sides()
-            hulls = Hulls.of(*sides, SIGMAS * self.noise / steps, self._suspects(bends, steps))
-            jumps = self._jumps(bends, steps)
-            candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
-            candidates.replace_first(hulls)
-            best = best_of(candidates, slopes, self.noise, steps)
-            lines = self._assembled(best, slopes, steps, bends)
-            edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
-            if edge.any():
-                lines = lines.replaced(edge, self._at_an_edge(edge))
-            for side, of_side in zip(sides, (self.step_down, self.step_up), strict=True):
-                found = divergence(side, BEND_SIGMAS * self.noise / np.array(of_side))
-                np.maximum(lines.divergence, found, out=lines.divergence)
-        return lines
-
-    def sides_and_steps(self) -> list[tuple[Vector, Vector, float]]:
-        """Return the quotients to the left and to the right, the steps, and the sign of these."""
-        with np.errstate(all="ignore"):
-            left, right = self._sides()
-        return [(left, np.array(self.step_down), -1.0), (right, np.array(self.step_up), 1.0)]
-
-    def _sides(self) -> tuple[Vector, Vector]:
-        """Return the slopes to the left and to the right."""
-        right = (np.array(self.above) - self.centre) / np.array(self.step_up)
-        left = (self.centre - np.array(self.below)) / np.array(self.step_down)
-        return left, right
-
-    def _bends(self) -> Vector:
-        """Second differences divided by the step: right slope less left slope."""
-        left, right = self._sides()
-        return right - left
-
-    def _central_candidates(self, slopes: Vector, steps: Vector, jumps: Vector) -> Candidates:
-        noise = SIGMAS * self.noise / steps
-        plain = Candidates.of(slopes, noise, jumps)
-        better = extrapolated(slopes, steps, 2)
-        noise_better = np.full_like(noise, np.inf)
-        noise_better[1:] = noise[:-1] * 16 / 15 + noise[1:] / 15
-        return plain.joined(Candidates.of(better, noise_better, jumps))
-
-    def _jumps(self, bends: Vector, steps: Vector) -> Vector:
-        """Change of the slope at the point itself, as seen from each step; 0 if within noise."""
-        jumps = np.zeros_like(bends)
-        found = extrapolated(bends, steps, 1)[1:]
-        resolution = BEND_SIGMAS * self.noise / steps[:-1]
-        # Where f is smooth the bend of the smaller step is curvature, and its jump is nothing.
-        real = (np.abs(found) > resolution) & (found * np.sign(bends[:-1]) > np.abs(bends[:-1]) / 2)
-        jumps[1:] = np.where(real, found, 0.0)
-        # The very first step has no other to compare with: what it sees counts in full.
-        jumps[0] = np.where(np.abs(bends[0]) > BEND_SIGMAS * self.noise / steps[0], bends[0], 0.0)
-        return jumps
-
-    def _assembled(self, best: Best, slopes: Vector, steps: Vector, bends: Vector) -> Lines:
-        jump = best.jump
-        kink = jump != 0
-        return Lines(
-            slope=best.value,
-            error_bar=best.error_bar,
-            left=best.value - jump / 2,
-            right=best.value + jump / 2,
-            noise=self.noise,
-            curvature=np.where(kink, np.nan, self._curvature(bends, steps)),
-            third=np.where(kink, np.nan, self._third(slopes, steps)),
-            kink=kink,
-            shortest=self.first_step.copy(),
-            divergence=np.zeros(kink.shape, dtype=np.int8),
-        )
-
-    def _curvature(self, bends: Vector, steps: Vector) -> Vector:
-        """|f''| from the smallest step that resolves it, else the bound from the largest."""
-        resolution = BEND_SIGMAS * self.noise / steps
-        return _first_resolved(np.abs(bends), resolution, steps)
-
-    def _third(self, slopes: Vector, steps: Vector) -> Vector:
-        """|f'''| in the same way, from how much the slope changes with the step."""
-        change = np.abs(np.diff(slopes, axis=0))
-        resolution = SIGMAS * self.noise / steps[:-1]
-        return 6 * _first_resolved(change, resolution, steps[1:] ** 2 - steps[:-1] ** 2)
-
-    def _at_an_edge(self, edge: NDArray[np.bool_]) -> Lines:
-        """Measure from one side, where f is not finite on the other."""
-        slopes, steps = (array[:, edge] for array in self._one_sided())
-        noise = 2 * SIGMAS * self.noise[edge] / steps
-        nothing = np.zeros_like(slopes)
-        converges = _converges(slopes, noise)
-        noise[~converges] = np.inf
-        once = extrapolated(slopes, steps, 1)
-        noise_once = np.full_like(noise, np.inf)
-        noise_once[1:] = (4 * noise[:-1] + noise[1:]) / 3
-        twice = extrapolated(once, steps, 2)
-        noise_twice = np.full_like(noise, np.inf)
-        noise_twice[2:] = (16 * noise_once[1:-1] + noise_once[2:]) / 15
-        candidates = Candidates.of(slopes, noise, nothing)
-        candidates = candidates.joined(Candidates.of(once, noise_once, nothing))
-        candidates = candidates.joined(Candidates.of(twice, noise_twice, nothing))
-        best = best_of(candidates, slopes, np.full(slopes.shape[1], np.inf), steps)
-        unknown = np.full(slopes.shape[1], np.nan)
-        return Lines(
-            best.value, best.error_bar, best.value, best.value, self.noise[edge],
-            unknown, unknown, np.zeros(slopes.shape[1], dtype=bool),
-            self.first_step[edge], np.where(
-                np.isinf(best.error_bar) & ~converges.all(axis=0), INFINITE_SLOPE, 0
-            ).astype(np.int8),
-        )  # fmt: skip
-
-
-def _converges(slopes: Vector, noise: Vector) -> NDArray[np.bool_]:
-    """Tell at which steps the slopes change less than at longer ones, as at no singularity.
-
-    Where noise hides that, it is as it was at the next longer step.
-    """
-    converges = np.ones(slopes.shape, dtype=bool)
-    change = np.abs(np.diff(slopes, axis=0))
-    for level in range(len(slopes) - 2, 0, -1):
-        shorter, longer = change[level - 1], change[level]
-        clear = (shorter > 4 * noise[level - 1]) & np.isfinite(longer)
-        converges[level] = np.where(clear, shorter <= CONVERGENT * longer, converges[level + 1])
-    if len(slopes) > 2:
-        # The longest has nothing to be compared with, and the shortest no shorter one.
-        converges[0] = converges[1]
-        last = np.isfinite(slopes).sum(axis=0) - 1
-        columns = np.arange(slopes.shape[1])
-        converges[last, columns] = converges[np.maximum(last - 1, 0), columns]
-    return converges
-
-
-def _put(
-    table: Vector,
-    sides: list[tuple[Side, Side]],
-    which: NDArray[np.int64],
-    finer: Vector,
-    finer_sides: list[tuple[Side, Side]],
-) -> None:
-    """Put another table of some lines in the place of theirs."""
-    table[:, which] = finer[:, which]
-    for kept, fresh in zip(sides, finer_sides, strict=True):
-        for one, other in zip(kept, fresh, strict=True):
-            for array, better in zip(one, other, strict=True):
-                array[which] = better[which]
-
-
-def _insert_shortest(levels: list[Vector], which: NDArray[np.int64], values: Vector) -> None:
-    """Put values of some lines before those of all their longer steps."""
-    levels.append(np.full_like(levels[0], np.nan))
-    for longer, shorter in zip(levels[:0:-1], levels[-2::-1], strict=True):
-        longer[which] = shorter[which]
-    levels[0][which] = values[which]
-
-
-def _first_resolved(sizes: Vector, resolution: Vector, divisors: Vector) -> Vector:
-    """sizes / divisors of the first step where the size is above its resolution.
-
-    Where that happens nowhere: the smallest bound that the steps give.
-    """
-    resolved = np.isfinite(sizes) & (sizes > resolution)
-    first = np.argmax(resolved, axis=0)
-    columns = np.arange(sizes.shape[1])
-    bounds = np.where(np.isfinite(sizes), (sizes + resolution) / divisors, np.inf)
-    seen = sizes[first, columns] / divisors[first, columns]
-    found: Vector = np.where(resolved.any(axis=0), seen, np.min(bounds, axis=0))
-    return found

@@ -24,7 +24,7 @@ from fastbp.runtime.validation import require_bool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
 
 __all__ = ["NumericalGradient", "measure_everything", "numerical_gradient"]

@@ -21,7 +21,7 @@ from fastbp.typing import Vector
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
 
 __all__ = ["measure_outputs"]
 

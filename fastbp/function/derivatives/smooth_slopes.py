@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.function.derivatives.evaluation_noise import ROUNDING, rounding_of_values
-from fastbp.function.derivatives.hidden_noise import find_hidden_noise
-from fastbp.function.derivatives.line_slopes import BEND_SIGMAS, SIGMAS, Lines
+from fastbp.function.derivatives.climb import BEND_SIGMAS
+from fastbp.function.derivatives.line_slopes import SIGMAS
+from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.evaluation_noise import ROUNDING, rounding_of_values
+from fastbp.function.derivatives.noise.hidden_noise import find_hidden_noise
 from fastbp.function.derivatives.step_choice import RATIO
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.derivatives.line_slopes import Evaluate
+    from fastbp.function.derivatives.lines import Evaluate
 
 __all__ = ["Smoothness", "by_four_values", "by_table"]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from fastbp.function.containers.point import SINGLE_UNIT
+from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
     INDEPENDENT,
@@ -29,12 +30,7 @@ from fastbp.function.derivatives.entry_slopes import (
     typical,
     widen_for_distant_jumps,
 )
-from fastbp.function.derivatives.line_slopes import (
-    BEND_SIGMAS,
-    LAST_STEP,
-    SIGMAS,
-    measure_lines,
-)
+from fastbp.function.derivatives.line_slopes import LAST_STEP, SIGMAS, measure_lines
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.function.methods.unjudged import is_constant_along, is_constant_beside
@@ -47,7 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
     from fastbp.function.methods.joined_arrays import JoinedArrays
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.function.containers.given_gradient import GivenLeaves
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
     from fastbp.function.methods.judged import Judged
     from fastbp.function.methods.options import Options

@@ -19,7 +19,7 @@ from fastbp.verdict.rows import bare_row
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
     from fastbp.report import ArrayReport
     from fastbp.typing import Mask

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.function.array_function import VectorFunction
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.typing import Vector
 
 __all__ = ["Found", "search_leaf"]

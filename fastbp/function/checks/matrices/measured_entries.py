@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.matrices.given_matrix import GivenMatrix
-    from fastbp.function.derivatives.line_slopes import Lines
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.methods.options import Options
     from fastbp.typing import Vector
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.function.derivatives.hidden_noise import Evaluate
+from fastbp.function.derivatives.noise.hidden_noise import Evaluate
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.function.derivatives.evaluation_noise import evaluation_noise
+from fastbp.function.derivatives.noise.evaluation_noise import evaluation_noise
 from fastbp.typing import Vector
 
 __all__ = ["Evaluate", "HiddenNoise", "find_hidden_noise", "is_jump"]

@@ -1,0 +1,84 @@
+"""What is measured along lines: slopes and their error bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp.typing import Vector
+
+__all__ = ["Evaluate", "Lines"]
+
+
+# (which lines, displacement of each) -> (displacement as realised in floating point, value of f)
+Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The slope along each of n lines, at the point where they start; arrays of shape (n,).
+
+    Attributes
+    ----------
+    slope, error_bar : ndarray of float64
+        The derivative, and how far off it may be. NaN and infinity where there is none.
+    left, right : ndarray of float64
+        The slopes on both sides of a kink at the point; the slope where there is none.
+    noise : ndarray of float64
+        The standard deviation of the noise in the values of f.
+    curvature, third : ndarray of float64
+        How large the second and the third derivative may be; NaN at a kink.
+    kink : ndarray of bool
+        Where left and right slope differ: `slope` is their mean, and `error_bar` that of each.
+    shortest : ndarray of float64
+        The first step: longer than usual where f takes steps, shorter where it varies fast.
+    divergence : ndarray of int8
+        Where there is no derivative: `JUMP` or `INFINITE_SLOPE`; 0 elsewhere.
+    """
+
+    slope: Vector
+    error_bar: Vector
+    left: Vector
+    right: Vector
+    noise: Vector
+    curvature: Vector
+    third: Vector
+    kink: NDArray[np.bool_]
+    shortest: Vector
+    divergence: NDArray[np.int8]
+
+    @property
+    def hull(self) -> Vector:
+        """Half the distance between left and right slope; 0 where there is no kink."""
+        return np.where(self.kink, np.abs(self.right - self.left) / 2, 0.0)
+
+    def only(self, where: NDArray[np.bool_] | slice) -> Lines:
+        """Return some of these lines."""
+        return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
+
+    def without_divergent(self) -> Lines:
+        """Return these lines, with no derivative where f jumps or is infinitely steep."""
+        diverges = self.divergence != 0
+        return replace(
+            self,
+            slope=np.where(diverges, np.nan, self.slope),
+            error_bar=np.where(diverges, np.inf, self.error_bar),
+            kink=self.kink & ~diverges,
+        )
+
+    def or_zero(self, where: NDArray[np.bool_]) -> Lines:
+        """Return these lines, with error bars that reach to a slope of 0 in some places."""
+        # Twice the slope: another measurement over the same steps may find another one.
+        reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
+        return replace(self, error_bar=reach)
+
+    def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
+        """Return these lines, those of `other` (one for each True) in the given places."""
+        arrays = [getattr(self, field.name).copy() for field in fields(self)]
+        for array, field in zip(arrays, fields(self), strict=True):
+            array[where] = getattr(other, field.name)
+        return Lines(*arrays)

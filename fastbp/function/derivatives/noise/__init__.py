@@ -1,0 +1,1 @@
+"""The noise of f: what short steps show of it, and what only longer ones do."""
