@@ -82,8 +82,9 @@ def taylor_test(
         As in `check_hessian`: the remainder of the quadratic model is tested too, which falls as
         h³.
     direction : nesting of the structure of `at`, optional
-        v; by default a random one that moves every entry by about its size. By the coordinates
-        where `at` holds structured points.
+        v; by default a random one that moves every entry by about the size of its array,
+        probabilities of `simplex` by their own. By the coordinates where `at` holds structured
+        points.
     noise : float
         By how much two values of `f` at the same point, and two results of `gradient`, may differ.
     bounds, scale
@@ -138,7 +139,8 @@ def taylor_test(
     name = argument_name(f)
     places = Substitution(at)
     point = make_point(places.function(f), places.coordinates, name)
-    line = _Line(places.function(f), point, direction, bounds, scale, drawn)
+    lengths = places.lengths(point)
+    line = _Line(places.function(f), point, direction, bounds, scale, drawn, lengths)
     function = Function(line, Point(0.0, "h"), "f")
     function.allow_noise(noise)
     given = places.with_bars(given_leaves(places.derivative(gradient), point, noise=noise), point)
@@ -185,8 +187,9 @@ class _Line:
         bounds: Any,
         scale: Any,
         seed: int,
+        lengths: dict[int, Vector],
     ) -> None:
-        self.f, self.point = f, point
+        self.f, self.point, self.lengths = f, point, lengths
         self.domain = domain_of(point, bounds, scale)
         self.changed: list[str] = []
         self.size = 1.0
@@ -207,7 +210,9 @@ class _Line:
 
     def _sizes(self, leaf: int) -> Any:
         lengths = self.domain.scale(leaf)
-        return typical(self.point.base[leaf]) if lengths is None else lengths
+        if lengths is not None:
+            return lengths
+        return self.lengths.get(leaf, typical(self.point.base[leaf]))
 
     def _size(self) -> float:
         """Return the size of a direction that somebody gave: nothing moves further than it is."""

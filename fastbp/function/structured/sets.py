@@ -176,7 +176,7 @@ def simplex(probabilities: Any, axis: int = -1) -> StructuredPoint:
         note += f"; {np.count_nonzero(array == 0)} entries of 0 stay 0 and are not compared"
     return StructuredPoint(
         "simplex", array, array, partial(_beside_probabilities, wide, axis),
-        _exactly(partial(_off_the_mean, wide, axis)), note,
+        _exactly(partial(_off_the_mean, wide, axis)), note, np.where(wide > 0, wide, 1.0),
     )  # fmt: skip
 
 

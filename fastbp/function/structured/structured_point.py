@@ -40,6 +40,8 @@ class StructuredPoint:
         the coordinates in their structure, and how far off that may be.
     note : str
         How derivatives are compared, in words.
+    lengths : ndarray of float64 or None
+        Over which the chart bends, for each coordinate, where that is not their usual size.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class StructuredPoint:
         chart: Callable[[Any], NDArray[Any]],
         pull: Callable[[NDArray[Any]], tuple[Any, float]],
         note: str,
+        lengths: NDArray[Any] | None = None,
     ) -> None:
         self.kind, self.point, self.coordinates = kind, point, coordinates
-        self.chart, self.pull, self.note = chart, pull, note
+        self.chart, self.pull, self.note, self.lengths = chart, pull, note, lengths
 
     def __repr__(self) -> str:
         """Say what it is: the arrays may be large."""

@@ -118,6 +118,15 @@ class Substitution:
                     given.noise[leaf] = max(bar, given.noise.get(leaf, 0.0))
         return given
 
+    def lengths(self, point: Point) -> dict[int, np.ndarray[Any, Any]]:
+        """Return over which lengths the sets bend, for the leaves where that is known."""
+        names = [name.removeprefix(point.name) for name in point.container.names]
+        return {
+            names.index(name): one.lengths.reshape(-1)
+            for name, one in self.points.items()
+            if one.lengths is not None
+        }
+
     def notes(self, name: str) -> list[str]:
         """Say how the derivatives by each structured point are compared."""
         return [f"{name}{place}: {point.note}" for place, point in self.points.items()]

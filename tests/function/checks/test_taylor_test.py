@@ -232,6 +232,20 @@ def test_structured_points_are_moved_along_their_set() -> None:
     assert fastbp.taylor_test(f, np.linalg.inv, matrix).verdict == "failed"
 
 
+def test_tiny_probabilities_are_moved_by_their_own_size() -> None:
+    def entropy(p: np.ndarray) -> float:
+        return float(-np.sum(p * np.log(p)))
+
+    for seed in range(10):
+        z = 5 * np.random.default_rng(seed).normal(size=6)
+        p = np.exp(z - z.max()) / np.sum(np.exp(z - z.max()))
+        result = fastbp.taylor_test(entropy, lambda p: -np.log(p), fastbp.simplex(p), seed=seed)
+        assert result.verdict == "passed", result
+        assert result.evaluations == 8
+        wrong = fastbp.taylor_test(entropy, lambda p: -1.01 * np.log(p), fastbp.simplex(p))
+        assert wrong.verdict == "failed", wrong
+
+
 def test_bounds_are_kept() -> None:
     seen = []
 
