@@ -178,4 +178,5 @@ REPORT: dict[str, Reader] = {
     "doubtful": _list_of(_integer), "convention": _string,
     "kink": _or_none(_object(Kink, KINK)), "function": _string, "at_least": _boolean,
     "notes": _list_of(_string), "diagnosis": _list_of(_string),
+    "seed": _or_none(_integer), "made": _string,
 }  # fmt: skip

@@ -204,6 +204,12 @@ class Report:
         Whether there may be more wrong entries than are listed and counted.
     notes : tuple of str
         What there is to know about the check, in sentences.
+    seed : int or None
+        Of every random number of the check: the same seed gives the same bits. Reports that differ
+        in this alone are equal.
+    made : str
+        When, with which versions and on which machine. Reports that differ in this alone are
+        equal.
     diagnosis : tuple of str
         What made the gradient wrong, in sentences, the one that explains most first: only what
         was proved, by computing the gradient again with that mistake. Where no mistake that is
@@ -243,6 +249,8 @@ class Report:
     at_least: bool = False
     notes: tuple[str, ...] = ()
     diagnosis: tuple[str, ...] = ()
+    seed: int | None = field(default=None, compare=False)
+    made: str = field(default="", compare=False)
 
     @property
     def entries(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
+from fastbp.runtime.environment import made_here
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
 
@@ -71,6 +72,8 @@ def report_of(
         evaluations=sum(check.evaluations for check in checks),
         seconds=time.perf_counter() - started,
         function=title,
+        seed=options.seed,
+        made=made_here(),
         at_least=any(check.at_least for check in checks),
         notes=tuple(notes),
         diagnosis=tuple(said for check in checks for said in check.diagnosis),

@@ -13,6 +13,7 @@ from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import require_batch
 from fastbp.report import Report
+from fastbp.runtime.environment import made_here
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
@@ -191,6 +192,8 @@ def check_network(
         evaluations=evaluations,
         diagnosis=_diagnosis(net, batch, given, found.rows) if verdict == "failed" else (),
         seconds=time.perf_counter() - started,
+        seed=own_seed,
+        made=made_here(),
         **{"scheme": None, "delta": None, **found.details},
     )
 
