@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.network.checks.diagnosis.given_layers import GivenArray, GivenLayer, given_layers
 from fastbp.network.checks.diagnosis.layer_arrays import LayerArrays
-from fastbp.network.checks.diagnosis.recorded_pass import recorded_pass
+from fastbp.network.checks.diagnosis.recorded_pass import RecordedPass, recorded_pass
 from fastbp.network.checks.diagnosis.search import Path, search
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.report.causes import Cause, Finding
@@ -17,7 +17,7 @@ from fastbp.verdict.diagnosis.factors import Named
 from fastbp.verdict.diagnosis.likeness import Likeness, residual
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
@@ -63,10 +63,7 @@ def _of_arrays(
 ) -> list[Finding]:
     likeness = Likeness.of(coarser_dtype(net, given))
     best: list[Finding] | None = None
-    for convention in _conventions(net, batch):
-        right = recorded_pass(net, batch, convention)
-        if right is None:
-            return []
+    for right in _passes(net, batch):
         layers = given_layers(net, given.arrays, rows, right)
         arrays = LayerArrays(right, layers, likeness, factors_of(net, batch))
         path = search(arrays)
@@ -77,12 +74,17 @@ def _of_arrays(
     return best or []
 
 
-def _conventions(net: Network, batch: Batch) -> list[float]:
-    """Return the derivatives of the ReLU at 0 that the given gradient may have taken."""
-    right = recorded_pass(net, batch, net.relu_at_zero)
-    if right is None or not any(np.any(f == 0) for f in right.f[:-1]):
-        return [net.relu_at_zero]
-    return list(dict.fromkeys((net.relu_at_zero, 0.0, 1.0, 0.5)))
+def _passes(net: Network, batch: Batch) -> Iterator[RecordedPass]:
+    """Yield the backward pass, by each derivative of the ReLU at 0 that may have been taken."""
+    own = recorded_pass(net, batch, net.relu_at_zero)
+    if own is None:
+        return
+    yield own
+    if any(np.any(f == 0) for f in own.f[:-1]):
+        for convention in (0.0, 1.0, 0.5):
+            other = recorded_pass(net, batch, convention)
+            if convention != net.relu_at_zero and other is not None:
+                yield other
 
 
 def factors_of(net: Network, batch: Batch) -> list[Named]:

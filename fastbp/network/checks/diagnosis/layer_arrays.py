@@ -27,7 +27,7 @@ __all__ = ["UNEXPLAINED", "Explained", "LayerArrays"]
 # A factor that is no simple number needs so many entries that agree on it.
 AGREEING = 3
 # Arrays of more entries are looked at by samples of rows and columns alone.
-LOOKED_AT_WHOLE = 1 << 20
+LOOKED_AT_WHOLE = 1 << 18
 
 
 class Unexplained:
@@ -62,6 +62,8 @@ class LayerArrays:
         self.likeness, self.named = likeness, named
         # Of each array and each mistake of its own, what that leaves unexplained.
         self.residuals: dict[tuple[str, Cause], float] = {}
+        self._given: dict[int, Floats | None] = {}
+        self._truth: dict[int, Floats] = {}
 
     def weights(self, k: int, step: Step, above: Floats | None) -> Explained:
         """Explain the weight gradient of layer k.
@@ -81,12 +83,12 @@ class LayerArrays:
             return None
         rows, columns = layer.rows, layer.columns
         used, fed = step.used[rows], right.h[k][columns]
-        truth = right.s[k][rows] @ fed.T + self._decay(k)
-        if given.values is None:
+        values = self.sampled_weights(k)
+        if values is None:
             return self._unusable_weights(k, step)
-        values = given.values[np.ix_(rows, columns)]
+        truth = self._sampled_truth(k)
         product = used @ fed.T
-        expected = product + self._decay(k)
+        expected = product + self.sampled_decay(k)
         if not on_truth and self.likeness.alike(values, expected):
             return None
         for cause, candidate in self._weight_ideas(k, step, above, values, product):
@@ -125,10 +127,30 @@ class LayerArrays:
             return Cause("sign")
         return Cause(kind, detail, plain, readings(factor, self.named, self.likeness.tolerance))
 
-    def _decay(self, k: int) -> Floats:
+    def sampled_weights(self, k: int) -> Floats | None:
+        """Return the sampled entries of a given weight gradient, None where it is unusable."""
+        if k not in self._given:
+            layer = self.layers[k]
+            values = layer.weights.values
+            places = np.ix_(layer.rows, layer.columns)
+            self._given[k] = None if values is None else values[places]
+        return self._given[k]
+
+    def sampled_decay(self, k: int) -> Floats | float:
+        """Return the term of the weight decay at the sampled entries."""
+        rate = self.right.objective.weight_decay
+        if not rate:
+            return 0.0
         layer = self.layers[k]
-        weight = self.right.weights[k][np.ix_(layer.rows, layer.columns)]
-        return self.right.objective.weight_decay * weight
+        decay: Floats = rate * self.right.weights[k][np.ix_(layer.rows, layer.columns)]
+        return decay
+
+    def _sampled_truth(self, k: int) -> Floats:
+        if k not in self._truth:
+            layer, right = self.layers[k], self.right
+            product = right.s[k][layer.rows] @ right.h[k][layer.columns].T
+            self._truth[k] = product + self.sampled_decay(k)
+        return self._truth[k]
 
     def _fitted(
         self, kind: str, given: Floats, multiplied: Floats, rest: Floats | float
@@ -148,7 +170,7 @@ class LayerArrays:
         layer, right = self.layers[k], self.right
         rows, columns = layer.rows, layer.columns
         weight = right.weights[k][np.ix_(rows, columns)]
-        decay = self._decay(k)
+        decay = self.sampled_decay(k)
         rate = right.objective.weight_decay
         if rate:
             yield Cause("decay_missing"), product

@@ -138,7 +138,7 @@ def _one_layer_down(arrays: LayerArrays, k: int, path: Path) -> list[Path]:
         plain = Step(None, plain.raw, right.s[k], right.s[k])
     found = _explained(arrays, k, plain, above)
     paths = [path.extended(k, plain, found)]
-    if found == (None, None) or path.lost is not None:
+    if path.lost is not None or _nothing_new(paths[0], path):
         return paths
     paths += _with_a_factor(arrays, k, path, plain, "delta_factor", above)
     paths += _with_another_mask(arrays, k, path, plain.raw, above)
@@ -154,6 +154,11 @@ def _one_layer_down(arrays: LayerArrays, k: int, path: Path) -> list[Path]:
     if both and len(paths) == 1:
         return [_lost(paths[0], k, found)]
     return paths
+
+
+def _nothing_new(path: Path, before: Path) -> bool:
+    """Tell whether a layer is right, or wrong by mistakes that are known from those above."""
+    return path.cost[:2] == before.cost[:2] and bool(before.used)
 
 
 def _lost(path: Path, k: int, found: tuple[Explained, Explained]) -> Path:
@@ -178,11 +183,10 @@ def _if_it_fits(
     made_at: int | None = None,
 ) -> list[Path]:
     """Extend a path by a step if that makes one of the layer's arrays as it was given."""
+    if not _fits(arrays, k, step.used):
+        return []
     found = _explained(arrays, k, step, above)
-    fits = [one is None for one in found]
-    if arrays.layers[k].biases is None:
-        fits[1] = False
-    if not any(fits) or UNEXPLAINED in found:
+    if UNEXPLAINED in found:
         return []
     return [path.extended(k, step, found, made_at)]
 
@@ -230,7 +234,7 @@ def _with_another_mask(
     likely = {
         step.cause
         for step in way_back.masked_steps(right, k + 1, raw[layer.rows], layer.rows)
-        if _fits_a_sample(arrays, k, step.used)
+        if _fits(arrays, k, step.used, sampled=True)
     }
     if not likely:
         return []
@@ -251,19 +255,22 @@ def _with_the_mask_not_carried(
     return _if_it_fits(arrays, k, path, step, above, made_at=k + 1)
 
 
-def _fits_a_sample(arrays: LayerArrays, k: int, used: Floats) -> bool:
-    """Compare some rows: all that the step was computed for."""
-    layer, right = arrays.layers[k], arrays.right
+def _fits(arrays: LayerArrays, k: int, used: Floats, *, sampled: bool = False) -> bool:
+    """Tell whether an error makes one of the arrays of a layer as it was given.
+
+    Of a sampled error the rows are those of the layer's sample.
+    """
+    layer = arrays.layers[k]
+    rows = slice(None) if sampled else layer.rows
     if layer.biases is not None and layer.biases.values is not None:
         given = layer.biases.values[layer.rows]
-        if arrays.likeness.alike(given, used.sum(axis=1)):
+        if arrays.likeness.alike(given, used[rows].sum(axis=1)):
             return True
-    if layer.weights.values is None:
+    values = arrays.sampled_weights(k)
+    if values is None:
         return False
-    places = np.ix_(layer.rows, layer.columns)
-    product = used @ right.h[k][layer.columns].T
-    product += right.objective.weight_decay * right.weights[k][places]
-    return arrays.likeness.alike(layer.weights.values[places], product)
+    fed = arrays.right.h[k][layer.columns]
+    return arrays.likeness.alike(values, used[rows] @ fed.T + arrays.sampled_decay(k))
 
 
 def _fitting(
