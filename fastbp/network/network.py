@@ -16,6 +16,7 @@ from fastbp.network.parameters import (
     random_parameters,
     require_biases,
     require_float_dtype,
+    require_room,
     require_sizes,
     require_weights,
 )
@@ -175,12 +176,10 @@ class Network:
         669706
         """
         require_choice(layout, "layout", LAYOUTS)
-        weights, biases = random_parameters(
-            require_sizes(sizes),
-            require_integer(seed, "seed", 0),
-            require_float_dtype(dtype),
-            layout,
-        )
+        own_sizes, own_seed = require_sizes(sizes), require_integer(seed, "seed", 0)
+        own_dtype = require_float_dtype(dtype)
+        require_room(own_sizes, own_dtype)
+        weights, biases = random_parameters(own_sizes, own_seed, own_dtype, layout)
         return cls(
             weights,
             biases,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.errors import DTypeError, ShapeError
+from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.runtime.validation import (
     FLOAT_TYPES,
     require_dtype,
@@ -89,6 +91,21 @@ def require_sizes(sizes: object) -> list[int]:
     if len(sizes) < 2:
         raise ShapeError(f"sizes must name at least an input and an output, not {list(sizes)}.")
     return [require_integer(size, f"sizes[{k}]", 1) for k, size in enumerate(sizes)]
+
+
+def require_room(sizes: list[int], dtype: np.dtype[Any]) -> None:
+    """Refuse more parameters than any memory has addresses for, or than this one has now."""
+    needed = dtype.itemsize * sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    try:
+        if max(*sizes, needed) > sys.maxsize:
+            raise MemoryError
+        np.empty(needed, np.uint8)  # touched by nobody: only asks
+    except MemoryError:
+        digits = int(math.log10(needed))
+        size = f"{needed:,}" if digits < 18 else f"about 1e{digits}"
+        raise OptionError(
+            f"sizes must leave room for the parameters, but they need {size} bytes."
+        ) from None
 
 
 def random_parameters(

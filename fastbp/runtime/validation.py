@@ -25,6 +25,8 @@ def require_array(value: object, name: str) -> Array:
 
 def as_numbers(value: object, name: str) -> Array:
     """Return a gradient, as it is given, as an array of numbers; without a copy if possible."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise DTypeError(f"{name} must be an array without a mask, not MaskedArray; fill it first.")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -156,3 +156,9 @@ def test_unknown_options_name_all_known_ones():
         fastbp.Network.random([2, 3], layout="pytorch")
     for name in ("book", "torch", "keras", "pytorch"):
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [[10**12, 10**12], [10**400, 3], [2**62, 4], [10**7, 10**7]])
+def test_networks_beyond_all_memory_are_refused(sizes):
+    with pytest.raises(OptionError, match="sizes must leave room for the parameters"):
+        fastbp.Network.random(sizes, seed=0)

@@ -129,3 +129,14 @@ def test_a_function_that_changes_its_arguments_fails_with_their_names(problem):
 
     reason = check_network(net, x, y, gradient).arrays[-1].reason
     assert reason == "the function changed its arguments: weights, biases[1], y"
+
+
+def test_a_mask_of_a_given_gradient_is_never_dropped(problem):
+    """NumPy's own conversion would: what is masked would be compared all the same."""
+    net, x, y, own = problem
+    hidden = np.ma.masked_array(own.flat, mask=own.flat > 0)
+    with pytest.raises(DTypeError, match="an array without a mask, not MaskedArray"):
+        fastbp.check_network(net, x, y, hidden)
+    weights = [np.ma.masked_array(w) for w in own.weights]
+    with pytest.raises(DTypeError, match="an array without a mask, not MaskedArray"):
+        fastbp.check_network(net, x, y, (weights, own.biases))
