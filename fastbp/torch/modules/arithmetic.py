@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fastbp.torch.autodiff.precision import WithRounding
 from fastbp.torch.state import same_random_numbers
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Arithmetic:
     casts : bool
         Whether the module casts to float32 or less, so that these casts have to be made casts to
         float64.
+    rounding : tuple of torch.dtype and int, optional
+        Of which precision each operation gets a rounding, and the seed of their signs.
     accumulates : bool
         Whether gradients can only be had by accumulation, as with re-entrant checkpoints.
     """
@@ -68,6 +71,7 @@ class Arithmetic:
     dtype: torch.dtype
     seed: int
     casts: bool = False
+    rounding: tuple[torch.dtype, int] | None = None
     accumulates: bool = False
 
     @property
@@ -93,7 +97,9 @@ class Arithmetic:
             enter(torch.enable_grad())
             if self.is_double:
                 enter(_default_dtype(torch.float64))
-            if self.casts:
+            if self.rounding is not None:
+                enter(WithRounding(*self.rounding))
+            elif self.casts:
                 enter(CastsInDouble())
             if "torch._dynamo" in sys.modules and not (compiled and not self.casts):
                 enter(torch.compiler.set_stance("force_eager"))

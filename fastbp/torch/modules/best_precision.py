@@ -65,12 +65,15 @@ class Prepared:
     arithmetic : Arithmetic
     notes : tuple of str
         What there is to say about all this.
+    half : Prepared or None
+        The same in half precision, where the module is in that and runs in float64 too.
     """
 
     module: torch.nn.Module
     call: Call
     arithmetic: Arithmetic
     notes: tuple[str, ...]
+    half: Prepared | None = None
 
     def loss(self, output: Any) -> torch.Tensor:
         """Return the number whose gradient is taken: by the user's loss, or a weighted sum."""
@@ -110,7 +113,7 @@ def in_best_precision(module: torch.nn.Module, call: Call, seed: int) -> Prepare
         for watched in (True, False):
             found, reason = _run_in_double(double, moved, seed, watched=watched)
             if found is not None:
-                return Prepared(double, moved, found, notes)
+                return Prepared(double, moved, found, notes, _in_half(own, call, seed))
     kept = call.in_precision(None)
     arithmetic = Arithmetic(_least_precision(own, kept), seed)
     prepared = Prepared(own, kept, arithmetic, notes)
@@ -119,6 +122,14 @@ def in_best_precision(module: torch.nn.Module, call: Call, seed: int) -> Prepare
     name = str(least).removeprefix("torch.")
     note = f"checked in {name}, with the error bars of that: in float64 {reason}"
     return Prepared(own, kept, Arithmetic(least, seed), (*notes, note))
+
+
+def _in_half(module: torch.nn.Module, call: Call, seed: int) -> Prepared | None:
+    kept = call.in_precision(None)
+    least = _least_precision(module, kept)
+    if least not in HALF:
+        return None
+    return Prepared(module, kept, Arithmetic(least, seed), ())
 
 
 def _without_lazy_parts(module: torch.nn.Module, call: Call) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from fastbp.torch.modules.directional import DirectionalDifference
 from fastbp.torch.modules.exclusion import StandIns
 from fastbp.torch.modules.layer_calls import LayerCall, Recorder, has_no_children, shown_path
 from fastbp.torch.modules.nesting import changed_tensors, is_movable, named_tensors
+from fastbp.torch.modules.own_precision import off_in_half_precision
 from fastbp.torch.modules.scalar_functions import (
     Alone,
     Counter,
@@ -71,6 +72,8 @@ class Subject:
     arithmetic : Arithmetic
     excluded : list of str
         Paths of the parts that are not judged.
+    half : Subject or None
+        The same in half precision, where it is that of the user's module.
     """
 
     module: torch.nn.Module
@@ -80,14 +83,17 @@ class Subject:
     loss: Callable[[Any], torch.Tensor]
     arithmetic: Arithmetic
     excluded: list[str]
+    half: Subject | None = None
 
 
 def check_layers(subject: Subject, options: Options) -> FunctionCheck:
     """Check each layer, and the whole; look closely at what disagrees."""
-    for part in subject.module.modules():
-        if getattr(part, "inplace", False) is True and not isinstance(part, torch.jit.ScriptModule):
-            # Else a layer's output overwrites the input that it is judged by.
-            vars(part)["inplace"] = False
+    for one in (subject, subject.half):
+        for part in one.module.modules() if one else ():
+            scripted = isinstance(part, torch.jit.ScriptModule)
+            if getattr(part, "inplace", False) is True and not scripted:
+                # Else a layer's output overwrites the input that it is judged by.
+                vars(part)["inplace"] = False
     return _Check(subject, options).run()
 
 
@@ -123,6 +129,8 @@ class _Check:
                     checks.append(single_row(row))
             checks += self._of_whole(wrong)
             advance(1)
+        if subject_in_half := self.subject.half:
+            checks += self._in_half(subject_in_half, wrong)
         counted = self.counted
         note = (
             f"{len(calls)} calls of layers, each on its own; {counted.forward} forward passes of "
@@ -137,6 +145,27 @@ class _Check:
             notes=(note, *self.notes, *(note for check in checks for note in check.notes)),
             at_least=any(check.at_least for check in checks),
         )
+
+    def _in_half(self, half: Subject, wrong: list[str]) -> list[FunctionCheck]:
+        """Compare layers in half precision with what they are in float64."""
+        name = str(half.arithmetic.dtype).removeprefix("torch.")
+        parts = {shown_path(path): part for path, part in self.subject.module.named_modules()}
+        checks = []
+        try:
+            for call in _Check(half, self.options)._recorded(keeps_parents=False):
+                if call.holds_calls or not call.reached or call.path in {*wrong, *half.excluded}:
+                    continue
+                reason = off_in_half_precision(
+                    call, parts, half.arithmetic, self.subject.arithmetic
+                )
+                if reason:
+                    row = bare_row(f"{call.name}, in {name}", (), 0, "failed", reason)
+                    checks.append(single_row(row))
+        except EvaluationError as error:
+            self.notes.append(f"not compared in {name}: {error}")
+        else:
+            self.notes.append(f"checked in float64, and each layer in {name} compared with that")
+        return checks
 
     def _note_excluded(self, calls: list[LayerCall]) -> None:
         if self.subject.excluded:

@@ -101,6 +101,7 @@ def check_module(
     In float64 means: casts inside of the module and tensors that it makes in float32, float16 or
     bfloat16 become float64, too. A module that does not run so, or returns float32 all the same, is
     checked in its own precision over longer steps, with the error bars of that; a note says so.
+    Layers in half precision are also compared with float64, within what rounding explains.
     What is compiled is run as it is written for its layers, and compiled for the whole; what is
     scripted is one layer. All on the device where the module is.
 
@@ -136,7 +137,7 @@ def check_module(
 
 def _as_network(prepared: Prepared, seed: int) -> ModuleAsNetwork | None:
     call = prepared.call
-    if call.keywords or not prepared.arithmetic.is_double:
+    if call.keywords or prepared.half or not prepared.arithmetic.is_double:
         return None
     return as_network(prepared.module, call.arguments, call.loss, call.target, seed)
 
@@ -145,10 +146,11 @@ def _subject(prepared: Prepared, call: Call, excluded: list[str]) -> Subject:
     """Return what is checked; if the user asks for gradients of some inputs, of these alone."""
     asked = [tensor.requires_grad for tensor in movable_tensors((call.arguments, call.keywords))]
     chosen = any(asked)
+    wanted = asked if chosen else [True] * len(asked)
+    half = None if prepared.half is None else _subject(prepared.half, call, excluded)
     return Subject(
-        prepared.module, (prepared.call.arguments, prepared.call.keywords),
-        asked if chosen else [True] * len(asked), chosen,
-        prepared.loss, prepared.arithmetic, excluded,
+        prepared.module, (prepared.call.arguments, prepared.call.keywords), wanted, chosen,
+        prepared.loss, prepared.arithmetic, excluded, half,
     )  # fmt: skip
 
 

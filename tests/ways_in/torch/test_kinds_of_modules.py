@@ -22,6 +22,7 @@ from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import fastbp.torch  # noqa: E402
+from fastbp.errors import DTypeError, EvaluationError  # noqa: E402
 
 RIGHT_AND_WRONG = pytest.mark.parametrize(
     ("hand", "verdict"), [(identity, "passed"), (wrong_identity, "failed")]
@@ -412,3 +413,79 @@ def test_what_has_float32_only_is_checked_in_that(
     assert any(note.startswith("checked in float32") for note in report.notes)
     failed = [row.name for row in report.arrays if row.verdict == "failed"]
     assert failed == (["1: Calling", "1: Calling, input[0]"] if verdict == "failed" else [])
+
+
+class WrongInHalf(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any, factor: float) -> Any:
+        ctx.save_for_backward(x)
+        ctx.factor = factor if x.dtype in (torch.float16, torch.bfloat16) else 1.0
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        return gradient * ctx.saved_tensors[0].cos() * ctx.factor, None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "passed"), (1.5, "failed")])
+def test_layers_in_half_precision_are_compared_with_float64(
+    dtype: Any, factor: float, verdict: str
+) -> None:
+    sine = Calling(lambda _, x: WrongInHalf.apply(x, factor))
+    module = nn.Sequential(linear(), sine, nn.LayerNorm(2), nn.Dropout(0.2), nn.ReLU()).to(dtype)
+    report = fastbp.torch.check_module(module, torch.randn(20, 2).to(dtype), seed=0)
+    name = str(dtype).removeprefix("torch.")
+    assert report.verdict == verdict, report
+    assert f"checked in float64, and each layer in {name} compared with that" in report.notes
+    failed = [row.name for row in report.arrays if row.verdict == "failed"]
+    assert failed == ([f"1: Calling, in {name}"] if verdict == "failed" else [])
+    assert next(module.parameters()).dtype == dtype
+
+
+@RIGHT_AND_WRONG
+def test_the_formula_of_a_layer_in_half_precision_is_judged_in_float64(
+    hand: Any, verdict: str
+) -> None:
+    module = nn.Sequential(linear(), part(hand)).to(torch.bfloat16)
+    report = fastbp.torch.check_module(module, X.to(torch.bfloat16), seed=0)
+    assert report.verdict == verdict
+
+
+# ---- what goes wrong ----
+
+
+def test_what_a_module_raises_is_told_with_the_layer() -> None:
+    inner = nn.Sequential(linear(), nn.Linear(3, 2))
+    with pytest.raises(EvaluationError, match=r"module raised RuntimeError: .*\(in 1\.1: Linear\)"):
+        fastbp.torch.check_module(nn.Sequential(linear(), inner), X)
+
+
+def test_what_a_backward_pass_raises_is_told_with_where_it_had_come() -> None:
+    class Raising(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, x: Any) -> Any:
+            return x.clone()
+
+        @staticmethod
+        def backward(_: Any, *gradients: Any) -> Any:
+            raise KeyError("lost", len(gradients))
+
+    module = nn.Sequential(linear(), Calling(lambda _, x: Raising.apply(x)), linear())
+    with pytest.raises(
+        EvaluationError, match=r"backward pass of module raised KeyError.*came to 1: Calling"
+    ):
+        fastbp.torch.check_module(module, X)
+
+
+def test_a_module_without_values_or_without_a_gradient() -> None:
+    with pytest.raises(DTypeError, match="weight is on the meta device"):
+        fastbp.torch.check_module(nn.Linear(2, 2, device="meta"), X)
+    module = Calling(lambda self, x: self.parts[0](x).detach(), linear())
+    with pytest.raises(EvaluationError, match="returns nothing that requires a gradient"):
+        fastbp.torch.check_module(module, X)
+    module = nn.Sequential(nn.LazyLinear(2), nn.Linear(3, 2))
+    with pytest.raises(EvaluationError, match="lazy parameters, and its first call raised"):
+        fastbp.torch.check_module(module, X)
+    with pytest.raises(DTypeError, match="kwargs must be a dict, not int"):
+        fastbp.torch.check_module(linear(), X, kwargs=3)
