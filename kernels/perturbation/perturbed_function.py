@@ -8,6 +8,32 @@ from ..machine.tickets import draw_ticket, report_done, stopped, wait_until_done
 EVALUATIONS_PER_BLOCK = 16
 
 
+@kernel(on_disk=False)
+def evaluate_block(control, f, argument, numbers, indices, entries, values):
+    """Fill the values of one block; f may raise, and leaves an entry changed then."""
+    for k in range(indices.size):
+        if not stopped(control):  # f may take a second, and Ctrl-C must not wait for 16
+            index = indices[k]
+            former = numbers[index]
+            numbers[index] = entries[k]
+            values[k] = f(argument)
+            numbers[index] = former
+
+
+@kernel(on_disk=False)
+def raises_in_block(control, f, argument, numbers, indices, entries, values):
+    """Fill the values of one block; tell whether f raised.
+
+    A function of its own: from Python 3.12 on numba loses the ``try`` of a function into which it
+    inlines others.
+    """
+    try:
+        evaluate_block(control, f, argument, numbers, indices, entries, values)
+    except Exception:
+        return True
+    return False
+
+
 @kernel(entry=True, on_disk=False)
 def evaluate_perturbed(control, f, argument, numbers, indices, entries, values, raised):
     """Fill ``values[k]`` with f where ``numbers[indices[k]]`` is ``entries[k]``.
@@ -25,15 +51,10 @@ def evaluate_perturbed(control, f, argument, numbers, indices, entries, values, 
         begin = block * EVALUATIONS_PER_BLOCK
         end = min(begin + EVALUATIONS_PER_BLOCK, indices.size)
         # A block that is never reported done would be waited for without end.
-        try:
-            for k in range(begin, end):
-                if not stopped(control):  # f may take a second, and Ctrl-C must not wait for 16
-                    index = indices[k]
-                    former = numbers[index]
-                    numbers[index] = entries[k]
-                    values[k] = f(argument)
-                    numbers[index] = former
-        except Exception:
+        if raises_in_block(
+            control, f, argument, numbers, indices[begin:end], entries[begin:end],
+            values[begin:end],
+        ):  # fmt: skip
             raised[0] += 1
         report_done(control)
     wait_until_done(control, blocks)

@@ -265,7 +265,6 @@ def test_few_evaluations_for_many_entries() -> None:
     ("at", "error", "message"),
     [
         (np.arange(3), DTypeError, "x must be float64 or float32, not int64."),
-        ({"n": 3, "w": 1.0}, DTypeError, r"x\['n'\] must be float64 or float32, not int."),
         ([np.array([True])], DTypeError, r"x\[0\] must be float64 or float32, not bool."),
         ("text", DTypeError, "x must be an array or a float, not str."),
         (np.ones(2, complex), DTypeError, "Complex arguments are for check_vjp"),
