@@ -17,12 +17,13 @@ from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.containers.pytree import take_apart
-from fastbp.function.derivatives.entry_slopes import INDEPENDENT
+from fastbp.function.derivatives.entry_slopes import INDEPENDENT, typical
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import Options, function_tolerance
+from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Indices, Mask, Vector
@@ -158,9 +159,35 @@ def _judged_outputs(
         if (wrong & np.isfinite(flat)).any():
             again = measure_outputs(function, leaf, tangent, INDEPENDENT)
             mine = _corrected(mine, again.only(part))
+            wrong = wrong_entries(flat, mine.slope, mine.error_bar, tolerance, hull=mine.hull)
+            zeros = wrong & (flat == 0)
+            if zeros.any():
+                constant = _constant_beside(function, leaf, tangent, part, mine)
+                mine = mine.or_zero(zeros & constant)
     numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull)
     row, failures = judged_row(array, numerical, single, tolerance)
     return replace(row, kinks=int(np.count_nonzero(mine.kink))), failures
+
+
+def _constant_beside(
+    function: VectorFunction, leaf: int, tangent: Vector, part: slice, lines: Lines
+) -> NDArray[np.bool_]:
+    """Tell which outputs are constant beside the point, and take steps farther away.
+
+    As `is_constant_beside` does for the entries of an argument.
+    """
+    base = function.point.base[leaf]
+    moved = base[tangent != 0]
+    size = typical(moved) if moved.any() else typical(base)
+    steps = size * np.concatenate([-CONSTANT, CONSTANT])
+    found = function.along(leaf, tangent.astype(base.dtype), steps.tolist())
+    value = function.value[part]
+    same = np.array([outputs[part] == value for outputs in found])
+    constant = same.reshape(2, len(CONSTANT), -1).all(axis=1).any(axis=0)
+    with np.errstate(invalid="ignore"):
+        high = lines.noise * np.sqrt(12.0) > LOW_STEP * np.abs(value)
+    found_constant: NDArray[np.bool_] = constant & high
+    return found_constant
 
 
 def _corrected(first: Lines, second: Lines) -> Lines:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastbp.typing import Mask
 
 __all__ = [
+    "CONSTANT",
+    "LOW_STEP",
     "NOT_CHOSEN",
     "ZERO_WITHIN_ROUNDING",
     "is_zero_within_rounding",

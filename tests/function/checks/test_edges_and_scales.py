@@ -169,3 +169,20 @@ def test_probe_turns_directions_that_lead_outside_on_both_sides(size: int) -> No
         right[size // 2] += 0.1
         report = fastbp.check_gradient(gradient=right, **options)
         assert [failure.index for failure in report.failures] == [(size // 2,)]
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_a_jvp_of_zero_is_not_wrong_between_steps(method: Any) -> None:
+    weights = np.arange(1.0, 9.0)
+    for seed, scale in enumerate([1.0, 9.0, 100.0]):
+        at = np.random.default_rng(seed).uniform(-1, 1, 8) * scale
+        report = fastbp.check_jvp(
+            lambda x: np.floor(256 * x) / 256 * weights, lambda x, v: 0 * v, at,  # noqa: ARG005
+            method=method, seed=seed,
+        )  # fmt: skip
+        assert report.verdict in ("vacuous", "inconclusive")
+        wrong = fastbp.check_jvp(
+            lambda x: x.astype(np.float32).astype(float) * weights, lambda x, v: 0 * v,  # noqa: ARG005
+            at, method=method, seed=seed,
+        )  # fmt: skip
+        assert wrong.verdict == "failed"
