@@ -6,6 +6,8 @@ is in float64, also where the user's arrays are float32, if the function takes t
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.function.containers.chosen_entries import Chosen
+    from fastbp.runtime.checkpoint import Checkpoint
 
 
 __all__ = ["Function", "Leaves", "scalar_value"]
@@ -234,16 +237,46 @@ class Function:
     def _perturbed_in_parts(
         self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
     ) -> Vector:
-        return self._in_parts(
-            len(indices), lambda some: self.perturbed(leaf, indices[some], entries[some])
-        )
+        def evaluate(some: Any) -> Vector:
+            return self.perturbed(leaf, indices[some], entries[some])
+
+        if self.account.checkpoint is None:
+            return self._in_parts(len(indices), evaluate)
+        places = zip(indices.tolist(), entries.astype(np.float64).tolist(), strict=True)
+        keys = [_key(struct.pack("<qqd", leaf, *place)) for place in places]
+        return self._from_checkpoint(self.account.checkpoint, keys, evaluate)
 
     def _moved_in_parts(
         self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:
-        return self._in_parts(
-            len(steps), lambda some: self.moved(leaf, direction, steps[some], part)
-        )
+        def evaluate(some: Any) -> Vector:
+            return self.moved(leaf, direction, np.array(steps)[some].tolist(), part)
+
+        if self.account.checkpoint is None:
+            return self._in_parts(len(steps), evaluate)
+        moving = np.ascontiguousarray(direction[part])
+        where = f"{leaf} {moving.dtype} {part.indices(len(direction))}".encode()
+        line = _key(where + moving.tobytes())
+        keys = [_key(line + struct.pack("<d", step)) for step in steps]
+        return self._from_checkpoint(self.account.checkpoint, keys, evaluate)
+
+    def _from_checkpoint(
+        self, checkpoint: Checkpoint, keys: list[bytes], evaluate: Callable[[Any], Vector]
+    ) -> Vector:
+        """Take values from a checkpoint, and evaluate and keep those that are not there."""
+        known = checkpoint.known(keys)
+        values = np.array([np.nan if value is None else value for value in known])
+        left = np.array([i for i, value in enumerate(known) if value is None], dtype=np.int64)
+        self.evaluations += len(keys) - left.size
+        self.account.spend(len(keys) - left.size)
+
+        def evaluate_left(some: slice) -> Vector:
+            found = evaluate(left[some])
+            checkpoint.add([keys[place] for place in left[some].tolist()], found.tolist())
+            return found
+
+        values[left] = self._in_parts(left.size, evaluate_left)
+        return values
 
     def _in_parts(self, count: int, evaluate: Callable[[slice], Vector]) -> Vector:
         """Evaluate some points, a moment's work at a time, and put that on the account."""
@@ -382,6 +415,11 @@ class Function:
         changed = self.point.changed()
         if changed and not self.findings:
             self.findings.append(f"{self.name} changed its argument: {', '.join(changed)}")
+
+
+def _key(data: bytes) -> bytes:
+    """Return what a point is known by in a checkpoint."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def perturbed_values(

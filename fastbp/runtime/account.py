@@ -12,6 +12,7 @@ from fastbp.runtime.progress import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastbp.runtime.checkpoint import Checkpoint
     from fastbp.runtime.progress import Advance
 
 __all__ = ["Account", "Stopped"]
@@ -44,6 +45,8 @@ class Account:
         The limits; infinite where there are none.
     holds_interrupts : bool
         Whether Ctrl-C closes the account, and is raised when there is a report of what was done.
+    checkpoint : Checkpoint, optional
+        Values that are known already.
 
     Attributes
     ----------
@@ -60,7 +63,9 @@ class Account:
         seconds: float = math.inf,
         evaluations: float = math.inf,
         holds_interrupts: bool = False,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
+        self.checkpoint = checkpoint
         self.holds_interrupts = holds_interrupts
         self.seconds, self.evaluations = seconds, evaluations
         self.spent = 0
@@ -95,8 +100,10 @@ class Account:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Take the bar away."""
+        """Take the bar away, and save what was computed."""
         self._advance = None
+        if self.checkpoint is not None:
+            self.checkpoint.save()
         self._bar.__exit__(*error)  # type: ignore[arg-type]
 
     def expect(self, evaluations: float) -> None:

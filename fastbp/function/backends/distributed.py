@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DistributedFunction"]
 
+SECONDS_AT_A_TIME = 2.0  # between two savings
+
 
 class Job:
     """A scalar function at a point, in a worker."""
@@ -124,6 +126,9 @@ class DistributedFunction(Function):
     @property
     def at_a_time(self) -> int:
         """All that there are, and as many as workers get done in the time that is left."""
+        if self.account.checkpoint is not None:  # what is not saved is lost
+            some = SECONDS_AT_A_TIME * self.concurrency / max(self.seconds, 1e-9)
+            return int(max(4 * self.concurrency, some))
         if not self.account.is_limited:
             return 1 << 62
         fit = self.account.seconds_left * self.concurrency / max(self.seconds, 1e-9)

@@ -13,6 +13,7 @@ from fastbp.function.containers.calls import MemberOfPair, Unpacked, member_name
 from fastbp.function.containers.given_gradient import given_leaves
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.domain import domain_of
+from fastbp.function.methods.identity import problem_of
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.floating_point import own_errstate
@@ -104,7 +105,7 @@ def check_gradient(
     ('failed', "params['weight'][1, 2]")
     """
     started = time.perf_counter()
-    own = checked_options(options)
+    own = checked_options(options, keeps_values=True)
     require_bool(unpack, "unpack")
     with own.account() as account:
         return _checked(f, gradient, at, unpack, own, account, started)
@@ -142,6 +143,8 @@ def _checked(
     with function:
         given = given_leaves(places.derivative(gradient), point, noise=own.noise)
         given = places.with_bars(given, point)
+        if own.checkpoint is not None:
+            own.checkpoint.require(problem_of(function, given, own))
         found = check_scalar(function, given, own)
     if not places.points and account.stopped is None:
         found = with_symmetric_hint(found, f, point, given, own)

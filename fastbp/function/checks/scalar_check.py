@@ -102,13 +102,17 @@ def _planned(function: Function, options: Options) -> _Plan:
         sizes = [int(mask.sum()) for mask in function.chosen.masks]
     seconds_each = function.seconds / function.concurrency
     most = PER_ENTRY * sum(sizes)
-    if most * seconds_each < NOTHING and options.budget is None and options.max_evaluations is None:
+    unlimited = options.budget is None and options.max_evaluations is None
+    if most * seconds_each < NOTHING and unlimited and options.checkpoint is None:
         return _Plan(options.method if options.method != "auto" else "every")
     expected = {method: forecast(method, sizes, function.unit) for method in ("every", "probe")}
     every, probe = expected["every"], expected["probe"]
     method, notes = options.method_for(every * seconds_each, every, probe < every)
+    if options.checkpoint is not None:
+        method = options.checkpoint.remember("method", method)
     function.account.expect(expected[method])
-    if options.method != "auto" or method == "probe" or probe >= every:
+    chosen_by_time = options.checkpoint is None or options.budget is not None
+    if options.method != "auto" or method == "probe" or probe >= every or not chosen_by_time:
         return _Plan(method, tuple(notes))
     seconds, spared = options.seconds_for_every, 2 * probe + CLOSER_LOOK
     if options.budget is not None:

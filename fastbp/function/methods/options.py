@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_type_hints
 
@@ -12,6 +13,7 @@ from fastbp.errors import OptionError
 from fastbp.function.backends.choose import require_workers
 from fastbp.function.derivatives.entry_slopes import is_spread
 from fastbp.runtime.account import Account
+from fastbp.runtime.checkpoint import Checkpoint
 from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import (
     require_bool,
@@ -61,6 +63,7 @@ class Options:
     noise: float
     budget: float | None
     max_evaluations: int | None
+    checkpoint: Any
     most: int
     seed: int
     entries: Any
@@ -87,6 +90,7 @@ class Options:
             seconds=np.inf if self.budget is None else self.budget,
             evaluations=np.inf if self.max_evaluations is None else self.max_evaluations,
             holds_interrupts=True,
+            checkpoint=self.checkpoint,
         )
 
     def method_for(
@@ -179,6 +183,10 @@ class CheckOptions(TypedDict, total=False):
         spends no more than 10 seconds on *every* where *probe* would be cheaper.
     max_evaluations : int
         How often f may be called, in the same way. None: no limit.
+    checkpoint : str or path
+        A file in which `check_gradient` keeps the values of f: called again with the same arguments
+        it goes on where it was interrupted or killed, with the same result. It is written once a
+        second, as a whole; it stays at the end.
     most : int
         *probe* stops after so many wrong entries of an array; the report then says "at least".
     seed : int, optional
@@ -198,6 +206,7 @@ class CheckOptions(TypedDict, total=False):
     noise: float
     budget: float | None
     max_evaluations: int | None
+    checkpoint: Any
     most: int
     seed: int | None
     entries: Any
@@ -209,8 +218,8 @@ class CheckOptions(TypedDict, total=False):
 
 
 DEFAULTS = CheckOptions(
-    method="auto", rtol=None, atol=None, noise=0.0, budget=None, max_evaluations=None, most=10,
-    seed=None, entries=None, bounds=None, scale=None,
+    method="auto", rtol=None, atol=None, noise=0.0, budget=None, max_evaluations=None,
+    checkpoint=None, most=10, seed=None, entries=None, bounds=None, scale=None,
     vectorized=False, workers=None, progress=None,
 )  # fmt: skip
 
@@ -236,8 +245,11 @@ def takes_check_options(check: AnyCheck) -> AnyCheck:
     return check
 
 
-def checked_options(given: CheckOptions) -> Options:
-    """Validate the options of a check; what is not given gets its default."""
+def checked_options(given: CheckOptions, *, keeps_values: bool = False) -> Options:
+    """Validate the options of a check; what is not given gets its default.
+
+    `keeps_values` says whether it has a checkpoint: without a seed, that of the file counts then.
+    """
     for name in given:
         if name not in DEFAULTS:
             raise OptionError(f"{name} is no option: there are {', '.join(DEFAULTS)}.")
@@ -253,5 +265,15 @@ def checked_options(given: CheckOptions) -> Options:
     require_bool(options["vectorized"], "vectorized")
     require_workers(options["workers"], options["vectorized"])
     require_progress_option(options["progress"])
-    validated: dict[str, Any] = {**options, "seed": require_seed(options["seed"])}
+    checkpoint, seed = options["checkpoint"], options["seed"]
+    if checkpoint is not None:
+        if not keeps_values:
+            raise OptionError("checkpoint is an option of check_gradient alone.")
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise OptionError(f"checkpoint must be a path, not {checkpoint!r}.")
+        checkpoint = Checkpoint(checkpoint)
+        seed = int(checkpoint.problem["seed"]) if checkpoint.problem and seed is None else seed
+    validated: dict[str, Any] = {
+        **options, "checkpoint": checkpoint, "seed": require_seed(seed)
+    }  # fmt: skip
     return Options(**validated)
