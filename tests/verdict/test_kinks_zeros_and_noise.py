@@ -89,6 +89,7 @@ def test_an_array_below_its_bars_is_judged_as_a_whole(factor, verdict):
     ("size", "factor", "verdict"),
     [
         (0.2, -1.0, "untested"), (0.2, 1.0, "passed"), (0.2, 0.9, "untested"),
+        (0.2, 0.97, "untested"), (0.2, 0.995, "passed"),
         (1.9, 0.7, "untested"), (2.1, 0.7, "untested"), (2.1, 0.8, "passed"),
         (2.4, -1.0, "untested"), (2.6, -1.0, "failed"),
         (4.9, 0.0, "untested"), (5.1, 0.0, "failed"),
