@@ -90,3 +90,13 @@ def test_a_replay_of_features_that_nobody_normalised_shortens_its_steps(loss):
         report = fastbp.check_network(net, x, y, method="replay", seed=0)
         assert report.verdict == "passed", (seed, str(report))
         assert report.arrays[1].detectable < 1e-6 * 1e6, seed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_preactivation_of_ten_roundings_is_in_doubt_and_one_of_a_thousand_is_not(method):
+    unit = 2.0**-24
+    net = fastbp.Network([np.array([[1.0, -1.0]], np.float32), np.ones((1, 1), np.float32)])
+    for roundings, doubtful in ((10, 1), (1000, 0)):
+        x = np.array([[1.0 + 2 * unit * roundings], [1.0]], np.float32)
+        report = fastbp.check_network(net, x, np.ones((1, 1), np.float32), method=method, seed=0)
+        assert (report.verdict, report.doubtful) == ("passed", (doubtful,)), str(report)
