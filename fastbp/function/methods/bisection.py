@@ -401,8 +401,10 @@ class _Search:
         self.directions += 1
         slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
         if not np.isfinite(error_bar) and np.isfinite(self.function.value):
-            direction = self._turned_inward(direction)
-            slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
+            turned = self._turned_inward(direction)
+            if turned.any():
+                direction = turned
+                slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
             if not np.isfinite(error_bar):
                 step = first_step(self.function) * self.size
                 self.function.raise_if_it_raised_along(self.leaf, direction, step)
