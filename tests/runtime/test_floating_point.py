@@ -70,8 +70,8 @@ def checks(method: str, net: fastbp.Network, x: np.ndarray, y: np.ndarray) -> li
             if value is not None:
                 given = wrong(net.loss_and_gradients(x, y)[1], value)
             report = fastbp.check_network(net, x, y, given, method=method, seed=1)
-            found.append(dataclasses.replace(report, seconds=0.0).to_dict())
-            found.append(str(dataclasses.replace(report, seconds=0.0)))
+            found.append(dataclasses.replace(report, seconds=0.0, made="").to_dict())
+            found.append(str(dataclasses.replace(report, seconds=0.0, made="")))
         except fastbp.FastbpError as error:
             found.append(repr(error))
     return found
@@ -141,7 +141,7 @@ def test_checks_of_functions(at: np.ndarray, method: str, factor: float) -> None
             report = fastbp.check_gradient(quadratic_in_lists, given, at, method=method, seed=1)
         except fastbp.FastbpError as error:
             return repr(error)
-        return str(dataclasses.replace(report, seconds=0.0))
+        return str(dataclasses.replace(report, seconds=0.0, made=""))
 
     same_under_raise(ask)
 
@@ -172,7 +172,7 @@ def test_products_and_numerical_gradients() -> None:
             fastbp.check_vjp(f, lambda x, w: vjp(x, w) * 0.5, at, seed=2),
         ]  # fmt: skip
         found = fastbp.numerical_gradient(quadratic_in_lists, at)
-        texts = [str(dataclasses.replace(report, seconds=0.0)) for report in reports]
+        texts = [str(dataclasses.replace(report, seconds=0.0, made="")) for report in reports]
         return texts, found.value.tolist(), found.error_bar.tolist()
 
     same_under_raise(ask)

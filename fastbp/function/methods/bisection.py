@@ -402,7 +402,8 @@ class _Search:
         slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
         if not np.isfinite(error_bar) and np.isfinite(self.function.value):
             turned = self._turned_inward(direction)
-            if turned.any():
+            # An entry that may move neither way is not judged by holding it fixed.
+            if np.array_equal(turned == 0, direction == 0):
                 direction = turned
                 slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
             if not np.isfinite(error_bar):
@@ -598,7 +599,7 @@ class _Search:
     def _turned_inward(self, direction: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return a direction in which f is finite, where that one leaves its domain either way.
 
-        Parts that lead outside are turned back, and entries that may move neither way held fixed.
+        Parts that lead outside are turned back; entries that may move neither way are 0.
         """
         step = first_step(self.function) * self.size
         turned, looks = direction.copy(), [MOST_LOOKS]
