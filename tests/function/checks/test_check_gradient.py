@@ -116,6 +116,11 @@ def test_an_entry_off_by_three_bars_is_found(family: str, precision: str) -> Non
     require_no_miss(family, precision, EVERYDAY[:30])
 
 
+def test_a_kink_far_from_the_point_is_no_jump() -> None:
+    """One that lies beside the first of the five points that show it."""
+    require_no_miss("kinked", "float64", range(1519, 1520))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
