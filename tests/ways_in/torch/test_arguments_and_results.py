@@ -267,8 +267,8 @@ def test_a_backward_pass_that_raises_is_told_from_a_function_that_does() -> None
 
 def test_keywords_are_options_or_arguments_of_f() -> None:
     assert fastbp.torch.check_function(torch.cumsum, X, dim=1, seed=0).verdict == "passed"
-    with pytest.raises(fastbp.OptionError, match="metod is no option"):
-        fastbp.torch.check_function(lambda x: x, X, metod="every")
+    with pytest.raises(fastbp.OptionError, match="colour is no option"):
+        fastbp.torch.check_function(lambda x: x, X, colour="red")
     with pytest.raises(fastbp.OptionError, match="dim is given twice"):
         fastbp.torch.check_function(torch.cumsum, X, kwargs={"dim": 1}, dim=1)
     with pytest.raises(fastbp.DTypeError, match="kwargs must have names as keys"):
