@@ -30,6 +30,16 @@ def test_no_framework_is_imported_before_it_is_used() -> None:
     assert run(program) == "set()"
 
 
+def test_functions_of_plain_python_are_checked_without_numba() -> None:
+    """Its import takes longer than the check."""
+    program = """
+import fastbp, numpy, sys
+report = fastbp.check_gradient(lambda x: float(x @ x), lambda x: 2 * x, numpy.ones(3))
+print(report.verdict, "numba" in sys.modules)
+"""
+    assert run(program) == "passed False"
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_framework_is_imported_on_first_use(name: str) -> None:
     pytest.importorskip(name)

@@ -5,13 +5,11 @@ All of them give the same bits for the same function.
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from numba.core.dispatcher import Dispatcher
-
 from fastbp.errors import OptionError
-from fastbp.function.backends.compiled import CompiledFunction
 from fastbp.function.backends.vectorized import VectorizedFunction
 from fastbp.function.evaluation import Function
 from fastbp.runtime.validation import require_bool
@@ -45,9 +43,17 @@ def make_function(
         from fastbp.function.backends.distributed import DistributedFunction
 
         return DistributedFunction(f, point, name, workers, account)
-    if isinstance(f, Dispatcher):
+    if _is_compiled(f):
+        from fastbp.function.backends.compiled import CompiledFunction
+
         return CompiledFunction(f, point, name, account)
     return Function(f, point, name, account)
+
+
+def _is_compiled(f: Callable[[Any], Any]) -> bool:
+    """Tell whether a function is one of numba's, without importing numba, which takes 0.5 s."""
+    numba = sys.modules.get("numba")
+    return numba is not None and isinstance(f, numba.core.dispatcher.Dispatcher)
 
 
 def require_workers(workers: object, vectorized: bool) -> None:
