@@ -51,8 +51,8 @@ SHRUNK = 8.0
 AT_AN_EDGE = 2.0**-16
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
-# The shortest step relative to what moves: a few units in the last place.
-SHORTEST = 2.0**-48
+# The shortest step relative to what moves: so many times half a unit in the last place.
+SHORTEST = 2.0**5
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,9 @@ class Climb:
 
     def _step_back_from_edges(self, outside: NDArray[np.int64]) -> None:
         """Shorten the first step of lines whose table reaches beyond the domain of f."""
-        shortest = np.maximum(AT_AN_EDGE * self.first_step, powers_above(SHORTEST * self.size))
+        shortest = np.maximum(
+            AT_AN_EDGE * self.first_step, powers_above(SHORTEST * self.unit * self.size)
+        )
         on_the_edge = self._outside(outside, shortest)
         self.first_step[on_the_edge] = np.minimum(self.first_step, shortest)[on_the_edge]
         outside = np.setdiff1d(outside, on_the_edge)
@@ -198,7 +200,7 @@ class Climb:
         step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
         for _ in range(FINER_TABLES):
             step /= FINER
-            doubtful &= (in_vain < MOST_IN_VAIN) & (step > SHORTEST * self.size)
+            doubtful &= (in_vain < MOST_IN_VAIN) & (step > SHORTEST * self.unit * self.size)
             which = np.flatnonzero(doubtful & np.isfinite(self.centre))
             if which.size == 0:
                 return
@@ -403,6 +405,7 @@ class Climb:
             kink=kink,
             shortest=self.first_step.copy(),
             divergence=np.zeros(kink.shape, dtype=np.int8),
+            smooth=np.zeros(kink.shape, dtype=bool),
         )
 
     def _curvature(self, bends: Vector, steps: Vector) -> Vector:
@@ -440,6 +443,7 @@ class Climb:
             self.first_step[edge], np.where(
                 np.isinf(best.error_bar) & ~converges.all(axis=0), INFINITE_SLOPE, 0
             ).astype(np.int8),
+            np.zeros(slopes.shape[1], dtype=bool),
         )  # fmt: skip
 
 

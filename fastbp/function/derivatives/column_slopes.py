@@ -184,4 +184,5 @@ class _Survey:
             slope, np.where(np.isfinite(slope), bar, np.inf), slope.copy(), slope.copy(), noise,
             unknown, unknown.copy(), np.zeros(slope.shape, dtype=bool),
             np.full(slope.shape, step), np.zeros(slope.shape, dtype=np.int8),
+            np.zeros(slope.shape, dtype=bool),
         )  # fmt: skip

@@ -444,7 +444,7 @@ def cheap_slopes(
     noise = np.full(slope.shape, survey.noise)
     lines = Lines(
         slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere, half,
-        np.zeros(slope.shape, dtype=np.int8),
+        np.zeros(slope.shape, dtype=np.int8), nowhere.copy(),
     )  # fmt: skip
     return lines, doubtful
 
@@ -528,8 +528,9 @@ def _held_fixed(count: int) -> Lines:
     """Return what is known of infinite entries: no step moves them."""
     zero = np.zeros(count)
     return Lines(
-        zero, zero, zero, zero, zero, zero, zero, zero.astype(bool), zero, zero.astype(np.int8)
-    )
+        zero, zero, zero, zero, zero, zero, zero, zero.astype(bool), zero, zero.astype(np.int8),
+        zero.astype(bool),
+    )  # fmt: skip
 
 
 def _smaller_scale_first(own: Lines, longer: Lines) -> Lines:
@@ -586,7 +587,8 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     if doubtful.any():
         thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
         chosen = chosen.replaced(doubtful, thorough)
-    return chosen
+    # Some entries may have shown that f takes steps, and others lie between two of these.
+    return measure_where_steps_hid(function, leaf, chosen, indices)
 
 
 def _tabled_again(
@@ -630,7 +632,9 @@ def _thoroughly_again(function: Function, leaf: int, indices: Indices, former: L
         better = (cheap & ~kept) | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
     chosen = former.replaced(better, fresh.only(better))
     # Two steps may agree by accident: where the other measurement is far less certain, that counts.
-    other = np.where(cheap, 0.0, np.fmax(former.error_bar, fresh.error_bar)) / DISAGREEMENT
+    # A bar that rests on more than these is no accident, and stays as `numerical_gradient` has it.
+    by_pair = ~cheap & ~chosen.smooth
+    other = np.where(by_pair, np.fmax(former.error_bar, fresh.error_bar), 0.0) / DISAGREEMENT
     other = np.where(np.isfinite(other), other, 0.0)
     far = np.flatnonzero(other > chosen.error_bar)
     if far.size:  # unless a third one says the same
@@ -674,6 +678,7 @@ def _empty_lines(size: int) -> Lines:
     return Lines(
         slope, np.full(size, np.inf), left, right, noise, curvature, third,
         np.zeros(size, dtype=bool), shortest, np.zeros(size, dtype=np.int8),
+        np.zeros(size, dtype=bool),
     )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ def measure_lines(
     if size is None:
         size = first_step / (FIRST_STEP_SINGLE if coarse else FIRST_STEP)
     setting = Setting(unit, coarse, alike)
-    first_step = np.maximum(first_step, powers_above(SHORTEST * size))
+    shortest = powers_above(SHORTEST * unit * size)
+    first_step = np.maximum(first_step, shortest)
     floor = np.full(centre.shape, shared_noise)
     climb = climbed(evaluate, centre, first_step, last_step, size, setting, floor)
     hidden = find_hidden_noise(
@@ -112,7 +113,7 @@ def measure_lines(
         lines = lines.replaced(rough, coarser.result().or_zero(meant))
     steep = (lines.divergence != 0) & ~rough
     if steep.any():
-        shorter = np.maximum(AT_AN_EDGE * first_step, powers_above(SHORTEST * size))
+        shorter = np.maximum(AT_AN_EDGE * first_step, shortest)
         finer = climbed(
             _of_some(evaluate, steep),
             centre[steep],

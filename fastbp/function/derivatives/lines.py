@@ -38,6 +38,9 @@ class Lines:
         The first step: longer than usual where f takes steps, shorter where it varies fast.
     divergence : ndarray of int8
         Where there is no derivative: `JUMP` or `INFINITE_SLOPE`; 0 elsewhere.
+    smooth : ndarray of bool
+        Where f is as smooth as a table of values, or those of other entries, say: the error bar
+        does not rest on the agreement of two steps alone.
     """
 
     slope: Vector
@@ -50,6 +53,7 @@ class Lines:
     kink: NDArray[np.bool_]
     shortest: Vector
     divergence: NDArray[np.int8]
+    smooth: NDArray[np.bool_]
 
     @property
     def hull(self) -> Vector:

@@ -198,7 +198,7 @@ def by_table(
     zero = np.zeros(centre.size, dtype=np.int8)
     lines = Lines(
         climb.slope, climb.error_bar, climb.slope.copy(), climb.slope.copy(), table.noise,
-        table.curvature, climb.third, zero.astype(bool), spacing, zero,
+        table.curvature, climb.third, zero.astype(bool), spacing, zero, zero == 0,
     )  # fmt: skip
     return lines, ~accepted
 
@@ -392,6 +392,6 @@ def by_four_values(
     zero = np.zeros(count, dtype=np.int8)
     lines = Lines(
         climb.slope, climb.error_bar, climb.slope.copy(), climb.slope.copy(), noise, curvature,
-        np.fmin(third, climb.third), zero.astype(bool), step, zero,
+        np.fmin(third, climb.third), zero.astype(bool), step, zero, zero == 0,
     )  # fmt: skip
     return lines, ~smooth

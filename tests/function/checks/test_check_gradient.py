@@ -121,6 +121,14 @@ def test_a_kink_far_from_the_point_is_no_jump() -> None:
     require_no_miss("kinked", "float64", range(1519, 1520))
 
 
+def test_a_bar_learnt_from_a_table_is_not_widened_by_a_rougher_measurement() -> None:
+    require_no_miss("smooth", "float64", range(1740, 1741))
+
+
+def test_steps_below_the_spacing_of_float32_contradict_nothing() -> None:
+    require_no_miss("kinked", "float32 only", range(1941, 1942))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)

@@ -49,6 +49,14 @@ def test_doubtful_functions_are_judged_rightly(seed: int) -> None:
     assert require_right_judgement(doubtful_case(seed))
 
 
+def test_steps_that_one_entry_shows_are_noise_for_all_others() -> None:
+    case = doubtful_case(1588)  # constant as far as the steps of most entries reach
+    right = case.gradient(case.at)
+    report = fastbp.check_gradient(case.f, right, case.at, method="every")
+    assert report.verdict == "inconclusive"
+    assert any("f takes steps of about" in note for note in report.notes)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_two_thousand_doubtful_functions_are_judged_rightly(part: int) -> None:
