@@ -174,9 +174,13 @@ def _judge_pairs(sweeps: Sweeps, proved: Mask) -> tuple[int, list[int]]:
         outputs = sweeps.xi_norms[-1][own] * np.sqrt(8.0 * abs(sweeps.factor) * bend)
         noise = 2.0 * rounded.sum(axis=0) + abs(sweeps.factor) * lost + outputs
         noise = MARGIN * UNIT_ROUNDOFF * (noise + sweeps.facts[arrays.RESIDUAL_NOISE][own])
-        noise += 16.0 * PAIR_STEP * bend
+        # A convex loss of the outputs differs from a straight line by no more than its bend:
+        # |L(1) - L(-1) - 2 L'(0)| <= L(1) + L(-1) - 2 L(0).  Of saturated logits the bend is small
+        # even where they move by 1.  A square has no odd part but its slope.
+        squares = sweeps.network.objective.loss == "least_squares"
+        noise += (16.0 * PAIR_STEP if squares else 1.0) * bend
         # A step that is no small one for some rows of W makes the network bend: nothing to compare.
-        reach = STRAIGHT * (1.0 if sweeps.network.objective.loss != "least_squares" else scale)
+        reach = STRAIGHT * (scale if squares else 1.0)
         usable &= bend <= abs(sweeps.factor) * reach
         wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]

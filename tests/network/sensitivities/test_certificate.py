@@ -155,6 +155,19 @@ def test_rows_of_many_sizes_make_no_pair_a_defect():
         assert report.verdict in ("passed", "vacuous"), str(report)
 
 
+def test_a_pair_that_moves_saturated_logits_far_is_no_defect():
+    """No unit is active, so the logits are biases, and the step is 1e-6 of far larger weights."""
+    net = fastbp.Network(
+        [np.array([[1.0]]), np.array([[1e6], [-1e6], [2e6]])],
+        [np.array([[-2.0]]), np.array([[40.0], [18.0], [5.0]])],
+        loss="softmax_cross_entropy",
+    )
+    for seed in range(20):
+        report = fastbp.check_network(net, np.ones((1, 1)), np.array([0]), seed=seed)
+        assert report.certificate.differenced == 1
+        assert report.verdict == "passed", str(report)
+
+
 @pytest.mark.parametrize("method", ["certified", "exact", "replay"])
 def test_long_sums_one_after_the_other_pass(method):
     """A batch of thousands of the same sample, added up in a plain loop in float32."""
