@@ -113,13 +113,18 @@ def programs(case: Case) -> dict[str, Callable[[], Arrays]]:
     return found
 
 
+def plain_gradients(case: Case, dtype: Any) -> list[Arrays]:
+    """Return the gradient in one dtype, its products summed in several orders."""
+    return [backpropagated(case, dtype, p) for p in (np.matmul, _plain_product, _from_the_end)]
+
+
 def as_given(case: Case, arrays: Arrays) -> tuple[Arrays, Arrays | None]:
     """As `check_network` takes a gradient."""
     return (arrays, None) if case.net.biases is None else (arrays[::2], arrays[1::2])
 
 
 @np.errstate(all="ignore")
-def backpropagated(case: Case, dtype: Any, product: Any) -> Arrays:
+def backpropagated(case: Case, dtype: Any, product: Any, residual: Any = None) -> Arrays:
     """As anybody would write it, in any type."""
     net, y = case.net, case.y.astype(dtype)
     weights = [w.astype(dtype) for w in net.weights]
@@ -129,13 +134,7 @@ def backpropagated(case: Case, dtype: Any, product: Any) -> Arrays:
         f.append((product(w, h[-1]) + bias).astype(dtype))
         h.append(np.maximum(f[-1], dtype(0)))
     output = f[-1]
-    if net.objective.loss == "least_squares":
-        s = dtype(2) * (output - y)
-    elif net.objective.loss == "softmax_cross_entropy":
-        p = np.exp(output - output.max(axis=0))
-        s = p / p.sum(axis=0) - y
-    else:
-        s = dtype(1) / (dtype(1) + np.exp(-output)) - y
+    s = (residual or _residual)(case, output, y)
     s = (s * dtype(net.objective.factor(output.shape[1], len(output)))).astype(dtype)
     found: Arrays = []
     for k in range(len(weights) - 1, -1, -1):
@@ -147,6 +146,32 @@ def backpropagated(case: Case, dtype: Any, product: Any) -> Arrays:
             back = product(np.ascontiguousarray(weights[k].T), s)
             s = (back * (f[k - 1] > 0)).astype(dtype)
     return found
+
+
+def _residual(case: Case, output: np.ndarray, y: np.ndarray) -> np.ndarray:
+    one = output.dtype.type(1)
+    if case.net.objective.loss == "least_squares":
+        return 2 * one * (output - y)
+    if case.net.objective.loss == "softmax_cross_entropy":
+        p = np.exp(output - output.max(axis=0))
+        return p / p.sum(axis=0) - y
+    return one / (one + np.exp(-output)) - y
+
+
+def _residual_that_cancels_nothing(case: Case, output: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return p - 1 as minus the probability of all else; where p rounds to 1, `_residual` is 0."""
+    s = _residual(case, output, y)
+    if case.net.objective.loss == "softmax_cross_entropy":
+        others = np.where(y == 1, 0, s)  # targets are 0 or 1
+        s = np.where(y == 1, -others.sum(axis=0), s)
+    elif case.net.objective.loss == "sigmoid_cross_entropy":
+        s = np.where(y == 1, -1 / (1 + np.exp(output)), s)
+    return s
+
+
+def true_gradient(case: Case) -> Arrays:
+    """Return the gradient in long double, without cancellation in p - y."""
+    return backpropagated(case, np.longdouble, np.matmul, _residual_that_cancels_nothing)
 
 
 def _plain_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
