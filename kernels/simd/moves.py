@@ -104,7 +104,7 @@ def _transpose_strip(typingctx, source, source_at, source_row, target, target_at
     n = types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Transpose squares of as many rows as a vector has lanes; rows that are not there: 0."""
+        """Transpose squares of as many rows as a vector has lanes; rows beyond MR are 0."""
         emit = Emitter(context, builder, signature, arguments, signature.args[0].dtype)
         _, source_at, source_row, _, target_at = arguments
         for first in range(0, MR, emit.lanes):

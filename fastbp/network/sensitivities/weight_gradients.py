@@ -8,7 +8,7 @@ from fastbp.kernels.products.matmul import product
 from fastbp.kernels.simd.vectors import panel_width
 from fastbp.network.gradients import Shapes
 from fastbp.network.network import Network
-from fastbp.runtime.panels import block_count, flat_view
+from fastbp.runtime.panels import aligned_zeros, block_count, flat_view
 from fastbp.runtime.threads import run_team
 from fastbp.typing import Floats
 
@@ -46,7 +46,7 @@ def _outer_product(left: Floats, right: Floats, result: Floats) -> None:
     n = right.shape[0]
     a, a_row, a_column = flat_view(left)
     b, b_column, b_row = flat_view(right)
-    packed = np.empty(block_count(n, PANEL_WIDTH) * PANEL_WIDTH * batch)
+    [packed] = aligned_zeros([block_count(n, PANEL_WIDTH) * PANEL_WIDTH * batch])
     arguments = (m, n, batch, a, a_row, a_column, b, b_row, b_column, packed, result)
     run_team(product, arguments, 2.0 * m * n * batch)
 
