@@ -489,7 +489,10 @@ def _with_batch(
     wrong = [row for row in found.arrays if row.verdict == "failed"]
     for row in wrong:
         print(f"In a {title}: {VERDICT_LINES['failed']}\n{row.name}: {row.reason}")
-    said = "passed, too" if not wrong else "failed"
+    diagnosis = tuple(f"{title}: {said}" for said in found.diagnosis) if wrong else ()
+    for said in diagnosis:
+        print(said)
+    verdict = "passed, too" if not wrong else "failed"
     return replace(
         report,
         verdict="failed" if wrong else report.verdict,
@@ -500,7 +503,8 @@ def _with_batch(
         ),
         evaluations=report.evaluations + found.evaluations,
         seconds=report.seconds + found.seconds,
-        notes=(*report.notes, f"a {title} {said}"),
+        notes=(*report.notes, f"a {title} {verdict}"),
+        diagnosis=(*report.diagnosis, *diagnosis),
     )
 
 

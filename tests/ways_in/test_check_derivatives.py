@@ -246,6 +246,18 @@ def test_a_sum_over_the_batch_that_is_missing_shows_in_a_batch_of_three(capsys):
     assert "a batch of 3 columns failed" in report.notes
 
 
+def test_what_is_wrong_with_a_batch_is_explained(capsys):
+    def mean_of_columns(all_weights, all_biases, all_f, all_h, y):
+        dweights, dbiases = notebook.backward_pass(all_weights, all_biases, all_f, all_h, y)
+        return dweights, [bias / y.shape[1] for bias in dbiases]
+
+    report = notebook.check_derivatives(mean_of_columns)
+    (said,) = report.diagnosis
+    assert said.startswith("batch of 3 columns: all biases: 1/3 of what it should be")
+    assert "a mean over the batch where the loss sums" in said
+    assert said in capsys.readouterr().out
+
+
 def test_the_first_column_alone_shows_in_a_batch_of_three(capsys):
     def first_column(all_weights, all_biases, all_f, all_h, y):
         first = [[array[:, :1] for array in arrays] for arrays in (all_f, all_h)]
