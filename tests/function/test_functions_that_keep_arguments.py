@@ -72,6 +72,17 @@ def test_a_remembered_argument_is_no_wrong_product(method: str, seen_before: boo
     assert (wrong.verdict, wrong.wrong) == ("failed", 3)
 
 
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_a_remembered_argument_does_not_fail_a_taylor_test(seen_before: bool) -> None:
+    f = RemembersLast(lambda x: float(np.sum(np.sin(x))))
+    if seen_before:
+        f(AT)
+    right = fastbp.taylor_test(f, np.cos, AT, seed=0)
+    assert right.verdict == "passed", str(right)
+    plain = fastbp.taylor_test(lambda x: float(np.sum(np.sin(x))), np.cos, AT, seed=0)
+    np.testing.assert_array_equal(right.remainders, plain.remainders)
+
+
 def test_a_list_of_all_arguments_stays_what_it_was() -> None:
     seen: list[np.ndarray] = []
 

@@ -189,7 +189,7 @@ class _Line:
         seed: int,
         lengths: dict[int, Vector],
     ) -> None:
-        self.f, self.point, self.lengths = f, point, lengths
+        self.f, self.point, self.lengths = point.evaluated_by(f), point, lengths
         self.domain = domain_of(point, bounds, scale)
         self.changed: list[str] = []
         self.size = 1.0
@@ -224,18 +224,19 @@ class _Line:
         return float(np.exp2(np.floor(np.log2(min(ratios)))))
 
     def __call__(self, h: float) -> Any:
+        own = self.point.copy()  # which f may keep, or change
         beyond = False
-        places = enumerate(zip(self.point.flat, self.point.base, self.direction, strict=True))
+        places = enumerate(zip(own.flat, own.base, self.direction, strict=True))
         for leaf, (numbers, base, along) in places:
             with np.errstate(all="ignore"):
                 numbers[:] = base + numbers.dtype.type(h) * along
             beyond |= not self.domain.holds(leaf, numbers, slice(None)).all()
         if beyond:
             return np.nan
-        value = self.f(self.point.argument)
+        value = self.f(own.argument)
         if h == 0:
-            self.changed = self.point.changed()
-        single = self.point.single and isinstance(value, float)
+            self.changed = own.changed()
+        single = own.single and isinstance(value, float)
         return np.float32(value) if single else value
 
     def slope(self, given: GivenLeaves) -> tuple[float, float]:

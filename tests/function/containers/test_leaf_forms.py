@@ -82,6 +82,9 @@ def test_jax_is_differenced_in_64_bits() -> None:
     assert at.dtype == jnp.float32
     found = fastbp.numerical_gradient(squares, at)
     assert np.max(found.error_bar) < 1e-8
+    steps = fastbp.taylor_test(squares, jax.grad(squares), at, seed=0)
+    assert steps.verdict == "passed"
+    assert steps.noise < 1e-14
     assert not jax.config.jax_enable_x64
 
 
