@@ -147,6 +147,6 @@ def _checked(
             own.checkpoint.require(problem_of(function, given, own))
         found = check_scalar(function, given, own)
     if not places.points and account.stopped is None:
-        found = with_symmetric_hint(found, f, point, given, own)
+        found = with_symmetric_hint(found, f, function, given, own)
     report = report_of([found], f"gradient of {title}({name})", point.base, own, started)
     return finished(report, account)

@@ -367,6 +367,71 @@ def test_a_gradient_that_is_wrong_along_symmetric_matrices_too_is_not_recognised
     assert not any("symmetric" in note for note in report.notes)
 
 
+def in_the_lower_triangle(a: np.ndarray) -> float:
+    return float(np.sum(np.tril(a) ** 2) + np.sum(np.tril(a, -1) ** 2))
+
+
+class Watched:
+    """A function that remembers where it was evaluated, and may be interrupted."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.arguments: list[np.ndarray] = []
+        self.last = last
+
+    def __call__(self, a: np.ndarray) -> float:
+        self.arguments.append(a.copy())
+        if len(self.arguments) == self.last:
+            raise KeyboardInterrupt
+        return in_the_lower_triangle(a)
+
+
+def test_a_matrix_is_recognised_within_the_bounds_of_f() -> None:
+    at = np.array([[3.0, 0.5], [0.5, 3.0]])
+    upper = np.array([[3.0, 0.75], [0.5, 3.0]])
+    f = Watched()
+    report = fastbp.check_gradient(f, lambda a: 2 * a, at, bounds=(-3.0, upper), seed=0)
+    assert any("fastbp.symmetric(a)" in note for note in report.notes), report
+    assert all(np.all((a >= -3.0) & (a <= upper)) for a in f.arguments)
+
+
+def test_a_matrix_is_recognised_with_the_evaluations_that_are_left() -> None:
+    at = np.array([[3.0, 0.5], [0.5, 3.0]])
+    whole = fastbp.check_gradient(in_the_lower_triangle, lambda a: 2 * a, at, seed=0)
+    recognised = []
+    for most in range(whole.evaluations - 40, whole.evaluations + 60, 10):
+        f = Watched()
+        report = fastbp.check_gradient(f, lambda a: 2 * a, at, max_evaluations=most, seed=0)
+        assert len(f.arguments) == report.evaluations <= most
+        recognised.append(any("fastbp.symmetric" in note for note in report.notes))
+    assert not recognised[0]
+    assert recognised[-1]
+
+
+def test_ctrl_c_while_a_matrix_is_recognised_brings_the_report() -> None:
+    at = np.array([[3.0, 0.5], [0.5, 3.0]])
+    whole = fastbp.check_gradient(in_the_lower_triangle, lambda a: 2 * a, at, seed=0)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fastbp.check_gradient(Watched(whole.evaluations - 5), lambda a: 2 * a, at, seed=0)
+    report = caught.value.report
+    assert report.arrays == whole.arrays
+    assert not any("symmetric" in note for note in report.notes)
+
+
+def test_a_matrix_is_recognised_where_f_keeps_its_argument() -> None:
+    class KeepsLast:
+        argument: Any = None
+        result = 0.0
+
+        def __call__(self, a: np.ndarray) -> float:
+            if self.argument is None or not np.array_equal(self.argument, a):
+                self.argument, self.result = a, in_the_lower_triangle(a)
+            return self.result
+
+    at = np.array([[3.0, 0.5], [0.5, 3.0]])
+    report = fastbp.check_gradient(KeepsLast(), lambda a: 2 * a, at, seed=0)
+    assert any("fastbp.symmetric" in note for note in report.notes), report
+
+
 # ---- refusals ----
 
 
