@@ -18,7 +18,7 @@ from fastbp.network.losses import (
 )
 from fastbp.runtime.panels import flat_view
 from fastbp.runtime.validation import require_dtype, require_finite, require_shape
-from fastbp.typing import AnyFloats, Array, Indices
+from fastbp.typing import AnyFloats, Array, Floats, Indices
 
 __all__ = ["Batch", "Targets", "require_all_finite"]
 
@@ -100,6 +100,17 @@ class Batch:
         if self.y.dtype.kind in "iu":
             return empty, 0, 0, self.y.astype(np.int64)
         return *self.flat(self.y), NO_LABELS
+
+    def targets_by_unit(self, output: Floats) -> Floats:
+        """View the targets as (units, batch), as outputs are; a 1 for each class index.
+
+        Floats are float64.
+        """
+        if self.y.dtype.kind == "f":
+            return self.by_unit(self.y)
+        targets = np.zeros(output.shape)
+        targets[self.y, np.arange(self.size)] = 1.0
+        return targets
 
     def inputs_alone(self) -> Batch:
         """Return the same inputs without targets."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-__all__ = ["Cause", "Finding", "sentence"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Cause", "Finding", "listed", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Finding:
     ----------
     cause : Cause
     places : str
-        The arrays, as `named` writes them, or whatever is wrong by this cause.
+        The arrays, in words; empty where a fact is told.
     residual : float or None
         |given - explained| / |given| of these arrays; None where nothing is explained, but
         facts are told.
@@ -111,7 +115,7 @@ SAID = {
 
 # Not all of what is written in a report can be told from rounding.
 SMALLEST_RESIDUAL = 1e-15
-MOST_READINGS = 3
+MOST_READINGS, MOST_NAMES = 3, 6
 
 
 def sentence(finding: Finding) -> str:
@@ -169,6 +173,19 @@ def layers(numbers: tuple[int, ...]) -> str:
         return f"layers {ordered[0]} to {ordered[-1]}"
     first = ", ".join(map(str, ordered[:-1]))
     return f"layers {first} and {ordered[-1]}" if ordered else "the layers"
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names, the first six and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed(list("abcdefgh"))
+    ('a, b', 'a, b, c, d, e, f and 2 more')
+    """
+    more = len(names) - MOST_NAMES
+    first = ", ".join(names[:MOST_NAMES])
+    return f"{first} and {more} more" if more > 0 else first
 
 
 def _readings(readings: tuple[str, ...]) -> str:

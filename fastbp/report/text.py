@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import printable
+from fastbp.report.causes import listed
 from fastbp.report.columns import table, wrapped
 from fastbp.report.digits import told_apart
 
@@ -22,7 +23,6 @@ FAILURES_SHOWN = 10
 SENTENCES_SHOWN = 5
 ROWS_SHOWN = 40  # of arrays that did not pass
 FOLDED_FROM = 10  # arrays that passed are one line where there are more
-NAMES_SHOWN = 6
 # A report of more lines says its verdict again at the end, where a terminal stands.
 LONG = 40
 SENTENCES = frozenset({"reason", "notes"})  # fields that may hold newlines
@@ -90,16 +90,10 @@ def _shown_arrays(
 
 def _again(report: Report, arrays: list[ArrayReport]) -> str:
     """Say the verdict once more, with the arrays that have it."""
-    rows = [row.name for row in arrays if row.verdict == report.verdict]
     if report.verdict in ("passed", "vacuous"):
         return report.verdict.upper()
-    return wrapped(f"{report.verdict.upper()}: {_names(rows)}")
-
-
-def _names(names: list[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    listed = ", ".join(names[:NAMES_SHOWN])
-    return f"{listed} and {more} more" if more > 0 else listed
+    names = [row.name for row in arrays if row.verdict == report.verdict]
+    return wrapped(f"{report.verdict.upper()}: {listed(names)}")
 
 
 def _printable(value: Any, *, lines: bool = False) -> Any:
@@ -266,7 +260,7 @@ def _reasons(arrays: list[ArrayReport]) -> str:
     lines = []
     for reason, names in named.items():
         everywhere = 2 < len(names) == len(arrays)
-        lines.append(f"{'all arrays' if everywhere else _names(names)}: {reason}")
+        lines.append(f"{'all arrays' if everywhere else listed(names)}: {reason}")
     return "\n".join(map(wrapped, lines))
 
 

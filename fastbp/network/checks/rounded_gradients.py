@@ -123,12 +123,7 @@ class _Program:
         s = loss_slopes(objective, output, batch)
         size = np.abs(s)
         if objective.loss in ("softmax_cross_entropy", "sigmoid_cross_entropy"):
-            targets = np.zeros(s.shape)
-            if batch.y.ndim == 2:
-                targets = batch.by_unit(batch.y)
-            else:
-                targets[batch.y, np.arange(batch.y.size)] = 1.0
-            size = size + 2.0 * targets
+            size = size + 2.0 * batch.targets_by_unit(s)
         if self.roundoff:
             s = s + self.noise(size, s, 1)
         return s * objective.factor(batch.size, self.net.sizes[-1])

@@ -219,7 +219,7 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
     elif factor == 0.0:
         return np.zeros(s.shape)
     else:
-        margin, targets = MARGIN * roundoff, _targets(base, s.shape)
+        margin, targets = MARGIN * roundoff, base.data.targets_by_unit(s)
         output = base.output
         if objective.loss == "sigmoid_cross_entropy":
             step = _moved_share(-np.logaddexp(0.0, np.abs(output)), margin * away)
@@ -251,16 +251,6 @@ def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats,
     step, likeliest = _moved_share(logarithm, reach), share > 0.5
     rest, rest_moved = (np.sum(np.where(likeliest, 0.0, a), axis=0) for a in (share, step))
     return np.where(likeliest, rest_moved + np.minimum(rest, margin * largest), step), share
-
-
-def _targets(base: Unperturbed, shape: tuple[int, ...]) -> Floats:
-    """Targets as (n_out, batch), a 1 for each class index."""
-    y: Floats = base.data.y
-    if y.ndim == 2:
-        return base.data.by_unit(y)
-    targets = np.zeros(shape)
-    targets[y, np.arange(y.size)] = 1.0
-    return targets
 
 
 def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:

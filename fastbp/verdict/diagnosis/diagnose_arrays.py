@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastbp.report.causes import Cause, Finding
-from fastbp.verdict.diagnosis.factors import Named, is_simple, plain_factor, readings
+from fastbp.report.causes import Cause, Finding, listed
+from fastbp.verdict.diagnosis.factors import AGREEING, Named, factor_cause, is_telling
 from fastbp.verdict.diagnosis.likeness import Likeness, fitted_multiple, residual
 from fastbp.verdict.diagnosis.single_arrays import misarranged, misshapen, partly_wrong, rounded
 
@@ -22,11 +23,8 @@ __all__ = ["Compared", "diagnose_arrays", "diagnose_rows"]
 # A black box is measured to some digits only; the rest is for the bars of its derivatives.
 CLOSEST, CLOSEST_SINGLE, FARTHEST = 1e-7, 1e-4, 1e-3
 BARS = 4.0
-# A factor that is no simple number needs so many entries that agree on it.
-AGREEING = 3
 # Larger arrays are not sorted and not looked up among each other.
 LARGEST = 1 << 20
-NAMES = 6
 
 
 class Compared(NamedTuple):
@@ -105,7 +103,7 @@ def diagnose_rows(rows: Sequence[ArrayReport], given: Sequence[Array | None]) ->
             by_cause.setdefault(Cause("zero"), []).append((row.name, 0.0))
         elif row.factor and row.residual is not None and row.residual <= CLOSEST_SINGLE:
             cause = _factor_cause(row.factor, [*SMALL, *named], CLOSEST_SINGLE)
-            if cause.readings or cause.kind == "sign" or is_simple(cause.factor):
+            if is_telling(cause):
                 by_cause.setdefault(cause, []).append((row.name, row.residual))
     return [
         Finding(cause, places([name for name, _ in those], len(rows)), max(r for _, r in those))
@@ -123,9 +121,7 @@ def places(names: Sequence[str], arrays: int) -> str:
     """
     if len(names) == arrays > 1:
         return "every array"
-    more = len(names) - NAMES
-    named = ", ".join(names[:NAMES])
-    return f"{named} and {more} more" if more > 0 else named
+    return listed(names)
 
 
 def _explained(
@@ -174,8 +170,7 @@ def _candidates(
     found = fitted_multiple(given, truth)
     if found is not None and found.factor != 0.0:
         cause = _factor_cause(found.factor, named, likeness.tolerance)
-        simple = cause.kind == "sign" or bool(cause.readings) or is_simple(cause.factor)
-        if simple or found.informative >= AGREEING:
+        if is_telling(cause) or found.informative >= AGREEING:
             yield cause, found.factor * truth
     for other in arrays:
         if other is array or other.numerical.shape != truth.shape or not other.numerical.any():
@@ -212,7 +207,6 @@ def _length_names(name: str, shape: tuple[int, ...]) -> Iterator[Named]:
 
 
 def _factor_cause(factor: float, named: list[Named], tolerance: float) -> Cause:
-    plain = plain_factor(factor, tolerance)
-    if plain == -1.0:
-        return Cause("sign")
-    return Cause("factor", "", plain, readings(factor, named, tolerance)[:1])
+    """Return the cause of a factor; of axes of one length the first is named."""
+    cause = factor_cause(factor, named, tolerance)
+    return replace(cause, readings=cause.readings[:1])

@@ -5,7 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Named", "is_simple", "plain_factor", "readings"]
+from fastbp.report.causes import Cause
+
+__all__ = [
+    "AGREEING",
+    "Named",
+    "factor_cause",
+    "is_simple",
+    "is_telling",
+    "plain_factor",
+    "readings",
+]
+
+# A factor that is no simple number needs so many entries that agree on it.
+AGREEING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,35 @@ def readings(factor: float, named: list[Named], tolerance: float) -> tuple[str, 
     """
     found = [one.reading for one in named if abs(factor - one.number) <= tolerance * abs(factor)]
     return tuple(dict.fromkeys(found))
+
+
+def factor_cause(
+    factor: float, named: list[Named], tolerance: float, kind: str = "factor"
+) -> Cause:
+    """Return the cause of a factor, with what it may stand for.
+
+    Examples
+    --------
+    >>> factor_cause(2.0, [Named(2.0, "a square")], 1e-9)
+    Cause(kind='factor', detail='', factor=2.0, readings=('a square',))
+    >>> factor_cause(-1.0, [], 1e-9).kind
+    'sign'
+    """
+    plain = plain_factor(factor, tolerance)
+    if kind == "factor" and plain == -1.0:
+        return Cause("sign")
+    return Cause(kind, "", plain, readings(factor, named, tolerance))
+
+
+def is_telling(cause: Cause) -> bool:
+    """Tell whether a factor is simple or has a meaning, and is no mere number.
+
+    Examples
+    --------
+    >>> is_telling(Cause("factor", factor=2.0)), is_telling(Cause("factor", factor=0.37))
+    (True, False)
+    """
+    return cause.kind == "sign" or bool(cause.readings) or is_simple(cause.factor)
 
 
 def plain_factor(factor: float, tolerance: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastbp.network.checks.diagnosis.layer_arrays import LayerArrays
 from fastbp.network.checks.diagnosis.recorded_pass import RecordedPass, recorded_pass
 from fastbp.network.checks.diagnosis.search import Path, search
 from fastbp.network.given_gradients import coarser_dtype
-from fastbp.report.causes import Cause, Finding
+from fastbp.report.causes import Cause, Finding, listed
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.verdict.diagnosis.factors import Named
 from fastbp.verdict.diagnosis.likeness import Likeness, residual
@@ -29,7 +30,6 @@ __all__ = ["diagnose_network"]
 
 # Arrays of more entries are verified by their sampled rows.
 VERIFIED_WHOLE = 1 << 22
-NAMES = 6
 CARRIED_BY_ONE = 1e-6
 
 
@@ -82,8 +82,10 @@ def _passes(net: Network, batch: Batch) -> Iterator[RecordedPass]:
     yield own
     if any(np.any(f == 0) for f in own.f[:-1]):
         for convention in (0.0, 1.0, 0.5):
+            if convention == net.relu_at_zero:
+                continue
             other = recorded_pass(net, batch, convention)
-            if convention != net.relu_at_zero and other is not None:
+            if other is not None:
                 yield other
 
 
@@ -163,7 +165,7 @@ def _as_mean(arrays: LayerArrays, found: Finding) -> Finding:
     if cause.kind == "factor" and only_biases and cause.factor == 1 / count and count > 1:
         kind = "mean" if arrays.right.objective.reduction == "sum" else "mean_again"
         mean = Cause(kind, str(count), cause.factor)
-        return Finding(mean, found.places, found.residual, found.steps)
+        return replace(found, cause=mean)
     return found
 
 
@@ -180,10 +182,7 @@ def _places(those: list[GivenArray], layers: list[GivenLayer]) -> str:
         of_kind = {array.name for array in every if array.name.startswith(kind)} & tested
         if len(of_kind) > 1 and names == of_kind:
             return f"all {kind}"
-    ordered = [array.name for array in every if array.name in names]
-    more = len(ordered) - NAMES
-    named = ", ".join(ordered[:NAMES])
-    return f"{named} and {more} more" if more > 0 else named
+    return listed([array.name for array in every if array.name in names])
 
 
 def _explained_by_steps(
@@ -252,12 +251,12 @@ def _carried_by_one(
 ) -> list[Finding]:
     """Tell whether the error of a weight gradient is that of one example alone."""
     right = arrays.right
-    if kind == 1 or right.batch < 2 or array.values is None:
+    values = arrays.sampled_weights(k)
+    if kind == 1 or right.batch < 2 or values is None:
         return []
     layer = arrays.layers[k]
     fed = right.h[k][layer.columns]
-    off = array.values[np.ix_(layer.rows, layer.columns)] - path.used[k][layer.rows] @ fed.T
-    off = off - right.objective.weight_decay * right.weights[k][np.ix_(layer.rows, layer.columns)]
+    off = values - path.used[k][layer.rows] @ fed.T - arrays.sampled_decay(k)
     sizes = np.square(fed).sum(axis=0)
     if min(off.shape) < 2 or not np.any(off):
         return []

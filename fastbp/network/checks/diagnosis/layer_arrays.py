@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.report.causes import Cause
-from fastbp.verdict.diagnosis.factors import Named, is_simple, plain_factor, readings
+from fastbp.verdict.diagnosis.factors import (
+    AGREEING,
+    Named,
+    factor_cause,
+    is_simple,
+    is_telling,
+    plain_factor,
+    readings,
+)
 from fastbp.verdict.diagnosis.likeness import Likeness, fitted_multiple, residual
 from fastbp.verdict.diagnosis.single_arrays import misarranged, misshapen, partly_wrong, rounded
 
@@ -24,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["UNEXPLAINED", "Explained", "LayerArrays"]
 
-# A factor that is no simple number needs so many entries that agree on it.
-AGREEING = 3
 # Arrays of more entries are looked at by samples of rows and columns alone.
 LOOKED_AT_WHOLE = 1 << 18
 
@@ -120,12 +126,9 @@ class LayerArrays:
             return self._alone(given, k, lambda: truth)
         return UNEXPLAINED
 
-    def factor_cause(self, kind: str, factor: float, detail: str = "") -> Cause:
+    def factor_cause(self, kind: str, factor: float) -> Cause:
         """Return the cause of a factor, with what it may stand for."""
-        plain = plain_factor(factor, self.likeness.tolerance)
-        if kind == "factor" and plain == -1.0:
-            return Cause("sign")
-        return Cause(kind, detail, plain, readings(factor, self.named, self.likeness.tolerance))
+        return factor_cause(factor, self.named, self.likeness.tolerance, kind)
 
     def sampled_weights(self, k: int) -> Floats | None:
         """Return the sampled entries of a given weight gradient, None where it is unusable."""
@@ -160,8 +163,7 @@ class LayerArrays:
         if found is None or found.factor == 0.0:
             return
         cause = self.factor_cause(kind, found.factor)
-        known = cause.kind == "sign" or bool(cause.readings) or is_simple(cause.factor)
-        if known or found.informative >= AGREEING:
+        if is_telling(cause) or found.informative >= AGREEING:
             yield cause, found.factor * multiplied + rest
 
     def _weight_ideas(
@@ -359,9 +361,7 @@ class LayerArrays:
 def _is_misshapen(array: Array, right: Floats) -> bool:
     """Tell whether an array holds finite numbers in another shape."""
     return (
-        array.dtype.kind in "fiu"
-        and array.shape not in (right.shape, right.T.shape[::-1])
-        and bool(np.isfinite(array).all())
+        array.dtype.kind in "fiu" and array.shape != right.shape and bool(np.isfinite(array).all())
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.network import book_weight, in_float64
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
 
 if TYPE_CHECKING:
     from fastbp.network.batch import Batch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from fastbp.network.network import Network
     from fastbp.typing import Floats
 
-__all__ = ["RecordedPass", "recorded_pass"]
+__all__ = ["RecordedPass", "probabilities", "recorded_pass", "sigmoid"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +64,11 @@ class RecordedPass:
         """How many examples there are."""
         return int(self.f[-1].shape[1])
 
-    def weight_gradient(self, k: int, rows: slice = slice(None)) -> Floats:
-        """Return rows of dL/dW[k]."""
-        product: Floats = self.s[k][rows] @ self.h[k].T
+    def weight_gradient(self, k: int) -> Floats:
+        """Return dL/dW[k]."""
+        product: Floats = self.s[k] @ self.h[k].T
         if self.objective.weight_decay:
-            product += self.objective.weight_decay * self.weights[k][rows]
+            product += self.objective.weight_decay * self.weights[k]
         return product
 
 
@@ -85,10 +86,10 @@ def recorded_pass(network: Network, batch: Batch, relu_at_zero: float) -> Record
             if k + 1 < len(weights):
                 h.append(np.maximum(f[k], 0.0))
         masks = [(one > 0) + relu_at_zero * (one == 0) for one in f[:-1]]
-        targets = _targets(batch, f[-1])
+        targets = np.ascontiguousarray(batch.targets_by_unit(f[-1]))
         objective = net.objective
         factor = objective.factor(batch.size, len(weights[-1]))
-        s = [factor * _output_error(objective, batch, f[-1], targets)]
+        s = [factor * loss_slopes(objective, f[-1], batch)]
         for k in range(len(weights) - 1, 0, -1):
             s.insert(0, masks[k - 1] * (weights[k].T @ s[0]))
     if not all(np.isfinite(part).all() for part in (*f, *s)):
@@ -107,23 +108,3 @@ def sigmoid(values: Floats) -> Floats:
     """Return 1 / (1 + exp(-values))."""
     result: Floats = 0.5 * (1.0 + np.tanh(0.5 * values))
     return result
-
-
-def _targets(batch: Batch, output: Floats) -> Floats:
-    if batch.y.dtype.kind in "iu":
-        places = np.zeros(output.shape)
-        places[batch.y, np.arange(output.shape[1])] = 1.0
-        return places
-    return np.ascontiguousarray(batch.by_unit(batch.y), dtype=np.float64)
-
-
-def _output_error(objective: Objective, batch: Batch, output: Floats, targets: Floats) -> Floats:
-    """Return the derivative of the summed loss by the outputs."""
-    if objective.custom is not None:
-        slope: Floats = batch.custom_gradient(objective.custom, output).astype(np.float64)
-        return slope
-    if objective.loss == "least_squares":
-        return 2.0 * (output - targets)
-    if objective.loss == "softmax_cross_entropy":
-        return probabilities(output) - targets
-    return sigmoid(output) - targets

@@ -22,7 +22,7 @@ from fastbp.network.checks.diagnosis.layer_arrays import (
 from fastbp.network.checks.diagnosis.output_errors import output_errors
 from fastbp.network.checks.diagnosis.way_back import Step
 from fastbp.report.causes import Cause
-from fastbp.verdict.diagnosis.factors import is_simple
+from fastbp.verdict.diagnosis.factors import AGREEING, is_telling
 from fastbp.verdict.diagnosis.likeness import fitted_multiple
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def is_unnamed_factor(cause: Cause) -> bool:
     """Tell whether a cause is a number that is neither simple nor has a meaning."""
     if cause.kind not in ("factor", "loss_factor", "delta_factor", "output_factor"):
         return False
-    return not cause.readings and not is_simple(cause.factor)
+    return not is_telling(cause)
 
 
 def search(arrays: LayerArrays) -> Path:
@@ -195,16 +195,15 @@ def _with_a_factor(
     arrays: LayerArrays, k: int, path: Path, plain: Step, kind: str, above: Floats | None
 ) -> list[Path]:
     """Try whether the error is a multiple of what it should be."""
-    layer, right = arrays.layers[k], arrays.right
+    layer = arrays.layers[k]
     candidates: list[float] = []
     if layer.biases is not None and layer.biases.values is not None:
         found = fitted_multiple(layer.biases.values, plain.used.sum(axis=1))
         candidates += [] if found is None else [found.factor]
-    if layer.weights.values is not None:
-        places = np.ix_(layer.rows, layer.columns)
-        rest = right.objective.weight_decay * right.weights[k][places]
-        product = plain.used[layer.rows] @ right.h[k][layer.columns].T
-        found = fitted_multiple(layer.weights.values[places] - rest, product)
+    values = arrays.sampled_weights(k)
+    if values is not None:
+        product = plain.used[layer.rows] @ arrays.right.h[k][layer.columns].T
+        found = fitted_multiple(values - arrays.sampled_decay(k), product)
         candidates += [] if found is None else [found.factor]
     for factor in candidates:
         if factor in (0.0, 1.0) or not np.isfinite(factor):
@@ -286,20 +285,19 @@ def _with_updated_weights(
     """Fit the step of weights that were updated before the error went back through them."""
     layer, right = arrays.layers[k], arrays.right
     carried, given = path.step.carried, arrays.layers[k + 1].weights.values
+    values = arrays.sampled_weights(k)
     paths: list[Path] = []
     for raw, used in way_back.updated_steps(right, k + 1, carried, given):
-        if layer.weights.values is not None:
-            places = np.ix_(layer.rows, layer.columns)
+        if values is not None:
             fed = right.h[k][layer.columns].T
-            now = plain.used[layer.rows] @ fed
-            now += right.objective.weight_decay * right.weights[k][places]
-            found = fitted_multiple(now - layer.weights.values[places], used[layer.rows] @ fed)
+            now = plain.used[layer.rows] @ fed + arrays.sampled_decay(k)
+            found = fitted_multiple(now - values, used[layer.rows] @ fed)
         elif layer.biases is not None and layer.biases.values is not None:
             sums = plain.used.sum(axis=1)
             found = fitted_multiple(sums - layer.biases.values, used.sum(axis=1))
         else:
             continue
-        if found is None or found.informative < 3 or found.factor == 0.0:
+        if found is None or found.informative < AGREEING or found.factor == 0.0:
             continue
         rate = found.factor
         cause = Cause("updated_weights", "", float(f"{rate:.3g}"))
