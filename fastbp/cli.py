@@ -1,8 +1,8 @@
 """The command line: ``fastbp demo``, ``fastbp check PROBLEM.npz`` and ``fastbp show REPORT.json``.
 
 Exit codes: 0 passed, 1 failed, 2 bad input, 3 vacuous or inconclusive, of several problems the
-first of 2, 1, 3 that one of them has; 70 a defect of fastbp
-(Python's own code for that, 1, would pass for a failed check); 130 after Ctrl-C.
+first of 2, 1, 3 that one of them has; 70 a defect of fastbp (Python's own code for that, 1, would
+pass for a failed check); 130 after Ctrl-C; 141 if the reader of the output has gone.
 
 NumPy, numba and the rest of fastbp are imported by the command that needs them, so that
 ``fastbp --help`` answers at once.
@@ -33,9 +33,9 @@ DEFECT = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
 READER_GONE = 141
 
-OF_SEVERAL = (BAD_INPUT, 1, 3, 0)
-
 EXIT_CODES = {"passed": 0, "failed": 1, "vacuous": 3, "inconclusive": 3}
+# Of several problems: the first that one of them has.
+OF_SEVERAL = (BAD_INPUT, 1, 3, 0)
 
 EPILOG = "Exit codes: 0 passed, 1 failed, 2 bad input, 3 vacuous or inconclusive."
 
@@ -197,8 +197,11 @@ def run_check(options: argparse.Namespace) -> int:
             reports, codes = check_all(options, quiet=target == "-")
             if reports:
                 write(json_of(reports, several=len(options.problems) > 1))
-    except OSError as error:
-        return complain(f"{printable(str(error.filename))} cannot be written: {error.strerror}.")
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a file that is open already it does not know the name
+        name = error.filename or target or "the output"
+        return complain(f"{printable(str(name))} cannot be written: {error.strerror}.")
     return next(code for code in OF_SEVERAL if code in codes)
 
 

@@ -20,6 +20,17 @@ def run(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
+def run_without_reader(*arguments):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-P", "-m", "fastbp", *map(str, arguments)]
+    result = subprocess.run(
+        command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    os.close(write_end)
+    return result
+
+
 def refused(result, message):
     """Exit code 2, the message alone on stderr, nothing on stdout."""
     assert result.returncode == 2
@@ -98,15 +109,20 @@ def test_a_terminal_that_knows_ascii_only(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_reader_that_has_gone():
     """As in ``fastbp demo | head -0``: no traceback."""
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    command = [sys.executable, "-P", "-m", "fastbp", "demo"]
-    result = subprocess.run(
-        command, stdout=write_end, stderr=subprocess.PIPE, text=True, timeout=120
-    )
-    os.close(write_end)
-    assert result.returncode == 141
-    assert result.stderr == ""
+    result = run_without_reader("demo")
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_reader_of_json_that_has_gone(path, arrays):
+    """As much is written as no buffer holds: it is the check that learns of it, not its end."""
+    wide = {"dweights_0": np.ones((3, 2)), "dweights_1": np.ones((1, 3))}
+    np.savez(path, **(arrays | wide))
+    copies = [path.with_name(f"{n}.npz") for n in range(6)]
+    for copy in copies:
+        copy.write_bytes(path.read_bytes())
+    result = run_without_reader("check", *copies, "--json", "-")
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 # ---- check ----
@@ -323,6 +339,14 @@ def test_json_that_cannot_be_written(path, arrays, tmp_path):
     np.savez(path, **arrays)
     target = tmp_path / "nowhere" / "report.json"
     refused(run("check", path, "--json", target), f"{target} cannot be written: No such file")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_json_that_no_room_is_left_for(path, arrays):
+    np.savez(path, **arrays)
+    result = run("check", path, "--json", "/dev/full")
+    assert result.returncode == 2
+    assert result.stderr.startswith("fastbp: /dev/full cannot be written: ")
 
 
 @pytest.mark.small
