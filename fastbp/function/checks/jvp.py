@@ -17,8 +17,9 @@ from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.containers.pytree import take_apart
-from fastbp.function.derivatives.entry_slopes import INDEPENDENT, typical
+from fastbp.function.derivatives.entry_slopes import typical
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components

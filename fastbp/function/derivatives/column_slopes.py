@@ -14,23 +14,20 @@ import numpy as np
 from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.entry_slopes import (
-    ENTRIES_PER_SAMPLE,
-    FEWEST_SAMPLES,
-    MOST_SAMPLES,
     is_spread,
     power_of_two,
+    sampled_entries,
     typical,
+    usual_samples,
 )
-from fastbp.function.derivatives.line_slopes import FIRST_STEP, SIGMAS
+from fastbp.function.derivatives.line_slopes import FIRST_STEP
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.noise.evaluation_noise import ROUNDING
 from fastbp.function.derivatives.output_slopes import measure_outputs
-from fastbp.function.derivatives.step_choice import RATIO
+from fastbp.function.derivatives.step_choice import RATIO, SIGMAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.typing import Vector
@@ -72,7 +69,7 @@ def measure_columns(function: VectorFunction, leaf: int) -> Iterator[tuple[int, 
     Some 25 evaluations for each of 4 to 14 entries and for those in doubt, 4 for each other one.
     """
     base = function.point.base[leaf]
-    sampled = _samples(base)
+    sampled = sampled_entries(base, usual_samples(base.size))
     rest = np.setdiff1d(np.arange(base.size), sampled).tolist()
     survey = _Survey(function, leaf)
     for place in sampled.tolist():
@@ -89,16 +86,6 @@ def measure_columns(function: VectorFunction, leaf: int) -> Iterator[tuple[int, 
             continue
         doubtful += 1
         yield place, measure_column(function, leaf, place, noise=survey.noise)
-
-
-def _samples(base: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Choose entries: the largest and the smallest, the others spread evenly."""
-    count = int(np.clip(base.size // ENTRIES_PER_SAMPLE, FEWEST_SAMPLES, MOST_SAMPLES))
-    if base.size <= count + 2:
-        return np.arange(base.size)
-    sizes = np.where(np.isfinite(base), np.abs(base), 0.0)
-    spread = np.linspace(0, base.size - 1, count).astype(np.int64)
-    return np.unique(np.concatenate([spread, [np.argmax(sizes), np.argmin(sizes)]]))
 
 
 class _Survey:
@@ -180,9 +167,8 @@ class _Survey:
         if (doubtful & np.isfinite(centre)).any():
             return None
         unknown = np.full(slope.shape, np.nan)
-        return Lines(
-            slope, np.where(np.isfinite(slope), bar, np.inf), slope.copy(), slope.copy(), noise,
-            unknown, unknown.copy(), np.zeros(slope.shape, dtype=bool),
-            np.full(slope.shape, step), np.zeros(slope.shape, dtype=np.int8),
-            np.zeros(slope.shape, dtype=bool),
-        )  # fmt: skip
+        bar = np.where(np.isfinite(slope), bar, np.inf)
+        shortest = np.full(slope.shape, step)
+        return Lines.without_kinks(
+            slope, bar, noise, unknown, unknown.copy(), shortest, smooth=False
+        )

@@ -19,12 +19,11 @@ from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     FIRST_STEP_SINGLE,
     LAST_STEP,
-    SIGMAS,
     measure_lines,
 )
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.derivatives.noise.distant_jumps import slope_of_distant_jumps
 from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
+from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:
@@ -38,18 +37,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Survey",
+    "beside",
     "cheap_slopes",
     "entry_sizes",
+    "evaluation_of",
     "first_step",
     "is_spread",
-    "measure_again",
+    "may_be_smooth",
+    "measure_by_table",
     "measure_entries",
     "measure_leaf",
     "measure_where_steps_hid",
     "power_of_two",
+    "sampled_entries",
     "survey_leaf",
     "typical",
-    "widen_for_distant_jumps",
+    "usual_samples",
 ]
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
@@ -69,17 +72,11 @@ CHEAP_STEPS, CHEAP_STEPS_SINGLE = (2.0**-22, 2.0**-16), (2.0**-9, 2.0**-4)
 SHORTEST_STEP = 2.0**-44
 # In so much noise, relative to the rounding of f, they may be as long as that.
 VERY_MUCH_NOISE, LONGEST_STEP_IN_NOISE = 64.0, 2.0**-8
-# By which the steps of a second measurement are longer: no difference is taken twice.
-INDEPENDENT = 2.0
-# The error bars of two thorough measurements of one entry are no farther apart than that.
-DISAGREEMENT = 16.0
 # What noise a table shows at least, of that which steps of f make, where it does not miss them, and
 # what its shortest step counts as then: as one that passes steps.
 LEAST_OF_QUANTUM, ROUGHER = 1.0 / 16, 4.0
 # How much more an entry may bend than the sampled ones before it is looked at closely.
 BEND_MARGIN, THIRD_MARGIN = 16.0, 8.0
-# Where f iterates until a tolerance is met, its derivative is off by no more than this part.
-LITTLE = 2.0**-12
 # Left and right slopes of a cheap difference are no farther apart, relative to the slope.
 LARGEST_BEND = 2.0**-7
 # Entries between two looks at the progress: a twentieth of a second, within limits.
@@ -174,11 +171,9 @@ def measure_leaf(
     chosen = function.chosen
     wanted = np.flatnonzero(chosen.masks[leaf]) if chosen is not None else np.arange(size)
     if chosen is not None and wanted.size == 0:
-        return _empty_lines(size)
-    count = int(
-        max(1, sparing * min(MOST_SAMPLES, max(FEWEST_SAMPLES, wanted.size // ENTRIES_PER_SAMPLE)))
-    )
-    sampled = wanted[_samples(function.point.base[leaf][wanted], count)]
+        return Lines.unknown(size)
+    count = int(max(1, sparing * usual_samples(wanted.size)))
+    sampled = wanted[sampled_entries(function.point.base[leaf][wanted], count)]
     lines = _in_few_evaluations(function, leaf, sampled, smoothness)
     lines = measure_where_steps_hid(function, leaf, lines, sampled)
     advance(sampled.size)
@@ -186,8 +181,8 @@ def measure_leaf(
     if sampled.size == size:
         return lines
     survey = survey_leaf(function, leaf, sampled, lines)
-    everything = _empty_lines(size)
-    everything = everything.replaced(_mask(size, sampled), lines)
+    everything = Lines.unknown(size)
+    everything.put(sampled, lines)
     batch = _batch_size(function)
     doubtful = []
     if not survey.own_sizes:  # the steps of the others are too long for tiny entries
@@ -196,7 +191,7 @@ def measure_leaf(
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
         lines, doubt = cheap_slopes(function, leaf, some, survey)
-        _put(everything, some, lines)
+        everything.put(some, lines)
         doubtful.append(some[doubt])
         advance(int(np.count_nonzero(~doubt)))
     # Entries measured together share what is known of the noise: which ones may depend neither on
@@ -204,7 +199,7 @@ def measure_leaf(
     left = np.concatenate([*doubtful, rest[:0]])
     for start in range(0, left.size, THOROUGH_BATCH):
         some = left[start : start + THOROUGH_BATCH]
-        _put(everything, some, measure_entries(function, leaf, some, survey.noise))
+        everything.put(some, measure_entries(function, leaf, some, survey.noise))
         advance(some.size)
     return everything
 
@@ -219,7 +214,7 @@ def measure_where_steps_hid(
     hid = np.flatnonzero(finite & (lines.noise < LEAST_OF_QUANTUM * function.quantum))
     for start in range(0, hid.size, THOROUGH_BATCH):
         some = hid[start : start + THOROUGH_BATCH]
-        _put(lines, some, measure_entries(function, leaf, indices[some]))
+        lines.put(some, measure_entries(function, leaf, indices[some]))
     return lines
 
 
@@ -227,14 +222,14 @@ def _in_few_evaluations(
     function: Function, leaf: int, indices: Indices, smoothness: Smoothness
 ) -> Lines:
     """Measure some entries by few values where f is smooth, and thoroughly where it is not."""
-    lines, left = _empty_lines(indices.size), np.ones(indices.size, dtype=bool)
+    lines, left = Lines.unknown(indices.size), np.ones(indices.size, dtype=bool)
     entries = np.abs(function.point.base[leaf][indices], dtype=np.float64)
-    waiting = np.flatnonzero(_may_be_smooth(function, leaf, indices))
+    waiting = np.flatnonzero(may_be_smooth(function, leaf, indices))
     waiting = waiting[np.argsort(-entries[waiting], kind="stable")]
     while waiting.size and not smoothness.hopeless:
         if smoothness.known and not function.quantum:
             found, doubtful = _by_four_values(function, leaf, indices[waiting], smoothness)
-            _put(lines, waiting, found)
+            lines.put(waiting, found)
             left[waiting] = doubtful
             some, waiting = waiting[doubtful], waiting[:0]
             if some.size == 0:
@@ -243,24 +238,24 @@ def _in_few_evaluations(
             # The first alone: what is learnt from it is no doubt about the others.
             wanted = max(1, smoothness.wanted - smoothness.learnt) if smoothness.learnt else 1
             some, waiting = waiting[:wanted], waiting[wanted:]
-        found, doubtful = _by_table(function, leaf, indices[some], smoothness)
-        _put(lines, some, found)
+        found, doubtful = measure_by_table(function, leaf, indices[some], smoothness)
+        lines.put(some, found)
         left[some] = doubtful
         if doubtful.any() and not smoothness.learnt:
             # What looks like a kink may be more noise than that of rounding.
             some = some[doubtful]
             found = measure_entries(function, leaf, indices[some])
-            _put(lines, some, found)
+            lines.put(some, found)
             left[some] = False
             usual = ~found.kink & np.isfinite(found.noise)
             smoothness.noise = max(smoothness.noise, np.max(found.noise, where=usual, initial=0.0))
     if left.any():
         thorough = measure_entries(function, leaf, indices[left], smoothness.noise)
-        _put(lines, np.flatnonzero(left), thorough)
+        lines.put(np.flatnonzero(left), thorough)
     return lines
 
 
-def _may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[np.bool_]:
+def may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[np.bool_]:
     """Tell which entries a table may do for; tiny ones are measured on two scales."""
     if function.unit == SINGLE_UNIT or not np.isfinite(function.value):
         return np.zeros(indices.size, dtype=bool)
@@ -271,7 +266,7 @@ def _may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[n
     return easy
 
 
-def _by_table(
+def measure_by_table(
     function: Function, leaf: int, indices: Indices, smoothness: Smoothness, shift: float = 1.0
 ) -> tuple[Lines, NDArray[np.bool_]]:
     """Measure entries as `by_table` does, on the scale of each, or one that is longer."""
@@ -311,11 +306,11 @@ def _as_lines(
         longest = np.maximum(scale, typical(base))
     size = np.abs(base[indices], dtype=np.float64)
     value = np.full(indices.size, function.value)
-    evaluate = _evaluation(function, leaf, indices)
+    evaluate = evaluation_of(function, leaf, indices)
     return evaluate, value, UNEVEN * scale, UNEVEN * LAST_STEP * longest, size, function.unit
 
 
-def _evaluation(function: Function, leaf: int, indices: Indices) -> Evaluate:
+def evaluation_of(function: Function, leaf: int, indices: Indices) -> Evaluate:
     """Return the evaluation of f with one of these entries displaced."""
     base = function.point.base[leaf][indices]
 
@@ -332,7 +327,12 @@ def _batch_size(function: Function) -> int:
     return int(np.clip(entries, SMALLEST_BATCH * function.concurrency, LARGEST_BATCH))
 
 
-def _samples(base: NDArray[np.floating], count: int) -> Indices:
+def usual_samples(entries: int) -> int:
+    """Return how many of so many entries are measured thoroughly."""
+    return int(np.clip(entries // ENTRIES_PER_SAMPLE, FEWEST_SAMPLES, MOST_SAMPLES))
+
+
+def sampled_entries(base: NDArray[np.floating], count: int) -> Indices:
     """Choose entries: the largest and the smallest, the others spread evenly."""
     if base.size <= count + 2:
         return np.arange(base.size)
@@ -416,7 +416,7 @@ def cheap_slopes(
     scale = entry_sizes(function, leaf, indices, survey.typical, own_sizes=survey.own_sizes)
     # What the sampled entries tell is relative to the size of each, or to the typical one.
     size = scale if survey.own_sizes or function.domain.scale(leaf) is not None else survey.typical
-    above, below = _beside(base, survey.step * scale)
+    above, below = beside(base, survey.step * scale)
     with np.errstate(all="ignore"):
         twice = np.concatenate([indices, indices])
         both = function.with_entries(leaf, twice, np.concatenate([above, below]))
@@ -439,13 +439,11 @@ def cheap_slopes(
             doubtful |= resolved & (second / half > LARGEST_BEND * np.abs(slope))
     fixed = ~np.isfinite(base)
     slope[fixed], error_bar[fixed], doubtful[fixed] = 0.0, 0.0, False
-    same = np.full(slope.shape, np.nan)
-    nowhere = np.zeros(slope.shape, dtype=bool)
+    unknown = np.full(slope.shape, np.nan)
     noise = np.full(slope.shape, survey.noise)
-    lines = Lines(
-        slope, error_bar, slope.copy(), slope.copy(), noise, same, same.copy(), nowhere, half,
-        np.zeros(slope.shape, dtype=np.int8), nowhere.copy(),
-    )  # fmt: skip
+    lines = Lines.without_kinks(
+        slope, error_bar, noise, unknown, unknown.copy(), half, smooth=False
+    )
     return lines, doubtful
 
 
@@ -459,7 +457,7 @@ def _hidden_kinks(bends: Vector) -> Vector:
     return np.where(np.isfinite(hidden), hidden, 0.0)
 
 
-def _beside(
+def beside(
     base: NDArray[np.floating], step: Vector
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the entries a step above and below, rounded to their own precision."""
@@ -527,10 +525,7 @@ def measure_entries(
 def _held_fixed(count: int) -> Lines:
     """Return what is known of infinite entries: no step moves them."""
     zero = np.zeros(count)
-    return Lines(
-        zero, zero, zero, zero, zero, zero, zero, zero.astype(bool), zero, zero.astype(np.int8),
-        zero.astype(bool),
-    )  # fmt: skip
+    return Lines.without_kinks(zero, zero, zero, zero, zero, zero, smooth=False)
 
 
 def _smaller_scale_first(own: Lines, longer: Lines) -> Lines:
@@ -554,7 +549,7 @@ def _measured_at(
     base = function.point.base[leaf][indices]
 
     return measure_lines(
-        _evaluation(function, leaf, indices),
+        evaluation_of(function, leaf, indices),
         np.full(indices.size, function.value),
         first_step(function) * scale,
         longest,
@@ -562,133 +557,3 @@ def _measured_at(
         shared_noise,
         size=np.abs(base, dtype=np.float64),
     )
-
-
-def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
-    """Widen the error bars where f jumps, by little, far from the point: as solvers do."""
-    size = entry_sizes(function, leaf, indices, typical(function.point.base[leaf]), own_sizes=True)
-
-    evaluate, centre = _evaluation(function, leaf, indices), np.full(indices.size, function.value)
-    error = slope_of_distant_jumps(evaluate, centre, UNEVEN * size)
-    return replace(lines, error_bar=lines.error_bar + error)
-
-
-def measure_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
-    """Measure entries with other steps, and make one estimate of both measurements.
-
-    An error bar stays, or gets smaller, unless the second measurement shows that it was wrong.
-    Where f is smooth, that is a table of values; elsewhere a thorough measurement.
-    """
-    fresh, doubtful = _tabled_again(function, leaf, indices, former)
-    doubtful |= _contradiction(fresh, former) > 0
-    with np.errstate(invalid="ignore"):
-        better = ~doubtful & ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
-    chosen = former.replaced(better, fresh.only(better))
-    if doubtful.any():
-        thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
-        chosen = chosen.replaced(doubtful, thorough)
-    # Some entries may have shown that f takes steps, and others lie between two of these.
-    return measure_where_steps_hid(function, leaf, chosen, indices)
-
-
-def _tabled_again(
-    function: Function, leaf: int, indices: Indices, former: Lines
-) -> tuple[Lines, NDArray[np.bool_]]:
-    """Measure by a table, with longer steps than before, where that is possible."""
-    easy = _may_be_smooth(function, leaf, indices)
-    lines, doubtful = _empty_lines(indices.size), np.ones(indices.size, dtype=bool)
-    if easy.any():
-        known = Smoothness(wanted=0, noise=_usual_noise(former))
-        found, doubtful[easy] = _by_table(function, leaf, indices[easy], known, INDEPENDENT)
-        _put(lines, np.flatnonzero(easy), found)
-    return lines, doubtful
-
-
-def _thoroughly_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
-    """Measure entries thoroughly, and let the two results correct each other.
-
-    The one with the smaller error bar stays; where the two contradict each other, its bar is
-    widened by as much as they are apart. A single central difference is given up where that
-    happens, or where the thorough measurement is less certain and others do not confirm it.
-    """
-    noise = _usual_noise(former)
-    fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
-    # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
-    coarse = function.unit == SINGLE_UNIT or function.quantum > 0
-    if coarse and 0 < noise < _usual_noise(fresh):
-        former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
-    cheap = np.isnan(former.third) & ~former.kink
-    refuted = _contradiction(fresh, former) > 0
-    unsure = cheap & ~refuted & ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
-    if unsure.any():
-        refuted[unsure] = ~_confirmed(function, leaf, indices[unsure], former.only(unsure))
-    kept = unsure & ~refuted
-    refuted &= cheap
-    if refuted.any():
-        thorough = measure_entries(function, leaf, indices[refuted], noise)
-        former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
-    contradiction = _contradiction(fresh, former)
-    with np.errstate(invalid="ignore"):
-        better = (cheap & ~kept) | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
-    chosen = former.replaced(better, fresh.only(better))
-    # Two steps may agree by accident: where the other measurement is far less certain, that counts.
-    # A bar that rests on more than these is no accident, and stays as `numerical_gradient` has it.
-    by_pair = ~cheap & ~chosen.smooth
-    other = np.where(by_pair, np.fmax(former.error_bar, fresh.error_bar), 0.0) / DISAGREEMENT
-    other = np.where(np.isfinite(other), other, 0.0)
-    far = np.flatnonzero(other > chosen.error_bar)
-    if far.size:  # unless a third one says the same
-        third = measure_entries(function, leaf, indices[far], noise, shift=INDEPENDENT**2)
-        agrees = np.abs(third.slope - chosen.slope[far]) <= chosen.error_bar[far]
-        other[far[agrees]] = 0.0
-    chosen.error_bar[:] = np.fmax(chosen.error_bar, other)
-    chosen.error_bar[:] += contradiction
-    return chosen
-
-
-def _confirmed(function: Function, leaf: int, indices: Indices, former: Lines) -> NDArray[np.bool_]:
-    """Tell where central differences over half and twice the step are within the error bar."""
-    base = function.point.base[leaf][indices]
-    confirmed = np.ones(indices.size, dtype=bool)
-    for factor in (1 / INDEPENDENT, INDEPENDENT):
-        above, below = _beside(base, factor * former.shortest)
-        up = function.with_entries(leaf, indices, above)
-        down = function.with_entries(leaf, indices, below)
-        with np.errstate(all="ignore"):
-            slope = (up - down) / (above.astype(np.float64) - below)
-            confirmed &= np.abs(slope - former.slope) <= former.error_bar
-    return confirmed
-
-
-def _usual_noise(lines: Lines) -> float:
-    known = lines.noise[np.isfinite(lines.noise)]
-    return float(np.median(known)) if known.size else 0.0
-
-
-def _contradiction(fresh: Lines, former: Lines) -> Vector:
-    """How far two measurements are apart where their bars do not meet; 0 where they do."""
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(fresh.slope - former.slope)
-        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
-        return np.where(apart > allowed, apart, 0.0)
-
-
-def _empty_lines(size: int) -> Lines:
-    slope, left, right, noise, curvature, third, shortest = np.full((7, size), np.nan)
-    return Lines(
-        slope, np.full(size, np.inf), left, right, noise, curvature, third,
-        np.zeros(size, dtype=bool), shortest, np.zeros(size, dtype=np.int8),
-        np.zeros(size, dtype=bool),
-    )  # fmt: skip
-
-
-def _mask(size: int, indices: Indices) -> NDArray[np.bool_]:
-    mask = np.zeros(size, dtype=bool)
-    mask[indices] = True
-    return mask
-
-
-def _put(everything: Lines, indices: Indices, lines: Lines) -> None:
-    """Write lines to their places."""
-    for name in Lines.__dataclass_fields__:
-        getattr(everything, name)[indices] = getattr(lines, name)

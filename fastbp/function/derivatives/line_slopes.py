@@ -4,7 +4,7 @@ Every line is climbed with steps that grow by 4, from far below any kink until w
 differences cut off shows. A table of differences (Moré & Wild, "Estimating computational noise",
 SIAM J. Sci. Comput. 33, 2011) gives the noise of the function, and with it what rounding does to
 the difference of each step; of all steps, and their extrapolations, the one with the smallest
-error bar is taken that contradicts no smaller step (`candidates`). At a kink the second
+error bar is taken that contradicts no smaller step (`step_choice`). At a kink the second
 difference shrinks with the step only, not with its square, and left and right slopes are told
 apart.
 """
@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 from fastbp.function.derivatives.climb import AT_AN_EDGE, SHORTEST, Setting, climbed, powers_above
 from fastbp.function.derivatives.lines import Evaluate, Lines
 from fastbp.function.derivatives.noise.hidden_noise import HiddenNoise, find_hidden_noise
-from fastbp.function.derivatives.step_choice import (
-    SIGMAS,
-)
 from fastbp.typing import Vector
 
 __all__ = [
     "FIRST_STEP",
     "FIRST_STEP_SINGLE",
     "LAST_STEP",
-    "SIGMAS",
     "measure_lines",
 ]
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.typing import Vector
+from fastbp.typing import Indices, Vector
 
 __all__ = ["Evaluate", "Lines"]
 
@@ -60,7 +60,29 @@ class Lines:
         """Half the distance between left and right slope; 0 where there is no kink."""
         return np.where(self.kink, np.abs(self.right - self.left) / 2, 0.0)
 
-    def only(self, where: NDArray[np.bool_] | slice) -> Lines:
+    @classmethod
+    def unknown(cls, count: int) -> Lines:
+        """Return lines of which nothing is known: NaN, with infinite error bars."""
+        slope, left, right, noise, curvature, third, shortest = np.full((7, count), np.nan)
+        nowhere, smooth = np.zeros((2, count), dtype=bool)
+        return cls(
+            slope, np.full(count, np.inf), left, right, noise, curvature, third, nowhere,
+            shortest, np.zeros(count, dtype=np.int8), smooth,
+        )  # fmt: skip
+
+    @classmethod
+    def without_kinks(
+        cls, slope: Vector, error_bar: Vector, noise: Vector, curvature: Vector, third: Vector,
+        shortest: Vector, *, smooth: bool,
+    ) -> Lines:  # fmt: skip
+        """Return lines that have a derivative, and no kink, at the point."""
+        return cls(
+            slope, error_bar, slope.copy(), slope.copy(), noise, curvature, third,
+            np.zeros(slope.shape, dtype=bool), shortest, np.zeros(slope.shape, dtype=np.int8),
+            np.full(slope.shape, smooth),
+        )  # fmt: skip
+
+    def only(self, where: NDArray[np.bool_] | Indices | slice) -> Lines:
         """Return some of these lines."""
         return Lines(*(getattr(self, field.name)[where] for field in fields(self)))
 
@@ -80,9 +102,17 @@ class Lines:
         reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
         return replace(self, error_bar=reach)
 
-    def replaced(self, where: NDArray[np.bool_], other: Lines) -> Lines:
-        """Return these lines, those of `other` (one for each True) in the given places."""
-        arrays = [getattr(self, field.name).copy() for field in fields(self)]
-        for array, field in zip(arrays, fields(self), strict=True):
-            array[where] = getattr(other, field.name)
-        return Lines(*arrays)
+    def copy(self) -> Lines:
+        """Return the same lines in arrays of their own."""
+        return Lines(*(getattr(self, field.name).copy() for field in fields(self)))
+
+    def put(self, where: NDArray[np.bool_] | Indices, other: Lines) -> None:
+        """Write other lines, in their order, to the given places."""
+        for field in fields(self):
+            getattr(self, field.name)[where] = getattr(other, field.name)
+
+    def replaced(self, where: NDArray[np.bool_] | Indices, other: Lines) -> Lines:
+        """Return these lines, those of `other`, in their order, in the given places."""
+        lines = self.copy()
+        lines.put(where, other)
+        return lines

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastbp.function.backends.choose import make_function
 from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import (
-    measure_again,
+    MOST_SAMPLES,
     measure_leaf,
     measure_where_steps_hid,
 )
+from fastbp.function.derivatives.second_slopes import measure_again
 from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.function.domain import domain_of
 from fastbp.function.structured.substitution import Substitution
@@ -166,7 +169,7 @@ def numerical_gradient(
 def measure_everything(function: Function, progress: bool | None) -> Iterator[Lines]:
     """Measure every real number of every leaf; raise `Stopped` behind those that are done."""
     sizes = [numbers.size for numbers in function.point.base]
-    sparing = min(1.0, SAMPLES_IN_ALL / (12 * max(1, len(sizes))))
+    sparing = min(1.0, SAMPLES_IN_ALL / (MOST_SAMPLES * max(1, len(sizes))))
     count = sum(sizes) if function.chosen is None else function.chosen.count
     smoothness = Smoothness(wanted=min(MOST_TABLES, max(1, count // ENTRIES_PER_TABLE)))
     with progress_bar(progress, count, "differences") as advance:
@@ -184,8 +187,6 @@ def measure_everything(function: Function, progress: bool | None) -> Iterator[Li
 
 
 def _measured_twice(function: Function, leaf: int, lines: Lines) -> Lines:
-    import numpy as np
-
     return measure_again(function, leaf, np.arange(lines.slope.size), lines)
 
 

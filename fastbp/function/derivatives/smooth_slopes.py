@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.derivatives.climb import BEND_SIGMAS
-from fastbp.function.derivatives.line_slopes import SIGMAS
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.noise.evaluation_noise import ROUNDING, rounding_of_values
 from fastbp.function.derivatives.noise.hidden_noise import find_hidden_noise
-from fastbp.function.derivatives.step_choice import RATIO
+from fastbp.function.derivatives.step_choice import RATIO, SIGMAS
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -139,10 +138,8 @@ class Smoothness:
 class _Table:
     """What a table of values tells of each line: arrays of shape (n,)."""
 
-    spacing: Vector
     smooth: NDArray[np.bool_]
     noise: Vector
-    slopes: Vector  # of the distances 1 and 4
     slope: Vector
     noise_bar: Vector
     cut_off: Vector
@@ -195,11 +192,15 @@ def by_table(
     hidden = find_hidden_noise(evaluate, centre, sides, table.noise, longest, alike=True)
     accepted = table.smooth & ~(hidden.first_step > 0)
     known.learn(table, accepted, scale)
-    zero = np.zeros(centre.size, dtype=np.int8)
-    lines = Lines(
-        climb.slope, climb.error_bar, climb.slope.copy(), climb.slope.copy(), table.noise,
-        table.curvature, climb.third, zero.astype(bool), spacing, zero, zero == 0,
-    )  # fmt: skip
+    lines = Lines.without_kinks(
+        climb.slope,
+        climb.error_bar,
+        table.noise,
+        table.curvature,
+        climb.third,
+        spacing,
+        smooth=True,
+    )
     return lines, ~accepted
 
 
@@ -226,10 +227,8 @@ def _table(
         np.abs(bends[1] - WITHOUT_SECOND * bends[0]), WITHOUT_SECOND * BEND_SIGMAS * noise
     )
     return _Table(
-        spacing=spacing,
         smooth=smooth,
         noise=noise,
-        slopes=slopes[[0, -1]],
         slope=slope,
         noise_bar=SIGMAS * noise * NOISE_OF_CUBIC / spacing,
         cut_off=change,
@@ -389,9 +388,8 @@ def by_four_values(
         climb.error_bar = error_bar
         smooth &= np.isfinite(slope)
         climb.go_on(smooth & (change <= noise_of_change), longest, error_bar, 0.0 * slope)
-    zero = np.zeros(count, dtype=np.int8)
-    lines = Lines(
-        climb.slope, climb.error_bar, climb.slope.copy(), climb.slope.copy(), noise, curvature,
-        np.fmin(third, climb.third), zero.astype(bool), step, zero, zero == 0,
-    )  # fmt: skip
+    third = np.fmin(third, climb.third)
+    lines = Lines.without_kinks(
+        climb.slope, climb.error_bar, noise, curvature, third, step, smooth=True
+    )
     return lines, ~smooth

@@ -17,20 +17,23 @@ from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.entry_slopes import (
     BEND_MARGIN,
-    INDEPENDENT,
-    LITTLE,
     THIRD_MARGIN,
     UNEVEN,
     entry_sizes,
     first_step,
     is_spread,
-    measure_again,
     measure_entries,
     power_of_two,
     typical,
+)
+from fastbp.function.derivatives.line_slopes import LAST_STEP, measure_lines
+from fastbp.function.derivatives.second_slopes import (
+    INDEPENDENT,
+    LITTLE,
+    measure_again,
     widen_for_distant_jumps,
 )
-from fastbp.function.derivatives.line_slopes import LAST_STEP, SIGMAS, measure_lines
+from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.function.methods.unjudged import is_constant_along, is_constant_beside

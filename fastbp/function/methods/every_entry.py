@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.derivatives.entry_slopes import (
-    LITTLE,
-    cheap_slopes,
-    measure_again,
-    survey_leaf,
-    widen_for_distant_jumps,
-)
+from fastbp.function.derivatives.entry_slopes import cheap_slopes, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
+from fastbp.function.derivatives.second_slopes import LITTLE, measure_again, widen_for_distant_jumps
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
@@ -123,7 +118,7 @@ def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
 
 def _as_if_measured(lines: Lines, where: Mask, slopes: NDArray[Any]) -> Lines:
     """Return the same with what was not measured: slopes that agree with what is given."""
-    lines = lines.replaced(where, lines.only(where))
+    lines = lines.copy()
     finite = np.where(np.isfinite(slopes), slopes, 0.0)
     for part in (lines.slope, lines.left, lines.right):
         part[where] = finite[where]
@@ -205,9 +200,8 @@ def _measured_again(
     if others.size:
         unconfirmed = _unconfirmed(function, leaf, others, lines)
         nearest = np.sort(np.concatenate([nearest, others[unconfirmed]]))
-    where = np.zeros(lines.slope.size, dtype=bool)
-    where[nearest] = True
-    lines = lines.replaced(where, measure_again(function, leaf, nearest, lines.only(where)))
+    again = measure_again(function, leaf, nearest, lines.only(nearest))
+    lines = lines.replaced(nearest, again)
     lines = _zero_between_steps(function, leaf, given, lines, tolerance)
     return _looked_farther(function, leaf, given, lines, tolerance)
 
@@ -233,22 +227,17 @@ def _looked_farther(
     indices = np.flatnonzero(wrong)[:MOST_FAR]
     if indices.size == 0:
         return lines
-    where = np.zeros(lines.slope.size, dtype=bool)
-    where[indices] = True
-    return lines.replaced(
-        where, widen_for_distant_jumps(function, leaf, indices, lines.only(where))
-    )
+    widened = widen_for_distant_jumps(function, leaf, indices, lines.only(indices))
+    return lines.replaced(indices, widened)
 
 
 def _unconfirmed(
     function: Function, leaf: int, indices: NDArray[np.int64], lines: Lines
 ) -> NDArray[np.bool_]:
     """Tell where one more difference, with half the step, does not agree with the first one."""
-    where = np.zeros(lines.slope.size, dtype=bool)
-    where[indices] = True
     known = np.isfinite(lines.third)
     survey = survey_leaf(function, leaf, np.flatnonzero(known), lines.only(known))
     again, doubtful = cheap_slopes(function, leaf, indices, replace(survey, step=survey.step / 2))
-    former = lines.only(where)
+    former = lines.only(indices)
     apart = np.abs(again.slope - former.slope)
     return doubtful | ~(apart <= again.error_bar + former.error_bar + former.hull)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastbp.function.derivatives.line_slopes import SIGMAS
+from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from fastbp.function.containers.point import DOUBLE_UNIT
-from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     LAST_STEP,
-    SIGMAS,
     measure_lines,
 )
+from fastbp.function.derivatives.second_slopes import INDEPENDENT
+from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.function.methods.directions import random_components
 from fastbp.torch.modules.scalar_functions import numbers_of
 from fastbp.typing import Vector

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.function.checks.matrices.measured_entries import tangent_sizes
-from fastbp.function.derivatives.entry_slopes import INDEPENDENT
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.directions import random_components
 
 if TYPE_CHECKING:

@@ -9,13 +9,9 @@ import numpy as np
 
 from fastbp.function.checks.matrices.colouring import grouped_columns
 from fastbp.function.derivatives.column_slopes import measure_column, measure_columns
-from fastbp.function.derivatives.entry_slopes import (
-    INDEPENDENT,
-    entry_sizes,
-    is_spread,
-    typical,
-)
+from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typical
 from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.options import function_tolerance
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance

@@ -1,0 +1,147 @@
+"""A second measurement of entries, and one estimate of both: before an entry is called wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.function.containers.point import SINGLE_UNIT
+from fastbp.function.derivatives.entry_slopes import (
+    UNEVEN,
+    beside,
+    entry_sizes,
+    evaluation_of,
+    may_be_smooth,
+    measure_by_table,
+    measure_entries,
+    measure_where_steps_hid,
+    typical,
+)
+from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.distant_jumps import slope_of_distant_jumps
+from fastbp.function.derivatives.smooth_slopes import Smoothness
+from fastbp.typing import Indices, Vector
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastbp.function.evaluation import Function
+
+__all__ = ["INDEPENDENT", "LITTLE", "measure_again", "widen_for_distant_jumps"]
+
+# By which the steps of a second measurement are longer: no difference is taken twice.
+INDEPENDENT = 2.0
+# The error bars of two thorough measurements of one entry are no farther apart than that.
+DISAGREEMENT = 16.0
+# Where f iterates until a tolerance is met, its derivative is off by no more than this part.
+LITTLE = 2.0**-12
+
+
+def measure_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
+    """Measure entries with other steps, and make one estimate of both measurements.
+
+    An error bar stays, or gets smaller, unless the second measurement shows that it was wrong.
+    Where f is smooth, that is a table of values; elsewhere a thorough measurement.
+    """
+    fresh, doubtful = _tabled_again(function, leaf, indices, former)
+    doubtful |= _contradiction(fresh, former) > 0
+    with np.errstate(invalid="ignore"):
+        better = ~doubtful & ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+    chosen = former.replaced(better, fresh.only(better))
+    if doubtful.any():
+        thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
+        chosen = chosen.replaced(doubtful, thorough)
+    # Some entries may have shown that f takes steps, and others lie between two of these.
+    return measure_where_steps_hid(function, leaf, chosen, indices)
+
+
+def _tabled_again(
+    function: Function, leaf: int, indices: Indices, former: Lines
+) -> tuple[Lines, NDArray[np.bool_]]:
+    """Measure by a table, with longer steps than before, where that is possible."""
+    easy = may_be_smooth(function, leaf, indices)
+    lines, doubtful = Lines.unknown(indices.size), np.ones(indices.size, dtype=bool)
+    if easy.any():
+        known = Smoothness(wanted=0, noise=_usual_noise(former))
+        found, doubtful[easy] = measure_by_table(function, leaf, indices[easy], known, INDEPENDENT)
+        lines.put(np.flatnonzero(easy), found)
+    return lines, doubtful
+
+
+def _thoroughly_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
+    """Measure entries thoroughly, and let the two results correct each other.
+
+    The one with the smaller error bar stays; where the two contradict each other, its bar is
+    widened by as much as they are apart. A single central difference is given up where that
+    happens, or where the thorough measurement is less certain and others do not confirm it.
+    """
+    noise = _usual_noise(former)
+    fresh = measure_entries(function, leaf, indices, noise, shift=INDEPENDENT)
+    # Tables of values in float32 may show too little noise; a bar that rests on it is too narrow.
+    coarse = function.unit == SINGLE_UNIT or function.quantum > 0
+    if coarse and 0 < noise < _usual_noise(fresh):
+        former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
+    cheap = np.isnan(former.third) & ~former.kink
+    refuted = _contradiction(fresh, former) > 0
+    unsure = cheap & ~refuted & ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    if unsure.any():
+        refuted[unsure] = ~_confirmed(function, leaf, indices[unsure], former.only(unsure))
+    kept = unsure & ~refuted
+    refuted &= cheap
+    if refuted.any():
+        thorough = measure_entries(function, leaf, indices[refuted], noise)
+        former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
+    contradiction = _contradiction(fresh, former)
+    with np.errstate(invalid="ignore"):
+        better = (cheap & ~kept) | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+    chosen = former.replaced(better, fresh.only(better))
+    # Two steps may agree by accident: where the other measurement is far less certain, that counts.
+    # A bar that rests on more than these is no accident, and stays as `numerical_gradient` has it.
+    by_pair = ~cheap & ~chosen.smooth
+    other = np.where(by_pair, np.fmax(former.error_bar, fresh.error_bar), 0.0) / DISAGREEMENT
+    other = np.where(np.isfinite(other), other, 0.0)
+    far = np.flatnonzero(other > chosen.error_bar)
+    if far.size:  # unless a third one says the same
+        third = measure_entries(function, leaf, indices[far], noise, shift=INDEPENDENT**2)
+        agrees = np.abs(third.slope - chosen.slope[far]) <= chosen.error_bar[far]
+        other[far[agrees]] = 0.0
+    chosen.error_bar[:] = np.fmax(chosen.error_bar, other)
+    chosen.error_bar[:] += contradiction
+    return chosen
+
+
+def _confirmed(function: Function, leaf: int, indices: Indices, former: Lines) -> NDArray[np.bool_]:
+    """Tell where central differences over half and twice the step are within the error bar."""
+    base = function.point.base[leaf][indices]
+    confirmed = np.ones(indices.size, dtype=bool)
+    for factor in (1 / INDEPENDENT, INDEPENDENT):
+        above, below = beside(base, factor * former.shortest)
+        up = function.with_entries(leaf, indices, above)
+        down = function.with_entries(leaf, indices, below)
+        with np.errstate(all="ignore"):
+            slope = (up - down) / (above.astype(np.float64) - below)
+            confirmed &= np.abs(slope - former.slope) <= former.error_bar
+    return confirmed
+
+
+def _usual_noise(lines: Lines) -> float:
+    known = lines.noise[np.isfinite(lines.noise)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _contradiction(fresh: Lines, former: Lines) -> Vector:
+    """How far two measurements are apart where their bars do not meet; 0 where they do."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(fresh.slope - former.slope)
+        allowed = fresh.error_bar + fresh.hull + former.error_bar + former.hull
+        return np.where(apart > allowed, apart, 0.0)
+
+
+def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
+    """Widen the error bars where f jumps, by little, far from the point: as solvers do."""
+    size = entry_sizes(function, leaf, indices, typical(function.point.base[leaf]), own_sizes=True)
+    evaluate, centre = evaluation_of(function, leaf, indices), np.full(indices.size, function.value)
+    error = slope_of_distant_jumps(evaluate, centre, UNEVEN * size)
+    return replace(lines, error_bar=lines.error_bar + error)
