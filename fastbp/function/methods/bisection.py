@@ -13,29 +13,20 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from fastbp.function.containers.point import SINGLE_UNIT
-from fastbp.function.derivatives.climb import BEND_SIGMAS
 from fastbp.function.derivatives.entry_slopes import (
-    BEND_MARGIN,
-    THIRD_MARGIN,
-    UNEVEN,
     entry_sizes,
     first_step,
     is_spread,
     measure_entries,
-    power_of_two,
     typical,
 )
-from fastbp.function.derivatives.line_slopes import LAST_STEP, measure_lines
 from fastbp.function.derivatives.second_slopes import (
-    INDEPENDENT,
     LITTLE,
     measure_again,
     widen_for_distant_jumps,
 )
-from fastbp.function.derivatives.step_choice import SIGMAS
+from fastbp.function.methods.direction_slopes import EVERYTHING, DirectionSlopes, Lead
 from fastbp.function.methods.directions import random_direction
-from fastbp.function.methods.many_kinks import step_among_kinks
 from fastbp.function.methods.unjudged import is_constant_along, is_constant_beside
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
@@ -51,19 +42,16 @@ if TYPE_CHECKING:
     from fastbp.function.methods.joined_arrays import JoinedArrays
 
 
-__all__ = ["Lead", "Located", "Screened", "bisect", "locate_wrong_entries", "screen_arrays"]
+__all__ = ["Located", "Screened", "bisect", "locate_wrong_entries", "screen_arrays"]
 
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on kinks, each of them is followed.
 MOST_SEGMENTS = 600
 # Of them, where directions are turned inward.
 MOST_LOOKS = 2400
-# How often a step is shortened, by 4 each time, before a kink counts as one at the point.
-SHORTENINGS = 4
 # Directions that are drawn anew, in all, where one meets a kink so close to the point that it
 # tells so many times less than the others.
 FRESH, POOR = 3, 16.0
-EVERYTHING = slice(None)
 
 
 class Segment(Protocol):
@@ -217,7 +205,7 @@ def locate_wrong_entries(
     components = _components(function, leaf)
     search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
     if lead is not None:
-        search.learn_from(lead)
+        search.slopes.learn_from(lead)
         search.along(lead.direction)
     for _ in range(directions + FRESH):
         search.along(function.domain.inward(leaf, base, components * random_direction(rng, base)))
@@ -228,29 +216,6 @@ def locate_wrong_entries(
         sizes = components * np.abs(random_direction(rng, base))
         search.along(function.domain.inward(leaf, base, np.where(given < 0, -sizes, sizes)))
     return search.located
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lead:
-    """A direction of one array along which gradient and differences disagree.
-
-    Attributes
-    ----------
-    direction : ndarray of float64
-        The components of the array's entries.
-    step, noise, curvature, third, kink_error : float
-        What is known of differences along it: see `_Search`.
-    many_kinks, coarse : bool
-    """
-
-    direction: NDArray[np.floating]
-    step: float
-    noise: float
-    curvature: float
-    third: float
-    kink_error: float
-    many_kinks: bool
-    coarse: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -323,7 +288,7 @@ def screen_arrays(
         said = np.maximum(said, shares)
         if whole.significant:
             places = search.wrong_parts(direction, function.slices, most)
-            suspects = {place: search.lead(direction, function, place) for place in places}
+            suspects = {place: search.slopes.lead(direction, function, place) for place in places}
             if suspects or not search.agrees_again(direction, whole):
                 return Screened(suspects, False, whole.error_bar, said, smallest)
         if len(search.located.good) == directions:
@@ -365,7 +330,7 @@ class _Segment:
 
 
 class _Search:
-    """The search through one leaf; the first direction sets the step for all others."""
+    """The search through one leaf."""
 
     def __init__(
         self,
@@ -379,11 +344,7 @@ class _Search:
         self.function, self.leaf, self.given = function, leaf, given
         self.tolerance, self.allowance, self.most = tolerance, allowance, most
         self.located = Located()
-        self.size = UNEVEN * typical(function.point.base[leaf])
-        self.step = self.curvature = self.third = self.kink_error = 0.0
-        self.noise = function.quantum
-        self.coarse = function.unit == SINGLE_UNIT
-        self.many_kinks = False
+        self.slopes = DirectionSlopes(function, leaf)
         self.directions = self.unresolved_directions = 0
         self.due_to_kinks = 0.0  # what they let the sum along the present direction be
         self.met_kinks = False
@@ -410,7 +371,7 @@ class _Search:
                 direction = turned
                 slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
             if not np.isfinite(error_bar):
-                step = first_step(self.function) * self.size
+                step = first_step(self.function) * self.slopes.size
                 self.function.raise_if_it_raised_along(self.leaf, direction, step)
         said = self.said(direction, EVERYTHING)
         found = self.located
@@ -421,7 +382,7 @@ class _Search:
 
     def agrees_again(self, direction: NDArray[np.floating], whole: _Segment) -> bool:
         """Tell whether gradient and differences agree after all, with other steps."""
-        slope, error_bar = self._again(direction)
+        slope, error_bar = self.slopes.again(direction)
         found = self.located
         if abs(found.given[-1] - slope) > whole.error_bar + error_bar:
             return False
@@ -444,31 +405,6 @@ class _Search:
 
         bisect(range(len(parts)), halved, disagrees, found.append)
         return found
-
-    def lead(self, direction: NDArray[np.floating], function: JoinedArrays, place: int) -> Lead:
-        """Return a direction, and what is known of it, as a search through one array takes it.
-
-        Sizes of arrays are powers of two, so that it moves by the same steps there.
-        """
-        part = function.slices[place]
-        base = function.whole.point.base[function.leaves[place]]
-        ratio = typical(self.function.point.base[0]) / typical(base)
-        return Lead(
-            (direction[part] * ratio).astype(base.dtype),
-            self.step / ratio,
-            self.noise,
-            self.curvature * ratio**2,
-            self.third * ratio**3,
-            self.kink_error * ratio,
-            self.many_kinks,
-            self.coarse,
-        )
-
-    def learn_from(self, lead: Lead) -> None:
-        """Take over what is known of the differences."""
-        self.step, self.noise, self.kink_error = lead.step, lead.noise, lead.kink_error
-        self.curvature, self.third = lead.curvature, lead.third
-        self.many_kinks, self.coarse = lead.many_kinks, lead.coarse
 
     def along(self, direction: NDArray[np.floating]) -> None:
         """Test one direction, and follow what disagrees."""
@@ -496,7 +432,7 @@ class _Search:
         they let each entry be counts too.
         """
         found = self.located
-        slope, error_bar = self._again(direction)
+        slope, error_bar = self.slopes.again(direction)
         left = said - slope - self._explained(direction)
         allowed = found.allowed[-1] + error_bar + self.due_to_kinks
         self.met_kinks |= self.due_to_kinks > 0
@@ -506,15 +442,6 @@ class _Search:
             self.unresolved_directions += 1
         else:
             found.complete = False
-
-    def _again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
-        """Measure a whole direction with other steps; the bar holds what a kink adds."""
-        if self.many_kinks:
-            cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
-            if cheap is not None:
-                return cheap[0], cheap[1] + cheap[2]
-        line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
-        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0])
 
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
@@ -564,7 +491,7 @@ class _Search:
         if index in self.located.indices:
             return
         place = np.array([index])
-        line = measure_entries(self.function, self.leaf, place, self.noise)
+        line = measure_entries(self.function, self.leaf, place, self.slopes.noise)
         if self._is_wrong(index, line):
             line = measure_again(self.function, self.leaf, place, line)
             if self._is_wrong(index, line) and self.given[index] == 0:
@@ -575,7 +502,7 @@ class _Search:
                 self.located.indices.append(index)
                 self.located.lines.append(line)
                 return
-        self.due_to_kinks += component * self._due_to_kinks(line)
+        self.due_to_kinks += component * self.slopes.due_to_kinks(line)
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]
@@ -590,7 +517,7 @@ class _Search:
         self, direction: NDArray[np.floating], part: slice
     ) -> tuple[float, float, float]:
         """Return what `_slope` does; the bar reaches to 0 if that is given, between steps of f."""
-        slope, error_bar, hull = self._slope(direction, part)
+        slope, error_bar, hull = self.slopes.slope(direction, part)
         if (
             abs(slope) > error_bar + hull
             and not self.given[part].any()
@@ -604,7 +531,7 @@ class _Search:
 
         Parts that lead outside are turned back; entries that may move neither way are 0.
         """
-        step = first_step(self.function) * self.size
+        step = first_step(self.function) * self.slopes.size
         turned, looks = direction.copy(), [MOST_LOOKS]
 
         def leads_outside(part: range) -> bool:
@@ -621,106 +548,3 @@ class _Search:
 
         bisect(range(direction.size), halved, leads_outside, lambda _: None)
         return turned
-
-    def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
-        """Return the derivative along a slice of a direction, its error bar and its hull."""
-        for _ in range(2):
-            if self.step:
-                cheap = self._central(direction, part, self.step)
-                if cheap is not None:
-                    return cheap
-            line = self._thorough(direction, part)
-            if self.step:
-                break
-            self._learn(direction, line)
-            if not self.many_kinks:
-                break
-        hull = self._due_to_kinks(line)
-        return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) - hull, hull
-
-    def _due_to_kinks(self, line: Lines) -> float:
-        """Return what kinks do to a bar: their hull, and what noise at any step does not explain.
-
-        Where kinks of many kinds meet, the bar covers them and no jump is told.
-        """
-        if not np.isfinite(line.error_bar[0]):
-            return 0.0
-        noise = SIGMAS * float(line.noise[0]) / (first_step(self.function) * self.size)
-        return float(line.hull[0]) + max(0.0, float(line.error_bar[0]) - noise)
-
-    def _learn(self, direction: NDArray[np.floating], line: Lines) -> None:
-        """Choose the step of the cheap differences from the first thorough measurement."""
-        noise, third = float(line.noise[0]), float(line.third[0])
-        if not np.isfinite(noise):
-            return
-        self.noise = noise
-        if line.shortest[0] > 2 * first_step(self.function) * self.size:
-            self.coarse = True
-            self.function.learn_steps(line.noise)
-        shortest, longest = 4 * first_step(self.function) * self.size, 2.0**-9 * self.size
-        best = 0.5 * (3 * noise / third) ** (1 / 3) if third > 0 and noise > 0 else longest
-        if self.coarse or np.isnan(third) or not best > shortest:
-            self._learn_step_among_kinks(direction)
-            return
-        self.step = UNEVEN * float(power_of_two(np.array([min(best, longest)]))[0])
-        self.third, self.curvature = third, float(line.curvature[0])
-
-    def _learn_step_among_kinks(self, direction: NDArray[np.floating]) -> None:
-        """Choose the step where there are kinks everywhere, or may be, as in float32."""
-        chosen = step_among_kinks(
-            lambda step: self._quotient(direction, EVERYTHING, step),
-            self.size,
-            self.noise,
-            coarse=self.coarse,
-        )
-        if chosen is not None:
-            self.many_kinks = True
-            self.step, self.kink_error = chosen
-
-    def _quotient(
-        self, direction: NDArray[np.floating], part: slice, step: float
-    ) -> tuple[float, float]:
-        """Return a central difference, and the right slope less the left one."""
-        both = self.function.along(self.leaf, direction, (step, -step), part)
-        up, down = both.tolist()
-        value = self.function.value
-        return (up - down) / (2 * step), ((up - value) - (value - down)) / step
-
-    def _central(
-        self, direction: NDArray[np.floating], part: slice, step: float
-    ) -> tuple[float, float, float] | None:
-        """Take one central difference; None if the values are not as smooth as was learned.
-
-        Returns what `_slope` does; here the hull is what kinks everywhere may do.
-        """
-        slope, bend = self._quotient(direction, part, step)
-        rounding = SIGMAS * self.noise / step
-        if self.coarse:
-            hull = abs(bend) / 2 + self.kink_error
-            return (slope, rounding, hull) if np.isfinite(hull) else None
-        for _ in range(SHORTENINGS if self.many_kinks else 0):
-            if abs(bend) <= BEND_SIGMAS * self.noise / step:
-                return slope, rounding, abs(bend) / 2 + self.kink_error
-            step /= 4
-            slope, bend = self._quotient(direction, part, step)
-            rounding = SIGMAS * self.noise / step
-        usual = BEND_SIGMAS * self.noise / step + BEND_MARGIN * self.curvature * step
-        if not abs(bend) <= usual:
-            return None
-        return slope, rounding + THIRD_MARGIN * self.third / 6 * step**2, 0.0
-
-    def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
-        function = self.function
-
-        def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
-            return steps, function.along(self.leaf, direction, steps.tolist(), part)
-
-        first = shift * first_step(function) * self.size
-        return measure_lines(
-            evaluate,
-            np.array([function.value]),
-            np.array([first]),
-            np.array([LAST_STEP * self.size]),
-            function.unit,
-            self.noise,
-        )

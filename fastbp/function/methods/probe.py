@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.evaluation import Function
-    from fastbp.function.methods.bisection import Lead, Located, Screened
+    from fastbp.function.methods.bisection import Located, Screened
+    from fastbp.function.methods.direction_slopes import Lead
     from fastbp.function.methods.judged import Judged
     from fastbp.function.methods.options import Options
 
