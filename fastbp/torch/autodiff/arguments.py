@@ -17,7 +17,7 @@ from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.containers.pytree import NAMESPACE, flattened
 from fastbp.torch.autodiff.sparse import SparsePattern, is_sparse
 from fastbp.torch.layout import copied_in_layout
-from fastbp.torch.tensors import HALF_UNITS, array_of, dense, is_differentiable, is_half
+from fastbp.torch.tensors import HALF_UNITS, array_of, dense, is_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -114,7 +114,7 @@ class Arguments:
             if place not in wanted
         ]
         self._places = wanted
-        in_double = in_double and any(is_half(leaves[place]) for place in wanted)
+        in_double = in_double and any(leaves[place].dtype in HALF_UNITS for place in wanted)
         self.leaves = [Leaf(leaves[place], in_double=in_double) for place in wanted]
         self._fixed = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self._fixed = [place for place in self._fixed if place not in wanted]

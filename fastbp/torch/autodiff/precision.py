@@ -12,12 +12,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["InDouble", "WithRounding"]
+from fastbp.torch.tensors import IN_DOUBLE
 
-BELOW_DOUBLE = {
-    torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
-    torch.complex64: torch.complex128, torch.complex32: torch.complex128,
-}  # fmt: skip
+__all__ = ["InDouble", "WithRounding"]
 
 
 class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -79,7 +76,7 @@ class WithRounding(InDouble):  # type: ignore[no-untyped-call]
 
 def _widened(value: Any) -> Any:
     if isinstance(value, torch.dtype):
-        return BELOW_DOUBLE.get(value, value)
-    if isinstance(value, torch.Tensor) and value.dtype in BELOW_DOUBLE:
-        return value.to(BELOW_DOUBLE[value.dtype])
+        return IN_DOUBLE.get(value, value)
+    if isinstance(value, torch.Tensor) and value.dtype in IN_DOUBLE:
+        return value.to(IN_DOUBLE[value.dtype])
     return value

@@ -13,19 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastbp.torch.autodiff.precision import WithRounding
 from fastbp.torch.state import same_random_numbers
+from fastbp.torch.tensors import IN_DOUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Arithmetic", "CastsInDouble", "without_warnings_of_ours"]
-
-# What a module is cast to inside, and what that becomes in a check.
-DOUBLED = {
-    torch.float32: torch.float64,
-    torch.float16: torch.float64,
-    torch.bfloat16: torch.float64,
-    torch.complex64: torch.complex128,
-}
 
 
 class CastsInDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -43,9 +36,9 @@ class CastsInDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Call an operator, with another dtype if need be."""
         asked = (kwargs or {}).get("dtype")
-        if asked in DOUBLED:
+        if asked in IN_DOUBLE:
             self.count += 1
-            kwargs = {**kwargs, "dtype": DOUBLED[asked]}
+            kwargs = {**kwargs, "dtype": IN_DOUBLE[asked]}
         return operator(*args, **(kwargs or {}))
 
 

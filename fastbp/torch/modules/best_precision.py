@@ -19,13 +19,12 @@ from fastbp.torch.modules.module_copies import (
 from fastbp.torch.modules.nesting import changed_tensors, is_movable, movable_tensors
 from fastbp.torch.modules.scalar_functions import real_product
 from fastbp.torch.state import same_random_numbers
+from fastbp.torch.tensors import HALF_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Call", "Prepared", "in_best_precision"]
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +126,7 @@ def in_best_precision(module: torch.nn.Module, call: Call, seed: int) -> Prepare
 def _in_half(module: torch.nn.Module, call: Call, seed: int) -> Prepared | None:
     kept = call.in_precision(None)
     least = _least_precision(module, kept)
-    if least not in HALF:
+    if least not in HALF_UNITS:
         return None
     return Prepared(module, kept, Arithmetic(least, seed), ())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from fastbp.errors import EvaluationError, FastbpError
@@ -19,8 +18,14 @@ from fastbp.runtime.progress import progress_bar
 from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.modules.directional import DirectionalDifference
 from fastbp.torch.modules.exclusion import StandIns
-from fastbp.torch.modules.layer_calls import LayerCall, Recorder, has_no_children, shown_path
-from fastbp.torch.modules.nesting import changed_tensors, is_movable, named_tensors
+from fastbp.torch.modules.layer_calls import (
+    LayerCall,
+    Recorder,
+    count_of_layers,
+    has_no_children,
+    shown_path,
+)
+from fastbp.torch.modules.nesting import changed_tensors, is_movable, named_arguments
 from fastbp.torch.modules.own_precision import off_in_half_precision
 from fastbp.torch.modules.scalar_functions import (
     Alone,
@@ -29,6 +34,7 @@ from fastbp.torch.modules.scalar_functions import (
     evaluated,
     gradients_of,
     numbers_of,
+    tensor_of,
 )
 from fastbp.torch.state import buffers_of, restore_buffers
 from fastbp.verdict.arrays import check_verdict
@@ -191,7 +197,7 @@ class _Check:
             raise
         finally:
             restore_buffers(self.buffers)
-        layers = max(1, sum(map(has_no_children, subject.module.modules())))
+        layers = count_of_layers(subject.module)
         self.counted.forward += layers
         self.counted.backward += layers
         if unreached and not subject.chosen:
@@ -238,8 +244,7 @@ class _Check:
 
     def _hold_fixed(self, unreached: list[int]) -> None:
         """Leave inputs alone that get no gradient, unless the user asked for it."""
-        arguments, keywords = self.subject.given
-        tensors = [*named_tensors(arguments, "input"), *named_tensors(keywords, "input")]
+        tensors = named_arguments(self.subject.given)
         names = [name for name, tensor in tensors if is_movable(tensor)]
         wanted = list(self.subject.wanted)
         places = [place for place, flag in enumerate(wanted) if flag]
@@ -408,7 +413,7 @@ def _closer_look(name: str, difference: DirectionalDifference, options: Options)
     def value(at: dict[str, Any]) -> float:
         with torch.no_grad():
             for key, tensor in difference.tensors.items():
-                tensor.copy_(_as_tensor(at[key], tensor))
+                tensor.copy_(tensor_of(at[key], tensor))
                 if key in difference.without:  # what has no gradient is not moved either
                     row = difference.without[key]
                     tensor[row] = difference.base[key][row]
@@ -416,21 +421,15 @@ def _closer_look(name: str, difference: DirectionalDifference, options: Options)
 
     at = {key: numbers_of(difference.base[key]) for key in names}
     function = Function(value, Point(at, ""), name)
-    tensor_of = dict(zip(function.point.container.names, names, strict=True))
+    keys = dict(zip(function.point.container.names, names, strict=True))
     given = GivenLeaves([difference.gradients[key] for key in names])
     check = check_scalar(function, given, options)
     difference.put_back()
     rows = [replace(row, name=key) for row, key in zip(check.rows, names, strict=True)]
     failures = [
-        tuple(replace(wrong, array=tensor_of[wrong.array]) for wrong in some)
-        for some in check.failures
+        tuple(replace(wrong, array=keys[wrong.array]) for wrong in some) for some in check.failures
     ]
     return replace(check, rows=tuple(rows), failures=tuple(failures))
-
-
-def _as_tensor(numbers: Any, like: torch.Tensor) -> torch.Tensor:
-    made = torch.as_tensor(np.array(numbers))
-    return (torch.view_as_complex(made) if like.is_complex() else made).to(like)
 
 
 def single_row(row: ArrayReport) -> FunctionCheck:

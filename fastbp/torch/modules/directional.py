@@ -16,7 +16,7 @@ from fastbp.function.derivatives.line_slopes import (
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.function.methods.directions import random_components
-from fastbp.torch.modules.scalar_functions import numbers_of
+from fastbp.torch.modules.scalar_functions import numbers_of, tensor_of
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -260,5 +260,4 @@ def _random_direction(tensor: torch.Tensor, rng: np.random.Generator) -> torch.T
     size = float(np.sqrt(np.mean(numbers**2))) if numbers.size else 0.0
     scale = 2.0 ** round(np.log2(size)) if 0 < size < np.inf else 1.0
     components = scale * random_components(rng, numbers.size)
-    made = torch.from_numpy(components).reshape(numbers.shape)
-    return (torch.view_as_complex(made) if tensor.is_complex() else made).to(tensor)
+    return tensor_of(components.reshape(numbers.shape), tensor)

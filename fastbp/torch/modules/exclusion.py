@@ -23,7 +23,7 @@ from fastbp.torch.modules.nesting import (
     movable_tensors,
     named_tensors,
 )
-from fastbp.torch.modules.scalar_functions import Alone, Counter, evaluated, real_product
+from fastbp.torch.modules.scalar_functions import Alone, Counter, evaluated, real_product, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,8 +144,5 @@ def _contributions(
         if name is None or name not in gradients or name in alone.unreached:
             found.append(None)
             continue
-        numbers = torch.from_numpy(gradients[name] * scale)
-        if tensor.is_complex():
-            numbers = torch.view_as_complex(numbers)
-        found.append(numbers.to(device=tensor.device, dtype=tensor.dtype))
+        found.append(tensor_of(gradients[name] * scale, tensor))
     return found

@@ -14,7 +14,15 @@ from fastbp.torch.state import Buffers, buffers_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LayerCall", "Recorder", "Scripted", "has_no_children", "shown_call", "shown_path"]
+__all__ = [
+    "LayerCall",
+    "Recorder",
+    "Scripted",
+    "count_of_layers",
+    "has_no_children",
+    "shown_call",
+    "shown_path",
+]
 
 # What stands between a part and the module that the user wrote.
 BETWEEN = {"_orig_mod", "scripted_"}
@@ -93,6 +101,11 @@ class Scripted(torch.nn.Module):
 def has_no_children(layer: torch.nn.Module) -> bool:
     """Tell whether a module has no parts."""
     return not list(layer.children())
+
+
+def count_of_layers(module: torch.nn.Module) -> int:
+    """Return how many layers a call of a module counts for: its parts without parts, 1 at least."""
+    return max(1, sum(map(has_no_children, module.modules())))
 
 
 def shown_path(path: str) -> str:

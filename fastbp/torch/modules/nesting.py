@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fastbp.torch.tensors import is_differentiable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["changed_tensors", "is_movable", "movable_tensors", "named_tensors"]
+__all__ = ["changed_tensors", "is_movable", "movable_tensors", "named_arguments", "named_tensors"]
 
 DEEPEST = 12  # objects that hold each other are not followed any further
-MOVABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-MOVABLE_COMPLEX = (torch.complex128, torch.complex64)
 
 
 def is_movable(value: Any) -> bool:
     """Tell whether something is a dense tensor of real or complex floats: it can be moved."""
     return (
-        isinstance(value, torch.Tensor)
-        and value.dtype in (*MOVABLE, *MOVABLE_COMPLEX)
+        is_differentiable(value)
+        and value.dtype is not torch.complex32  # in which torch computes next to nothing
         and value.layout is torch.strided
         and not value.is_nested
     )
@@ -44,6 +44,14 @@ def named_tensors(nested: Any, name: str) -> list[tuple[str, torch.Tensor]]:
 
     _visited(nested, name, keep, DEEPEST)
     return found
+
+
+def named_arguments(
+    given: tuple[tuple[Any, ...], dict[str, Any]],
+) -> list[tuple[str, torch.Tensor]]:
+    """Return all tensors among positional arguments and keywords, with the way to each."""
+    arguments, keywords = given
+    return [*named_tensors(arguments, "input"), *named_tensors(keywords, "input")]
 
 
 def changed_tensors(change: Callable[[torch.Tensor], torch.Tensor], nested: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,9 +13,16 @@ import torch
 from fastbp.errors import EvaluationError, FastbpError
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.torch.layout import as_given, copied_in_layout
-from fastbp.torch.modules.layer_calls import has_no_children, shown_path
-from fastbp.torch.modules.nesting import changed_tensors, is_movable, movable_tensors, named_tensors
+from fastbp.torch.modules.layer_calls import count_of_layers, shown_path
+from fastbp.torch.modules.nesting import (
+    changed_tensors,
+    is_movable,
+    movable_tensors,
+    named_arguments,
+    named_tensors,
+)
 from fastbp.torch.state import buffers_of, restore_buffers
+from fastbp.torch.tensors import dense
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
     from fastbp.torch.modules.arithmetic import Arithmetic
     from fastbp.torch.modules.layer_calls import LayerCall
+    from fastbp.torch.state import Buffers
 
 __all__ = [
     "Alone",
@@ -33,6 +42,7 @@ __all__ = [
     "gradients_of",
     "numbers_of",
     "real_product",
+    "tensor_of",
 ]
 
 # Rounding of one forward pass, in units, relative to the root of the sum of squares of what is
@@ -43,14 +53,17 @@ ROUNDINGS, ROUNDINGS_COARSE = 16, 2
 
 def numbers_of(tensor: torch.Tensor) -> Vector:
     """Return the real numbers of a tensor in float64; of complex ones, both parts."""
-    bare = tensor.detach()
-    if bare.layout is not torch.strided:
-        bare = bare.to_dense()
-    bare = bare.resolve_conj().resolve_neg()
+    bare = dense(tensor.detach()).resolve_conj().resolve_neg()
     if bare.is_complex():
         bare = torch.view_as_real(bare)
     array: Vector = bare.cpu().double().numpy()
     return array
+
+
+def tensor_of(numbers: Vector, like: torch.Tensor) -> torch.Tensor:
+    """Return a tensor like another, with real numbers as those of `numbers_of`."""
+    made = torch.from_numpy(np.array(numbers))
+    return (torch.view_as_complex(made) if like.is_complex() else made).to(like)
 
 
 class Substitutes(Protocol):
@@ -71,8 +84,22 @@ class Counter:
     backward: int = 0
 
 
-class ScalarFunction:
+class ScalarFunction(ABC):
     """What differences are taken of: a module with fixed cotangents.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    given : tuple
+        Its positional arguments and its keywords.
+    wanted : list of bool
+        Of which float tensors in there a gradient is wanted.
+    buffers : Buffers
+        What its buffers are before a call.
+    arithmetic : Arithmetic
+    counted : Counter
+        Counts the calls of layers.
+    stand_ins : Substitutes or None
 
     Attributes
     ----------
@@ -89,31 +116,42 @@ class ScalarFunction:
     def __init__(
         self,
         module: torch.nn.Module,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        wanted: list[bool],
+        buffers: Buffers,
         arithmetic: Arithmetic,
         counted: Counter,
         stand_ins: Substitutes | None,
     ) -> None:
         self.module, self.arithmetic, self.counted = module, arithmetic, counted
-        self.stand_ins = stand_ins
-        self.layers = max(1, sum(map(has_no_children, module.modules())))
-        self.tensors: dict[str, torch.Tensor] = {}
+        self.given, self.buffers, self.stand_ins = given, buffers, stand_ins
+        self.layers = count_of_layers(module)
+        self.arguments = _requiring_grad(given, wanted)
+        self.tensors: dict[str, torch.Tensor] = {
+            name: tensor for name, tensor in named_arguments(self.arguments) if tensor.requires_grad
+        }
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and is_movable(parameter):
+                self.tensors[shown_path(name)] = parameter
         self.noise = 0.0
         self.unreached: list[str] = []
         self.changes = False
         self.compiled = False
 
+    @abstractmethod
     def value(self, *, afresh: bool = True) -> torch.Tensor:
         """Return the scalar; unless afresh, with buffers as the last call left them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gradients(self) -> tuple[float, dict[str, Vector]]:
         """Return the value, and what torch's backward pass gives."""
-        raise NotImplementedError
 
-    def _with_parameters(self) -> None:
-        for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad and is_movable(parameter):
-                self.tensors[shown_path(name)] = parameter
+    def _output(self, given: Any, *, afresh: bool) -> Any:
+        self.counted.forward += self.layers
+        if afresh:
+            restore_buffers(self.buffers)
+        arguments, keywords = given
+        return self.module(*arguments, **keywords)
 
     def _calling(self) -> Any:
         return self.arithmetic.calling(compiled=self.compiled)
@@ -159,20 +197,18 @@ class Alone(ScalarFunction):
         counted: Counter,
         stand_ins: Substitutes | None = None,
     ) -> None:
-        super().__init__(call.layer, arithmetic, counted, stand_ins)
+        given = (call.arguments, call.keywords)
+        super().__init__(
+            call.layer, given, call.wanted, call.buffers, arithmetic, counted, stand_ins
+        )
         self.call = call
-        self.given = (call.arguments, call.keywords)
-        self.arguments = _requiring_grad(self.given, call.wanted)
-        for name, tensor in _named_arguments(self.arguments):
-            if tensor.requires_grad:
-                self.tensors[name] = tensor
-        self._with_parameters()
 
     def value(self, *, afresh: bool = True) -> torch.Tensor:
         """Return the scalar; unless afresh, with buffers as the last call left them."""
         # A layer that works in place must not spoil the input that all calls share.
         with self._calling(), self._standing(self.call.earlier) as terms:
-            outputs = self._outputs(changed_tensors(torch.clone, self.arguments), afresh)
+            given = changed_tensors(torch.clone, self.arguments)
+            outputs = movable_tensors(self._output(given, afresh=afresh))
             return self._paired(outputs, terms)
 
     def gradients(self) -> tuple[float, dict[str, Vector]]:
@@ -185,7 +221,8 @@ class Alone(ScalarFunction):
             for cotangent in self.call.cotangents
         ]
         with self._calling(), self._standing(self.call.earlier) as terms:
-            outputs = self._outputs(_as_given(self.arguments, self.given), True)
+            given = _as_given(self.arguments, self.given)
+            outputs = movable_tensors(self._output(given, afresh=True))
             value = self._paired(outputs, terms)
             reached = [
                 (output, cotangent)
@@ -201,13 +238,6 @@ class Alone(ScalarFunction):
             for before, after in zip(self.call.cotangents, incoming, strict=True)
         )
         return float(value.detach()), gradients
-
-    def _outputs(self, given: Any, afresh: bool) -> list[torch.Tensor]:
-        self.counted.forward += self.layers
-        if afresh:
-            restore_buffers(self.call.buffers)
-        arguments, keywords = given
-        return movable_tensors(self.module(*arguments, **keywords))
 
     def _paired(self, outputs: list[torch.Tensor], terms: list[torch.Tensor]) -> torch.Tensor:
         scale = scalar_cotangent(self.arithmetic.seed)
@@ -241,21 +271,15 @@ class Whole(ScalarFunction):
         counted: Counter,
         stand_ins: Substitutes | None = None,
     ) -> None:
-        super().__init__(module, arithmetic, counted, stand_ins)
-        self.given, self.loss = given, loss
-        self.arguments = _requiring_grad(given, wanted)
-        for name, tensor in _named_arguments(self.arguments):
-            if tensor.requires_grad:
-                self.tensors[name] = tensor
-        self._with_parameters()
-        self.buffers = buffers_of(module)
-        self.compiled = True
+        super().__init__(module, given, wanted, buffers_of(module), arithmetic, counted, stand_ins)
+        self.loss, self.compiled = loss, True
 
     def value(self, *, afresh: bool = True) -> torch.Tensor:
         """Return the scalar; unless afresh, with buffers as the last call left them."""
         with self._calling(), self._standing({}) as terms:
             # Not the leaves themselves: what works in place on them would raise.
-            result = self._result(changed_tensors(torch.clone, self.arguments), afresh)
+            given = changed_tensors(torch.clone, self.arguments)
+            result = self.loss(self._output(given, afresh=afresh))
             return torch.stack([result.double(), *(term.double() for term in terms)]).sum()
 
     def gradients(self) -> tuple[float, dict[str, Vector]]:
@@ -264,7 +288,8 @@ class Whole(ScalarFunction):
         Not with 1: a layer that forgets its incoming gradient would pass.
         """
         with self._calling(), self._standing({}) as terms:
-            result = self._result(_as_given(self.arguments, self.given), True)
+            given = _as_given(self.arguments, self.given)
+            result = self.loss(self._output(given, afresh=True))
             ends = [result, *terms]
             incoming = [_scale_like(end, self.arithmetic) for end in ends]
             gradients = self._came_back(ends, incoming)
@@ -275,13 +300,6 @@ class Whole(ScalarFunction):
         ]
         self.noise = self._rounding(abs(centre) + float(np.sqrt(sum(sizes))))
         return centre, gradients
-
-    def _result(self, given: Any, afresh: bool) -> torch.Tensor:
-        self.counted.forward += self.layers
-        if afresh:
-            restore_buffers(self.buffers)
-        arguments, keywords = given
-        return self.loss(self.module(*arguments, **keywords))
 
 
 def _scale_like(end: torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
@@ -342,8 +360,3 @@ def _as_given(arguments: Any, given: Any) -> Any:
     """Return what leaves a module is called with, each in the layout of what was given."""
     templates = iter([tensor for _, tensor in named_tensors(given, "")])
     return changed_tensors(lambda tensor: as_given(tensor, next(templates)), arguments)
-
-
-def _named_arguments(given: tuple[tuple[Any, ...], dict[str, Any]]) -> list[tuple[str, Any]]:
-    arguments, keywords = given
-    return [*named_tensors(arguments, "input"), *named_tensors(keywords, "input")]
