@@ -71,6 +71,30 @@ def test_a_wrong_entry_is_never_confirmed(name: str, off: float) -> None:
     assert [failure.where for failure in report.failures] == ["inputs[0][1, 2]"]
 
 
+@pytest.mark.parametrize("entries", [4, 12])
+@pytest.mark.parametrize("size", [1e-9, 1e-11, 1e-12])
+@pytest.mark.parametrize("off", [-1.0, -0.5, 1.0])
+def test_a_small_entry_does_not_hide_beside_large_ones(
+    entries: int, size: float, off: float
+) -> None:
+    x = torch.rand(entries, dtype=torch.float64) + 0.5
+    sizes, factor = torch.ones(2, entries, dtype=torch.float64)
+    sizes[2], factor[2] = size, 1 + off
+    for f in (lambda x: (sizes * x.sin()).sum(), lambda x: torch.tanh(sizes * x)):
+        wrong = fastbp.torch.check_function(scaled(f, factor), x, seed=0)
+        general = fastbp.torch.check_function(scaled(f, factor), x, seed=0, **GENERAL)
+        assert wrong.verdict == general.verdict
+        assert wrong.evaluations == general.evaluations
+
+
+def test_an_entry_that_f_does_not_depend_on_is_confirmed() -> None:
+    x = torch.rand(5, dtype=torch.float64)
+    report = fastbp.torch.check_function(lambda x: x[1:].sin(), x, seed=0)
+    assert (report.verdict, report.evaluations) == ("passed", 8 * 5 + 2)
+    general = fastbp.torch.check_function(lambda x: x[1:].sin(), x, seed=0, **GENERAL)
+    assert general.evaluations != report.evaluations
+
+
 def rounded(x: Any) -> Any:
     return x.float().sin().double()
 
