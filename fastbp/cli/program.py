@@ -1,0 +1,81 @@
+"""The program: its arguments, and what each command shares: interruptions, defects, pipes.
+
+NumPy, numba and the rest of fastbp are imported by the command that needs them, so that
+``fastbp --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fastbp import __version__
+from fastbp.cli.check import add_check
+from fastbp.cli.demo import add_demo
+from fastbp.cli.exit_codes import DEFECT, EPILOG, INTERRUPTED, READER_GONE
+from fastbp.cli.show import add_show
+from fastbp.cli.terminal import forget_the_output, write_whatever_the_terminal_knows
+from fastbp.errors import printable
+
+__all__ = ["main"]
+
+COMMANDS = (add_demo, add_check, add_show)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` and ``--version`` (code 0), and for arguments that make no command
+        (code 2).
+    """
+    options = build_parser().parse_args(arguments)
+    write_whatever_the_terminal_knows()
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fastbp: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        forget_the_output()
+        return READER_GONE
+    except Exception:
+        sys.stderr.write(printable(traceback.format_exc(), lines=True))
+        return DEFECT
+    return code
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints quote arguments, file names among them, in printable form."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with a message and the code for bad input."""
+        super().error(printable(message))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the commands and their options."""
+    parser = Parser(
+        prog="fastbp", description="Check a backward pass, every single derivative.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add_command in COMMANDS:
+        add_command(commands)
+    return parser
