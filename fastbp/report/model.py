@@ -270,7 +270,8 @@ class Report:
     @property
     def detectable(self) -> float:
         """A single error above this is seen; infinite if an array has no judged entry at all."""
-        return max(array.detectable for array in self.arrays if array.entries)
+        judged = (array.detectable for array in self.arrays if array.entries)
+        return max(judged, default=float("inf"))
 
     def __bool__(self) -> bool:
         """Tell whether the check passed: vacuous and inconclusive are no success."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support.reports import failed_report, failed_row, failure, report, row
+from support.reports import failed_report, failed_row, failure, full_of, report, row
 
 from fastbp.errors import GradientMismatchError
 from fastbp.report import Kink, Report
@@ -298,3 +298,15 @@ def test_rich_is_not_imported():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 5e-324, 1.7e308, 0.0])
+def test_a_report_of_numbers_that_are_none_is_printed(number):
+    text = str(full_of(number))
+    assert text.startswith("FAILED: network 4-5-2")
+
+
+def test_a_report_without_arrays_is_printed():
+    nothing = report(verdict="vacuous", method="replay", delta=None)
+    assert str(nothing).splitlines()[1] == "method replay, default tolerance"
+    assert nothing.detectable == math.inf

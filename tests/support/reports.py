@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from fastbp.report import ArrayReport, Failure, Report
+from fastbp.report import ArrayReport, Failure, Kink, Report
+from fastbp.report.model import Certificate
 
 
 def failure(array="weights[1]", index=(3, 17), given=2.0, numerical=1.0) -> Failure:
@@ -56,3 +57,20 @@ def report(*rows: ArrayReport, verdict="passed", failures=(), **changes) -> Repo
 
 def failed_report() -> Report:
     return report(row(), failed_row(), verdict="failed", failures=[failure()])
+
+
+def full_of(number: float) -> Report:
+    """A report in which every number that may be no real one is `number`."""
+    bad = dataclasses.replace(
+        failure(given=number, numerical=number), error=number, error_bar=number, allowed=number,
+        hull=number,
+    )  # fmt: skip
+    numbers = {"worst": bad, "factor": number, "residual": number, "detectable": number}
+    single = failed_row("weights[1]", entries=1, zero=0, kinks=0, **numbers)
+    proof = Certificate(3, 7, number, number, samples=2, differenced=1, problem="")
+    kink = Kink("biases[0]", (3,), number, number, number, number, "which is no number")
+    return report(
+        row(**numbers), single, row("biases[0]", verdict="inconclusive", **numbers),
+        verdict="failed", failures=[bad, bad], method="certified", scheme=None, delta=None,
+        rtol=number, atol=number, seconds=number, certificate=proof, kink=kink,
+    )  # fmt: skip
