@@ -2,8 +2,9 @@
 
 In the Markdown pages a ``pycon`` block is a doctest, a ``python`` block is run, a ``text`` block
 is what the ``python`` block before it prints, and a ``console`` block holds commands (after ``$``)
-with what they print. The blocks of a page run one after the other, in one session and one folder.
-``sh`` blocks are for the reader's own machine.
+with what they print. In the documentation, ``{exec}`` and ``{command}`` blocks are run, and the
+build of the pages puts behind them what they print (docs/_ext/blocks.py). The blocks of a page run
+one after the other, in one session and one folder. ``sh`` blocks are for the reader's own machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import fastbp.kernels
 import pytest
+from blocks import blocks_of
 
 import fastbp
 
@@ -32,9 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     ROOT / "README.md",
     ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").glob("[!_]*/**/*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 PIECE = re.compile(
@@ -116,15 +118,19 @@ def test_every_block_of_a_page_runs(
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     session: dict[str, Any] = {"__name__": "__main__"}
-    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "pycon":
+    for kind, text, options, *_ in blocks_of(page.read_text(encoding="utf-8")):
+        if kind == "pycon":
             session = run_doctest(text, session, page.name)
-        elif language == "python":
+        elif kind in ("python", "exec"):
             exec(compile(text, page.name, "exec"), session)
-        elif language == "text":
+        elif kind == "text":
             require_output(text, capsys.readouterr().out, page.name)
-        elif language == "console":
+        elif kind == "console":
             run_commands(text)
+        elif kind == "command":
+            assert run_command(text.strip().removeprefix("$ ")).returncode == int(
+                options.get("code", 0)
+            )
 
 
 def run_doctest(text: str, session: dict[str, Any], name: str) -> dict[str, Any]:
@@ -141,20 +147,22 @@ def run_examples(test: doctest.DocTest) -> None:
 
 
 def run_commands(text: str) -> None:
-    environment = os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"}
-    programs = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
     for command, wanted in COMMAND.findall(text):
-        program, *arguments = shlex.split(command)
-        ran = subprocess.run(
-            [*programs[program], *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            timeout=300,
-            check=False,
-        )
-        require_output(wanted, ran.stdout, f"$ {command}")
+        require_output(wanted, run_command(command).stdout, f"$ {command}")
+
+
+def run_command(command: str) -> subprocess.CompletedProcess[str]:
+    programs = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
+    program, *arguments = shlex.split(command)
+    return subprocess.run(
+        [*programs[program], *arguments],
+        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
 
 
 def require_output(wanted: str, printed: str, origin: str) -> None:
@@ -176,9 +184,9 @@ def test_every_example_is_run_by_a_page() -> None:
     commands = [
         command
         for page in PAGES
-        for language, text in BLOCK.findall(page.read_text(encoding="utf-8"))
-        for command, _ in COMMAND.findall(text)
-        if language == "console"
+        for block in blocks_of(page.read_text(encoding="utf-8"))
+        for command, _ in COMMAND.findall(block.text)
+        if block.kind in ("console", "command")
     ]
     run = {word for command in commands for word in command.split()}
     assert {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")} <= run

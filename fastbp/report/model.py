@@ -39,7 +39,7 @@ class Failure:
     given, numerical : float
         The two derivatives.
     error : float
-        |given - numerical|, on a kink from the middle of what conventions give; infinite where
+        ``|given - numerical|``, on a kink from the middle of what conventions give; infinite where
         the given one is not finite.
     error_bar : float
         The error bar of the numerical derivative.
@@ -127,7 +127,7 @@ class ArrayReport:
         error at all.
     factor, residual : float or None
         k = <given, numerical> / <numerical, numerical>, and, for arrays that failed,
-        |given - k numerical| / |given|.
+        ``|given - k numerical| / |given|``.
     detectable : float
         A single error above this is seen at whichever judged entry; infinite if none was judged.
     verdict : str
@@ -424,7 +424,7 @@ class Certificate:
     seed : int
         Of every random number: the same seed gives the same bits.
     resolution : float
-        The largest threshold: an error of s in one sample, in units of |s_k| of the layer over
+        The largest threshold: an error of s in one sample, in units of ``|s_k|`` of the layer over
         the batch, that is K times as large slips through with probability (0.8 / K)**directions.
     closest : float
         The largest gap that was found, over its threshold.

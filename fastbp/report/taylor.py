@@ -33,8 +33,8 @@ class TaylorTest:
     steps : ndarray of float64, shape (k,)
         h, each half the one before.
     remainders : list of ndarray of float64, each of shape (k,)
-        |f(x + h v) - f(x)|, |f(x + h v) - f(x) - h <g, v>| and, with a Hessian, what is left when
-        h² <v, H v> / 2 is subtracted too.
+        ``|f(x + h v) - f(x)|``, ``|f(x + h v) - f(x) - h <g, v>|`` and, with a Hessian, what
+        is left when h² <v, H v> / 2 is subtracted too.
     rates : list of ndarray of float64, each of shape (k - 1,)
         By which power of h each remainder falls from one step to the next; NaN where noise spoils
         that. 1, 2 and 3 for a right gradient and Hessian.

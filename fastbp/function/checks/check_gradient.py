@@ -84,7 +84,7 @@ def check_gradient(
     *every* takes 2 evaluations of f for each entry, *probe* some 30 for all arrays together (60
     where directions cross kinks everywhere), and 30 for each array that is wrong or too faint
     beside the others, and 2 log2(n) + 50 for each wrong entry. At a kink
-    (|x| at 0) the derivative of a black box is whatever lies between its left and right slope.
+    (``|x|`` at 0) the derivative of a black box is whatever lies between its left and right slope.
 
     Examples
     --------

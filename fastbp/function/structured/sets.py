@@ -204,7 +204,7 @@ def sphere(vector: Any, axis: int | None = None) -> StructuredPoint:
 
     Notes
     -----
-    The chart is C -> |x| C / |C|, and a gradient g is compared as g - x <x, g> / <x, x>.
+    The chart is ``C -> |x| C / |C|``, and a gradient g is compared as g - x <x, g> / <x, x>.
 
     Examples
     --------

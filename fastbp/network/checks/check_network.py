@@ -80,7 +80,7 @@ def check_network(
         with the backward pass (see `finite_differences`). "replay": the loss of the perturbed
         network is evaluated on both sides of every single parameter, in float64.
     rtol, atol : float, optional
-        An entry passes when its error, |given - numerical|, is at most
+        An entry passes when its error, ``|given - numerical|``, is at most
         ``error_bar + hull + atol + rtol * |numerical|``. If one is given, the other is 0.
         By default the error bar covers what rounding does to the given gradient, in the coarser
         of its dtype and the network's; with rtol or atol it is that of float64.
