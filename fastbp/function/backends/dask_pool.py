@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import distributed
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.executor import LARGE_BYTES, WorkerDiedError
+from fastbp.function.backends.executor import LARGE_BYTES, Executor, WorkerDiedError
 from fastbp.function.backends.task import forget, run_task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DaskCluster"]
 
 
-class DaskCluster:
+class DaskCluster(Executor):
     """The workers of a Dask cluster.
 
     Parameters
@@ -33,23 +33,18 @@ class DaskCluster:
     client : distributed.Client
     """
 
-    shares_memory = False
-
     def __init__(self, client: Any) -> None:
         self.client = client
         self.concurrency = max(1, sum(client.ncores().values()))
 
     def put(self, array: NDArray[Any]) -> Any:
-        """Send a large array to all workers."""
+        """Send a large array to all workers; Dask forgets what nobody refers to."""
         if array.nbytes < LARGE_BYTES:
             return array
         try:
             return self.client.scatter(array, broadcast=True, hash=False)
         except TimeoutError as error:
             raise OptionError("workers: the Dask cluster has no workers.") from error
-
-    def drop(self, handle: Any) -> None:
-        """Nothing to do: Dask forgets what nobody refers to."""
 
     def run(
         self, token: str, data: Any, shared: Any, tasks: list[Task]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +17,11 @@ __all__ = ["LARGE_BYTES", "Executor", "WorkerDiedError"]
 LARGE_BYTES = 1 << 18  # an array of which workers are told where it is; others go with each task
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """Executes tasks elsewhere; `FuturesPool` makes one of any executor of `concurrent.futures`.
+
+    By default nothing is laid down: where the workers are nobody knows, and arrays go with each
+    task.
 
     Attributes
     ----------
@@ -28,20 +32,22 @@ class Executor(Protocol):
     """
 
     concurrency: int
-    shares_memory: bool
+    shares_memory: bool = False
 
     def put(self, array: NDArray[Any]) -> Any:
         """Lay a large array down where all workers find it, and return what stands for it."""
+        return array
 
-    def drop(self, handle: Any) -> None:
+    def drop(self, handle: Any) -> None:  # noqa: B027 - nothing to do, by default
         """Take it away again."""
 
+    @abstractmethod
     def run(
         self, token: str, data: Any, shared: Any, tasks: list[Task]
     ) -> Iterator[tuple[int, TaskResult]]:
         """Execute tasks and yield each result with its place; raise `WorkerDiedError`."""
 
-    def close(self, token: str) -> None:
+    def close(self, token: str) -> None:  # noqa: B027 - nothing to do, by default
         """Let go of what workers have unpacked."""
 
 

@@ -7,7 +7,6 @@ from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
-    Executor,
     ThreadPoolExecutor,
     wait,
 )
@@ -16,16 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.executor import WorkerDiedError
-from fastbp.function.backends.task import run_task
+from fastbp.function.backends.executor import Executor, WorkerDiedError
+from fastbp.function.backends.task import TaskResult, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor as FuturesExecutor
     from concurrent.futures import Future
 
-    from numpy.typing import NDArray
-
-    from fastbp.function.backends.task import Task, TaskResult
+    from fastbp.function.backends.task import Task
 
 __all__ = ["FuturesPool", "MapPool"]
 
@@ -33,7 +31,7 @@ __all__ = ["FuturesPool", "MapPool"]
 FEWEST_SUBMITTED = 64
 
 
-class FuturesPool:
+class FuturesPool(Executor):
     """An executor of `concurrent.futures`, of the standard library, loky, MPI, Dask or others.
 
     Parameters
@@ -48,20 +46,13 @@ class FuturesPool:
         So many tasks wait for it at most.
     """
 
-    def __init__(self, executor: Executor, concurrency: int | None = None) -> None:
+    def __init__(self, executor: FuturesExecutor, concurrency: int | None = None) -> None:
         self.executor = executor
         known = getattr(executor, "_max_workers", None)
         otherwise = known if isinstance(known, int) and known > 0 else os.cpu_count() or 1
         self.concurrency = concurrency or otherwise
         self.submitted = max(FEWEST_SUBMITTED, 4 * self.concurrency)
         self.shares_memory = isinstance(executor, ThreadPoolExecutor)
-
-    def put(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Nothing to do: where the workers are nobody knows, so that arrays go with each task."""
-        return array
-
-    def drop(self, handle: Any) -> None:
-        """Nothing to do."""
 
     def run(
         self, token: str, data: Any, shared: Any, tasks: list[Task]
@@ -91,11 +82,8 @@ class FuturesPool:
                 for future in places:
                     future.cancel()
 
-    def close(self, token: str) -> None:
-        """Nothing to do: it is the user's."""
 
-
-class MapPool:
+class MapPool(Executor):
     """Anything that maps as `map` does: ``pool.map`` of `multiprocessing`, for example.
 
     Parameters
@@ -106,38 +94,33 @@ class MapPool:
         How many tasks are executed at the same time; by default one per processor.
     """
 
-    shares_memory = False
-
     def __init__(
         self, mapping: Callable[..., Iterable[Any]], concurrency: int | None = None
     ) -> None:
         self.mapping = mapping
         self.concurrency = concurrency or os.cpu_count() or 1
 
-    def put(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Nothing to do."""
-        return array
-
-    def drop(self, handle: Any) -> None:
-        """Nothing to do."""
-
     def run(
         self, token: str, data: Any, shared: Any, tasks: list[Task]
     ) -> Iterator[tuple[int, TaskResult]]:
         """Execute tasks."""
-        done = 0
+        done, came = 0, ""
         try:
             for result in self.mapping(partial(run_task, token, data, shared), tasks):
+                if done == len(tasks):
+                    came = "more results"
+                elif not isinstance(result, TaskResult):
+                    came = f"a {type(result).__name__} in place of a result"
+                if came:
+                    break
                 yield done, result
                 done += 1
         except Exception as error:  # what f raises is a result: this is about the workers
             raise OptionError(
                 f"workers: the map that was given raised {type(error).__name__}: {error}"
             ) from error
-        if done != len(tasks):
+        if came or done != len(tasks):
             raise OptionError(
-                f"workers must map as map does: for {len(tasks)} tasks it gave {done} results."
+                f"workers must map as map does: for {len(tasks)} tasks it gave "
+                f"{came or f'{done} results'}."
             )
-
-    def close(self, token: str) -> None:
-        """Nothing to do."""

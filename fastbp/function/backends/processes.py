@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Processes"]
 
-IDLE_SECONDS = 300  # after which a worker ends
+IDLE_SECONDS = 300  # without a task, after which a worker ends
 # What the threads of a worker are counted by. Together they are no more than there are processors.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
@@ -91,9 +91,6 @@ class Processes(FuturesPool):
         _pools.pop((os.getpid(), self.concurrency), None)
         with contextlib.suppress(BrokenExecutor, OSError):
             self.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
-
-    def close(self, token: str) -> None:
-        """Nothing to do: the processes end when nobody has used them for a while."""
 
 
 def _pool_of(count: int) -> FuturesExecutor:

@@ -140,6 +140,21 @@ def test_a_callable_that_does_not_map_is_an_error_of_ours() -> None:
     with pytest.raises(OptionError, match=r"^workers must map as map does: for \d+ tasks it gave "):
         fastbp.numerical_gradient(plain, AT, workers=lambda *_: [])
 
+    def more(function: Any, tasks: Any) -> Any:
+        yield from map(function, tasks)
+        yield function(tasks[0])
+
+    with pytest.raises(OptionError, match=r"for \d+ tasks it gave more results\.$"):
+        fastbp.numerical_gradient(plain, AT, workers=more)
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(OptionError, match=r"for \d+ tasks it gave a Future in place of a result"),
+    ):
+        fastbp.numerical_gradient(
+            plain, AT, workers=lambda function, tasks: [pool.submit(function, one) for one in tasks]
+        )
+
     def broken(*_: Any) -> Any:
         raise OSError("no network")
 
