@@ -113,7 +113,7 @@ def _projection(rows: Floats) -> Floats:
     return result
 
 
-def rounded(given: Array, truth: Floats, wrong: Mask) -> Cause | None:
+def rounded(given: Floats, truth: Floats, wrong: Mask) -> Cause | None:
     """Explain an array of float64 that was rounded to fewer digits.
 
     Examples
@@ -126,9 +126,7 @@ def rounded(given: Array, truth: Floats, wrong: Mask) -> Cause | None:
         return None
     with np.errstate(over="ignore"):
         for dtype, name in ((np.float16, "half precision"), (np.float32, "single precision")):
-            if given.dtype.itemsize <= np.dtype(dtype).itemsize:
-                continue
-            exact = np.array_equal(given.astype(dtype).astype(given.dtype), given)
+            exact = np.array_equal(given.astype(dtype), given)
             smallest = float(np.finfo(dtype).smallest_subnormal)
             unit = float(np.finfo(dtype).eps) * np.abs(truth) + smallest
             if exact and bool(np.all(np.abs(given - truth) <= 0.51 * unit)):

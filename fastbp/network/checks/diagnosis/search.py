@@ -26,7 +26,7 @@ from fastbp.verdict.diagnosis.factors import AGREEING, is_telling
 from fastbp.verdict.diagnosis.likeness import fitted_multiple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from fastbp.typing import Floats
 
@@ -146,8 +146,8 @@ def _one_layer_down(arrays: LayerArrays, k: int, path: Path) -> list[Path]:
     if _cheap(paths, path):
         return paths
     given = arrays.layers[k + 1].weights.values
-    for step in way_back.weighted_steps(right, k + 1, carried, given):
-        paths += _if_it_fits(arrays, k, path, step, above)
+    steps = way_back.weighted_steps(right, k + 1, carried, given)
+    paths += _fitting(arrays, k, path, above, steps)
     if not _cheap(paths, path):
         paths += _with_updated_weights(arrays, k, path, plain, above)
     both = found[0] is UNEXPLAINED and (found[1] is UNEXPLAINED or found[1] is None)
@@ -158,7 +158,7 @@ def _one_layer_down(arrays: LayerArrays, k: int, path: Path) -> list[Path]:
 
 def _nothing_new(path: Path, before: Path) -> bool:
     """Tell whether a layer is right, or wrong by mistakes that are known from those above."""
-    return path.cost[:2] == before.cost[:2] and bool(before.used)
+    return path.cost[:2] == before.cost[:2]
 
 
 def _lost(path: Path, k: int, found: tuple[Explained, Explained]) -> Path:
@@ -227,9 +227,7 @@ def _with_another_mask(
     right, layer = arrays.right, arrays.layers[k]
     every = np.arange(raw.shape[0])
     if layer.rows.size == every.size:
-        return _fitting(
-            arrays, k, path, above, lambda: way_back.masked_steps(right, k + 1, raw, every)
-        )
+        return _fitting(arrays, k, path, above, way_back.masked_steps(right, k + 1, raw, every))
     likely = {
         step.cause
         for step in way_back.masked_steps(right, k + 1, raw[layer.rows], layer.rows)
@@ -237,10 +235,8 @@ def _with_another_mask(
     }
     if not likely:
         return []
-    return _fitting(
-        arrays, k, path, above,
-        lambda: (s for s in way_back.masked_steps(right, k + 1, raw, every) if s.cause in likely),
-    )  # fmt: skip
+    steps = way_back.masked_steps(right, k + 1, raw, every)
+    return _fitting(arrays, k, path, above, (step for step in steps if step.cause in likely))
 
 
 def _with_the_mask_not_carried(
@@ -273,10 +269,9 @@ def _fits(arrays: LayerArrays, k: int, used: Floats, *, sampled: bool = False) -
 
 
 def _fitting(
-    arrays: LayerArrays, k: int, path: Path, above: Floats | None,
-    steps: Callable[[], Iterator[Step]],
-) -> list[Path]:  # fmt: skip
-    return [one for step in steps() for one in _if_it_fits(arrays, k, path, step, above)]
+    arrays: LayerArrays, k: int, path: Path, above: Floats | None, steps: Iterator[Step]
+) -> list[Path]:
+    return [one for step in steps for one in _if_it_fits(arrays, k, path, step, above)]
 
 
 def _with_updated_weights(
