@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.typing import AnyFloats, Floats, Radius
 from fastbp.verdict.blocks import largest_finite
 
-__all__ = ["Tolerance", "allowed_difference", "default_tolerance"]
+__all__ = ["Tolerance", "agreement_of_sums", "allowed_difference", "default_tolerance"]
 
 
 # A float32 gradient carries the rounding of a whole backward pass in float32: of the entry itself,
@@ -56,6 +56,14 @@ def default_tolerance(dtype: np.dtype[Any], numerical: AnyFloats) -> Tolerance:
     if dtype.itemsize == 8:
         return Tolerance(RTOL_FLOAT64, 0.0)
     return Tolerance(RTOL_FLOAT32, CANCELLATION_FLOAT32 * largest_finite(numerical))
+
+
+def agreement_of_sums(single: bool) -> float:
+    """Return how far two correct sums of the same terms may be apart, relative to their sizes.
+
+    The terms are rounded, and added in different orders.
+    """
+    return 2.0**-12 if single else 2.0**-36
 
 
 @overload

@@ -12,18 +12,13 @@ from fastbp.function.array_function import VectorFunction
 from fastbp.function.checks.matrices.given_matrix import (
     GivenMatrix,
     Sides,
-    is_operator,
-    is_sparse,
+    is_function,
     product_of,
     read_matrix,
 )
 from fastbp.function.checks.matrices.matrix_check import check_matrix
 from fastbp.function.checks.matrices.measured_entries import precision_of
-from fastbp.function.checks.matrices.product_pairs import (
-    AGREEMENT,
-    AGREEMENT_SINGLE,
-    unequal_entry,
-)
+from fastbp.function.checks.matrices.product_pairs import unequal_entry
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.checks.vjp_against_jvp import finished_report
 from fastbp.function.methods.options import (
@@ -36,6 +31,7 @@ from fastbp.function.structured.substitution import Substitution
 from fastbp.report.digits import told_apart
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.verdict.rows import bare_row
+from fastbp.verdict.tolerance import agreement_of_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,11 +149,10 @@ def matrix_or_findings(
 ) -> tuple[GivenMatrix | None, list[FunctionCheck]]:
     """Read a given matrix; what a function returns is a finding where it does not fit."""
     sides = Sides.of(function)
-    returned = callable(given) and not is_operator(given) and not is_sparse(given)
     try:
         return read_matrix(given, name, sides, function.point, options.noise), []
     except FastbpError as error:
-        if not returned or error.__cause__ is not None:
+        if not is_function(given) or error.__cause__ is not None:
             raise
         rows, columns = sides.shape
         reason = str(error).removeprefix(f"{name} ").removesuffix(".")
@@ -171,21 +166,14 @@ def _transposed_product(
     """Compare rmatvec of an operator with matvec."""
     operator, (rows, columns) = matrix.matrix, matrix.shape
     name = f"{matrix.name}.rmatvec"
-    rmatvec = getattr(operator, "rmatvec", None)
-    try:
-        if rmatvec is None:
-            raise NotImplementedError
-        rmatvec(np.zeros(rows))
-    except NotImplementedError:
+    if not _has_rmatvec(operator, rows):
         return FunctionCheck(notes=(f"{matrix.name} has no rmatvec: matvec alone was checked",))
-    except Exception:  # it is called again, by what names it in the error
-        pass
 
     def backward(vector: Vector) -> Vector:
-        return product_of(rmatvec, vector, columns, name)
+        return product_of(operator.rmatvec, vector, columns, name)
 
     single = precision_of(function, matrix) == np.float32
-    share = options.rtol or (AGREEMENT_SINGLE if single else AGREEMENT)
+    share = options.rtol or agreement_of_sums(single)
     rng = np.random.default_rng((options.seed, 3))
     found = unequal_entry(matrix.times, backward, matrix.shape, rng, share, options.noise)
     if found is None:
@@ -197,3 +185,16 @@ def _transposed_product(
         reason = f"entry [{i}, {j}] is {forward} by matvec, but {back} by rmatvec"
         row = bare_row(f"{name} against matvec", (), 0, "failed", reason)
     return FunctionCheck(others=(row,))
+
+
+def _has_rmatvec(operator: Any, rows: int) -> bool:
+    """Tell whether an operator has a transposed product: one of SciPy's tells when it is called."""
+    if not hasattr(operator, "rmatvec"):
+        return False
+    try:
+        operator.rmatvec(np.zeros(rows))
+    except NotImplementedError:
+        return False
+    except Exception:  # it is called again, by what names it in the error
+        return True
+    return True

@@ -30,7 +30,7 @@ from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Indices, Mask, Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import FAILURES_IN_ALL, Numerical, bare_row, judged_row, worst_first
-from fastbp.verdict.tolerance import Tolerance, allowed_difference
+from fastbp.verdict.tolerance import Tolerance, agreement_of_sums, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["check_tangents"]
 
 ENTRIES_NAMED = 3
-ROUNDING, SINGLE_ROUNDING = 2.0**-36, 2.0**-12
 
 
 def check_tangents(
@@ -311,7 +310,7 @@ def _wrong_inputs(
         line = measure_outputs(function, leaf, part, only=output)
         outputs = [array for array in function.given_jvp(jvp, leaf, part) if array is not None]
         given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
-        tolerance = Tolerance(SINGLE_ROUNDING if function.single_products else ROUNDING, 0.0)
+        tolerance = Tolerance(agreement_of_sums(function.single_products), 0.0)
         allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
         return not abs(given - float(line.slope[0])) <= float(allowed[0])
 

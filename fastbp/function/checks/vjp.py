@@ -16,7 +16,6 @@ from fastbp.errors import EvaluationError
 from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
-from fastbp.function.checks.vjp_against_jvp import AGREEMENT, AGREEMENT_SINGLE
 from fastbp.function.containers.given_gradient import given_leaves
 from fastbp.function.containers.pytree import take_apart
 from fastbp.function.derivatives.output_slopes import measure_outputs
@@ -26,7 +25,7 @@ from fastbp.function.methods.directions import random_components
 from fastbp.report.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row, worst_first
-from fastbp.verdict.tolerance import Tolerance, allowed_difference
+from fastbp.verdict.tolerance import Tolerance, agreement_of_sums, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +151,7 @@ def _adds_up(
     single = single or any(array is not None and array.dtype == np.float32 for array in alone)
     finite = np.isfinite(whole)
     apart = np.abs(total[finite] - whole[finite])
-    return bool(np.all(apart <= (AGREEMENT_SINGLE if single else AGREEMENT) * size + noise))
+    return bool(np.all(apart <= agreement_of_sums(single) * size + noise))
 
 
 def _asked_for(function: VectorFunction, parts: list[slice]) -> str:

@@ -14,6 +14,7 @@ from fastbp.function.real_outputs import real_leaf
 from fastbp.report.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row
+from fastbp.verdict.tolerance import agreement_of_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["agreement_of_products", "finished_report"]
 
 OUTPUTS_NAMED = 3
-# Both products are sums of rounded terms: relative to the sum of their sizes.
-AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
 
 
 def agreement_of_products(
@@ -57,9 +56,8 @@ def agreement_of_products(
         sums = float(np.sum(left)), float(np.sum(right))
         apart = abs(sums[0] - sums[1])
         single = function.single_products or _any_single(array, forward)
-        share = AGREEMENT_SINGLE if single else AGREEMENT
         size = float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
-        good = apart <= share * size
+        good = apart <= agreement_of_sums(single) * size
         one, other = told_apart(*sums)
         reason = "" if good else f"<cotangent, jvp> is {one}, but <vjp, tangent> is {other}"
         verdict = "failed" if not good else "passed" if size > 0 else "untested"

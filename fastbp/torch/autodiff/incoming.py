@@ -16,6 +16,7 @@ from fastbp.errors import EvaluationError
 from fastbp.function.methods.directions import random_components
 from fastbp.torch.autodiff.tensor_function import tensor_like
 from fastbp.torch.tensors import array_of
+from fastbp.verdict.tolerance import agreement_of_sums
 
 if TYPE_CHECKING:
     from fastbp.torch.autodiff.tensor_function import Graph, TensorFunction
@@ -29,8 +30,6 @@ __all__ = [
     "undefined_findings",
 ]
 
-# What products of one backward pass may differ by, relative to the largest: the order of sums.
-AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
 BATCH = 2
 
 
@@ -61,7 +60,7 @@ def scattered(tensor: torch.Tensor) -> torch.Tensor:
 def products_differ(first: Any, second: Any) -> bool:
     """Tell whether arrays differ by more than the order of sums explains."""
     for one, two in zip(first, second, strict=True):
-        share = AGREEMENT_SINGLE if one.dtype in (np.float32, np.complex64) else AGREEMENT
+        share = agreement_of_sums(one.dtype in (np.float32, np.complex64))
         finite = np.isfinite(one)
         size = np.max(np.abs(one), initial=0.0, where=finite)
         if not np.all(np.abs(one - two)[finite] <= share * size):

@@ -287,6 +287,18 @@ def test_operators_and_their_transposes(method: str) -> None:
     assert "jacobian has no rmatvec: matvec alone was checked" in report.notes
 
 
+def test_an_rmatvec_that_raises_is_named() -> None:
+    def raises(_: np.ndarray) -> np.ndarray:
+        raise ValueError("no transpose today")
+
+    matrix = np.diag([2.0, 3.0])
+    given = LinearOperator((2, 2), matvec=lambda v: matrix @ v, rmatvec=raises, dtype=np.float64)
+    with pytest.raises(
+        EvaluationError, match=r"^jacobian\.rmatvec raised ValueError at the point: no transpose"
+    ):
+        fastbp.check_jacobian(lambda x: matrix @ x, given, np.ones(2))
+
+
 def test_an_operator_of_a_sparse_matrix() -> None:
     u = np.random.default_rng(10).normal(size=30)
     for method in METHODS:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Shape = tuple[int, ...]
 
-__all__ = ["Block", "GivenMatrix", "Sides", "is_operator", "is_sparse", "read_matrix"]
+__all__ = ["Block", "GivenMatrix", "Sides", "is_function", "product_of", "read_matrix"]
 
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -96,6 +96,13 @@ class Block:
     def is_flattened(self) -> bool:
         """Tell whether it has two axes in place of those of result and argument."""
         return len(self.output_shape) == len(self.input_shape) == 1
+
+    def holds(self, rows: Any, columns: Any) -> Any:
+        """Tell which entries of the whole matrix are in it."""
+        return (
+            (rows >= self.rows.start) & (rows < self.rows.stop)
+            & (columns >= self.columns.start) & (columns < self.columns.stop)
+        )  # fmt: skip
 
     def index(self, row: int, column: int) -> Shape:
         """Return the index, in what was given, of an entry of the whole matrix."""
@@ -216,6 +223,11 @@ def is_operator(value: Any) -> bool:
     return hasattr(value, "matvec") and hasattr(value, "shape") and not is_sparse(value)
 
 
+def is_function(given: Any) -> bool:
+    """Tell whether something is a function that returns a matrix."""
+    return callable(given) and not is_operator(given) and not is_sparse(given)
+
+
 def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float) -> GivenMatrix:
     """Return a matrix in whatever form it is given.
 
@@ -239,7 +251,7 @@ def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float)
     EvaluationError
         If the function raises.
     """
-    if not callable(given) or is_operator(given) or is_sparse(given):
+    if not is_function(given):
         return _read(given, name, sides, [])
     results: list[Any] = []
 

@@ -29,7 +29,7 @@ from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, failure_of, judged_row, worst_first
 from fastbp.verdict.summary import Entry
-from fastbp.verdict.tolerance import Tolerance, allowed_difference
+from fastbp.verdict.tolerance import Tolerance, agreement_of_sums, allowed_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MatrixCheck", "check_matrix"]
 
-# What a correct sum of entries times components may be off by, relative to its terms.
-ROUNDING, ROUNDING_SINGLE = 2.0**-36, 2.0**-12
 # Evaluations for each tangent that is measured thoroughly and for others, as "auto" reckons; so
 # many columns of a dense matrix are.
 THOROUGH, CHEAP, SAMPLES = 30, 4, 14
@@ -136,7 +134,7 @@ def _every(
     dtype = precision_of(function, matrix)
     for block in matrix.blocks:
         row, wrong = _judged_block(matrix, block, found, dtype)
-        mine = [one for one in missed if _holds(block, one.row, one.column)]
+        mine = [one for one in missed if block.holds(one.row, one.column)]
         row, wrong = _with_missed(row, wrong, mine, matrix, block)
         if row.verdict != "failed" and _unexplained(block, searched):
             reason = (
@@ -158,8 +156,7 @@ def _every(
 def _judged_block(
     matrix: GivenMatrix, block: Block, found: MeasuredEntries, dtype: np.dtype[Any]
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
-    inside = _inside(block, found.rows, found.columns)
-    which = np.flatnonzero(inside)
+    which = np.flatnonzero(block.holds(found.rows, found.columns))
     numerical = Numerical(
         block.name, (which.size,), found.slope[which], found.error_bar[which], found.hull[which]
     )
@@ -242,8 +239,7 @@ def _as_given(
 ) -> Callable[[Vector], tuple[Vector, Vector]]:
     """Return what a matrix says along a tangent, and what rounding or the user allow."""
     single = precision_of(function, matrix) == np.float32
-    rounding = Tolerance(ROUNDING_SINGLE if single else ROUNDING, 0.0)
-    tolerance = options.tolerance or rounding
+    tolerance = options.tolerance or Tolerance(agreement_of_sums(single), 0.0)
 
     def predict(tangent: Vector) -> tuple[Vector, Vector]:
         # Beside an entry that is not finite nothing is allowed: it is wrong.
@@ -332,7 +328,7 @@ def _probed(
         mine = worst_first(
             replace(one.failure, array=block.name, index=block.index(one.row, one.column))
             for one in wrong
-            if _holds(block, one.row, one.column)
+            if block.holds(one.row, one.column)
         )
         rows.append(_probed_row(function, block, searched, mine))
         failures.append(tuple(mine))
@@ -397,17 +393,6 @@ def _probe_verdict(
 
 def _unexplained(block: Block, searched: list[Found]) -> bool:
     return any(bool(found.unexplained[block.rows].any()) for found in searched)
-
-
-def _inside(block: Block, rows: Any, columns: Any) -> Any:
-    return (
-        (rows >= block.rows.start) & (rows < block.rows.stop)
-        & (columns >= block.columns.start) & (columns < block.columns.stop)
-    )  # fmt: skip
-
-
-def _holds(block: Block, row: int, column: int) -> bool:
-    return bool(_inside(block, row, column))
 
 
 def _probing_note(options: Options, what: str) -> str:

@@ -103,11 +103,7 @@ def precision_of(function: VectorFunction, matrix: GivenMatrix) -> np.dtype[np.f
 
 def leaf_columns(function: VectorFunction) -> list[range]:
     """Return which columns belong to each leaf of the argument."""
-    ends = np.cumsum([numbers.size for numbers in function.point.base]).tolist()
-    return [
-        range(end - numbers.size, end)
-        for end, numbers in zip(ends, function.point.base, strict=True)
-    ]
+    return [range(part.start, part.stop) for part in function.point.parts]
 
 
 def groups_of(function: VectorFunction, matrix: GivenMatrix) -> list[Group]:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     Product = Callable[[Vector], Vector]
 
-__all__ = ["AGREEMENT", "AGREEMENT_SINGLE", "unequal_entry"]
+__all__ = ["unequal_entry"]
 
-# Both products are sums of rounded terms: relative to the sum of their sizes.
-AGREEMENT, AGREEMENT_SINGLE = 2.0**-36, 2.0**-12
 PAIRS = 2
 
 
@@ -60,7 +58,7 @@ def unequal_entry(
     >>> other = matrix.T.copy()
     >>> other[2, 1] = 7.0
     >>> rng = np.random.default_rng(0)
-    >>> found = unequal_entry(lambda v: matrix @ v, lambda u: other @ u, (2, 3), rng, AGREEMENT)
+    >>> found = unequal_entry(lambda v: matrix @ v, lambda u: other @ u, (2, 3), rng, 1e-9)
     >>> [float(number) for number in found]
     [1.0, 2.0, 5.0, 7.0]
     """

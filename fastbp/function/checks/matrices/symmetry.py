@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.checks.matrices.measured_entries import precision_of
-from fastbp.function.checks.matrices.product_pairs import (
-    AGREEMENT,
-    AGREEMENT_SINGLE,
-    unequal_entry,
-)
+from fastbp.function.checks.matrices.product_pairs import unequal_entry
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.report.digits import told_apart
 from fastbp.verdict.rows import bare_row
+from fastbp.verdict.tolerance import agreement_of_sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.matrices.given_matrix import GivenMatrix
     from fastbp.function.checks.matrices.matrix_check import MatrixCheck
+    from fastbp.function.checks.matrices.measured_entries import MeasuredEntries
     from fastbp.function.methods.options import Options
     from fastbp.typing import Vector
 
@@ -43,7 +41,7 @@ def symmetry_of_matrix(
         check = _of_entries(matrix, found, _share(options, single), options.atol or 0.0)
     if found.entries is None or matrix.form == "sparse" or check.others[0].verdict == "failed":
         return check
-    reason = _differences_not_symmetric(function, matrix, found)
+    reason = _differences_not_symmetric(function, matrix, found.entries)
     others = [bare_row("gradient", (), 0, "failed", reason)] if reason else []
     return FunctionCheck(others=(*check.others, *others))
 
@@ -66,7 +64,7 @@ def symmetry_of_product(
 
 
 def _share(options: Options, single: bool) -> float:
-    return max(options.rtol or 0.0, AGREEMENT_SINGLE if single else AGREEMENT)
+    return max(options.rtol or 0.0, agreement_of_sums(single))
 
 
 def _row(name: str, reason: str) -> Any:
@@ -115,20 +113,15 @@ def _of_entries(
 
 def _entry(matrix: GivenMatrix, row: int, column: int) -> str:
     for block in matrix.blocks:
-        if row in range(block.rows.start, block.rows.stop) and column in range(
-            block.columns.start, block.columns.stop
-        ):
+        if block.holds(row, column):
             return f"{block.name}[{', '.join(map(str, block.index(row, column)))}]"
     raise IndexError(row, column)
 
 
 def _differences_not_symmetric(
-    function: VectorFunction, matrix: GivenMatrix, found: MatrixCheck
+    function: VectorFunction, matrix: GivenMatrix, entries: MeasuredEntries
 ) -> str:
     """Say where the derivative of the gradient is not symmetric; empty if it is."""
-    entries = found.entries
-    if entries is None:
-        return ""
     slope, reach = entries.slope.reshape(matrix.shape), entries.error_bar + entries.hull
     reach = reach.reshape(matrix.shape)
     with np.errstate(invalid="ignore"):

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastbp.function.checks.matrices.product_pairs import AGREEMENT, unequal_entry
+from fastbp.function.checks.matrices.product_pairs import unequal_entry
+from fastbp.verdict.tolerance import agreement_of_sums
+
+AGREEMENT = agreement_of_sums(single=False)
 
 pytestmark = pytest.mark.small
 
