@@ -22,6 +22,7 @@ from fastbp.function.containers.point import (
     SINGLE_UNIT,
     Point,
     argument_name,
+    consecutive,
     make_point,
     real_numbers,
 )
@@ -123,7 +124,7 @@ class VectorFunction:
             result = f(point.container.rebuilt(batch))
         for numbers, one in zip(point.flat, batch, strict=True):
             numbers[:] = real_numbers(one)  # what f changed is looked for there
-        return first_of(result, self.result)
+        return first_of(result, self.called, self.result)
 
     def _called_twice(self, f: Callable[[Any], Any], noise: float) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
@@ -298,8 +299,7 @@ class VectorFunction:
             int(np.prod(shape)) * (2 if is_complex else 1)
             for shape, is_complex in zip(self.output.shapes, self.complex_output, strict=True)
         ]
-        ends = np.cumsum(sizes).tolist()
-        return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        return consecutive(sizes)
 
     def paired_with(self, weights: Vector) -> Pairing:
         """Return the scalar function <weights, f>."""
@@ -312,10 +312,8 @@ class VectorFunction:
     def nested_tangent(self, leaf: int, tangent: Vector) -> Any:
         """Return a tangent in the structure of the argument, zero but in one leaf."""
         container = self.point.container
-        sizes = [numbers.size for numbers in self.point.base]
-        ends = np.cumsum(sizes).tolist()
-        parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-        vector = np.zeros(ends[-1])
+        parts = self.point.parts
+        vector = np.zeros(parts[-1].stop)
         vector[parts[leaf]] = tangent
         dtypes = [np.asarray(leaf).dtype for leaf in container.leaves]
         return self._nested(container, parts, dtypes, vector, dual=False)

@@ -115,18 +115,15 @@ def _like(point: Point, value: Any, name: str) -> list[Vector]:
     if isinstance(value, float | int | np.number) and not isinstance(value, bool):
         return [np.full(base.size, float(value)) for base in point.base]
     given = take_apart(value, name).without(point.container.held)
-    shapes = point.container.shapes
     if given.structure != point.container.structure:
         raise OptionError(f"{name} must be a number or of the structure of {point.name}.")
     found = []
-    for leaf, (base, shape) in enumerate(zip(point.base, shapes, strict=True)):
+    for leaf, shape in enumerate(point.container.shapes):
         array = np.asarray(given.leaves[leaf])
         if array.dtype.kind not in "fiu" or array.shape not in ((), shape):
             raise OptionError(
                 f"{given.names[leaf]} must be a real number or an array of shape {shape}, not "
                 f"{array.dtype} of shape {array.shape}."
             )
-        numbers = np.broadcast_to(array.astype(np.float64), shape).reshape(-1)
-        # A complex number is two real ones.
-        found.append(np.repeat(numbers, base.size // max(numbers.size, 1)))
+        found.append(point.spread(leaf, array.astype(np.float64)))
     return found

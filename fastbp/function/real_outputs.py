@@ -92,13 +92,14 @@ class RealOutputs:
         return np.concatenate([real_leaf(leaf).reshape(count, -1) for leaf in parts.leaves], axis=1)
 
 
-def first_of(result: Any, name: str) -> Container:
+def first_of(result: Any, called: str, name: str) -> Container:
     """Take the result of a vectorized function for one point apart, without the first axis."""
     parts = take_apart(result, name).holding()
     for leaf_name, shape in zip(parts.names, parts.shapes, strict=True):
         if shape[:1] != (1,):
             raise ShapeError(
-                f"f is vectorized: {leaf_name} must have shape (1, ...) for 1 point, not {shape}."
+                f"{called} is vectorized: {leaf_name} must have shape (1, ...) for 1 point, "
+                f"not {shape}."
             )
     return take_apart(parts.rebuilt([leaf[0] for leaf in parts.leaves]), name).holding()
 

@@ -200,14 +200,10 @@ def _flattened(
     function: VectorFunction, product: Callable[[Any, Any], Any]
 ) -> Callable[[Vector], Vector]:
     """Return H v for vectors of all real numbers."""
-    ends = np.cumsum([numbers.size for numbers in function.point.base]).tolist()
-    parts = [
-        slice(end - base.size, end) for end, base in zip(ends, function.point.base, strict=True)
-    ]
 
     def times(vector: Vector) -> Vector:
         total = np.zeros(function.value.size)
-        for leaf, part in enumerate(parts):
+        for leaf, part in enumerate(function.point.parts):
             if not vector[part].any():
                 continue
             given = function.given_jvp(product, leaf, vector[part])

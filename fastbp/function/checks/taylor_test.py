@@ -345,13 +345,16 @@ class _Test:
         found: Vector = np.where(known, rates, np.nan)
         return found
 
+    def _known_rates(self, order: int) -> Vector:
+        rates = self._rates(order)
+        return rates[np.isfinite(rates)]
+
     def settled(self, order: int) -> bool:
         """Tell whether the last two rates that are known are what they should be, or above."""
         return bool(self._settled_pairs(order, SETTLED)[-1:].any())
 
     def _settled_pairs(self, order: int, near: float) -> NDArray[np.bool_]:
-        rates = self._rates(order)
-        rates = rates[np.isfinite(rates)]
+        rates = self._known_rates(order)
         lower = np.minimum(rates[:-1], rates[1:])
         settled: NDArray[np.bool_] = (lower >= order + 1 - near) & (np.abs(np.diff(rates)) <= near)
         return settled
@@ -391,13 +394,11 @@ class _Test:
         """Judge the Hessian, of a gradient that has passed."""
         if not self.settled(2):
             self._evaluate(range(LONGEST, FIRST_SINGLE if self.single else FIRST, -1))
-        rates = self._rates(2)
-        rates = rates[np.isfinite(rates)]
+        rates = self._known_rates(2)
         if not self.clear(2).any():
             return "passed", "nothing is left of the quadratic model, but rounding"
         if self._settled_pairs(2, SETTLED_IF_RIGHT).any():
-            middle = float(np.sort(rates)[rates.size // 2])
-            return "passed", f"the remainder of the quadratic model falls as h^{middle:.2f}"
+            return "passed", self._falls(2, "quadratic")
         if rates.size >= 2 and np.all(np.abs(rates[-2:] - 2) <= SETTLED):
             return "failed", (
                 f"the remainder of the quadratic model falls as h^{rates[-1]:.2f}: <v, H v> = "
@@ -408,10 +409,11 @@ class _Test:
     def _why_passed(self) -> str:
         if not self.settled(1):
             return "f is linear along v, and <g, v> is its slope"
-        last = self._rates(1)
-        last = last[np.isfinite(last)]
-        middle = float(np.sort(last)[last.size // 2])
-        return f"the remainder of the linear model falls as h^{middle:.2f}"
+        return self._falls(1, "linear")
+
+    def _falls(self, order: int, model: str) -> str:
+        rates = np.sort(self._known_rates(order))
+        return f"the remainder of the {model} model falls as h^{rates[rates.size // 2]:.2f}"
 
     def _misbehaviour(self) -> str:
         """Say what f or the gradient does that it should not; empty if nothing."""

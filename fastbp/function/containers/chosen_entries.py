@@ -97,11 +97,10 @@ def _are_names(entries: Any) -> bool:
 def _drawn(count: int, point: Point, seed: int) -> list[NDArray[np.bool_]]:
     if count < 1:
         raise OptionError(f"entries must be at least 1, not {count}.")
-    sizes = [numbers.size for numbers in point.base]
-    whole = np.zeros(sum(sizes), dtype=bool)
+    whole = np.zeros(point.parts[-1].stop, dtype=bool)
     rng = np.random.default_rng((seed, 3))
     whole[rng.choice(whole.size, min(count, whole.size), replace=False)] = True
-    return np.split(whole, np.cumsum(sizes)[:-1])
+    return [whole[part] for part in point.parts]
 
 
 def _by_name(wanted: list[str], point: Point) -> list[NDArray[np.bool_]]:
@@ -147,8 +146,8 @@ def _by_mask(entries: Any, point: Point) -> list[NDArray[np.bool_]]:
     parts = take_apart(entries, "entries")
     given = dict(zip(parts.paths, parts.leaves, strict=True))
     masks = []
-    for path, shape, base in zip(
-        point.container.paths, point.container.shapes, point.base, strict=True
+    for leaf, (path, shape) in enumerate(
+        zip(point.container.paths, point.container.shapes, strict=True)
     ):
         mask = np.asarray(given.pop(path, False))  # what has no mask has no entry that is chosen
         if mask.dtype != bool or mask.shape not in ((), shape):
@@ -156,9 +155,7 @@ def _by_mask(entries: Any, point: Point) -> list[NDArray[np.bool_]]:
                 f"entries{path} must be True, False or a mask of shape {shape}, not {mask.dtype} "
                 f"of shape {mask.shape}."
             )
-        whole = np.broadcast_to(mask, shape).reshape(-1)
-        # A complex number is two real ones.
-        masks.append(np.repeat(whole, base.size // max(whole.size, 1)))
+        masks.append(point.spread(leaf, mask))
     if given:
         raise OptionError(
             f"entries must be names, a number, or masks in the structure of {point.name}; there is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from fastbp.function.containers.leaf_forms import JaxForm, MatrixForm, SparseFor
 from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["Point", "argument_name"]
+__all__ = ["Point", "argument_name", "consecutive"]
 
 
 DOUBLE_UNIT = float(np.finfo(np.float64).eps) / 2
@@ -135,6 +136,17 @@ class Point:
     def single(self) -> bool:
         """Tell whether there is float32 in the working copy."""
         return any(numbers.dtype == np.float32 for numbers in self.flat)
+
+    @cached_property
+    def parts(self) -> list[slice]:
+        """Where the real numbers of each leaf are in one vector of all."""
+        return consecutive(base.size for base in self.base)
+
+    def spread(self, leaf: int, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what stands for a leaf or each of its entries as one for each real number."""
+        whole = np.broadcast_to(array, self.container.shapes[leaf]).reshape(-1)
+        # A complex number is two real ones.
+        return np.repeat(whole, self.base[leaf].size // max(whole.size, 1))
 
     def repeated(self, count: int) -> list[NDArray[Any]]:
         """Return the leaves of a number of points: each with one more axis, the first."""
@@ -260,6 +272,18 @@ def _copy_in_layout(array: NDArray[Any]) -> NDArray[Any]:
     copied: NDArray[Any] = np.ndarray(array.shape, array.dtype, memory, first, array.strides)
     copied[...] = array
     return copied
+
+
+def consecutive(sizes: Iterable[int]) -> list[slice]:
+    """Return where arrays of these sizes are in one vector, one after the other.
+
+    Examples
+    --------
+    >>> consecutive([2, 0, 3])
+    [slice(0, 2, None), slice(2, 2, None), slice(2, 5, None)]
+    """
+    ends = [0, *accumulate(sizes)]
+    return [slice(*both) for both in pairwise(ends)]
 
 
 def real_numbers(leaf: NDArray[Any]) -> NDArray[Any]:

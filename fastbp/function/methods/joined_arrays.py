@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.containers.chosen_entries import Chosen
+from fastbp.function.containers.point import consecutive
 from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typical
 from fastbp.function.domain import Domain
 from fastbp.function.evaluation import Function
@@ -50,8 +51,7 @@ class JoinedArrays(Function):
         self.chosen = None
         if chosen is not None:
             self.chosen = Chosen([np.concatenate([chosen.masks[leaf] for leaf in leaves])])
-        ends = np.cumsum([one.size for one in base]).tolist()
-        self.slices = [slice(end - one.size, end) for one, end in zip(base, ends, strict=True)]
+        self.slices = consecutive(one.size for one in base)
 
     def along(
         self, _leaf: Any, direction: NDArray[Any], steps: Sequence[float], part: slice

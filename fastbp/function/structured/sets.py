@@ -63,7 +63,9 @@ def symmetric(matrix: Any) -> StructuredPoint:
     """
     array = _square(matrix, "symmetric")
     note = "along symmetric matrices; a gradient G is compared as (G + Gᵀ) / 2"
-    return StructuredPoint("symmetric", array, array, _symmetrised, _exactly(_symmetrised), note)
+    return StructuredPoint(
+        "symmetric", array, array, _symmetrised, partial(_projected, _symmetrised), note
+    )
 
 
 def positive_definite(matrix: Any) -> StructuredPoint:
@@ -116,7 +118,9 @@ def positive_definite(matrix: Any) -> StructuredPoint:
         )
     chart = partial(_beside_positive_definite, wide, np.linalg.inv(wide))
     note = "along positive definite matrices; a gradient G is compared as (G + Gᵀ) / 2"
-    return StructuredPoint("positive_definite", array, array, chart, _exactly(_symmetrised), note)
+    return StructuredPoint(
+        "positive_definite", array, array, chart, partial(_projected, _symmetrised), note
+    )
 
 
 def simplex(probabilities: Any, axis: int = -1) -> StructuredPoint:
@@ -176,7 +180,8 @@ def simplex(probabilities: Any, axis: int = -1) -> StructuredPoint:
         note += f"; {np.count_nonzero(array == 0)} entries of 0 stay 0 and are not compared"
     return StructuredPoint(
         "simplex", array, array, partial(_beside_probabilities, wide, axis),
-        _exactly(partial(_off_the_mean, wide, axis)), note, np.where(wide > 0, wide, 1.0),
+        partial(_projected, partial(_off_the_mean, wide, axis)), note,
+        np.where(wide > 0, wide, 1.0),
     )  # fmt: skip
 
 
@@ -229,21 +234,16 @@ def sphere(vector: Any, axis: int | None = None) -> StructuredPoint:
         raise OptionError("sphere: the norm must not be 0.")
     return StructuredPoint(
         "sphere", array, array, partial(_scaled_to, _norm(wide, axis), axis),
-        _exactly(partial(_tangential, wide, axis)),
+        partial(_projected, partial(_tangential, wide, axis)),
         "along the sphere; a gradient g is compared as g - x <x, g> / <x, x>",
     )  # fmt: skip
 
 
-class _exactly:  # noqa: N801 - a function of a function, and a class so that workers get it
-    """A projection as what pulls a gradient back: nothing is added to its rounding."""
-
-    def __init__(self, projection: Any) -> None:
-        self.projection = projection
-
-    def __call__(self, gradient: Floats) -> tuple[Floats, float]:
-        with np.errstate(all="ignore"):  # of what is not finite, a finding
-            projected: Floats = self.projection(gradient)
-        return projected.astype(gradient.dtype, copy=False), 0.0
+def _projected(projection: Any, gradient: Floats) -> tuple[Floats, float]:
+    """Pull a gradient back by a projection, which adds nothing but rounding."""
+    with np.errstate(all="ignore"):  # of what is not finite, a finding
+        projected: Floats = projection(gradient)
+    return projected.astype(gradient.dtype, copy=False), 0.0
 
 
 def _symmetrised(matrix: Floats) -> Floats:

@@ -320,3 +320,11 @@ def test_an_operator_that_is_not_symmetric() -> None:
     report = fastbp.check_hessian(rosenbrock_gradient, operator, x, seed=0)
     assert "hessian[0, 4]" in report.arrays[-1].reason
     assert [failure.where for failure in report.failures] == ["hessian[0, 4]"]
+
+
+def test_a_vectorized_gradient_of_another_form_is_named_as_such() -> None:
+    with pytest.raises(
+        ShapeError,
+        match=r"^gradient is vectorized: gradient must have shape \(1, \.\.\.\) for 1 point, not",
+    ):
+        fastbp.check_hessian(lambda x: 2 * x[0], 2 * np.eye(2), np.ones(2), vectorized=True)
