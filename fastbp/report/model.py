@@ -359,6 +359,7 @@ class Report:
         "vacuous" and "inconclusive" do not raise: a gradient that could not be judged, because
         the function is NaN, say, would go unnoticed. In tests use `raise_unless_passed`.
         """
+        __tracebackhide__ = True
         if self.verdict == "failed":
             self._raise()
 
@@ -391,6 +392,7 @@ class Report:
             ...
         GradientMismatchError: Nothing was tested: every array is zero on both sides.
         """
+        __tracebackhide__ = True  # pytest then points at the test
         if isinstance(allow, str) or not {*allow} <= {"inconclusive", "vacuous"}:
             raise OptionError(
                 f"allow must be a collection of 'inconclusive' and 'vacuous', not {allow!r}."
@@ -399,6 +401,7 @@ class Report:
             self._raise()
 
     def _raise(self) -> None:
+        __tracebackhide__ = True
         rows = [printable(row.name) for row in self.arrays if row.verdict == self.verdict]
         said = {
             "failed": f"The gradient is wrong in {', '.join(rows)}.",

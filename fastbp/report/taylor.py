@@ -127,6 +127,7 @@ class TaylorTest:
         OptionError
             If `allow` holds anything else.
         """
+        __tracebackhide__ = True  # pytest then points at the test
         if isinstance(allow, str) or not {*allow} <= {"inconclusive"}:
             raise OptionError(f"allow must be () or a collection of 'inconclusive', not {allow!r}.")
         if self.verdict in ("passed", *allow):
