@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
+import math
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
+
+import numpy as np
 
 from fastbp.errors import ReportFileError
 from fastbp.report.model import (
@@ -17,6 +20,7 @@ from fastbp.report.model import (
     Kink,
     Report,
 )
+from fastbp.report.pictures.picture import SAMPLE_COLUMNS, Picture, cell_counts
 from fastbp.report.serialise import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ def read_json(path: str | os.PathLike[str]) -> Report:
 
 
 def from_dict(content: Any) -> Report:
-    """Return the report that `as_dict` was made from; maps and samples are not in it.
+    """Return the report that `as_dict` was made from; ratios in pictures were rounded.
 
     Raises
     ------
@@ -65,6 +69,9 @@ def from_dict(content: Any) -> Report:
     if content["schema_version"] != SCHEMA_VERSION:
         _complain("schema_version", f"{SCHEMA_VERSION}", content["schema_version"])
     report: Report = _object(Report, REPORT)(content, "")
+    for place, row in enumerate(report.arrays):
+        if row.picture is not None:
+            _require_fit(row.picture, row.shape, f"arrays[{place}].picture")
     return report
 
 
@@ -149,6 +156,91 @@ def _object(kind: type[Any], readers: dict[str, Reader]) -> Reader:
     return read
 
 
+def _positive(value: Any, where: str) -> int:
+    number = _integer(value, where)
+    if number < 1:
+        _complain(where, "a positive integer", value)
+    return number
+
+
+def _natural(value: Any, where: str) -> int:
+    number = _integer(value, where)
+    if number < 0:
+        _complain(where, "an integer that is not negative", value)
+    return number
+
+
+def _several(count: int, read: Reader) -> Reader:
+    read_all = _list_of(read)
+
+    def read_several(value: Any, where: str) -> tuple[Any, ...]:
+        items: tuple[Any, ...] = read_all(value, where)
+        if len(items) != count:
+            _complain(where, f"a list of {count}", value)
+        return items
+
+    return read_several
+
+
+def _table(value: Any, where: str) -> Any:
+    """Read lists of numbers that are of equal length."""
+    lines = _list_of(_list_of(_number))(value, where)
+    if len({len(line) for line in lines}) > 1:
+        _complain(where, "lists of equal length", value)
+    return np.array(lines, dtype=np.float64).reshape(len(lines), -1 if lines else 0)
+
+
+def _picture(value: Any, where: str) -> Picture:
+    parts = vars(_object(_PictureParts, PICTURE)(value, where))
+    ratios, samples = parts["ratios"], parts["samples"]
+    if np.isnan(ratios).any():
+        _complain(f"{where}.ratios", "numbers without a nan", "nan")
+    kinks = None
+    if parts["kinks"]:
+        kinks = np.zeros(ratios.shape, dtype=np.bool_)
+        for number, (row, column) in enumerate(parts["kinks"]):
+            if row >= ratios.shape[0] or column >= ratios.shape[1]:
+                _complain(f"{where}.kinks[{number}]", "a cell of ratios", [row, column])
+            kinks[row, column] = True
+    table = np.array([[*sample] for sample in samples], dtype=np.float64)
+    return Picture(ratios, parts["cell"], kinks, table.reshape(-1, SAMPLE_COLUMNS))
+
+
+def _sample(value: Any, where: str) -> tuple[Any, ...]:
+    numbers: tuple[Any, ...] = _several(SAMPLE_COLUMNS, _number)(value, where)
+    _natural(value[0], f"{where}[0]")
+    return numbers
+
+
+def _require_fit(picture: Picture, shape: tuple[int, ...], where: str) -> None:
+    """Require that a picture is one of an array of this shape."""
+    counts = cell_counts(shape, picture.cell)
+    if picture.ratios.shape != counts:
+        rows, columns = counts
+        _complain(f"{where}.ratios", f"{rows} lists of {columns} numbers", picture.ratios.shape)
+    entries = math.prod(shape)
+    outside = np.flatnonzero(picture.samples[:, 0] >= entries)
+    if outside.size:
+        place = int(outside[0])
+        _complain(
+            f"{where}.samples[{place}][0]", f"less than {entries}", int(picture.samples[place, 0])
+        )
+
+
+@dataclass(frozen=True)
+class _PictureParts:
+    """A picture as it stands in JSON."""
+
+    cell: tuple[int, int]
+    ratios: Any
+    kinks: tuple[tuple[int, int], ...]
+    samples: tuple[tuple[float, ...], ...]
+
+
+PICTURE: dict[str, Reader] = {
+    "cell": _several(2, _positive), "ratios": _table,
+    "kinks": _list_of(_several(2, _natural)), "samples": _list_of(_sample),
+}  # fmt: skip
 FAILURE: dict[str, Reader] = {
     "array": _string, "index": _list_of(_integer), "given": _number, "numerical": _number,
     "error": _number, "error_bar": _number, "allowed": _number, "hull": _number,
@@ -161,7 +253,7 @@ ARRAY: dict[str, Reader] = {
     "name": _string, "shape": _list_of(_integer), "entries": _integer, "wrong": _integer,
     "zero": _integer, "kinks": _integer, "worst": _or_none(_object(Failure, FAILURE)),
     "factor": _or_none(_number), "residual": _or_none(_number), "detectable": _number,
-    "verdict": _one_of(get_args(ArrayVerdict)), "reason": _string,
+    "verdict": _one_of(get_args(ArrayVerdict)), "reason": _string, "picture": _or_none(_picture),
 }  # fmt: skip
 CERTIFICATE: dict[str, Reader] = {
     "directions": _integer, "seed": _integer, "resolution": _number, "closest": _number,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastbp.report.pictures.picture import Picture
+
 
 __all__ = [
     "ArrayReport",
@@ -134,6 +136,10 @@ class ArrayReport:
         "passed", "failed", "untested" (zero on both sides, or within rounding) or "inconclusive".
     reason : str
         Why, in words; empty where "passed" needs no more words.
+    picture : Picture or None
+        Its errors in few cells, and some of its entries: what `Report.plot` draws. None where the
+        entries were not judged one by one, and where a report of very many arrays leaves it out.
+        Rows that differ in this alone are equal.
     """
 
     name: str
@@ -148,6 +154,7 @@ class ArrayReport:
     detectable: float
     verdict: ArrayVerdict
     reason: str
+    picture: Picture | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -193,11 +200,10 @@ class Report:
         Of the entries on kinks the one furthest from the middle of what conventions give, with
         the slopes on its two sides; None where there are no kinks.
     maps : dict of str to ndarray
-        Of each weight array, the largest error over what is allowed, in at most 128 x 128 cells.
-        Not in `to_dict`.
+        Of each array, the largest error over what is allowed, in at most 128 x 128 cells: the
+        `ratios` of its picture.
     samples : dict of str to ndarray, shape (some, 5)
-        Of each weight array, random entries: flat place, given, numerical, error bar, hull; about
-        a thousand in all. Not in `to_dict`.
+        Of each array, entries spread over it: flat place, given, numerical, error bar, hull.
     function : str
         What was checked, as "f(params)", where it is no network; `sizes` is then empty.
     at_least : bool
@@ -243,8 +249,6 @@ class Report:
     doubtful: tuple[int, ...] = ()
     convention: str = ""
     kink: Kink | None = None
-    maps: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
-    samples: dict[str, NDArray[np.float64]] = field(default_factory=dict, compare=False)
     function: str = ""
     at_least: bool = False
     notes: tuple[str, ...] = ()
@@ -266,6 +270,16 @@ class Report:
     def kinks(self) -> int:
         """How many entries lie on a kink."""
         return sum(array.kinks for array in self.arrays)
+
+    @property
+    def maps(self) -> dict[str, NDArray[np.float64]]:
+        """Of each array that has a picture, the largest error over what is allowed, by cells."""
+        return {row.name: row.picture.ratios for row in self.arrays if row.picture is not None}
+
+    @property
+    def samples(self) -> dict[str, NDArray[np.float64]]:
+        """Of each array that has a picture, some entries."""
+        return {row.name: row.picture.samples for row in self.arrays if row.picture is not None}
 
     @property
     def detectable(self) -> float:
@@ -331,7 +345,7 @@ class Report:
         Returns
         -------
         Report
-            Equal to the one that was written; `maps` and `samples` are empty.
+            Equal to the one that was written; errors in pictures are rounded to 3 digits.
 
         Raises
         ------

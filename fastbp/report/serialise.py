@@ -8,10 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import os
 
     from fastbp.report.model import Report
+    from fastbp.report.pictures.picture import Picture
 
 __all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "write_json"]
 
@@ -22,8 +25,10 @@ SCHEMA_VERSION = 1
 def as_dict(report: Report) -> dict[str, Any]:
     """Return the report in the types that JSON knows, the derived totals included."""
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-    content |= asdict(replace(report, maps={}, samples={}))
-    del content["maps"], content["samples"]  # arrays, of use to plots alone
+    bare = tuple(replace(row, picture=None) for row in report.arrays)
+    content |= asdict(replace(report, arrays=bare))
+    for row, own in zip(report.arrays, content["arrays"], strict=True):
+        own["picture"] = None if row.picture is None else _picture(row.picture)
     content["entries"] = report.entries
     content["wrong"] = report.wrong
     content["kinks"] = report.kinks
@@ -34,12 +39,39 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 def as_json(report: Report) -> str:
     """Return `as_dict` as strict JSON, in ASCII, with a newline at the end."""
-    return json.dumps(as_dict(report), indent=2, allow_nan=False) + "\n"
+    return _written(as_dict(report), "\n") + "\n"
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:
     """Write `as_json` to a file."""
     Path(path).write_text(as_json(report), encoding="utf-8")
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    kinks = picture.kinks
+    return {
+        "cell": list(picture.cell),
+        "ratios": [[_rounded(ratio) for ratio in line] for line in picture.ratios.tolist()],
+        "kinks": [] if kinks is None else np.argwhere(kinks).tolist(),
+        "samples": [[int(place), *numbers] for place, *numbers in picture.samples.tolist()],
+    }
+
+
+def _rounded(ratio: float) -> float:
+    """Round to three digits, but never from one side of 1 to the other."""
+    rounded = float(f"{ratio:.3g}")
+    return rounded if (rounded > 1.0) == (ratio > 1.0) else ratio
+
+
+def _written(value: Any, newline: str) -> str:
+    """Write JSON with two spaces for each level; a list of numbers is one line."""
+    inner = f"{newline}  "
+    if isinstance(value, dict) and value:
+        parts = [f"{json.dumps(key)}: {_written(part, inner)}" for key, part in value.items()]
+        return f"{{{inner}{f',{inner}'.join(parts)}{newline}}}"
+    if isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
+        return f"[{inner}{f',{inner}'.join(_written(part, inner) for part in value)}{newline}]"
+    return json.dumps(value, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,9 @@ import numpy as np
 
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.model import ArrayVerdict
-from fastbp.typing import Array, Floats, Mask, Radius, Vector
+from fastbp.report.pictures.cells import Cells, samples_of
+from fastbp.report.pictures.picture import with_few_cells
+from fastbp.typing import Array, Floats, Indices, Mask, Radius, Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.arrays import TOO_ROUGH, verdict_of, verdict_of_rough
 from fastbp.verdict.entries import Entries, compare, entries_of
@@ -24,6 +26,8 @@ from fastbp.verdict.tolerance import Tolerance, allowed_difference, default_tole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from fastbp.report.pictures.picture import Picture
+
     Shape = tuple[int, ...]
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "bare_row",
     "failure_of",
     "judged_row",
+    "rows_of_report",
     "summarised_row",
     "unjudged_rows",
     "unusable_reason",
@@ -64,6 +69,12 @@ class Numerical:
     noise : callable, optional
         Returns the norm of what rounding makes of the array, where that is known: an array that is
         below all its bars is then judged as a whole.
+    kink : ndarray of bool, shape (n,), optional
+        The entries that the picture of the array marks as on a kink, where that is known better
+        than by their hull.
+    inside : tuple of (tuple of int, ndarray of int64 of shape (n,)), optional
+        The shape of the whole array and the places of these entries in it, for the picture, where
+        they are not all of it.
     """
 
     name: str
@@ -73,6 +84,8 @@ class Numerical:
     hull: Radius = 0.0
     left_out: Mask | None = None
     noise: Callable[[], float] | None = None
+    kink: Mask | None = None
+    inside: tuple[Shape, Indices] | None = None
 
 
 def judged_row(
@@ -100,12 +113,24 @@ def judged_row(
     flat = np.zeros(values.size) if reason else given.reshape(-1)
     beside = (values, numerical.error_bar)
     hull, left_out = numerical.hull, numerical.left_out
-    found = summarise(flat, *beside, tolerance, hull=hull, left_out=left_out)
     if reason:
+        found = summarise(flat, *beside, tolerance, hull=hull, left_out=left_out)
         return unusable_row(name, shape, found, reason), ()
+    cells = Cells(shape if numerical.inside is None else numerical.inside[0])
+
+    def note(start: int, ratio: Vector, kink: Mask) -> None:
+        part = slice(start, start + ratio.size)
+        kink = kink if numerical.kink is None else numerical.kink[part]
+        if numerical.inside is None:
+            cells.add(start, ratio, kink)
+        else:
+            cells.add_at(numerical.inside[1][part], ratio, kink)
+
+    found = summarise(flat, *beside, tolerance, hull=hull, left_out=left_out, note=note)
+    inside = None if numerical.inside is None else numerical.inside[1]
     return summarised_row(
         name, shape, found, lambda: entries_of(flat, *beside, hull, left_out), tolerance,
-        numerical.noise,
+        numerical.noise, cells.picture(samples_of(flat, *beside, hull, inside)),
     )  # fmt: skip
 
 
@@ -116,6 +141,7 @@ def summarised_row(
     entries: Callable[[], Iterable[Entries]],
     tolerance: Tolerance,
     noise: Callable[[], float] | None,
+    picture: Picture | None,
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     """Return the row of one array from its summary, and its worst wrong entries.
 
@@ -128,6 +154,7 @@ def summarised_row(
     tolerance : Tolerance
     noise : callable or None
         As in `Numerical`.
+    picture : Picture or None
     """
     verdict, reason = verdict_of(found)
     failures: tuple[Failure, ...] = ()
@@ -154,6 +181,7 @@ def summarised_row(
         detectable=found.detectable,
         verdict=verdict,
         reason=reason,
+        picture=picture,
     ), failures
 
 
@@ -225,6 +253,15 @@ def bare_row(name: str, shape: Shape, entries: int, verdict: Any, reason: str) -
         verdict=verdict,
         reason=reason,
     )
+
+
+def rows_of_report(rows: Sequence[ArrayReport]) -> list[ArrayReport]:
+    """Return rows whose pictures are not too large together."""
+    pictures = with_few_cells([row.picture for row in rows])
+    return [
+        row if row.picture is picture else replace(row, picture=picture)
+        for row, picture in zip(rows, pictures, strict=True)
+    ]
 
 
 def failure_of(

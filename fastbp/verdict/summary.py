@@ -17,13 +17,14 @@ from fastbp.verdict.blocks import largest_finite, norm, power_below
 from fastbp.verdict.entries import Entries, compare, entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from fastbp.verdict.tolerance import Tolerance
 
     Table = NDArray[np.float64]
+    Note = Callable[[int, Vector, Mask], None]
 
 __all__ = ["Entry", "Summary", "Unexplained", "summaries", "summarise", "summary_rows"]
 
@@ -118,6 +119,7 @@ def summarise(
     *,
     hull: Radius = 0.0,
     left_out: Mask | None = None,
+    note: Note | None = None,
 ) -> Summary:
     """Compare an array with its numerical gradient, block by block.
 
@@ -127,6 +129,8 @@ def summarise(
         As the fields of `Entries`, of the whole array.
     tolerance : Tolerance
         What the given gradient may be off by.
+    note : callable, optional
+        Is told of every block, as by `summary_rows`.
 
     Examples
     --------
@@ -140,14 +144,19 @@ def summarise(
     nothing = np.zeros((1, columns.SUMMARY_COLUMNS))
     nothing[:, columns.WORST_RATIO] = -1.0
     rows = [
-        summary_rows(entries, tolerance, scale)
+        summary_rows(entries, tolerance, scale, note=note)
         for entries in entries_of(given, numerical, error_bar, hull, left_out)
     ]
     return summaries(np.concatenate([nothing, *rows]), [0], [given.size])[0]
 
 
 def summary_rows(
-    entries: Entries, tolerance: Tolerance, scale: Radius, starts: Sequence[int] = (0,)
+    entries: Entries,
+    tolerance: Tolerance,
+    scale: Radius,
+    starts: Sequence[int] = (0,),
+    *,
+    note: Note | None = None,
 ) -> Table:
     """Sum up entries as the kernels sum up a tile.
 
@@ -160,6 +169,9 @@ def summary_rows(
         What makes products of two entries of an array fit a number.
     starts : sequence of int
         Where each of the arrays begins.
+    note : callable, optional
+        Is told where the entries start, their error over what is allowed (-1 where nothing is
+        judged), and which are on a kink.
 
     Returns
     -------
@@ -192,7 +204,10 @@ def summary_rows(
         product = np.where(used, given, 0.0) * scale * scaled
     table[:, columns.PRODUCT] = np.add.reduceat(product, starts)
     table[:, columns.SQUARE] = np.add.reduceat(scaled * scaled, starts)
-    _note_worst(table, entries, found.ratio, starts)
+    ratio = found.ratio
+    _note_worst(table, entries, ratio, starts)
+    if note is not None:
+        note(entries.start, ratio, on_kink)
     return table
 
 

@@ -17,6 +17,7 @@ from fastbp.errors import ReportFileError
 from fastbp.report import Kink, Report
 from fastbp.report.deserialise import from_dict
 from fastbp.report.model import Certificate
+from fastbp.report.pictures.picture import Picture
 
 pytestmark = pytest.mark.small
 
@@ -24,8 +25,15 @@ pytestmark = pytest.mark.small
 def full_report() -> Report:
     """A report in which every part is there."""
     kink = Kink("biases[0]", (3,), 0.0, -1.5, math.inf, 1e-12, "a remark")
+    drawn = Picture(
+        ratios=np.array([[0.25, math.inf], [-1.0, 1.5]]),
+        cell=(3, 2),
+        kinks=np.array([[False, True], [False, False]]),
+        samples=np.array([[7.0, 1.0, math.nan, 1e-9, 0.0], [19.0, -2.0, 2.0, math.inf, 0.5]]),
+    )
     return dataclasses.replace(
         failed_report(),
+        arrays=(row(), failed_row(picture=drawn)),
         certificate=Certificate(2, 2**63, 1e-14, math.nan, 5, 3, ""),
         kink=kink, doubtful=(0, 2), convention="1/2", rtol=1e-3, at_least=True, function="f(x)",
         notes=("a note",), diagnosis=("weights[1]: transposed",),
@@ -49,6 +57,30 @@ def test_a_report_is_read_as_it_was_written(written, tmp_path):
     assert again == written
     assert str(again) == str(written)
     assert (again.maps, again.samples) == ({}, {})
+
+
+def test_pictures_come_back_with_errors_of_three_digits(tmp_path):
+    written = full_report()
+    again = read_back(written, tmp_path)
+    mine, read = (one.arrays[1].picture for one in (written, again))
+    assert [one.picture for one in again.arrays[:1]] == [None]
+    assert read.cell == mine.cell
+    for name in ("ratios", "kinks", "samples"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(mine, name))
+    odd = Picture(np.array([[0.123456, 1.0 + 1e-9, 1.0 - 1e-9, 98765.4]]))
+    written = report(row(shape=(4,), entries=4, picture=odd))
+    rounded = read_back(written, tmp_path).arrays[0].picture
+    assert rounded.ratios.tolist() == [[0.123, 1.0 + 1e-9, 1.0, 98800.0]]
+    assert rounded.kinks is None
+    assert rounded.samples.shape == (0, 5)
+
+
+def test_numbers_of_a_picture_stand_on_few_lines(tmp_path):
+    drawn = Picture(np.ones((3, 128)), samples=np.ones((2, 5)))
+    report(row(shape=(3, 128), picture=drawn)).to_json(tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    assert text.count("\n") < 120
+    assert json.loads(text)["arrays"][0]["picture"]["ratios"] == [[1.0] * 128] * 3
 
 
 def test_numbers_that_are_not_finite_come_back(tmp_path):
@@ -108,6 +140,8 @@ def change(content: dict, place: tuple, value) -> dict:
     return content
 
 
+PICTURE = ("arrays", 1, "picture")
+IN_PICTURE = r"arrays\[1\].picture"
 BROKEN = [
     (("schema_version",), 2, "schema_version must be 1, not 2."),
     (("verdict",), "perfect", "verdict must be one of passed, failed, vacuous, inconclusive, not"),
@@ -120,6 +154,16 @@ BROKEN = [
     (("failures", 0, "given"), None, r"failures\[0\].given must be a number, not None."),
     (("at_least",), 1, "at_least must be true or false, not 1."),
     (("notes",), "note", "notes must be a list, not 'note'."),
+    (PICTURE, 1, rf"{IN_PICTURE} must be an object, not 1."),
+    ((*PICTURE, "cell"), [3], rf"{IN_PICTURE}.cell must be a list of 2, not \[3\]."),
+    ((*PICTURE, "cell", 0), 0, rf"{IN_PICTURE}.cell\[0\] must be a positive integer, not 0."),
+    ((*PICTURE, "ratios", 0, 1), "x", rf"{IN_PICTURE}.ratios\[0\]\[1\] must be a number, not 'x'."),
+    (
+        (*PICTURE, "kinks", 0, 0),
+        -1,
+        rf"{IN_PICTURE}.kinks\[0\]\[0\] must be an integer that",
+    ),
+    ((*PICTURE, "samples", 0, 0), 0.5, rf"{IN_PICTURE}.samples\[0\]\[0\] must be an integer"),
     (("certificate",), [], r"certificate must be an object, not \[\]."),
 ]
 
@@ -132,6 +176,23 @@ def broken_contents() -> list[dict]:
 def test_a_part_that_is_wrong_is_named(place, value, message):
     with pytest.raises(ReportFileError, match=f"^{message}"):
         from_dict(change(full_report().to_dict(), place, value))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("ratios", [[1.0, 1.0]], r"ratios must be 2 lists of 2 numbers, not \(1, 2\)."),
+        ("ratios", [[1.0], []], "ratios must be lists of equal length, not"),
+        ("ratios", [[1.0, "nan"], [1.0, 1.0]], "ratios must be numbers without a nan, not 'nan'."),
+        ("cell", [1, 1], "ratios must be 5 lists of 4 numbers, not"),
+        ("kinks", [[0, 2]], r"kinks\[0\] must be a cell of ratios, not \[0, 2\]."),
+        ("samples", [[20, 1, 1, 1, 1]], r"samples\[0\]\[0\] must be less than 20, not 20."),
+        ("samples", [[1, 1, 1, 1]], r"samples\[0\] must be a list of 5, not"),
+    ],
+)
+def test_a_picture_must_fit_its_array(part, value, message):
+    with pytest.raises(ReportFileError, match=f"^{IN_PICTURE}.{message}"):
+        from_dict(change(full_report().to_dict(), (*PICTURE, part), value))
 
 
 def test_a_part_that_is_missing_is_named():

@@ -164,7 +164,7 @@ def _judged_outputs(
             if zeros.any():
                 constant = _constant_beside(function, leaf, tangent, part, mine)
                 mine = mine.or_zero(zeros & constant)
-    numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull)
+    numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull, kink=mine.kink)
     row, failures = judged_row(array, numerical, single, tolerance)
     return replace(row, kinks=int(np.count_nonzero(mine.kink))), failures
 

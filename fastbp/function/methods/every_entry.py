@@ -113,7 +113,7 @@ def _compared(
 
 
 def _numerical(name: str, shape: tuple[int, ...], lines: Lines) -> Numerical:
-    return Numerical(name, shape, lines.slope, lines.error_bar, lines.hull)
+    return Numerical(name, shape, lines.slope, lines.error_bar, lines.hull, kink=lines.kink)
 
 
 def _as_if_measured(lines: Lines, where: Mask, slopes: NDArray[Any]) -> Lines:
@@ -135,12 +135,15 @@ def _judged_some(
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     """Judge some entries of an array, and name them by their places in the whole."""
     places, hull = np.flatnonzero(chosen), numerical.hull
+    kink = numerical.kink
     some = replace(
         numerical,
         shape=(places.size,),
         values=numerical.values[chosen],
         error_bar=np.broadcast_to(numerical.error_bar, chosen.shape)[chosen],
         hull=np.broadcast_to(hull, chosen.shape)[chosen],
+        kink=None if kink is None else kink[chosen],
+        inside=(numerical.shape, places),
     )
     row, wrong = judged_row(given[chosen], some, dtype, tolerance)
 

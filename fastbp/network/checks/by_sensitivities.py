@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.number_range import LARGEST
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report.model import Certificate
-from fastbp.typing import Array, Floats, Vector
+from fastbp.report.pictures.cells import Cells, samples_of
+from fastbp.typing import Array, Floats, Mask, Vector
 from fastbp.verdict.blocks import power_below
 from fastbp.verdict.entries import Entries
 from fastbp.verdict.rows import summarised_row, unjudged_rows, unusable_reason, unusable_row
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
+    from fastbp.report.pictures.picture import Picture
 
 __all__ = ["check_by_sensitivities"]
 
@@ -142,7 +144,7 @@ class _Check:
         )
 
     def outcome(self) -> Outcome:
-        found, maps, samples, gaps = self._compare_weights()
+        found, pictures, gaps = self._compare_weights()
         unproved = [layer for layer, gap in enumerate(gaps) if gap > 1.0]
         if unproved:
             layer = unproved[0]
@@ -156,10 +158,10 @@ class _Check:
             rows = unjudged_rows(self.names, self.shapes, self.given.arrays, problem)
             return Outcome(rows, [], self._evaluations(), {"certificate": certificate})
         if self.biases:
-            found = [
-                one for pair in zip(found, self._compare_biases(), strict=True) for one in pair
-            ]
-        judged = [self._row(i, summary) for i, summary in enumerate(found)]
+            of_biases, drawn = self._compare_biases()
+            found = [one for pair in zip(found, of_biases, strict=True) for one in pair]
+            pictures = [one for pair in zip(pictures, drawn, strict=True) for one in pair]
+        judged = [self._row(i, *both) for i, both in enumerate(zip(found, pictures, strict=True))]
         convention, kink = "", None
         if self.hull.affected:
             looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
@@ -167,7 +169,7 @@ class _Check:
         return Outcome(
             [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
             {"certificate": self.certificate, "doubtful": self.hull.doubtful,
-             "convention": convention, "kink": kink, "maps": maps, "samples": samples},
+             "convention": convention, "kink": kink},
         )  # fmt: skip
 
     def _seen(self) -> list[Seen]:
@@ -202,22 +204,21 @@ class _Check:
 
     def _compare_weights(
         self,
-    ) -> tuple[list[Summary], dict[str, Any], dict[str, Any], list[float]]:
-        """Return summaries, maps and samples, and how far each proof is off, over the allowed."""
-        names = self.names[:: 2 if self.biases else 1]
+    ) -> tuple[list[Summary], list[Picture | None], list[float]]:
+        """Return summaries, pictures, and how far each proof is off, over the allowed."""
         tables: dict[int, Floats] = {}
-        maps, samples = {}, {}
+        pictures: dict[int, Picture] = {}
         for flat, layers, offsets in self._calls():
             compared = self.tiles.compare(layers, flat, offsets, [self.scales[k] for k in layers])
             for k in layers:
                 tables[k] = compared.tables[k]
-                maps[names[k]] = compared.maps[k]
-                samples[names[k]] = compared.samples[k]
+                pictures[k] = compared.pictures[k]
         ordered = [tables[k] for k in range(len(self.weights))]
         starts = list(accumulate((len(table) for table in ordered[:-1]), initial=0))
         sizes = [array.size for array in self.weights]
         gaps = [float(table[:, PROOF].max()) for table in ordered]
-        return summaries(np.concatenate(ordered), starts, sizes), maps, samples, gaps
+        drawn: list[Picture | None] = [pictures[k] for k in range(len(self.weights))]
+        return summaries(np.concatenate(ordered), starts, sizes), drawn, gaps
 
     def _calls(self) -> list[tuple[Array, list[int], list[int]]]:
         """Lay out the given weights: one vector where it is one, large arrays by themselves."""
@@ -246,19 +247,31 @@ class _Check:
         given = np.concatenate([array.reshape(-1) for array in self.biases])
         return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()
 
-    def _compare_biases(self) -> list[Summary]:
+    def _compare_biases(self) -> tuple[list[Summary], list[Picture | None]]:
         starts, sizes = self.starts.tolist(), [array.size for array in self.biases]
-        entries = Entries(0, *self._bias_vectors())
-        table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts)
-        return summaries(table, range(len(sizes)), sizes)
+        given, numerical, bars, radii = self._bias_vectors()
+        pictures: list[Picture | None] = []
 
-    def _row(self, i: int, found: Summary) -> tuple[ArrayReport, tuple[Failure, ...]]:
+        def note(_: int, ratio: Vector, kink: Mask) -> None:
+            for start, array in zip(starts, self.biases, strict=True):
+                part, cells = slice(start, start + array.size), Cells(array.shape)
+                cells.add(0, ratio[part], kink[part])
+                samples = samples_of(given[part], numerical[part], bars[part], radii[part])
+                pictures.append(cells.picture(samples))
+
+        entries = Entries(0, given, numerical, bars, radii)
+        table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts, note=note)
+        return summaries(table, range(len(sizes)), sizes), pictures
+
+    def _row(
+        self, i: int, found: Summary, picture: Picture | None
+    ) -> tuple[ArrayReport, tuple[Failure, ...]]:
         name, shape, unusable = self.names[i], self.shapes[i], self.reasons[i]
         if unusable:
             return unusable_row(name, shape, found, unusable), ()
         return summarised_row(
             name, shape, found, lambda: self._entries(i), self.tiles.tolerance,
-            lambda: self._noise[i],
+            lambda: self._noise[i], picture,
         )  # fmt: skip
 
     @cached_property

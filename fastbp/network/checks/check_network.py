@@ -26,7 +26,7 @@ from fastbp.runtime.validation import (
 )
 from fastbp.typing import Array
 from fastbp.verdict.arrays import check_verdict
-from fastbp.verdict.rows import bare_row, worst_of_all
+from fastbp.verdict.rows import bare_row, rows_of_report, worst_of_all
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def check_network(
     verdict = check_verdict([row.verdict for row in found.rows], [row.verdict for row in others])
     return Report(
         verdict=verdict,
-        arrays=(*found.rows, *others),
+        arrays=tuple(rows_of_report([*found.rows, *others])),
         failures=worst_of_all(failures),
         sizes=tuple(net.sizes),
         batch=batch.size,

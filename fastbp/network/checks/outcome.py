@@ -25,7 +25,7 @@ class Outcome:
         How many losses were evaluated.
     details : dict
         What only some methods can say, by the names of the fields of `Report`: the scheme of a
-        replay, a certificate, a kink, maps.
+        replay, a certificate, a kink.
     """
 
     rows: list[ArrayReport]

@@ -27,6 +27,7 @@ from fastbp.network.sensitivities.error_bars import (
 )
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.network.sensitivities.sweeps import noise_of_levels
+from fastbp.report.pictures.picture import MOST_CELLS, Picture
 from fastbp.runtime.panels import aligned_zeros, block_count, to_panels, writable
 from fastbp.runtime.threads import run_team
 
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
     from fastbp.network.sensitivities.sweeps import Sweeps
     from fastbp.verdict.tolerance import Tolerance
 
-__all__ = ["MAP_CELLS", "Bars", "Compared", "Tiles"]
+__all__ = ["Bars", "Compared", "Tiles"]
 
-MAP_CELLS = 128  # of each side of a map, at most
 SAMPLED_PAIRS = 1000
 GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
 EMPTY = np.empty(0)
@@ -77,15 +77,12 @@ class Compared:
     ----------
     tables : dict of int to float64, shape (tiles, SUMMARY_COLUMNS)
         Of each layer (``kernels/comparison/summary_columns.py`` names the columns).
-    maps : dict of int to float64, shape (rows, columns)
-        Largest error over what is allowed, by cells of at most MAP_CELLS a side.
-    samples : dict of int to float64, shape (some, 5)
-        Place, given, numerical, bar and radius of some entries.
+    pictures : dict of int to Picture
+        The largest error over what is allowed, by cells, and some entries.
     """
 
     tables: dict[int, NDArray[np.float64]]
-    maps: dict[int, NDArray[np.float64]]
-    samples: dict[int, NDArray[np.float64]]
+    pictures: dict[int, Picture]
 
 
 class Tiles:
@@ -399,17 +396,27 @@ class _Comparison:
             arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,
         )  # fmt: skip
         found = self.collected
-        result = Compared({}, {}, {})
+        result = Compared({}, {})
         for k in self.layers:
             first, last = self.table[k, compare.TILES_AT], self.table[k, compare.TILES_AT]
             last = last + self.counts[k]
             result.tables[k] = found.summaries[first:last]
-            result.samples[k] = found.samples[first * self.kept : last * self.kept]
-            rows, columns = self.map_shapes[k]
-            start = self.table[k, compare.MAP_AT]
-            own = found.cells[start : start + rows * columns].reshape(rows, columns)
-            result.maps[k] = _few_cells(own)
+            samples = found.samples[first * self.kept : last * self.kept]
+            result.pictures[k] = self._picture(k, samples)
         return result
+
+    def _picture(self, k: int, samples: NDArray[np.float64]) -> Picture:
+        rows, columns = self.map_shapes[k]
+        start = self.table[k, compare.MAP_AT]
+        cells = self.collected.cells[start : start + rows * columns].reshape(rows, columns)
+        cell = self.table[k, [compare.CELL_ROWS, compare.CELL_COLUMNS]].tolist()
+        for axis in (0, 1):
+            step = block_count(cells.shape[axis], MOST_CELLS)
+            if step > 1:
+                cell[axis] *= step
+                cells = np.maximum.reduceat(cells, range(0, cells.shape[axis], step), axis=axis)
+        # A copy: one that is a part of all cells would keep them all.
+        return Picture(cells.copy(), tuple(cell), None, samples.copy())
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:
@@ -420,15 +427,6 @@ def _cell_size(entries: int, tile: int, least: int) -> int:
     if entries < least:
         return 1
     for size in range(least, tile, least):
-        if tile % size == 0 and block_count(entries, size) <= MAP_CELLS:
+        if tile % size == 0 and block_count(entries, size) <= MOST_CELLS:
             return size
     return tile
-
-
-def _few_cells(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Merge rows and columns of a map that has more than MAP_CELLS of them."""
-    for axis in (0, 1):
-        step = block_count(cells.shape[axis], MAP_CELLS)
-        if step > 1:
-            cells = np.maximum.reduceat(cells, range(0, cells.shape[axis], step), axis=axis)
-    return cells

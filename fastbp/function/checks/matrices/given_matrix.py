@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.containers.point import Point
-    from fastbp.typing import Vector
+    from fastbp.typing import Indices, Vector
 
     Shape = tuple[int, ...]
 
@@ -109,6 +109,12 @@ class Block:
         first = np.unravel_index(row - self.rows.start, self.output_shape)
         second = np.unravel_index(column - self.columns.start, self.input_shape)
         return tuple(int(i) for i in (*first, *second))
+
+    def places(self, rows: Indices, columns: Indices) -> Indices:
+        """Return the places, in C order of what was given, of entries of the whole matrix."""
+        width = self.columns.stop - self.columns.start
+        places: Indices = (rows - self.rows.start) * width + (columns - self.columns.start)
+        return places
 
 
 class GivenMatrix:

@@ -158,8 +158,10 @@ def _judged_block(
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     which = np.flatnonzero(block.holds(found.rows, found.columns))
     numerical = Numerical(
-        block.name, (which.size,), found.slope[which], found.error_bar[which], found.hull[which]
-    )
+        block.name, (which.size,), found.slope[which], found.error_bar[which], found.hull[which],
+        kink=found.kink[which],
+        inside=(block.shape, block.places(found.rows[which], found.columns[which])),
+    )  # fmt: skip
     if which.size == 0:
         reason = "holds no entries" if matrix.form == "sparse" else "has no entries"
         return bare_row(block.name, block.shape, 0, "untested", reason), ()

@@ -1,0 +1,146 @@
+"""Errors put into the cells of a picture while an array is judged, block by block."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.report.pictures.picture import (
+    NOTHING_JUDGED,
+    Picture,
+    cell_counts,
+    cell_shape,
+    matrix_shape,
+)
+
+if TYPE_CHECKING:
+    from fastbp.typing import AnyFloats, Floats, Indices, Mask, Radius, Vector
+
+__all__ = ["Cells", "samples_of"]
+
+MOST_SAMPLES = 256  # of an array
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+class Cells:
+    """The cells of one array.
+
+    Memory is that of the picture, at most 128 x 128 numbers, whatever the array. Entries that come
+    one after the other cost 2 to 4 ns each.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+
+    Examples
+    --------
+    >>> cells = Cells((2, 3))
+    >>> cells.add(0, np.array([0.1, 0.2, 7.0]), np.zeros(3, dtype=bool))
+    >>> cells.picture().ratios
+    array([[ 0.1,  0.2,  7. ],
+           [-1. , -1. , -1. ]])
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._columns = matrix_shape(shape)[1]
+        self._cell = cell_shape(shape)
+        self._counts = cell_counts(shape, self._cell)
+        self._ratios = np.full(self._counts[0] * self._counts[1], NOTHING_JUDGED)
+        self._kinks: Mask | None = None
+
+    def add(self, start: int, ratio: Vector, kink: Mask) -> None:
+        """Take up neighbouring entries.
+
+        Parameters
+        ----------
+        start : int
+            The place of the first one in C order.
+        ratio : ndarray of float64, shape (n,)
+            Error over what is allowed, -1 where nothing is judged; no NaN.
+        kink : ndarray of bool, shape (n,)
+            Whether the entry is on a kink.
+        """
+        if self._cell == (1, 1):
+            part = slice(start, start + ratio.size)
+            self._ratios[part] = ratio
+            if kink.any():
+                self._all_kinks()[part] = kink
+            return
+        if ratio.size == 0:
+            return
+        starts, cells = self._runs(start, start + ratio.size)
+        np.maximum.at(self._ratios, cells, np.maximum.reduceat(ratio, starts))
+        if kink.any():
+            np.logical_or.at(self._all_kinks(), cells, np.logical_or.reduceat(kink, starts))
+
+    def add_at(self, places: Indices, ratio: Vector, kink: Mask) -> None:
+        """Take up entries from anywhere; arguments as of `add`, with the place of each."""
+        rows, columns = np.divmod(places, self._columns)
+        cells = rows // self._cell[0] * self._counts[1] + columns // self._cell[1]
+        np.maximum.at(self._ratios, cells, ratio)
+        if kink.any():
+            self._all_kinks()[cells[kink]] = True
+
+    def picture(self, samples: Floats | None = None) -> Picture | None:
+        """Return the picture of what was taken up; None of an array without entries."""
+        if self._ratios.size == 0:
+            return None
+        kinks = None if self._kinks is None else self._kinks.reshape(self._counts)
+        given = {} if samples is None else {"samples": samples}
+        return Picture(self._ratios.reshape(self._counts), self._cell, kinks, **given)
+
+    def _all_kinks(self) -> Mask:
+        if self._kinks is None:
+            self._kinks = np.zeros(self._ratios.size, dtype=np.bool_)
+        return self._kinks
+
+    def _runs(self, start: int, stop: int) -> tuple[Indices, Indices]:
+        """Cut entries where cells end: where each run begins, from the first on, and its cell."""
+        across = self._counts[1]
+        rows = np.arange(start // self._columns, (stop - 1) // self._columns + 1)
+        edges = np.arange(0, self._columns, self._cell[1])
+        begins = (rows[:, None] * self._columns + edges).reshape(-1)
+        cells = (rows[:, None] // self._cell[0] * across + np.arange(across)).reshape(-1)
+        first = int(np.searchsorted(begins, start, side="right")) - 1
+        last = int(np.searchsorted(begins, stop))
+        begins = begins[first:last] - start
+        begins[0] = 0
+        return begins, cells[first:last]
+
+
+def samples_of(
+    given: AnyFloats,
+    numerical: Vector,
+    error_bar: Radius,
+    hull: Radius = 0.0,
+    inside: Indices | None = None,
+) -> Floats:
+    """Return at most 256 entries, spread evenly, in no pattern that an array may have.
+
+    Parameters
+    ----------
+    given, numerical, error_bar, hull
+        As the fields of `Entries`.
+    inside : ndarray of int64, shape (n,), optional
+        Their places in the array, where they are not all of it.
+
+    Returns
+    -------
+    ndarray of float64, shape (some, 5)
+        As the samples of `Picture`.
+    """
+    if given.size <= MOST_SAMPLES:
+        chosen = np.arange(given.size)
+    else:  # multiples of the golden ratio, modulo 1
+        spread = np.arange(MOST_SAMPLES) * GOLDEN % 1.0
+        chosen = np.unique((spread * given.size).astype(np.int64))
+    samples = np.empty((chosen.size, 5))
+    samples[:, 0] = chosen if inside is None else inside[chosen]
+    samples[:, 1] = given[chosen]
+    samples[:, 2] = numerical[chosen]
+    samples[:, 3] = error_bar[chosen] if isinstance(error_bar, np.ndarray) else error_bar
+    samples[:, 4] = hull[chosen] if isinstance(hull, np.ndarray) else hull
+    return samples
