@@ -14,6 +14,7 @@ __all__ = [
     "GradientMismatchError",
     "NonFiniteError",
     "OptionError",
+    "OutputFileError",
     "ProblemFileError",
     "ReportFileError",
     "ShapeError",
@@ -84,6 +85,14 @@ class ProblemFileError(FastbpError, ValueError):
 
 class ReportFileError(FastbpError, ValueError):
     """A report cannot be read from a file: not one of ours, damaged, or of another version."""
+
+
+class OutputFileError(FastbpError, OSError):
+    """A file cannot be written: error number, reason and name of the file, as in an `OSError`."""
+
+    def __str__(self) -> str:
+        """Say which file, and why."""
+        return printable(f"{self.filename} cannot be written: {self.strerror}.")
 
 
 class GradientMismatchError(FastbpError, AssertionError):

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.small
         (errors.OptionError, ValueError),
         (errors.ProblemFileError, ValueError),
         (errors.ReportFileError, ValueError),
+        (errors.OutputFileError, OSError),
         (errors.GradientMismatchError, AssertionError),
     ],
 )

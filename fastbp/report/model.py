@@ -327,12 +327,40 @@ class Report:
 
         Raises
         ------
-        OSError
-            If the file cannot be written.
+        OutputFileError
+            If the file cannot be written; it is an `OSError` too.
         """
         from fastbp.report.serialise import write_json
 
         write_json(self, path)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as a page: one HTML file that loads nothing else.
+
+        Verdict, diagnosis, all arrays and wrong entries, which can be sorted, maps that show
+        where the errors are, what could have been missed, and how to run the check again.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; a file that is there is replaced.
+
+        Raises
+        ------
+        OptionError
+            If Jinja is not installed.
+        OutputFileError
+            If the file cannot be written; it is an `OSError` too.
+        """
+        from fastbp.report.html.page import write_html
+
+        write_html(self, path)
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None, for the text, where Jinja is not installed."""
+        from fastbp.report.html.page import in_notebook
+
+        return in_notebook(self)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Report:

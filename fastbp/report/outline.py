@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import printable
 from fastbp.report.causes import listed
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,7 @@ __all__ = [
     "relative",
     "shown_arrays",
     "shown_failures",
+    "slips",
     "subject",
     "tolerance",
     "worst_first",
@@ -73,13 +74,13 @@ def worst_first(row: ArrayReport) -> tuple[int, float]:
 
 
 def shown_arrays(
-    arrays: list[ArrayReport],
+    arrays: list[ArrayReport], most: int = ROWS_SHOWN
 ) -> tuple[list[ArrayReport], list[tuple[str, list[ArrayReport]]]]:
     """Return the rows to show, and groups of the others with what they have in common."""
     passed = [row for row in arrays if row.verdict == "passed"]
     others = [row for row in arrays if row.verdict != "passed"]
-    folded = [("did not pass", others[ROWS_SHOWN:])]
-    shown = others[:ROWS_SHOWN]
+    folded = [("did not pass", others[most:])]
+    shown = others[:most]
     if len(passed) > FOLDED_FROM:
         folded.append(("passed", passed))
     else:
@@ -135,14 +136,24 @@ def method(report: Report) -> str:
         return f"{report.method}, {report.scheme} differences, delta {report.delta:g}"
     if proof.problem:
         return f"{report.method}, no proof, seed {proof.seed}"
+    return (
+        f"{report.method}, {counted(proof.directions, 'random vector', 'random vectors')} a layer; "
+        f"{slips(report)}; seed {proof.seed}"
+    )
+
+
+def slips(report: Report) -> str:
+    """Return how a proof could have missed an error; empty where there is none."""
+    proof = report.certificate
+    if proof is None or proof.problem:
+        return ""
     unproved = report.batch - proof.samples
     faint = ""
     if unproved:
         faint = f" ({counted(unproved, 'sample is', 'samples are')} too faint to prove)"
     return (
-        f"{report.method}, {counted(proof.directions, 'random vector', 'random vectors')} a layer; "
         f"in a sample's sensitivities an error of {proof.resolution:.1g} K times the layer's slips "
-        f"through with probability (0.8 / K)^{proof.directions}{faint}; seed {proof.seed}"
+        f"through with probability (0.8 / K)^{proof.directions}{faint}"
     )
 
 

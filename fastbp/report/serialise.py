@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import os
+from fastbp.errors import OutputFileError
 
+if TYPE_CHECKING:
     from fastbp.report.model import Report
     from fastbp.report.pictures.picture import Picture
 
-__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "write_json"]
+__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "write_json", "write_text"]
 
 # Of report.schema.json: a larger one where a reader of this one would go wrong.
 SCHEMA_VERSION = 1
@@ -43,8 +44,22 @@ def as_json(report: Report) -> str:
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write `as_json` to a file."""
-    Path(path).write_text(as_json(report), encoding="utf-8")
+    """Write `as_json` to a file, or raise `OutputFileError`."""
+    write_text(as_json(report), path)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write text to a file, in UTF-8.
+
+    Raises
+    ------
+    OutputFileError
+        If the file cannot be written.
+    """
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputFileError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _picture(picture: Picture) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from fastbp.report.causes import listed
-from fastbp.report.columns import table, wrapped
-from fastbp.report.digits import told_apart
 from fastbp.report.outline import (
     FAILURES_SHOWN,
     counts,
@@ -25,6 +23,8 @@ from fastbp.report.outline import (
     tolerance,
     worst_first,
 )
+from fastbp.report.wording.columns import table, wrapped
+from fastbp.report.wording.digits import told_apart
 
 if TYPE_CHECKING:
     from fastbp.report.model import ArrayReport, Failure, Report

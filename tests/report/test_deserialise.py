@@ -243,5 +243,3 @@ def test_a_file_that_is_no_report_is_refused(content, message, tmp_path):
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         Report.from_json(tmp_path / "none.json")
-    with pytest.raises(FileNotFoundError):
-        failed_report().to_json(tmp_path / "no folder" / "report.json")

@@ -28,7 +28,7 @@ from fastbp.function.methods.options import (
     takes_check_options,
 )
 from fastbp.function.structured.substitution import Substitution
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.verdict.rows import bare_row
 from fastbp.verdict.tolerance import agreement_of_sums

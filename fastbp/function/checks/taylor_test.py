@@ -24,8 +24,8 @@ from fastbp.function.evaluation import Function
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.options import CANCELLATION, RTOL
 from fastbp.function.structured.substitution import Substitution
-from fastbp.report.digits import told_apart
 from fastbp.report.taylor import TaylorTest
+from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_number, require_seed
 from fastbp.verdict.rows import unusable_reason

@@ -22,7 +22,7 @@ from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row, worst_first
 from fastbp.verdict.tolerance import Tolerance, agreement_of_sums, allowed_difference

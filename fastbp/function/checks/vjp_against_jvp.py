@@ -11,7 +11,7 @@ from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.real_outputs import real_leaf
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row
 from fastbp.verdict.tolerance import agreement_of_sums

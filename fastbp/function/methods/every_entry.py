@@ -18,7 +18,7 @@ from fastbp.function.methods.unjudged import (
     is_zero_within_rounding,
     row_of_judged,
 )
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.account import Stopped
 from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
 from fastbp.verdict.entries import wrong_entries

@@ -17,7 +17,7 @@ from fastbp.function.methods.unjudged import (
     is_zero_within_rounding,
 )
 from fastbp.report import ArrayReport, Failure
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.account import Stopped
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement

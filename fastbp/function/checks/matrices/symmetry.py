@@ -9,7 +9,7 @@ import numpy as np
 from fastbp.function.checks.matrices.measured_entries import precision_of
 from fastbp.function.checks.matrices.product_pairs import unequal_entry
 from fastbp.function.checks.report_assembly import FunctionCheck
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 from fastbp.verdict.rows import bare_row
 from fastbp.verdict.tolerance import agreement_of_sums
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fastbp.report.digits import told_apart
+from fastbp.report.wording.digits import told_apart
 
 pytestmark = pytest.mark.small
 

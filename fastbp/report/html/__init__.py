@@ -1,0 +1,1 @@
+"""Reports as HTML: a page of its own, and what a notebook shows."""
