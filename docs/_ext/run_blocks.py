@@ -1,8 +1,8 @@
 """A Sphinx extension that runs the blocks of every page, and shows what they print and plot.
 
 It works on the source of a page, before it is parsed: a block in braces becomes an ordinary block
-of code and, behind it, an ordinary block of text, an image or Markdown. A block that raises fails
-the build. `blocks` says what blocks there are.
+of code and, behind it, an ordinary block of text, an image or Markdown. A block that raises is a
+warning. `blocks` says what blocks there are.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks import Block, blocks_of
-from sphinx.errors import ExtensionError
+from sphinx.util import logging
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIGURES = "_figures"  # in the folder of the sources; not committed
 PROGRAMS = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
@@ -76,7 +77,7 @@ class Session:
             elif block.kind == "command":
                 return self.commanded(block)
         except (Exception, SystemExit) as error:
-            raise ExtensionError(f"{self.page}: {error!r} in the block\n{block.text}") from error
+            LOG.warning("%r in the block\n%s", error, block.text, location=self.page)
         return None
 
     def printed_by(self, code: str, mode: str = "exec") -> str:

@@ -3,16 +3,16 @@
 Every key holds a plain array of numbers (two of them a short text), so that any language that can
 write NumPy's format can hand a gradient to fastbp:
 
-============================ ====================================================================
-``weights_0``, ``weights_1`` the weights of each layer, in the shapes of ``layout``
-``biases_0``, ``biases_1``   the biases; left out for a network without biases
-``x``, ``y``                 the inputs and the targets (class indices are integers)
-``dweights_0``, ``dbiases_0`` optional: the gradient to check, one array for each parameter array
-``loss``, ``reduction``      optional: 0-d arrays of text
-``layout``                   optional: a 0-d array of text
-``scale``, ``weight_decay``  optional: 0-d arrays of a number
-``relu_at_zero``             optional: a 0-d array of a number
-============================ ====================================================================
+=============================  =====================================================================
+``weights_0``, ``weights_1``   the weights of each layer, in the shapes of ``layout``
+``biases_0``, ``biases_1``     the biases; left out for a network without biases
+``x``, ``y``                   the inputs and the targets (class indices are integers)
+``dweights_0``, ``dbiases_0``  optional: the gradient to check, one array for each parameter array
+``loss``, ``reduction``        optional: 0-d arrays of text
+``layout``                     optional: a 0-d array of text
+``scale``, ``weight_decay``    optional: 0-d arrays of a number
+``relu_at_zero``               optional: a 0-d array of a number
+=============================  =====================================================================
 
 A missing option has the default of `fastbp.Network`. Nothing is ever pickled, and a file that holds
 a pickle is refused before it is unpickled: a pickle can run any code. Members are stored or
