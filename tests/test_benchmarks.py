@@ -47,6 +47,7 @@ def asv_methods() -> list[pytest.ParameterSet]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("owner", "method"), asv_methods())
 def test_first_case_of_every_benchmark(owner, method, monkeypatch):
     if hasattr(owner, "program"):  # whole processes with a cold cache would take half a minute
@@ -131,6 +132,7 @@ def test_missing_peers_are_named(monkeypatch):
     assert peers.missing == ["not_installed"]
 
 
+@pytest.mark.long
 def test_products_beside_numpy():
     machine = importlib.import_module("benchmarks.peers.machine")
     products = importlib.import_module("benchmarks.peers.products")
@@ -140,6 +142,7 @@ def test_products_beside_numpy():
     assert "Geometric mean of the ratios" in page
 
 
+@pytest.mark.long
 def test_both_orders_of_a_product_are_timed():
     orders = importlib.import_module("benchmarks.peers.product_orders")
     page = orders.compare_orders([33], ["float64"], rounds=1).to_markdown()

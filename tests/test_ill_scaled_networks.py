@@ -101,6 +101,7 @@ def wrong_gradients_fail(seeds: range, method: str) -> None:
     assert found > len(seeds)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_an_entry_that_is_wrong_by_ten_bars_is_found(method):
     wrong_gradients_fail(FEW[::2], method)
@@ -138,6 +139,7 @@ def wrong_signs_and_factors_fail(seeds: range, method: str) -> None:
     assert verdicts.count("failed") > 0.75 * len(verdicts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_signs_and_factors_are_found(method):
     wrong_signs_and_factors_fail(FEW[::2], method)

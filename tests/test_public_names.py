@@ -40,6 +40,7 @@ print(report.verdict, "numba" in sys.modules)
     assert run(program) == "passed False"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_framework_is_imported_on_first_use(name: str) -> None:
     pytest.importorskip(name)

@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("framework", ["jax", "torch"])
 def test_what_the_frameworks_make_of_it_passes(name: str, framework: str) -> None:

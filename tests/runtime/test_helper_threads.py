@@ -242,6 +242,7 @@ gradients()
 )
 
 
+@pytest.mark.long
 @HAS_FORK
 def test_an_interpreter_ends_quietly_while_helpers_are_awake():
     done = subprocess.run(

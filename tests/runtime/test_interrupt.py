@@ -147,6 +147,7 @@ def test_narrow_layers_and_a_long_batch():
         assert_prompt(delays)
 
 
+@pytest.mark.long
 def test_many_interrupts_one_after_the_other():
     """At any moment, also while threads are being started: none goes on, none is lost."""
     work = f"while True: {GRADIENTS}"

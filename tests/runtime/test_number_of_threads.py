@@ -57,6 +57,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", ["0", "-2", ""])
 def test_a_senseless_number_in_the_environment_is_named(bad):
     value = bad if bad == "0" else repr(bad)
@@ -64,6 +65,7 @@ def test_a_senseless_number_in_the_environment_is_named(bad):
     assert run_program(REFUSED, env=environment(FASTBP_NUM_THREADS=bad)) == message
 
 
+@pytest.mark.long
 def test_our_import_leaves_numbas_configuration_alone():
     program = """
     import numba

@@ -81,6 +81,7 @@ print("right bits")
 )
 
 
+@pytest.mark.long
 @HAS_FORK
 @pytest.mark.parametrize("layer", ["omp", "workqueue"])
 def test_a_child_forked_after_use_works_and_its_child_too(layer):
@@ -116,6 +117,7 @@ print("right bits")
 )
 
 
+@pytest.mark.long
 @HAS_FORK
 def test_children_forked_while_other_threads_compute():
     assert run_program(FORK_WHILE_BUSY) == "right bits\n"
@@ -141,6 +143,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=HAS_FORK), "spawn"])
 def test_pools_of_processes(tmp_path, method):
     script = tmp_path / "script.py"  # a file, since spawn imports it in the children

@@ -114,6 +114,7 @@ class TestPrecision:
         assert bool(fastbp.jax.check(f, AT)) == (factor == 1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "f",
     [

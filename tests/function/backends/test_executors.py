@@ -52,6 +52,7 @@ def test_an_executor_of_loky() -> None:
         require_the_bits_of_one_process(pool)
 
 
+@pytest.mark.long
 def test_the_executor_of_a_dask_client() -> None:
     distributed = pytest.importorskip("distributed")
     with (

@@ -148,6 +148,7 @@ class Stubborn:
         raise TypeError("not me")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("crew")
 def test_a_worker_that_cannot_import_f_ends_in_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,6 +202,7 @@ def test_a_worker_killed_from_outside_is_survived(crew: str) -> None:
     assert same(found, reference)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("crew")
 def test_a_function_that_kills_every_worker_is_named() -> None:
     parent = os.getpid()

@@ -118,6 +118,7 @@ PRECISIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_entry_off_by_three_bars_is_found(family: str, precision: str) -> None:
@@ -162,6 +163,7 @@ def require_detectable_is_detected(make: Any, seeds: range, method: str) -> None
     assert judged > 0.9 * len(seeds)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("family", FAMILIES)

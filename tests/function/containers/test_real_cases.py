@@ -139,6 +139,7 @@ def attention_gradient(p: Any, *, unscaled: bool = False) -> Any:
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_attention(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -155,6 +156,7 @@ def test_attention(dtype: torch.dtype) -> None:
     assert failed == ["p['key']", "p['query']"]
 
 
+@pytest.mark.long
 def test_attention_in_jax_to_second_order() -> None:
     at = np.random.default_rng(2).normal(size=(3, 4, 2))
 

@@ -45,6 +45,7 @@ def wrong_gradient(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return right
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["every", "probe", "auto"])
 @pytest.mark.parametrize("given", [gradient, wrong_gradient])
 def test_interrupted_again_and_again_it_ends_with_the_same_bits(
@@ -97,6 +98,7 @@ print(report.verdict, report.evaluations, report.arrays[0].detectable.hex(), wor
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize("workers", [None, 2])
 def test_killed_it_goes_on_with_the_same_bits(workers: int | None, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def require_probe_judges_networks(sizes: list[int], batch: int, seeds: range) ->
         assert report.arrays[layer].detectable < 1e-2 * typical
 
 
+@pytest.mark.long
 def test_probe_judges_a_large_relu_network() -> None:
     require_probe_judges_networks([100, 250, 250, 100, 10], 64, range(2))  # 114 110 parameters
 
@@ -75,6 +76,7 @@ def test_probe_judges_many_large_relu_networks(sizes: list[int], batch: int) -> 
     require_probe_judges_networks(sizes, batch, range(2, 4))
 
 
+@pytest.mark.long
 def test_one_entry_of_a_million_is_found_in_150_evaluations() -> None:
     rng = np.random.default_rng(11)
     at = rng.normal(size=(1000, 1000))

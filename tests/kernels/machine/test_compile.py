@@ -76,6 +76,7 @@ def copy(tmp_path) -> Copy:
     return Copy(tmp_path)
 
 
+@pytest.mark.long
 def test_unchanged_sources_hit_the_disk_cache_and_edits_miss_it(copy):
     assert copy.call() == (31.0, 0, 1)
     written = copy.cached("*.nb?")
@@ -173,6 +174,7 @@ def test_equal_sources_in_another_folder_use_the_same_entries(copy, tmp_path):
     assert Copy(tmp_path / "elsewhere", cache=copy.cache).call_here() == (31.0, 1)
 
 
+@pytest.mark.long
 def test_without_sources_nothing_is_kept(copy):
     """Nobody could tell whether an entry is stale: a folder of bytecode alone, as some ship."""
     compileall.compile_dir(copy.package, quiet=1, legacy=True)
@@ -182,6 +184,7 @@ def test_without_sources_nothing_is_kept(copy):
     assert not copy.cached("caller*")
 
 
+@pytest.mark.long
 def test_without_numbas_private_names_there_is_no_disk_cache(copy):
     """Entries of the same sources are not used, none is written, the results are right."""
     assert copy.call() == (31.0, 0, 1)
@@ -194,6 +197,7 @@ def test_without_numbas_private_names_there_is_no_disk_cache(copy):
     assert copy.cached("*.nb?") == written
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows asks its registry where the home is")
 def test_without_a_folder_that_can_be_written_there_is_no_disk_cache(copy):
     """A file stands where numba would make each of its folders."""
@@ -254,6 +258,7 @@ def test_no_overload_is_inlined_by_numba():
                 assert not node.keywords, f"{path}:{node.lineno}"
 
 
+@pytest.mark.long
 def test_a_new_process_finds_the_librarys_kernels_on_disk():
     run_a_network(np.dtype("float64"), "least_squares")
     program = """

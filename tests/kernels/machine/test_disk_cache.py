@@ -140,6 +140,7 @@ def call(copy: Copy, before: str = "") -> tuple[list[float], list[str]]:
     return json.loads(done.stdout), done.stderr.splitlines()
 
 
+@pytest.mark.long
 @POSIX
 def test_no_room_costs_only_time(tmp_path):
     """What is written is cut off by the system; Python prints the note where nobody logs."""
@@ -153,6 +154,7 @@ def test_no_room_costs_only_time(tmp_path):
     assert call(copy) == ([31.0, 0, 1], [])
 
 
+@pytest.mark.long
 @POSIX
 def test_a_locked_cache_is_read_but_not_written(copy):
     folder = entries(copy)[0].parent
@@ -165,6 +167,7 @@ def test_a_locked_cache_is_read_but_not_written(copy):
     assert list((copy.package / "__pycache__").glob("caller.total-*.nbc"))
 
 
+@pytest.mark.long
 @POSIX
 def test_entries_that_may_not_be_read_are_compiled_anew_and_replaced(copy):
     for path in entries(copy):
@@ -175,6 +178,7 @@ def test_entries_that_may_not_be_read_are_compiled_anew_and_replaced(copy):
     assert call(copy, OBEY) == ([31.0, 1, 1], [])
 
 
+@pytest.mark.long
 @POSIX
 def test_without_any_folder_that_can_be_written_a_note_names_them(tmp_path):
     copy = Copy(tmp_path)

@@ -146,6 +146,7 @@ def test_products_of_whole_numbers_are_exact(dtype, kind, rng):
     assert_exact(a, b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["A.B", "At.B", "A.Bt"])
 @pytest.mark.parametrize(
@@ -213,6 +214,7 @@ print(PANEL_STAYS, digest.hexdigest())
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(JIT_DISABLED, reason="an order of tiles is slow in plain Python, and the same")
 def test_bits_do_not_depend_on_which_operand_stays_in_the_cache():
     outputs = [

@@ -129,6 +129,7 @@ def small_enough(seed: int, operations: int) -> bool:
     return net.parameters.size * x.shape[1] * net.parameters.size < operations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["exact", "replay"])
 def test_random_networks_by_the_other_methods(method):
     for seed in range(100):

@@ -31,6 +31,7 @@ def verdicts(distance, factor, method="certified", seeds=range(20)):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["certified", "exact", "replay"])
 @pytest.mark.parametrize("distance", [1e-4, 1e-5, 3e-6])
 def test_a_wrong_sign_is_found_where_the_gradient_is_right_to_some_percent(distance, method):

@@ -58,6 +58,7 @@ def test_smooth_functions_take_few_values_an_entry(name: str) -> None:
     assert (report.function, report.dtype) == (general.function, general.dtype)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("off", [1e-8, 1e-5, 0.1, 1.0])
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_wrong_entry_is_never_confirmed(name: str, off: float) -> None:

@@ -77,6 +77,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_right_functions_pass_on_the_device(name: str) -> None:
     f, inputs = CASES[name]

@@ -37,6 +37,7 @@ def deep(wrong: int | None, layers: int = 200, size: int = 12) -> Any:
     return torch.nn.Sequential(*made)
 
 
+@pytest.mark.long
 def test_the_wrong_one_of_two_hundred_layers_is_named() -> None:
     report = fastbp.torch.check_module(deep(114), torch.randn(8, 12), seed=1)
     assert report.verdict == "failed"
@@ -46,6 +47,7 @@ def test_the_wrong_one_of_two_hundred_layers_is_named() -> None:
     assert report.failures[0].given / report.failures[0].numerical == pytest.approx(1.001)
 
 
+@pytest.mark.long
 def test_two_hundred_correct_layers_pass_in_five_passes() -> None:
     report = fastbp.torch.check_module(deep(None), torch.randn(8, 12), seed=1)
     assert report.verdict == "passed"

@@ -209,6 +209,7 @@ RESEARCH = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", RESEARCH)
 @pytest.mark.parametrize(("hand", "verdict"), [(identity, "passed"), (wrong_identity, "failed")])
 def test_modules_of_research(make: Any, hand: Any, verdict: str) -> None:

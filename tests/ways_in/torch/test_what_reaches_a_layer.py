@@ -80,6 +80,7 @@ def test_a_copy_lies_in_memory_as_its_original(layout: str) -> None:
     assert copied_in_layout(conjugate).stride() == conjugate.stride()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_module_is_asked_in_the_layout_of_its_input(layout: str) -> None:
     x = LAYOUTS[layout]()
