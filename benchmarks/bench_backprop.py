@@ -26,7 +26,7 @@ class Forward:
     def time_fastbp(self, *_: object) -> None:
         self.network.forward(self.x)
 
-    def time_numpy(self, *_: object) -> None:
+    def time_yardstick_numpy(self, *_: object) -> None:
         reference.forward(self.weights, self.biases, self.x)
 
 
@@ -52,5 +52,5 @@ class LossAndGradients:
     def time_fastbp_into_out_without_inputs(self, *_: object) -> None:
         self.network.loss_and_gradients(self.x, self.y, out=self.gradients, inputs=False)
 
-    def time_numpy_without_inputs(self, *_: object) -> None:
+    def time_yardstick_numpy(self, *_: object) -> None:
         reference.loss_and_gradients(self.weights, self.biases, self.x, self.y)

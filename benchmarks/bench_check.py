@@ -5,7 +5,7 @@ from __future__ import annotations
 import fastbp
 
 from . import common, reference
-from .clock import seconds_per_call
+from .clock import measured_in, seconds_per_call
 
 LOOP_ENTRIES = 200
 
@@ -13,30 +13,28 @@ LOOP_ENTRIES = 200
 class Check:
     """A given gradient, all entries of it, beside the step that made it; the default and exact.
 
-    Subtract ``peakmem_reference`` from ``peakmem_check``.
+    Subtract ``peakmem_yardstick_start`` from ``peakmem_check``.
     """
 
     params = (
-        [
-            ("64-128-128-10", 64),
-            ("784-512-512-10", 64),
-            ("784-512^5-10", 64),
-            ("2048^5-10", 16),
-            ("64^201-10", 64),
-        ],
+        ["64-128-128-10", "784-512-512-10", "784-512^5-10", "2048^5-10", "64^201-10"],
+        [64, 16],
         ["certified", "exact"],
     )
-    param_names = ("network", "method")
+    param_names = ("sizes", "batch", "method")
     timeout = 600
 
     def setup_cache(self) -> None:
         """Compile in a process of its own: LLVM takes more memory than what is measured here."""
-        for method in self.params[1]:
-            self.setup(("10-20-10", 64), str(method))
+        for method in self.params[2]:
+            self.prepare("10-20-10", 64, str(method))
             self.check()
 
-    def setup(self, network: tuple[str, int], method: str) -> None:
-        sizes, batch = network
+    def setup(self, sizes: str, batch: int, method: str) -> None:
+        common.skip_unless(batch == (16 if sizes == "2048^5-10" else 64))
+        self.prepare(sizes, batch, method)
+
+    def prepare(self, sizes: str, batch: int, method: str) -> None:
         self.method, self.total = method, common.count_parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.network = fastbp.Network(*common.parameters(sizes))
@@ -55,28 +53,29 @@ class Check:
     def time_check(self, *_: object) -> None:
         self.check()
 
+    @measured_in("steps", "A check in steps of our own")
     def track_check_in_steps(self, *_: object) -> float:
         return seconds_per_call(self.check) / seconds_per_call(self.step)
 
+    @measured_in("seconds/entry", "A check, by entries")
     def track_check_per_entry(self, *_: object) -> float:
         return seconds_per_call(self.check) / self.total
 
     def peakmem_check(self, *_: object) -> None:
         self.check()
 
-    def peakmem_reference(self, *_: object) -> None:
+    def peakmem_yardstick_start(self, *_: object) -> None:
         pass
 
 
 class CheckByReplay:
     """A correct gradient, ours or a given one, against two real losses for every entry."""
 
-    params = ([("1-6^5-1", 1), ("10-32-32-10", 16), ("64-128-128-10", 64)],)
-    param_names = ("network",)
-    unit = "seconds/entry"
+    params = (list(common.SMALL), [1, 16, 64])
+    param_names = ("sizes", "batch")
 
-    def setup(self, network: tuple[str, int]) -> None:
-        sizes, batch = network
+    def setup(self, sizes: str, batch: int) -> None:
+        common.skip_unless(batch == common.SMALL[sizes])
         self.weights, self.biases = common.parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.total = common.count_parameters(sizes)
@@ -105,8 +104,10 @@ class CheckByReplay:
     def time_report_as_text(self, *_: object) -> None:
         str(self.report)
 
+    @measured_in("seconds/entry", "Replay of a given gradient, by entries")
     def track_given_gradient_per_entry(self, *_: object) -> float:
         return seconds_per_call(self.check_given) / self.total
 
-    def track_loop_per_entry(self, *_: object) -> float:
+    @measured_in("seconds/entry", "Yardstick: the notebook's loop, by entries")
+    def track_yardstick_loop_per_entry(self, *_: object) -> float:
         return seconds_per_call(self.loop) / self.entries.size

@@ -8,11 +8,14 @@ import sys
 import tempfile
 from typing import ClassVar
 
-from .clock import seconds_of
+from .clock import measured_in, seconds_of
 
 FIRST_CALLS = {
     "loss_and_gradients": "net.loss_and_gradients(x, y)",
-    "check_network": "assert fastbp.check_network(net, x, y, method='replay')",
+    "check_network": "assert fastbp.check_network(net, x, y)",
+    "check_network by replay": "assert fastbp.check_network(net, x, y, method='replay')",
+    "check_gradient": "assert fastbp.check_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, x)",
+    "demo": "import fastbp.cli; assert fastbp.cli.main(['demo']) == 0",
 }
 
 PROGRAM = """
@@ -33,10 +36,10 @@ class Import:
     def timeraw_fastbp_every_name(self) -> str:
         return "import fastbp; [getattr(fastbp, name) for name in fastbp.__all__]"
 
-    def timeraw_numba(self) -> str:
+    def timeraw_yardstick_numba(self) -> str:
         return "import numba"
 
-    def timeraw_numpy(self) -> str:
+    def timeraw_yardstick_numpy(self) -> str:
         return "import numpy"
 
 
@@ -45,7 +48,6 @@ class FirstCall:
 
     params = (list(FIRST_CALLS),)
     param_names = ("call",)
-    unit = "seconds"
     timeout = 300
     program: ClassVar[str] = PROGRAM
 
@@ -57,10 +59,12 @@ class FirstCall:
         command = [sys.executable, "-P", "-c", self.source]
         subprocess.run(command, check=True, env=os.environ | variables)
 
+    @measured_in("seconds", "First call, kernels not compiled yet")
     def track_cold_cache(self, *_: object) -> float:
         with tempfile.TemporaryDirectory() as empty:
             return seconds_of(lambda: self.run_process(NUMBA_CACHE_DIR=empty))
 
+    @measured_in("seconds", "First call, kernels on disk")
     def track_warm_cache(self, *_: object) -> float:
         self.run_process()
         return min(seconds_of(self.run_process) for _ in range(3))

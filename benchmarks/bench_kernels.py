@@ -33,7 +33,7 @@ class MatrixProduct:
     def time_all_threads(self, *_: object) -> None:
         self.product.on_all_threads()
 
-    def time_numpy(self, *_: object) -> None:
+    def time_yardstick_numpy(self, *_: object) -> None:
         self.product.in_numpy()
 
 

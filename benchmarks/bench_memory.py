@@ -18,21 +18,20 @@ def fill_kernel_cache() -> None:
 
 
 class PeakMemory:
-    """Peak memory of each public operation; subtract ``peakmem_reference``."""
+    """Peak memory of each public operation; subtract ``peakmem_yardstick_start``."""
 
-    params = ([("64-128-128-10", 64), ("784-512-512-10", 64)],)
-    param_names = ("network",)
+    params = (["64-128-128-10", "784-512-512-10"], [64])
+    param_names = ("sizes", "batch")
 
     def setup_cache(self) -> None:
         fill_kernel_cache()
 
-    def setup(self, network: tuple[str, int]) -> None:
-        sizes, batch = network
+    def setup(self, sizes: str, batch: int) -> None:
         self.weights, self.biases = common.parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.network = fastbp.Network(self.weights, self.biases)
 
-    def peakmem_reference(self, *_: object) -> None:
+    def peakmem_yardstick_start(self, *_: object) -> None:
         pass
 
     def peakmem_forward(self, *_: object) -> None:
@@ -41,28 +40,27 @@ class PeakMemory:
     def peakmem_loss_and_gradients(self, *_: object) -> None:
         self.network.loss_and_gradients(self.x, self.y)
 
-    def peakmem_loss_and_gradients_numpy(self, *_: object) -> None:
+    def peakmem_yardstick_numpy(self, *_: object) -> None:
         reference.loss_and_gradients(self.weights, self.biases, self.x, self.y)
 
 
 class PeakMemoryOfDifferences:
-    """Peak memory of what takes a loss for each parameter; subtract ``peakmem_reference``."""
+    """Peak memory of what takes a loss for each parameter; subtract ``peakmem_yardstick_start``."""
 
-    params = ([("64-128-128-10", 64)], [2**24, 2**30])
-    param_names = ("network", "max_memory")
+    params = (["64-128-128-10"], [64], [2**24, 2**30])
+    param_names = ("sizes", "batch", "max_memory")
 
     def setup_cache(self) -> None:
         fill_kernel_cache()
 
-    def setup(self, network: tuple[str, int], max_memory: int) -> None:
-        sizes, batch = network
+    def setup(self, sizes: str, batch: int, max_memory: int) -> None:
         self.options = {"method": "replay", "max_memory": max_memory, "progress": False}
         self.weights, self.biases = common.parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.network = fastbp.Network(self.weights, self.biases)
         self.entries = common.spread_entries(common.count_parameters(sizes), ENTRIES_OF_LOOP)
 
-    def peakmem_reference(self, *_: object) -> None:
+    def peakmem_yardstick_start(self, *_: object) -> None:
         pass
 
     def peakmem_finite_differences(self, *_: object) -> None:
@@ -71,5 +69,5 @@ class PeakMemoryOfDifferences:
     def peakmem_check_network(self, *_: object) -> None:
         fastbp.check_network(self.network, self.x, self.y, **self.options)
 
-    def peakmem_loop(self, *_: object) -> None:
+    def peakmem_yardstick_loop(self, *_: object) -> None:
         reference.loop_quotients(self.weights, self.biases, self.x, self.y, self.entries)

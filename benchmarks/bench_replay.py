@@ -9,7 +9,7 @@ from __future__ import annotations
 import fastbp
 
 from . import common, reference
-from .clock import seconds_per_call
+from .clock import measured_in, seconds_per_call
 
 LOOP_ENTRIES = 200
 
@@ -17,15 +17,11 @@ LOOP_ENTRIES = 200
 class Replay:
     """Central and forward differences, and the loop they replay."""
 
-    params = (
-        [("1-6^5-1", 1), ("10-32-32-10", 16), ("64-128-128-10", 64)],
-        ["central", "forward"],
-    )
-    param_names = ("network", "scheme")
-    unit = "seconds/entry"
+    params = (list(common.SMALL), [1, 16, 64], ["central", "forward"])
+    param_names = ("sizes", "batch", "scheme")
 
-    def setup(self, network: tuple[str, int], scheme: str) -> None:
-        sizes, batch = network
+    def setup(self, sizes: str, batch: int, scheme: str) -> None:
+        common.skip_unless(batch == common.SMALL[sizes])
         self.weights, self.biases = common.parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.total = common.count_parameters(sizes)
@@ -41,11 +37,13 @@ class Replay:
     def loop(self) -> None:
         reference.loop_quotients(self.weights, self.biases, self.x, self.y, self.entries)
 
-    def time_all_entries(self, _network: tuple[str, int], scheme: str) -> None:
+    def time_all_entries(self, _sizes: str, _batch: int, scheme: str) -> None:
         self.replay(scheme)
 
-    def track_fastbp_per_entry(self, _network: tuple[str, int], scheme: str) -> float:
+    @measured_in("seconds/entry", "Replay, by entries")
+    def track_fastbp_per_entry(self, _sizes: str, _batch: int, scheme: str) -> float:
         return seconds_per_call(lambda: self.replay(scheme)) / self.total
 
-    def track_loop_per_entry(self, *_: object) -> float:
+    @measured_in("seconds/entry", "Yardstick: the notebook's loop, by entries")
+    def track_yardstick_loop_per_entry(self, *_: object) -> float:
         return seconds_per_call(self.loop) / self.entries.size

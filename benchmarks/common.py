@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 
+# Small networks, and the batch that each is measured with.
+SMALL = {"1-6^5-1": 1, "10-32-32-10": 16, "64-128-128-10": 64}
+
+
 def layer_sizes(name: str) -> tuple[int, ...]:
     """Return the widths that a name like ``"1-6^5-1"`` stands for: ``(1, 6, 6, 6, 6, 6, 1)``."""
     widths: list[int] = []
@@ -51,6 +55,12 @@ def examples(name: str, batch: int, dtype: str = "float64", seed: int = 1) -> tu
     x = rng.standard_normal((sizes[0], batch))
     y = rng.standard_normal((sizes[-1], batch))
     return _frozen(x, dtype), _frozen(y, dtype)
+
+
+def skip_unless(condition: bool) -> None:
+    """Leave a combination of parameters out: asv skips what raises this in ``setup``."""
+    if not condition:
+        raise NotImplementedError("this combination is not measured")
 
 
 def spread_entries(total: int, count: int) -> NDArray[np.int64]:

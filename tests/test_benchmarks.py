@@ -67,7 +67,7 @@ def test_the_programs_of_the_import_benchmarks_run():
     for call in bench_import.FIRST_CALLS.values():
         exec(bench_import.PROGRAM.format(call=call), {})
     benchmark = bench_import.Import()
-    for name in ("fastbp_alone", "fastbp_every_name", "numba", "numpy"):
+    for name in ("fastbp_alone", "fastbp_every_name", "yardstick_numba", "yardstick_numpy"):
         exec(getattr(benchmark, f"timeraw_{name}")(), {})
 
 
