@@ -26,7 +26,7 @@ DEFECT = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
 READER_GONE = 141
 
-EXIT_CODES = {"passed": 0, "failed": 1, "vacuous": 3, "inconclusive": 3}
+EXIT_CODES = {"passed": 0, "failed": 1, "bad input": BAD_INPUT, "vacuous": 3, "inconclusive": 3}
 # Of several problems: the first that one of them has.
 OF_SEVERAL = (BAD_INPUT, 1, 3, 0)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fastbp.report import Report, TaylorTest
 
-__all__ = ["CollectedReports", "as_entry"]
+__all__ = ["CollectedReports", "as_entry", "summary_of"]
 
 SCHEMA_VERSION = 1  # of reports.json
 PAGE, FILE = "index.html", "reports.json"
@@ -92,17 +92,23 @@ class CollectedReports:
 def as_entry(test: str, check: str, found: Report | TaylorTest) -> dict[str, Any]:
     """Return what is kept of a check, in strings alone: processes send it to each other."""
     from fastbp.report import Report
-    from fastbp.report.serialise import as_dict
+    from fastbp.report.serialise import as_json
 
-    report = json.dumps(as_dict(found), allow_nan=False) if isinstance(found, Report) else None
     return {
         "test": test,
         "check": check,
         "verdict": found.verdict,
-        "summary": summary_of(found),
-        "text": str(found),
-        "report": report,
+        "shown": shown(found),
+        "report": as_json(found) if isinstance(found, Report) else None,
     }
+
+
+def shown(found: Report | TaylorTest) -> str:
+    """Return what the page has of a check: what a notebook would show, or plain text."""
+    from fastbp.report import Report
+
+    page = found._repr_html_() if isinstance(found, Report) else None
+    return page or f"<pre>{html.escape(printable(str(found), lines=True))}</pre>"
 
 
 def summary_of(found: Report | TaylorTest) -> str:
@@ -129,6 +135,8 @@ def json_of_run(entries: list[dict[str, Any]]) -> str:
 
     A report has the form of ``fastbp/report/report.schema.json``; that of a Taylor test is null.
     """
+    from fastbp.report.serialise import json_text
+
     checks = [
         {
             **{name: entry[name] for name in ("test", "check", "verdict")},
@@ -136,8 +144,7 @@ def json_of_run(entries: list[dict[str, Any]]) -> str:
         }
         for entry in entries
     ]
-    content = {"schema_version": SCHEMA_VERSION, "checks": checks}
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return json_text({"schema_version": SCHEMA_VERSION, "checks": checks})
 
 
 def page_of(entries: list[dict[str, Any]]) -> str:
@@ -153,8 +160,8 @@ def section_of(entry: dict[str, Any]) -> str:
     unfolded = "" if verdict == "passed" else " open"
     test, check = (html.escape(printable(entry[name])) for name in ("test", "check"))
     return (
-        f"<details{unfolded}>\n"
+        f'<details class="check"{unfolded}>\n'
         f'<summary><span class="{verdict}">{verdict}</span> {test} ({check})</summary>\n'
-        f"<pre>{html.escape(printable(entry['text'], lines=True))}</pre>\n"
+        f"{entry['shown']}\n"
         "</details>\n"
     )

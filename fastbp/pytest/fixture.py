@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastbp
 from fastbp.errors import OptionError
-from fastbp.pytest.collected import as_entry
+from fastbp.pytest.collected import as_entry, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,10 +109,9 @@ class GradientCheck(Checks):
         found = check(*arguments, **{**self._options_for(check), **keywords})
         test = self._item.nodeid
         found = replace(found, notes=(*found.notes, f"test {test}"))
-        entry = as_entry(test, check.__name__, found)
-        self._item.user_properties.append(("gradient_check", entry["summary"]))
+        self._item.user_properties.append(("gradient_check", summary_of(found)))
         if self._collected is not None:
-            self._collected.append(entry)
+            self._collected.append(as_entry(test, check.__name__, found))
         if found.verdict not in self._options["allow"]:
             found.raise_unless_passed()
         return found  # type: ignore[no-any-return]

@@ -362,6 +362,15 @@ class Report:
 
         return in_notebook(self)
 
+    def to_markdown(self) -> str:
+        """Return the report as Markdown: a heading, the diagnosis, and tables as GitHub has them.
+
+        Names of the user's are code or escaped, so that none is taken for markup.
+        """
+        from fastbp.report.markdown import as_markdown
+
+        return as_markdown(self)
+
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Report:
         """Read a report that `to_json` has written.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastbp.report.model import Report
     from fastbp.report.pictures.picture import Picture
 
-__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "write_json", "write_text"]
+__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "json_text", "write_json", "write_text"]
 
 # Of report.schema.json: a larger one where a reader of this one would go wrong.
 SCHEMA_VERSION = 1
@@ -40,7 +40,12 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 def as_json(report: Report) -> str:
     """Return `as_dict` as strict JSON, in ASCII, with a newline at the end."""
-    return _written(as_dict(report), "\n") + "\n"
+    return json_text(as_dict(report))
+
+
+def json_text(content: Any) -> str:
+    """Return what consists of the types of JSON as JSON, a list of numbers on one line."""
+    return _written(content, "\n") + "\n"
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:

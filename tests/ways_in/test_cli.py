@@ -398,9 +398,9 @@ def test_bad_options(path, arrays):
     [
         ([], "the following arguments are required: COMMAND"),
         (["prove"], "invalid choice: 'prove'"),
-        (["check"], "the following arguments are required: PROBLEM.npz"),
+        (["check"], "the following arguments are required: PROBLEM"),
         (["check", "a.npz", "--rtol", "tiny"], "invalid float value: 'tiny'"),
-        (["check", "a.npz", "--html", "b"], "unrecognized arguments: --html"),
+        (["check", "a.npz", "--xml", "b"], "unrecognized arguments: --xml"),
     ],
 )
 def test_arguments_that_make_no_command(arguments, message):

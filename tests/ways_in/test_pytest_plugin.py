@@ -192,7 +192,7 @@ def test_the_reports_of_a_run_are_one_page_and_one_file(outside):
     said = "10 gradient checks (3 failed, 2 vacuous, 5 passed): "
     assert f"{said}{folder / 'out' / 'index.html'}\n" in result.stdout
     page = (folder / "out" / "index.html").read_text("utf-8")
-    assert page.count("<details") == 10
+    assert page.count('<details class="check"') == 10
     assert "&lt;script&gt;alert(1)" in page
     assert "<script" not in page
     assert "\x1b" not in page

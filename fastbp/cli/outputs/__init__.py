@@ -1,0 +1,3 @@
+"""What a command writes beside its reports on the terminal."""
+
+from __future__ import annotations
