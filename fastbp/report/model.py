@@ -214,8 +214,8 @@ class Report:
         Of every random number of the check: the same seed gives the same bits. Reports that differ
         in this alone are equal.
     made : str
-        When, with which versions and on which machine. Reports that differ in this alone are
-        equal.
+        When, with which versions, on which machine and by which command. Reports that differ in
+        this alone are equal.
     diagnosis : tuple of str
         What made the gradient wrong, in sentences, the one that explains most first: only what
         was proved, by computing the gradient again with that mistake. Where no mistake that is

@@ -1,31 +1,58 @@
-"""When and where something was computed, and with which versions: for whoever repeats it."""
+"""When, where and how something was computed, and with which versions: for whoever repeats it."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import platform
+import shlex
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["made_here"]
 
+LONGEST_COMMAND = 200
 ALWAYS, IF_IMPORTED = ("fastbp", "numpy", "numba"), ("scipy", "torch", "jax")
 
 
 def made_here() -> str:
-    """Return date, versions and machine in one line.
+    """Return date, versions, machine and the command of this process in one line.
+
+    A command that runs no file and no module, as in a notebook or of ``python -c``, is left out.
 
     Examples
     --------
     >>> made_here()  # doctest: +ELLIPSIS
-    '... UTC; fastbp ..., numpy ..., numba ...; Python ... on ..., ... processors'
+    '... UTC; fastbp ..., numpy ..., numba ...; Python ... on ..., ... processors...'
     """
     now = datetime.datetime.now(datetime.UTC)
     packages = (*ALWAYS, *(name for name in IF_IMPORTED if name in sys.modules))
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
-    return f"{now:%Y-%m-%d %H:%M:%S} UTC; {versions}; {_machine()}"
+    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), _command(sys.orig_argv)]
+    return "; ".join(part for part in parts if part)
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command that others can repeat, with the name of the program alone.
+
+    Examples
+    --------
+    >>> _command(["/usr/bin/python3", "-m", "pytest", "tests/my gradients"])
+    "python3 -m pytest 'tests/my gradients'"
+    >>> _command(["python", "-c", "import fastbp"]), _command(["python"])
+    ('', '')
+    """
+    if "-c" in words or "ipykernel" in " ".join(words[:4]):
+        return ""
+    if "-m" not in words and all(word.startswith("-") for word in words[1:]):
+        return ""
+    command = shlex.join([os.path.basename(words[0]), *words[1:]])
+    return command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]}..."
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.runtime.environment import _command
 
 pytestmark = pytest.mark.small
 
 AT = np.array([1.0, 2.0, 3.0])
 MADE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; fastbp \S+, numpy \S+, numba [^;]+; Python \S+ on .+, "
-    r"\d+ processors"
+    r"\d+ processors(; .*pytest.*)?"
 )
 
 
@@ -67,3 +70,30 @@ def test_the_seed_that_a_report_tells_gives_the_same_bits(check: Any, method: st
 def test_products_tell_their_seed() -> None:
     assert fastbp.check_vjp(np.sin, lambda x, w: w * np.cos(x), AT, seed=3).seed == 3
     assert fastbp.check_jvp(np.sin, lambda x, v: v * np.cos(x), AT, seed=4).seed == 4
+
+
+def test_a_report_tells_the_command_of_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    script.write_text("from fastbp.runtime.environment import made_here\nprint(made_here())\n")
+    command = [sys.executable, str(script), "--size", "a b"]
+    made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    program = Path(sys.executable).name
+    assert made.endswith(f" processors; {program} {script} --size 'a b'\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python"],
+        ["python", "-i"],
+        ["python", "-W", "error", "-c", "import fastbp"],
+        ["python", "-m", "ipykernel_launcher", "-f", "kernel.json"],
+        [],
+    ],
+)
+def test_a_command_that_nobody_can_repeat_is_left_out(words: list[str]) -> None:
+    assert _command(words) == ""
+
+
+def test_a_long_command_is_cut() -> None:
+    assert len(_command(["python", *map(str, range(1000))])) == 203
