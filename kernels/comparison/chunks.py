@@ -161,6 +161,18 @@ def note_cells(maxima, row, column, place, cells):
 
 
 @kernel
+def note_kinks(
+    radius, row_noise, row_size, column_sizes, column_noise, decay_bars, row, column, place, kinks,
+):  # fmt: skip
+    """Mark the cells of a row's entries that are on a kink."""
+    line = place[MAP_AT] + row // place[CELL_ROWS] * place[MAP_COLUMNS]
+    for c in range(radius.size):
+        bar = bar_of(row_noise, row_size, column_sizes[c], column_noise[c], decay_bars[c])
+        if radius[c] > bar:
+            kinks[line + (column + c) // place[CELL_COLUMNS]] = True
+
+
+@kernel
 def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
     """Factors of the bars of a tile: row noise, row size, column sizes, column noise.
 
@@ -208,7 +220,7 @@ def largest_of(values):
 @kernel
 def compare_rows(
     frame, layer, place, tolerance, scale, parameters, given, strip, affected, radii, bars,
-    scratch, cells, found,
+    scratch, cells, kinks, found,
 ):  # fmt: skip
     """Compare a chunk row by row, and count all that can be said of its entries."""
     smallest, decay_bar = tolerance.smallest, tolerance.decay_bar
@@ -240,6 +252,11 @@ def compare_rows(
         found[WRONG] += counts[0]
         found[ZERO] += counts[1]
         found[KINKS] += counts[2]
+        if counts[2] > 0:
+            note_kinks(
+                radius, row_noise[r], row_size[r], sizes, noise, decay, frame[TILE_ROW] + r,
+                frame[TILE_COLUMN] + column, place, kinks,
+            )  # fmt: skip
         found[ABOVE_NOISE] += counts[3]
         found[BROKEN] += counts[4]
         found[NOT_FINITE] += counts[5]

@@ -78,6 +78,7 @@ class Collected(NamedTuple):
 
     summaries: Floats  # (tiles, SUMMARY_COLUMNS)
     cells: Floats  # (cells of all maps,): largest error over what is allowed
+    kinks: npt.NDArray[np.bool_]  # likewise: which hold an entry on a kink; () without radii
     samples: Floats  # (tiles * kept, SAMPLE_COLUMNS)
     scales: Floats  # (tiles,), read: makes the products of two entries fit a number
     kept: int  # entries of a tile that are kept as samples

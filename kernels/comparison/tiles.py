@@ -252,7 +252,7 @@ def chunk_step(
         return
     compare_rows(
         frame, layer, place, tolerance, scales[index], parameters, given, strip, affected, radii,
-        bars, scratch.chunk, collected.cells, found,
+        bars, scratch.chunk, collected.cells, collected.kinks, found,
     )  # fmt: skip
     keep_samples(
         frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given, strip,

@@ -44,7 +44,7 @@ __all__ = ["Bars", "Compared", "Tiles"]
 
 SAMPLED_PAIRS = 1000
 GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
-EMPTY = np.empty(0)
+EMPTY, NO_KINKS = np.empty(0), np.empty(0, np.bool_)
 
 
 @dataclass(slots=True, eq=False)
@@ -168,6 +168,7 @@ class Tiles:
         nothing = arrays.Collected(
             summaries=np.zeros((0, summary_columns.SUMMARY_COLUMNS)),
             cells=EMPTY,
+            kinks=NO_KINKS,
             samples=np.zeros((0, compare.SAMPLE_COLUMNS)),
             scales=EMPTY,
             kept=0,
@@ -369,6 +370,7 @@ class _Comparison:
         self.collected = arrays.Collected(
             summaries=table,
             cells=np.zeros(map_end),
+            kinks=np.zeros(map_end, np.bool_) if tiles.hull.affected else NO_KINKS,
             samples=np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
             scales=tile_scales,
             kept=self.kept,
@@ -406,17 +408,22 @@ class _Comparison:
         return result
 
     def _picture(self, k: int, samples: NDArray[np.float64]) -> Picture:
-        rows, columns = self.map_shapes[k]
-        start = self.table[k, compare.MAP_AT]
-        cells = self.collected.cells[start : start + rows * columns].reshape(rows, columns)
+        start, shape = self.table[k, compare.MAP_AT], self.map_shapes[k]
+        part = slice(start, start + shape[0] * shape[1])
+        cells, kinks = self.collected.cells[part].reshape(shape), self.collected.kinks[part]
         cell = self.table[k, [compare.CELL_ROWS, compare.CELL_COLUMNS]].tolist()
+        marked = kinks.reshape(shape) if kinks.any() else None
         for axis in (0, 1):
-            step = block_count(cells.shape[axis], MOST_CELLS)
+            step = block_count(shape[axis], MOST_CELLS)
             if step > 1:
                 cell[axis] *= step
-                cells = np.maximum.reduceat(cells, range(0, cells.shape[axis], step), axis=axis)
-        # A copy: one that is a part of all cells would keep them all.
-        return Picture(cells.copy(), tuple(cell), None, samples.copy())
+                starts = range(0, shape[axis], step)
+                cells = np.maximum.reduceat(cells, starts, axis=axis)
+                if marked is not None:
+                    marked = np.logical_or.reduceat(marked, starts, axis=axis)
+        # Copies: a part of all cells would keep all of them.
+        kept = None if marked is None else marked.copy()
+        return Picture(cells.copy(), (cell[0], cell[1]), kept, samples.copy())
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:
