@@ -404,6 +404,64 @@ class Report:
 
         return read_json(path)
 
+    def plot(self) -> Any:
+        """Draw the report: a heat map of the errors of each array, the worst arrays first.
+
+        Colours are errors over what is allowed on a logarithmic scale: shades of blue are right,
+        orange to dark red is wrong, black infinite and grey not judged. A cell of a large array has
+        the colour of its largest error, so that one wrong entry among millions is seen; the worst
+        one has a circle, kinks have diamonds. Strips above and beside a map show the largest error
+        of each column and each row. Arrays of one row or column are dots over their index. Beside
+        each array stand given against numerical derivatives: a sample, and the wrong ones.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            With at most 12 arrays; it says how many are not shown.
+
+        Raises
+        ------
+        OptionError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> at = np.arange(12.0).reshape(3, 4)
+        >>> report = fastbp.check_gradient(lambda x: np.sum(x**2), 2 * at.T[::-1].T, at)
+        >>> figure = report.plot()
+        >>> figure.savefig("report.png")
+        """
+        from fastbp.report.plots import plot
+
+        return plot(self)
+
+    def plot_array(self, name: str, ax: Any = None) -> Any:
+        """Draw the errors of one array, as `plot` does.
+
+        Parameters
+        ----------
+        name : str
+            Of the array, as ``"weights[1]"``.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. By default on a new figure, with given against numerical derivatives on
+            axes of their own beside.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            `ax`, or the new one.
+
+        Raises
+        ------
+        OptionError
+            If there is no such array, or matplotlib is not installed.
+        """
+        from fastbp.report.plots import plot_array
+
+        return plot_array(self, name, ax)
+
     def raise_if_failed(self) -> None:
         """Raise `GradientMismatchError`, with this report, if the verdict is "failed".
 

@@ -152,16 +152,14 @@ class TaylorTest:
         OptionError
             If there is no matplotlib and no `ax`.
         """
+        import numpy as np
+
+        from fastbp.report.pictures.style import plain, pyplot, shortened
+
         if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise OptionError(
-                    'plot needs matplotlib: python -m pip install "fastbp[report]".'
-                ) from error
-            _, ax = pyplot.subplots()
+            _, ax = pyplot("plot").subplots()
         for order, remainder in enumerate(self.remainders):
-            shown = remainder > 0
+            shown = (remainder > 0) & np.isfinite(remainder)
             if not shown.any():
                 continue
             [line] = ax.loglog(
@@ -171,6 +169,7 @@ class TaylorTest:
             ax.loglog(self.steps, slanted, ":", color=line.get_color(), label=f"slope {order + 1}")
         ax.set_xlabel("h")
         ax.set_ylabel("remainder")
-        ax.set_title(f"{self.function}: {self.verdict}")
+        title = f"{shortened(plain(self.function))}: {self.verdict}"
+        ax.set_title(title, parse_math=False, usetex=False)
         ax.legend()
         return ax

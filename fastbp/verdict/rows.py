@@ -142,6 +142,7 @@ def summarised_row(
     tolerance: Tolerance,
     noise: Callable[[], float] | None,
     picture: Picture | None,
+    finer: Cells | None = None,
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     """Return the row of one array from its summary, and its worst wrong entries.
 
@@ -155,12 +156,18 @@ def summarised_row(
     noise : callable or None
         As in `Numerical`.
     picture : Picture or None
+    finer : Cells, optional
+        Takes up the errors of an array that failed, to replace those of its picture.
     """
     verdict, reason = verdict_of(found)
     failures: tuple[Failure, ...] = ()
     residual = None
     if found.wrong:
-        failures, residual, agreement = _failures(name, shape, entries(), tolerance, found.factor)
+        failures, residual, agreement = _failures(
+            name, shape, entries(), tolerance, found.factor, finer
+        )
+        if picture is not None and finer is not None:
+            picture = finer.picture(picture.samples)
         near = "" if found.not_finite else agreement.sentence(found.wrong)
         reason = f"{reason}; {near}" if near else reason
     elif noise is not None and (reason == TOO_ROUGH or _may_be_no_zero(verdict, found)):
@@ -322,6 +329,7 @@ def _failures(
     parts: Iterable[Entries],
     tolerance: Tolerance,
     factor: float | None,
+    cells: Cells | None,
 ) -> tuple[tuple[Failure, ...], float | None, Agreement]:
     """Go through a failed array again: its worst entries, what no factor explains, how near."""
     kept = np.empty((0, 7))
@@ -335,6 +343,8 @@ def _failures(
             wrong = wrong[ratio[wrong] >= kept[-1, 0]]
         _, given, numerical, error_bar, hull, _ = entries
         bars, radii = (np.broadcast_to(radius, ratio.shape) for radius in (error_bar, hull))
+        if cells is not None:
+            cells.add(entries.start, ratio, radii > bars)
         columns = (ratio, found.error, given, numerical, bars, radii)
         lines = np.stack([column[wrong] for column in columns], axis=1)
         lines = np.insert(lines, 2, entries.start + wrong, axis=1)

@@ -25,6 +25,7 @@ from fastbp.network.sensitivities.number_range import LARGEST
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report.model import Certificate
 from fastbp.report.pictures.cells import Cells, samples_of
+from fastbp.report.pictures.picture import Picture, cell_shape
 from fastbp.typing import Array, Floats, Mask, Vector
 from fastbp.verdict.blocks import power_below
 from fastbp.verdict.entries import Entries
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
-    from fastbp.report.pictures.picture import Picture
 
 __all__ = ["check_by_sensitivities"]
 
@@ -271,7 +271,7 @@ class _Check:
             return unusable_row(name, shape, found, unusable), ()
         return summarised_row(
             name, shape, found, lambda: self._entries(i), self.tiles.tolerance,
-            lambda: self._noise[i], picture,
+            lambda: self._noise[i], picture, _finer(shape, picture),
         )  # fmt: skip
 
     @cached_property
@@ -294,3 +294,9 @@ class _Check:
                 rows.start * value.shape[1], self.weights[k][rows].reshape(-1), value.reshape(-1),
                 self.tiles.bar_rows(k, rows).reshape(-1), radius.reshape(-1),
             )  # fmt: skip
+
+
+def _finer(shape: tuple[int, ...], picture: Picture | None) -> Cells | None:
+    """Return cells for an array that failed: tiles of small arrays have few of them."""
+    coarse = picture is not None and picture.cell != cell_shape(shape)
+    return Cells(shape) if coarse else None

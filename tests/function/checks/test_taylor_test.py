@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -375,44 +377,39 @@ def test_hessians_that_do_not_fit_are_refused() -> None:
         )
 
 
-class Axes:
-    """What `plot` uses of matplotlib's axes."""
+@pytest.fixture
+def axes() -> Iterator[Any]:
+    import matplotlib
 
-    def __init__(self) -> None:
-        self.drawn: list[tuple[Any, ...]] = []
-        self.labels: list[str] = []
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
 
-    def loglog(self, *drawn: Any, **style: Any) -> list[Any]:
-        self.drawn.append(drawn)
-        self.labels.append(style["label"])
-        return [self]
-
-    def get_color(self) -> str:
-        return "C0"
-
-    def set_xlabel(self, text: str) -> None:
-        self.xlabel = text
-
-    def set_ylabel(self, text: str) -> None:
-        self.ylabel = text
-
-    def set_title(self, text: str) -> None:
-        self.title = text
-
-    def legend(self) -> None:
-        pass
+    yield pyplot.figure().add_subplot()
+    pyplot.close("all")
 
 
-def test_a_plot_shows_remainders_beside_lines_of_their_slope() -> None:
+def test_a_plot_shows_remainders_beside_lines_of_their_slope(axes: Any) -> None:
     result = fastbp.taylor_test(rosenbrock, rosenbrock_gradient, np.arange(1.0, 4.0), seed=0)
-    axes = Axes()
     assert result.plot(axes) is axes
-    assert axes.labels == [
+    assert [line.get_label() for line in axes.lines] == [
         "remainder of order 0", "slope 1", "remainder of order 1", "slope 2",
     ]  # fmt: skip
-    np.testing.assert_array_equal(axes.drawn[2][1], result.remainders[1])
-    np.testing.assert_allclose(axes.drawn[3][1], result.remainders[1], rtol=0.1)
-    assert axes.title == "rosenbrock(x): passed"
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    np.testing.assert_array_equal(axes.lines[2].get_ydata(), result.remainders[1])
+    np.testing.assert_allclose(axes.lines[3].get_ydata(), result.remainders[1], rtol=0.1)
+    assert axes.get_title() == "rosenbrock(x): passed"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_plot_shows_what_is_finite_and_names_as_they_are(axes: Any) -> None:
+    result = fastbp.taylor_test(rosenbrock, rosenbrock_gradient, np.arange(1.0, 4.0), seed=0)
+    remainders = [np.full(len(result.steps), np.inf), np.zeros(len(result.steps))]
+    remainders[1][2] = 1e-5
+    odd = replace(result, remainders=remainders, function="$\\frac{$\u4e2d" + "x" * 10_000)
+    odd.plot(axes)
+    axes.figure.canvas.draw()
+    assert axes.lines[0].get_ydata().tolist() == [1e-5]
+    assert axes.get_title() == "$\\frac{$" + r"\u4e2d" + "xxxxx..." + "x" * 18 + ": passed"
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
