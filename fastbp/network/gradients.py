@@ -150,6 +150,15 @@ class Gradients:
         Views of ``flat`` in the shapes that the user gave; ``biases`` is None without biases.
     inputs : ndarray or None
         dL/dx in the shape of x, where it was asked for.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+    >>> _, gradients = net.loss_and_gradients(np.ones((3, 5)), np.ones((2, 5)))
+    >>> gradients.weights[0].shape, gradients.flat.size == net.parameters.size
+    ((4, 3), True)
     """
 
     def __init__(self, shapes: Shapes, flat: Array, inputs: Array | None = None) -> None:

@@ -44,6 +44,14 @@ class ForwardPass:
         f[0], ..., f[K].
     activations : list of ndarray
         h[0] = x, h[1] = max(f[0], 0), ..., h[K]: h[k] feeds layer k.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> passed = fastbp.Network.random([3, 4, 2], seed=1).forward(np.ones((3, 5)))
+    >>> passed.output.shape, [h.shape for h in passed.activations]
+    ((2, 5), [(3, 5), (4, 5)])
     """
 
     def __init__(self, preactivations: list[AnyFloats], activations: list[AnyFloats]) -> None:
@@ -240,11 +248,25 @@ class Network:
         return self.shapes.bias_views(self._parameters)
 
     def arrays(self) -> Views:
-        """All parameter arrays in the order of their names, as views of ``parameters``."""
+        """All parameter arrays in the order of their names, as views of ``parameters``.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> [array.shape for array in fastbp.Network.random([3, 4, 2], seed=1).arrays()]
+        [(4, 3), (4, 1), (2, 4), (2, 1)]
+        """
         return self.shapes.views(self._parameters)
 
     def parameter_names(self) -> list[str]:
-        """Return the names of the arrays in the order of ``parameters``."""
+        """Return the names of the arrays in the order of ``parameters``.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> fastbp.Network.random([3, 4, 2], seed=1).parameter_names()
+        ['weights[0]', 'biases[0]', 'weights[1]', 'biases[1]']
+        """
         return self.shapes.names()
 
     def unflatten(self, vector: Array) -> Gradients:
@@ -264,6 +286,13 @@ class Network:
         ------
         ShapeError
             If the vector has another shape.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+        >>> net.unflatten(2 * net.parameters).weights[1].shape
+        (2, 4)
         """
         require_shape(require_array(vector, "vector"), "vector", (self._parameters.size,))
         return Gradients(self.shapes, vector)
@@ -437,7 +466,14 @@ class Network:
         return Passes(self.shapes, self._objective, self._relu_at_zero, batch)
 
     def decay_term(self) -> float:
-        """Return what weight decay adds to the loss."""
+        """Return what weight decay adds to the loss.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> fastbp.Network.random([3, 4, 2], seed=1).decay_term()
+        0.0
+        """
         # Without decay no view of a weight is made: that is a sixth of the time of a tiny network.
         return self._objective.decay_term(self.weights) if self._objective.weight_decay else 0.0
 

@@ -67,6 +67,15 @@ class Problem:
         ``(dweights, dbiases)``, two lists of arrays exactly as they stand in the file (``dbiases``
         is None for a network without biases), or None where the file holds no gradient.
 
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+    >>> fastbp.save_problem("problem.npz", net, np.ones((3, 5)), np.ones((2, 5)))
+    >>> problem = fastbp.load_problem("problem.npz")
+    >>> problem.net.sizes, problem.x.shape, problem.gradients is None
+    ((3, 4, 2), (3, 5), True)
     """
 
     net: Network

@@ -1,3 +1,3 @@
-"""A plugin of pytest: gradient checks in tests. See docs/reference.md."""
+"""A plugin of pytest: gradient checks in tests. See docs/reference/pytest-plugin.md."""
 
 from __future__ import annotations

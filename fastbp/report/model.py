@@ -309,6 +309,13 @@ class Report:
 
         Numbers that are not finite, which JSON has no notation for, become the strings "nan",
         "inf" and "-inf".
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> fastbp.check_gradient(np.sum, np.ones(2), np.zeros(2)).to_dict()["verdict"]
+        'passed'
         """
         from fastbp.report.serialise import as_dict
 
@@ -329,6 +336,12 @@ class Report:
         ------
         OutputFileError
             If the file cannot be written; it is an `OSError` too.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> fastbp.check_gradient(np.sum, np.ones(2), np.zeros(2)).to_json("report.json")
         """
         from fastbp.report.serialise import write_json
 
@@ -351,6 +364,12 @@ class Report:
             If Jinja is not installed.
         OutputFileError
             If the file cannot be written; it is an `OSError` too.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> fastbp.check_gradient(np.sum, np.ones(2), np.zeros(2)).to_html("report.html")
         """
         from fastbp.report.html.page import write_html
 
@@ -467,6 +486,12 @@ class Report:
 
         "vacuous" and "inconclusive" do not raise: a gradient that could not be judged, because
         the function is NaN, say, would go unnoticed. In tests use `raise_unless_passed`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> fastbp.check_gradient(lambda x: 1.0, np.zeros(2), np.ones(2)).raise_if_failed()
         """
         __tracebackhide__ = True
         if self.verdict == "failed":

@@ -56,6 +56,14 @@ class TaylorTest:
         The time that it took.
     notes : tuple of str
         What else there is to know.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> result = fastbp.taylor_test(lambda x: np.sum(x**3), lambda x: 3 * x**2, np.ones(4), seed=0)
+    >>> result.verdict, round(float(result.rates[1][-1]), 1)
+    ('passed', 2.0)
     """
 
     verdict: TaylorVerdict
@@ -126,6 +134,13 @@ class TaylorTest:
             If the verdict is "failed", or "inconclusive" and not allowed: its ``report`` is this.
         OptionError
             If `allow` holds anything else.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> result = fastbp.taylor_test(lambda x: np.sum(x**2), lambda x: 2 * x, np.ones(3), seed=0)
+        >>> result.raise_unless_passed()
         """
         __tracebackhide__ = True  # pytest then points at the test
         if isinstance(allow, str) or not {*allow} <= {"inconclusive"}:
@@ -151,6 +166,15 @@ class TaylorTest:
         ------
         OptionError
             If there is no matplotlib and no `ax`.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> result = fastbp.taylor_test(lambda x: np.sum(x**2), lambda x: 2 * x, np.ones(3), seed=0)
+        >>> axes = result.plot()
+        >>> axes.get_xscale()
+        'log'
         """
         import numpy as np
 

@@ -56,6 +56,13 @@ class NumericalGradient:
         The entries on a kink, as one writes them in Python.
     evaluations : int
         How often the function was called.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> found = fastbp.numerical_gradient(abs, 0.0)
+    >>> found.kinks, round(float(found.left), 6), round(float(found.right), 6)
+    (['x'], -1.0, 1.0)
     """
 
     value: Any

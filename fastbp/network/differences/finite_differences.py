@@ -63,6 +63,15 @@ class Differences(Gradients):
     Notes
     -----
     All but ``flat`` are computed anew each time they are asked for.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+    >>> found = fastbp.finite_differences(net, np.ones((3, 5)), np.ones((2, 5)))
+    >>> found.weights[1].shape, bool(found.error_bar.flat.max() < 1e-9), found.kinks is None
+    ((2, 4), True, True)
     """
 
     def __init__(self, shapes: Shapes, flat: Floats, quality: Quality) -> None:
