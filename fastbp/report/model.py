@@ -385,6 +385,14 @@ class Report:
         """Return the report as Markdown: a heading, the diagnosis, and tables as GitHub has them.
 
         Names of the user's are code or escaped, so that none is taken for markup.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> report = fastbp.check_gradient(np.sum, np.ones(2), np.zeros(2))
+        >>> report.to_markdown().splitlines()[0]
+        '### PASSED: gradient of sum(a), float64'
         """
         from fastbp.report.markdown import as_markdown
 
