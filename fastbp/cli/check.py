@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastbp.cli.exit_codes import EPILOG, EXIT_CODES, complain, worst_code
-from fastbp.cli.outputs.formats import as_json, as_junit, as_page, require_jinja
+from fastbp.cli.outputs.formats import as_json, as_junit, as_page, require_page
 from fastbp.cli.outputs.github import annotation, as_summary, commands_stopped, summary_file
 from fastbp.cli.outputs.output_file import OutputFile, all_opened
 from fastbp.cli.problems import check_problem
 from fastbp.cli.terminal import print_report
-from fastbp.errors import FastbpError, OptionError, printable
+from fastbp.errors import FastbpError, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -88,9 +88,7 @@ def outputs_of(options: argparse.Namespace) -> list[OutputFile]:
     """
     several = len(set(options.problems)) > 1
     if options.html is not None:
-        require_jinja()
-        if several:
-            raise OptionError("--html is a page of one report: check one problem at a time.")
+        require_page(several=several)
     outputs = [
         OutputFile("--json", options.json, lambda found: as_json(found, several=several)),
         OutputFile("--html", options.html, as_page),

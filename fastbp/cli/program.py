@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from fastbp import __version__
 from fastbp.cli.check import add_check
+from fastbp.cli.compare import add_compare
 from fastbp.cli.demo import add_demo
 from fastbp.cli.exit_codes import DEFECT, EPILOG, INTERRUPTED, READER_GONE
 from fastbp.cli.show import add_show
@@ -22,7 +23,7 @@ from fastbp.errors import printable
 
 __all__ = ["main"]
 
-COMMANDS = (add_demo, add_check, add_show)
+COMMANDS = (add_demo, add_check, add_show, add_compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,22 +1,22 @@
-"""``fastbp show REPORT.json``: a report that was written as JSON, printed or as a page."""
+"""``fastbp show REPORT.json``: reports that were written as JSON, printed or as a page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastbp.cli.exit_codes import EPILOG, EXIT_CODES, complain
+from fastbp.cli.exit_codes import EPILOG, EXIT_CODES, complain, worst_code
 from fastbp.cli.outputs.checked import Checked
-from fastbp.cli.outputs.formats import as_page, require_jinja
+from fastbp.cli.outputs.formats import as_page, require_page
 from fastbp.cli.outputs.output_file import OutputFile, all_opened
 from fastbp.cli.terminal import print_report
-from fastbp.errors import FastbpError, ReportFileError
+from fastbp.errors import FastbpError, ReportFileError, printable
 
 if TYPE_CHECKING:
     import argparse
 
     from fastbp.report import Report
 
-__all__ = ["add_show", "read_report"]
+__all__ = ["add_show", "read_stored"]
 
 
 def add_show(commands: Any) -> None:
@@ -27,7 +27,7 @@ def add_show(commands: Any) -> None:
         description="Print a report that was written by --json or Report.to_json.",
         epilog=EPILOG,
     )
-    parser.add_argument("report", metavar="REPORT.json", help="the file")
+    parser.add_argument("report", metavar="REPORT.json", help="the file, of one report or several")
     parser.add_argument(
         "--html",
         metavar="FILE",
@@ -37,33 +37,43 @@ def add_show(commands: Any) -> None:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """Print a report from a file, and write it as a page."""
+    """Print what a file holds, and write it as a page."""
     outputs = []
     try:
-        report = read_report(options.report)
+        reports = read_stored(options.report)
         if options.html is not None:
-            require_jinja()
+            require_page(several=len(reports) > 1)
             outputs.append(OutputFile("--html", options.html, as_page))
-        if options.html != "-":
-            print_report(report)
         with all_opened(outputs) as write:
-            write([Checked(options.report, report)])
+            if options.html != "-":
+                print_all(reports)
+            write([Checked(name, report) for name, report in reports.items()])
     except FastbpError as error:
         return complain(str(error))
-    return EXIT_CODES[report.verdict]
+    return worst_code({EXIT_CODES[report.verdict] for report in reports.values()})
 
 
-def read_report(path: str) -> Report:
-    """Read a report from a file.
+def print_all(reports: dict[str, Report]) -> None:
+    """Print a report, or several ones under the names of their problems."""
+    for name, report in reports.items():
+        if name:
+            print(f"{printable(name)}:\n")
+        print_report(report)
+        if name:
+            print()
+
+
+def read_stored(path: str) -> dict[str, Report]:
+    """Read the reports of a file, by the names of their problems; of a single one, "".
 
     Raises
     ------
     ReportFileError
         If the file cannot be read, or holds no report.
     """
-    from fastbp.report.deserialise import read_json
+    from fastbp.report.deserialise import read_reports
 
     try:
-        return read_json(path)
+        return read_reports(path)
     except OSError as error:
         raise ReportFileError(f"{path} cannot be read: {error.strerror}.") from error

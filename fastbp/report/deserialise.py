@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Any, str], Any]
 
-__all__ = ["from_dict", "read_json"]
+__all__ = ["from_dict", "read_json", "read_reports"]
 
 NOT_FINITE = {"nan", "inf", "-inf"}
 MOST_SHOWN = 60  # signs of a value that is quoted
@@ -45,15 +45,44 @@ def read_json(path: str | os.PathLike[str]) -> Report:
     ReportFileError
         If it is no report, or one of another version.
     """
+    return _report_in(path, _content_of(path))
+
+
+def read_reports(path: str | os.PathLike[str]) -> dict[str, Report]:
+    """Read the reports of one file: several by the names of their problems, a single one by "".
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ReportFileError
+        If there is anything in it but reports, or one of another version.
+    """
+    content = _content_of(path)
+    if not _is_by_name(content):
+        return {"": _report_in(path, content)}
+    return {name: _report_in(path, report, f"{name}: ") for name, report in content.items()}
+
+
+def _is_by_name(content: Any) -> bool:
+    if not isinstance(content, dict) or "schema_version" in content:
+        return False
+    return bool(content) and all(isinstance(part, dict) for part in content.values())
+
+
+def _content_of(path: str | os.PathLike[str]) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ReportFileError(f"{path} is no JSON: {error}") from error
+
+
+def _report_in(path: str | os.PathLike[str], content: Any, name: str = "") -> Report:
     try:
         return from_dict(content)
     except ReportFileError as error:
-        raise ReportFileError(f"{path} is no report: {error.args[0]}") from error
+        raise ReportFileError(f"{path} is no report: {name}{error.args[0]}") from error
 
 
 def from_dict(content: Any) -> Report:

@@ -89,7 +89,7 @@ def test_a_page_is_written_by_check_and_by_show(tmp_path, capsys):
     assert "<script>alert(1)" not in page
     assert shown.split("ratios")[0] == page.split("ratios")[0]  # JSON has three digits of these
     assert main(["check", *ALL, "--html", "none.html"]) == 2
-    said = "fastbp: --html is a page of one report: check one problem at a time.\n"
+    said = "fastbp: --html is a page of one report, and there are several.\n"
     assert capsys.readouterr().err == said
     assert main(["show", "report.json", "--html", "no/page.html"]) == 2
     assert "no/page.html cannot be written: No such file" in capsys.readouterr().err

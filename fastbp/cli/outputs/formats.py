@@ -10,7 +10,7 @@ from fastbp.errors import OptionError
 if TYPE_CHECKING:
     from fastbp.cli.outputs.checked import Checked
 
-__all__ = ["as_json", "as_junit", "as_page", "require_jinja"]
+__all__ = ["as_json", "as_junit", "as_page", "require_page"]
 
 
 def as_json(checked: list[Checked], *, several: bool) -> str:
@@ -42,7 +42,9 @@ def as_junit(checked: list[Checked]) -> str:
     return junit.as_junit(checked)
 
 
-def require_jinja() -> None:
+def require_page(*, several: bool) -> None:
     """Complain before a check if no page can be made after it."""
     if find_spec("jinja2") is None:
         raise OptionError('--html needs Jinja: python -m pip install "fastbp[report]".')
+    if several:
+        raise OptionError("--html is a page of one report, and there are several.")
