@@ -7,6 +7,7 @@ conjugate of PyTorch's, which points uphill.
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ from fastbp.function.containers.pytree import Container, require_leaves, take_ap
 from fastbp.function.domain import Domain
 from fastbp.function.evaluation import moved_results
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
+from fastbp.runtime.account import Account
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
-from fastbp.typing import Vector
+from fastbp.typing import Mask, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
     from fastbp.function.backends.task import Task
     from fastbp.function.backends.worker_pool import WorkerPool
+    from fastbp.function.containers.chosen_entries import Chosen
+    from fastbp.function.methods.options import Options
 
 
 __all__ = [
@@ -71,6 +75,17 @@ class VectorFunction:
         What f and its result are called in messages.
     members : dict of str to str, optional
         What the members of `at` are called, by their paths, where each is an argument of its own.
+    account : Account, optional
+        Where every evaluation is counted.
+
+    Attributes
+    ----------
+    evaluations : int
+        How often f was called.
+    seconds : float
+        The time that one evaluation takes, from the last one at the point.
+    chosen : Chosen or None
+        The entries by which derivatives are asked for; None for all.
     """
 
     def __init__(
@@ -85,7 +100,9 @@ class VectorFunction:
         called: str = "f",
         result: str = "output",
         members: Mapping[str, str] | None = None,
+        account: Account | None = None,
     ) -> None:
+        self.account = Account() if account is None else account
         self.f, self.convention = f, convention
         self.called, self.result = called, result
         self.vectorized, self.workers = vectorized, workers
@@ -94,8 +111,9 @@ class VectorFunction:
             f, at, self.name, vectorized=vectorized, complex_too=True, members=members
         )
         evaluated = self.point.evaluated_by(f)
-        self.evaluations = 0
+        self.evaluations, self.seconds = 0, 0.0
         self.domain = Domain()
+        self.chosen: Chosen | None = None
         self.findings: list[str] = []
         before = references(self.point)
         self.output = self._called_twice(evaluated, noise)
@@ -116,15 +134,24 @@ class VectorFunction:
 
     def _result(self, f: Callable[[Any], Any], point: Point) -> Container:
         """Evaluate at the point and take the result apart."""
+        began = time.perf_counter()
         if not self.vectorized:
             with calling(self.called, "at or beside the point"):
-                return take_apart(f(point.argument), self.result).holding()
+                result = f(point.argument)
+            self._count_one(time.perf_counter() - began)
+            return take_apart(result, self.result).holding()
         batch = point.repeated(1)
         with calling(self.called):
             result = f(point.container.rebuilt(batch))
+        self._count_one(time.perf_counter() - began)
         for numbers, one in zip(point.flat, batch, strict=True):
             numbers[:] = real_numbers(one)  # what f changed is looked for there
         return first_of(result, self.called, self.result)
+
+    def _count_one(self, seconds: float) -> None:
+        self.evaluations += 1
+        self.seconds = seconds
+        self.account.spend(1)
 
     def _called_twice(self, f: Callable[[Any], Any], noise: float) -> Container:
         """Evaluate at the point, and see whether f changes its argument or its mind."""
@@ -166,8 +193,28 @@ class VectorFunction:
         return [next(found) if holds else nothing for holds in inside]
 
     def moved(self, leaf: int, direction: NDArray[Any], steps: Sequence[float]) -> list[Vector]:
-        """Evaluate with a leaf moved along a direction, for each of some steps."""
+        """Evaluate with a leaf moved along a direction, for each of some steps.
+
+        Raises
+        ------
+        Stopped
+            If the account does not have so many evaluations.
+        """
+        if not steps:
+            return []
+        self.account.require_all(self.seconds * len(steps) / self.concurrency, len(steps))
         self.evaluations += len(steps)
+        try:
+            rows = self._evaluated(leaf, direction, steps)
+        except KeyboardInterrupt as interrupt:
+            raise self.account.interrupted(interrupt) from interrupt
+        self.account.spend(len(steps))
+        return rows
+
+    def _evaluated(
+        self, leaf: int, direction: NDArray[Any], steps: Sequence[float]
+    ) -> list[Vector]:
+        """Evaluate in the way that was asked for."""
         if self.vectorized:
             rows: list[Vector] = []
             for some, batch in moved_batches(self.point, leaf, direction, steps, slice(None)):
@@ -203,6 +250,31 @@ class VectorFunction:
             self.outputs, self.point, self.called, leaf, direction, steps,
             restore=bool(self.findings), outside=np.full(self.value.size, np.nan),
         )  # fmt: skip
+
+    @property
+    def why_stopped(self) -> str:
+        """Why no more evaluations are made; empty while they are."""
+        return "" if self.account.stopped is None else self.account.stopped.reason
+
+    def mask(self, leaf: int) -> Mask:
+        """Return by which real numbers of a leaf derivatives are asked for."""
+        if self.chosen is None:
+            return np.ones(self.point.base[leaf].size, dtype=bool)
+        return self.chosen.masks[leaf]
+
+    def method_for(self, options: Options, expected: Mapping[str, float]) -> tuple[str, list[str]]:
+        """Choose the method by what each will take, and say that on the account."""
+        every = expected["every"]
+        method, notes = options.method_for(
+            every * self.seconds / self.concurrency, every, expected["probe"] < every
+        )
+        self.account.expect(expected[method])
+        return method, notes
+
+    @property
+    def concurrency(self) -> int:
+        """How many evaluations go on at the same time."""
+        return 1 if self._pool is None else self._pool.concurrency
 
     @cached_property
     def _pool(self) -> WorkerPool | None:
@@ -258,7 +330,7 @@ class VectorFunction:
         try:
             if self.vectorized or self._pool is None:
                 return self.moved(leaf, direction, [step])[0]
-            self.evaluations += 1
+            self._count_one(self.seconds)
             return self._moved_here(leaf, direction, [step])[0]
         except EvaluationError:
             return nothing

@@ -130,10 +130,30 @@ class Account:
         if self.stopped is None and seconds > self.seconds_left:
             self.stop(Stopped(f"the budget of {self.seconds:g} s is spent"))
         if self.stopped is None and self.evaluations_left < 1:
-            self.stop(Stopped(f"max_evaluations = {self.evaluations:g} are spent"))
+            self.stop(self._all_spent())
         if self.stopped is not None:
             raise self.stopped
         return int(min(count, self.evaluations_left))
+
+    def require_all(self, seconds: float, count: int) -> None:
+        """Raise `Stopped` unless all of some evaluations may be made; `seconds` is for all."""
+        if self.require(seconds, count) < count:
+            self.stop(self._all_spent())
+            assert self.stopped is not None
+            raise self.stopped
+
+    def _all_spent(self) -> Stopped:
+        return Stopped(f"max_evaluations = {self.evaluations:g} are spent")
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """End a block where the account is closed, or closes: what was done before is there."""
+        try:
+            yield
+        except Stopped:
+            pass
+        except KeyboardInterrupt as interrupt:  # between two evaluations
+            self.interrupted(interrupt)
 
     @contextmanager
     def narrowed(self, seconds: float, evaluations: float) -> Iterator[None]:

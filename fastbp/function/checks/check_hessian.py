@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.methods.options import Options
     from fastbp.report import Report
+    from fastbp.runtime.account import Account
     from fastbp.typing import Vector
 
 __all__ = ["check_hessian", "check_hvp"]
@@ -88,13 +89,14 @@ def check_hessian(
     """
     started = time.perf_counter()
     own = checked_options(options)
-    function = _gradient_function(gradient, at, own, "check_hessian")
-    with function:
-        matrix, checks = matrix_or_findings(hessian, "hessian", function, own)
-        if matrix is not None:
-            found = check_matrix(function, matrix, own)
-            checks += [found.check, symmetry_of_matrix(function, matrix, found, own)]
-    return finished_report(function, checks, "hessian, by differences", own, started)
+    with own.account() as account:
+        function = _gradient_function(gradient, at, own, account, "check_hessian")
+        with function:
+            matrix, checks = matrix_or_findings(hessian, "hessian", function, own)
+            if matrix is not None:
+                found = check_matrix(function, matrix, own)
+                checks += [found.check, symmetry_of_matrix(function, matrix, found, own)]
+        return finished_report(function, checks, "hessian, by differences", own, started)
 
 
 @own_errstate
@@ -150,25 +152,26 @@ def check_hvp(
     """
     started = time.perf_counter()
     own = checked_options(options)
-    function = _gradient_function(gradient, at, own, "check_hvp")
-    rng = np.random.default_rng(own.seed)
-    product = _Named(hvp)
-    with function:
-        checks = [check_tangents(function, product, own, rng, "hvp")]
-    size = function.value.size
-    if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
-        checks.append(
-            symmetry_of_product(
-                _flattened(function, product), size, "hvp", function.single_products, own
+    with own.account() as account:
+        function = _gradient_function(gradient, at, own, account, "check_hvp")
+        rng = np.random.default_rng(own.seed)
+        product = _Named(hvp)
+        with function:
+            checks = [check_tangents(function, product, own, rng, "hvp")]
+        size = function.value.size
+        if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
+            checks.append(
+                symmetry_of_product(
+                    _flattened(function, product), size, "hvp", function.single_products, own
+                )
             )
-        )
-    return finished_report(function, checks, "hvp, by differences", own, started)
+        return finished_report(function, checks, "hvp, by differences", own, started)
 
 
 def _gradient_function(
-    gradient: Callable[[Any], Any], at: Any, options: Options, check: str
+    gradient: Callable[[Any], Any], at: Any, options: Options, account: Account, check: str
 ) -> VectorFunction:
-    function = real_function(gradient, at, options, check, "gradient", "gradient")
+    function = real_function(gradient, at, options, account, check, "gradient", "gradient")
     sides = Sides.of(function)
     if sides.outputs != sides.inputs or sides.output_shapes != sides.input_shapes:
         came = ", ".join(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from fastbp.errors import DTypeError, FastbpError, OptionError
+from fastbp.errors import DTypeError, FastbpError
 from fastbp.function.array_function import VectorFunction
 from fastbp.function.checks.matrices.given_matrix import (
     GivenMatrix,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.report import Report
+    from fastbp.runtime.account import Account
     from fastbp.typing import Vector
 
 __all__ = ["check_jacobian", "matrix_or_findings", "real_function"]
@@ -111,31 +112,31 @@ def check_jacobian(
     """
     started = time.perf_counter()
     own = checked_options(options)
-    function = real_function(f, at, own, "check_jacobian")
-    with function:
-        matrix, checks = matrix_or_findings(jacobian, "jacobian", function, own)
-        if matrix is not None:
-            checks.append(check_matrix(function, matrix, own).check)
-            if matrix.form == "operator":
-                checks.append(_transposed_product(function, matrix, own))
-    return finished_report(function, checks, "jacobian", own, started)
+    with own.account() as account:
+        function = real_function(f, at, own, account, "check_jacobian")
+        with function:
+            matrix, checks = matrix_or_findings(jacobian, "jacobian", function, own)
+            if matrix is not None:
+                checks.append(check_matrix(function, matrix, own).check)
+                if matrix.form == "operator":
+                    checks.append(_transposed_product(function, matrix, own))
+        return finished_report(function, checks, "jacobian", own, started)
 
 
 def real_function(
     f: Callable[[Any], Any],
     at: Any,
     options: Options,
+    account: Account,
     check: str,
     called: str = "f",
     result: str = "output",
 ) -> VectorFunction:
     """Return f at a point; raise where something is complex."""
     Substitution(at).require_plain(check)
-    if options.entries is not None and check != "check_hvp":
-        raise OptionError(f"{check} takes no entries: it compares the whole matrix.")
     function = VectorFunction(
         f, at, "jax", vectorized=options.vectorized, workers=options.workers, noise=options.noise,
-        called=called, result=result,
+        called=called, result=result, account=account,
     )  # fmt: skip
     if any(function.complex_output) or any(dtype.kind == "c" for dtype in function.point.dtypes):
         raise DTypeError(

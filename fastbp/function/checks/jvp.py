@@ -6,7 +6,6 @@ tolerance grows with the number of outputs.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
+from fastbp.function.methods.forecast import evaluations_per_tangent
 from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP
 from fastbp.function.real_outputs import real_leaf
@@ -58,32 +58,29 @@ def check_tangents(
     `called` is what it is called in messages.
     """
     function.domain = domain_of(function.point, options.bounds, options.scale)
-    began = time.perf_counter()
-    function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
-    chosen = chosen_entries(options.entries, function.point, options.seed)
-    masks = [np.ones(base.size, bool) for base in function.point.base]
-    masks = masks if chosen is None else chosen.masks
-    entries = sum(int(np.count_nonzero(mask)) for mask in masks)
-    seconds = 30 * entries * (time.perf_counter() - began)
-    method, notes = options.method_for(seconds)
+    function.chosen = chosen_entries(options.entries, function.point, options.seed)
+    masks = [function.mask(leaf) for leaf in range(len(function.point.base))]
+    method, notes = _planned(function, masks, options)
     rows: list[ArrayReport] = []
     failures: list[tuple[Failure, ...]] = []
     others: list[ArrayReport] = []
-    for leaf, numbers in enumerate(function.point.base):
-        if not masks[leaf].any():
+    left = 0
+    for leaf, mask in enumerate(masks):
+        if not mask.any():
             continue
         if method == "every":
-            found = [
-                _tangent_rows(function, jvp, options, leaf, unit_tangent)
-                for unit_tangent in _unit_tangents(masks[leaf])
-            ]
-            merged, wrong = _merged_columns(function, leaf, found, np.flatnonzero(masks[leaf]))
+            found = _columns(function, jvp, options, leaf, mask)
+            left += int(np.count_nonzero(mask)) - len(found)
+            merged, wrong = _merged_columns(function, leaf, found, np.flatnonzero(mask))
         else:
-            tangent = random_components(rng, numbers.size) * masks[leaf]
+            tangent = random_components(rng, mask.size) * mask
             merged, wrong, more = _probed(function, jvp, options, leaf, tangent)
+            left += not more
             notes += more
         rows += merged
         failures += wrong
+    if left:
+        notes.append(f"{left:,} tangents not judged: {function.why_stopped}")
     others += [bare_row(function.called, (), 0, "failed", finding) for finding in function.findings]
     others += [
         bare_row(called, (), 0, "failed", found)
@@ -97,10 +94,34 @@ def check_tangents(
         evaluations=function.evaluations,
         notes=(
             *function.point.container.notes,
-            *([] if chosen is None else [chosen.note]),
+            *([] if function.chosen is None else [function.chosen.note]),
             *notes,
         ),
+        at_least=left > 0,
     )
+
+
+def _planned(
+    function: VectorFunction, masks: list[Mask], options: Options
+) -> tuple[str, list[str]]:
+    """Choose the method, and say on the account what it will take."""
+    each = evaluations_per_tangent(function.unit)
+    expected = {
+        "every": each * sum(int(np.count_nonzero(mask)) for mask in masks),
+        "probe": each * sum(bool(mask.any()) for mask in masks),
+    }
+    return function.method_for(options, expected)
+
+
+def _columns(
+    function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, mask: Mask
+) -> list[list[tuple[ArrayReport, tuple[Failure, ...]]]]:
+    """Compare along every chosen entry of a leaf, one after the other until the account closes."""
+    found: list[list[tuple[ArrayReport, tuple[Failure, ...]]]] = []
+    with function.account.until_stopped():
+        for tangent in _unit_tangents(mask):
+            found.append(_tangent_rows(function, jvp, options, leaf, tangent))  # noqa: PERF401
+    return found
 
 
 def _unit_tangents(chosen: Mask) -> Any:
@@ -207,12 +228,18 @@ def _merged_columns(
     """Put the columns of a Jacobian together: a row for each output, its indices lengthened."""
     rows, failures = [], []
     shape = function.point.row_shapes[leaf]
+    if not columns:
+        unjudged = _unjudged_rows(function, leaf, shape, entries.size)
+        return unjudged, [()] * len(unjudged)
     for place in range(len(function.output.names)):
         own = [column[place] for column in columns]
         worst = _worst_lengthened(
             shape, entries, ([row.worst] if row.worst is not None else [] for row, _ in own)
         )
-        rows.append(_summed([row for row, _ in own], shape, next(iter(worst), None)))
+        row = _summed([row for row, _ in own], shape, next(iter(worst), None))
+        if len(columns) < entries.size:
+            row = _cut_short(row, row.entries // len(columns) * entries.size, function.why_stopped)
+        rows.append(row)
         ordered = _worst_lengthened(shape, entries, (wrong for _, wrong in own))
         failures.append(tuple(ordered[:FAILURES_IN_ALL]))
     return rows, failures
@@ -224,7 +251,7 @@ def _worst_lengthened(
     """Return the failures of all columns, the worst first, their indices lengthened."""
     lengthened = [
         _lengthened(failure, entry, shape)
-        for entry, failures in zip(entries.tolist(), columns, strict=True)
+        for entry, failures in zip(entries.tolist(), columns, strict=False)  # the first ones
         for failure in failures
     ]
     return worst_first(sorted(lengthened, key=lambda failure: failure.index))
@@ -265,8 +292,16 @@ def _summed(
 def _probed(
     function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, tangent: Vector
 ) -> tuple[list[ArrayReport], list[tuple[Failure, ...]], list[str]]:
-    """Compare along a random tangent of one leaf, and find the entries that are wrong."""
-    found = _tangent_rows(function, jvp, options, leaf, tangent)
+    """Compare along a random tangent of one leaf, and find the entries that are wrong.
+
+    Without a note where the account was closed before.
+    """
+    found: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
+    with function.account.until_stopped():
+        found = _tangent_rows(function, jvp, options, leaf, tangent)
+    if not found:
+        rows = _unjudged_rows(function, leaf, (), 1)
+        return rows, [()] * len(rows), []
     notes = [f"one random tangent of {function.point.container.names[leaf]}, seed {options.seed}"]
     place = _worst_output(function, found)
     if place is not None:
@@ -318,8 +353,33 @@ def _wrong_inputs(
         where = function.point.entry_name(leaf, entry)
         named.append(f"{output_name(function, place)} is wrong by {where}")
 
-    bisect(range(tangent.size), halved, disagrees, examine)
+    with function.account.until_stopped():
+        bisect(range(tangent.size), halved, disagrees, examine)
     return named
+
+
+def _unjudged_rows(
+    function: VectorFunction, leaf: int, shape: tuple[int, ...], columns: int
+) -> list[ArrayReport]:
+    """Return rows of all outputs by a leaf along which nothing was measured."""
+    rows = []
+    by = function.point.container.names[leaf]
+    for place, part in enumerate(function.output_parts()):
+        own = function.output.shapes[place]
+        own = (*own, 2) if function.complex_output[place] else own
+        size = (part.stop - part.start) * columns
+        name = f"{function.output.names[place]} by {by}"
+        row = bare_row(name, (*own, *shape), size, "inconclusive", "")
+        rows.append(_cut_short(row, size, function.why_stopped))
+    return rows
+
+
+def _cut_short(row: ArrayReport, entries: int, why: str) -> ArrayReport:
+    """Return the row of outputs of which not every column was judged."""
+    if row.verdict == "failed":
+        return replace(row, entries=entries, reason=f"at least {row.reason}")
+    reason = f"not judged: {why}"
+    return replace(row, entries=entries, verdict="inconclusive", reason=reason, detectable=np.inf)
 
 
 def _jvp_findings(

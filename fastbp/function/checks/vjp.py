@@ -55,6 +55,7 @@ def check_cotangent(
         "f",
         vectorized=options.vectorized,
         workers=options.workers,
+        account=function.account,
     )
     scalar.domain = domain_of(function.point, options.bounds, options.scale)
     scalar.allow_noise(options.noise * float(np.sum(np.abs(cotangent))))
@@ -68,10 +69,14 @@ def check_cotangent(
         given = real_given(given, function)
         check = check_scalar(scalar, given, options)
     function.evaluations += scalar.evaluations
-    if not any(row.verdict == "failed" for row in (*check.rows, *check.others)):
-        alone = _each_output_alone(function, vjp, cotangent, given, options)
-        check = replace(check, others=(*check.others, *alone))
-    return _named_outputs(check, function, vjp, cotangent)
+    if function.account.stopped is not None:
+        return check
+    with function.account.until_stopped():
+        if not any(row.verdict == "failed" for row in (*check.rows, *check.others)):
+            alone = _each_output_alone(function, vjp, cotangent, given, options)
+            check = replace(check, others=(*check.others, *alone))
+        return _named_outputs(check, function, vjp, cotangent)
+    return check
 
 
 class _Watched:
@@ -122,7 +127,9 @@ def _each_output_alone(
             whole, alone, function.single_products, options.noise * (len(alone) + 1)
         ):
             continue
-        wrong = _wrong_alone(function, leaf, products)
+        wrong = ""
+        with function.account.until_stopped():
+            wrong = _wrong_alone(function, leaf, products)
         reason = wrong or "asked for each output alone, its products do not add up to that for all"
         return [bare_row("vjp", (), 0, "failed", f"{reason}: {names[leaf]}")]
     return []

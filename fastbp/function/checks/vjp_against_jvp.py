@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
-from fastbp.function.checks.report_assembly import FunctionCheck, report_of
+from fastbp.function.checks.report_assembly import FunctionCheck, finished, report_of
 from fastbp.function.methods.directions import random_components
 from fastbp.function.real_outputs import real_leaf
 from fastbp.report.wording.digits import told_apart
@@ -89,7 +89,10 @@ def finished_report(
     options: Options,
     started: float,
 ) -> Report:
-    """Put the checks of a product together, and say which convention was in force."""
+    """Put the checks of a product together, and say which convention was in force.
+
+    Where an interrupt ended the check, that is raised with the report on it.
+    """
     f = function.f
     title = f"{what} of {getattr(f, '__name__', type(f).__name__)}({function.name})"
     report = report_of(checks, title, function.point.base, options, started)
@@ -100,4 +103,5 @@ def finished_report(
     if complex_somewhere:
         pairing = "Re(w z)" if function.convention == "jax" else "Re(conj(w) z)"
         notes.insert(0, f"complex by the convention of {function.convention}: {pairing}")
-    return replace(report, notes=tuple(notes), evaluations=function.evaluations)
+    report = replace(report, notes=tuple(notes), evaluations=function.evaluations)
+    return finished(report, function.account)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from fastbp.function.array_function import VectorFunction
     from fastbp.typing import Vector
 
-__all__ = ["measure_column", "measure_columns"]
+__all__ = ["expected_evaluations", "measure_column", "measure_columns"]
+
+CHEAP = 4  # evaluations: two central differences
 
 # Columns that are tried cheaply before the rest is given up, if more than half are in doubt.
 TRIED = 16
@@ -66,11 +68,13 @@ def measure_columns(function: VectorFunction, leaf: int) -> Iterator[tuple[int, 
 
     Notes
     -----
-    Some 25 evaluations for each of 4 to 14 entries and for those in doubt, 4 for each other one.
+    Some 25 evaluations for each of 4 to 14 entries and for those in doubt, 4 for each other one. Of
+    all entries, or of those that were chosen.
     """
-    base = function.point.base[leaf]
-    sampled = sampled_entries(base, usual_samples(base.size))
-    rest = np.setdiff1d(np.arange(base.size), sampled).tolist()
+    places = np.flatnonzero(function.mask(leaf))
+    base = function.point.base[leaf][places]
+    sampled = places[sampled_entries(base, usual_samples(base.size))]
+    rest = np.setdiff1d(places, sampled).tolist()
     survey = _Survey(function, leaf)
     for place in sampled.tolist():
         lines = measure_column(function, leaf, place)
@@ -88,6 +92,28 @@ def measure_columns(function: VectorFunction, leaf: int) -> Iterator[tuple[int, 
         yield place, measure_column(function, leaf, place, noise=survey.noise)
 
 
+def expected_evaluations(function: VectorFunction, leaf: int, thorough: float) -> float:
+    """Return how many evaluations `measure_columns` takes, about.
+
+    `thorough` is how many a thoroughly measured entry takes.
+    """
+    columns = int(np.count_nonzero(function.mask(leaf)))
+    sampled = min(columns, usual_samples(columns)) if _is_fine(function, leaf) else columns
+    return thorough * sampled + CHEAP * (columns - sampled)
+
+
+def _is_fine(function: VectorFunction, leaf: int) -> bool:
+    """Tell whether the digits of f and the sizes of a leaf's entries let two differences do."""
+    base = function.point.base[leaf]
+    return (
+        function.unit != SINGLE_UNIT
+        and not function.hidden_rounding.any()
+        and function.domain.scale(leaf) is None
+        and not is_spread(base)
+        and bool(np.isfinite(base).all())
+    )
+
+
 class _Survey:
     """What thoroughly measured columns tell of each output.
 
@@ -100,15 +126,8 @@ class _Survey:
     def __init__(self, function: VectorFunction, leaf: int) -> None:
         self.function, self.leaf = function, leaf
         self.noise, self.usual = np.zeros((2, function.value.size))
-        base = function.point.base[leaf]
         self._learnt, self._rough = 0, np.zeros(function.value.size, dtype=np.int64)
-        self._fine = (
-            function.unit != SINGLE_UNIT
-            and not function.hidden_rounding.any()
-            and function.domain.scale(leaf) is None
-            and not is_spread(base)
-            and bool(np.isfinite(base).all())
-        )
+        self._fine = _is_fine(function, leaf)
 
     @property
     def helps(self) -> bool:

@@ -19,7 +19,6 @@ from fastbp.function.methods.unjudged import (
     row_of_judged,
 )
 from fastbp.report.wording.digits import told_apart
-from fastbp.runtime.account import Stopped
 from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, judged_row, unusable_reason
@@ -51,7 +50,7 @@ def judge_every_entry(
     """Measure every entry, and those about to fail again; stop where the account is closed."""
     kinks: list[str] = []
     compared: list[Compared] = []
-    try:
+    with function.account.until_stopped():  # what is left then has no rows
         for leaf, lines in enumerate(measure_everything(function, False)):
             found.rows[leaf], found.failures[leaf], lines = _judged_leaf(
                 function, leaf, lines, given, options
@@ -61,10 +60,6 @@ def judge_every_entry(
             if found.rows[leaf].reason != NOT_CHOSEN:
                 compared.append(_compared(name, array, shape, lines, failed=failed))
                 kinks += _kink_notes(function, leaf, lines)
-    except Stopped:
-        pass  # what is left has no rows
-    except KeyboardInterrupt as interrupt:  # between two evaluations
-        function.account.interrupted(interrupt)
     found.notes += _shortened(kinks)
     if function.chosen is None:  # what is known of some entries only tells little about the array
         found.findings += diagnose_arrays(compared)

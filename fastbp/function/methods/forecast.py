@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.function.array_function import VectorFunction
 from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.containers.point import DOUBLE_UNIT, Point
 from fastbp.function.derivatives.numerical_gradient import measure_everything
+from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.evaluation import Function
 from fastbp.function.methods.judged import Judged
 from fastbp.function.methods.options import checked_options
 from fastbp.function.methods.probe import probe_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["forecast"]
+__all__ = ["evaluations_per_tangent", "forecast"]
 
 # Of larger arrays, and of more of them, so many are measured: what comes then costs the same each.
 ENTRIES, LEAVES = 192, 10
@@ -90,6 +92,36 @@ def _evaluations(method: str, sizes: tuple[int, ...], unit: float) -> float:
             probe_arrays(Judged(), model, gradient, checked_options({"seed": 0}))
         spent += model.evaluations - AT_THE_POINT
     return spent / 2
+
+
+@lru_cache(maxsize=8)
+def evaluations_per_tangent(unit: float) -> float:
+    """Return how many evaluations it takes to difference all outputs along a tangent.
+
+    Parameters
+    ----------
+    unit : float
+        As in `forecast`.
+
+    Examples
+    --------
+    >>> 10 < evaluations_per_tangent(DOUBLE_UNIT) < 40
+    True
+    """
+    spent = []
+    dtype = np.float32 if unit > DOUBLE_UNIT else np.float64
+    at = np.random.default_rng(0).normal(size=4).astype(dtype)
+    for term in (np.sin, np.exp):
+        f = _rounded(term, dtype)
+        model = VectorFunction(f, at, "jax", vectorized=False, workers=None)
+        before = model.evaluations
+        measure_outputs(model, 0, np.ones(at.size))
+        spent.append(model.evaluations - before)
+    return sum(spent) / len(spent)
+
+
+def _rounded(term: np.ufunc, dtype: type[np.floating[Any]]) -> Callable[[Any], Any]:
+    return lambda x: term(x).astype(dtype)
 
 
 class _Sum:

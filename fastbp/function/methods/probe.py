@@ -18,7 +18,6 @@ from fastbp.function.methods.unjudged import (
 )
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.wording.digits import told_apart
-from fastbp.runtime.account import Stopped
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.diagnosis.diagnose_arrays import diagnose_rows
@@ -61,12 +60,8 @@ def probe_arrays(found: Judged, function: Function, given: GivenLeaves, options:
     """
     leaves = found.left(function)
     probes = _Probes(found, function, given, options)
-    try:
+    with function.account.until_stopped():  # what is left then has no rows
         probes.probe(tuple(leaf for leaf in leaves if not probes.is_settled(leaf)))
-    except Stopped:
-        pass  # what is left has no rows
-    except KeyboardInterrupt as interrupt:  # between two evaluations
-        function.account.interrupted(interrupt)
     probed = [leaf for leaf in leaves if leaf in found.rows]
     found.notes += probes.notes(probed)
     found.findings += diagnose_rows(

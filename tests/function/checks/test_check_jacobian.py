@@ -482,6 +482,34 @@ def test_a_limit_of_evaluations_chooses_probe() -> None:
     assert report.method == "every"
 
 
-def test_single_entries_are_no_choice() -> None:
-    with pytest.raises(OptionError, match="check_jacobian takes no entries"):
-        fastbp.check_jacobian(np.sin, np.eye(2), np.ones(2), entries="x[0]")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", [np.asarray, sparse.csc_array, aslinearoperator])
+def test_some_columns_only(method: str, form: Any) -> None:
+    def f(p: dict[str, np.ndarray]) -> np.ndarray:
+        return np.sin(p["a"]) * p["b"]
+
+    at = {"a": np.linspace(0.5, 1.0, 4), "b": np.ones(4)}
+    right = np.hstack([np.diag(np.cos(at["a"])), np.diag(np.sin(at["a"]))])
+    wrong = right.copy()
+    wrong[1, 1], wrong[2, 6] = 3.0, 4.0
+    options: Any = {"method": method, "seed": 0}
+    report = fastbp.check_jacobian(f, form(wrong), at, entries=["a[0]", "a[2]", "b[1]"], **options)
+    assert report.verdict == "passed", report
+    assert report.entries == (3 if form is sparse.csc_array and method == "every" else 12)
+    assert "3 of 8 entries were chosen; the others are not judged" in report.notes
+    report = fastbp.check_jacobian(f, form(wrong), at, entries="a", **options)
+    assert [failure.where for failure in report.failures] == ["jacobian[1, 1]"]
+    report = fastbp.check_jacobian(f, form(wrong), at, entries=8, **options)
+    places = sorted(failure.where for failure in report.failures)
+    assert places == ["jacobian[1, 1]", "jacobian[2, 6]"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_blocks_of_which_no_column_is_chosen(method: str) -> None:
+    at = {"a": np.ones(2), "b": np.ones(2)}
+    blocks = {"a": np.eye(2), "b": -7 * np.eye(2)}
+    report = fastbp.check_jacobian(
+        lambda p: p["a"] + p["b"], blocks, at, entries="a", method=method, seed=0
+    )
+    assert [row.verdict for row in report.arrays] == ["passed", "untested"]
+    assert report.arrays[1].reason == "none of its entries was chosen"

@@ -174,6 +174,9 @@ def test_some_entries_of_very_many_cost_little() -> None:
     assert report.evaluations < 600
 
 
-def test_matrices_are_compared_whole() -> None:
-    with pytest.raises(fastbp.OptionError, match="check_jacobian takes no entries: it compares"):
-        fastbp.check_jacobian(lambda x: x**2, np.eye(2), np.ones(2), entries=1)
+def test_a_hessian_by_some_entries() -> None:
+    hessian = 6 * np.eye(3)
+    hessian[2, 2] = 0.0
+    for entries, verdict in (("x[0]", "passed"), ("x[2]", "failed"), (3, "failed")):
+        report = fastbp.check_hessian(lambda x: 3 * x**2, hessian, np.ones(3), entries=entries)
+        assert report.verdict == verdict

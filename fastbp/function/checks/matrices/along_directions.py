@@ -16,6 +16,7 @@ from fastbp.function.checks.matrices.measured_entries import tangent_sizes
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.directions import random_components
+from fastbp.runtime.account import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ class Found:
         Rows without a finite numerical derivative.
     smallest : float
         The smallest component that an entry has in a tangent.
+    finished : bool
+        Whether the account was still open at the end.
     """
 
     slope: Vector
@@ -56,6 +59,7 @@ class Found:
     unknown: NDArray[np.bool_]
     smallest: float
     columns: dict[int, Lines] = field(default_factory=dict)
+    finished: bool = True
 
 
 def search_leaf(
@@ -89,10 +93,14 @@ def search_leaf(
         nothing, nothing, nothing, nothing.astype(bool), nothing.astype(bool),
         float(np.min(sizes, initial=1.0, where=sizes > 0)) / 2,
     )  # fmt: skip
-    for _ in range(DIRECTIONS):
-        tangent = sizes * random_components(rng, sizes.size)
-        search = _Tangent(function, leaf, tangent, predict, found)
-        search.follow(most)
+    if not sizes.any():
+        return found
+    with function.account.until_stopped():
+        for _ in range(DIRECTIONS):
+            tangent = sizes * random_components(rng, sizes.size)
+            search = _Tangent(function, leaf, tangent, predict, found)
+            search.follow(most)
+    found.finished = function.account.stopped is None
     return found
 
 
@@ -137,7 +145,11 @@ class _Tangent:
             with np.errstate(all="ignore"):
                 excess = np.where(wrong, apart / allowed, -1.0)
             row = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
-            place = self._descended(row)
+            try:
+                place = self._descended(row)
+            except (Stopped, KeyboardInterrupt):
+                found.unexplained = found.unexplained | wrong  # that is known, if not where
+                raise
             if place in found.columns:
                 found.unexplained = found.unexplained.copy()
                 found.unexplained[row] = True

@@ -6,14 +6,13 @@ does not hold must be 0, and random tangents see to that with either method.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.function.array_function import output_name
-from fastbp.function.checks.matrices.along_directions import search_leaf
+from fastbp.function.checks.matrices.along_directions import DIRECTIONS, search_leaf
 from fastbp.function.checks.matrices.measured_entries import (
     MeasuredEntries,
     groups_of,
@@ -22,9 +21,12 @@ from fastbp.function.checks.matrices.measured_entries import (
     precision_of,
 )
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.chosen_entries import chosen_entries
+from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
+from fastbp.function.methods.forecast import evaluations_per_tangent
 from fastbp.function.methods.options import function_tolerance
-from fastbp.runtime.progress import progress_bar
+from fastbp.function.methods.unjudged import NOT_CHOSEN
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, failure_of, judged_row, worst_first
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MatrixCheck", "check_matrix"]
 
-# Evaluations for each tangent that is measured thoroughly and for others, as "auto" reckons; so
-# many columns of a dense matrix are.
-THOROUGH, CHEAP, SAMPLES = 30, 4, 14
 ENTRIES_NAMED = 3
 
 
@@ -79,17 +78,15 @@ class _Wrong:
 def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options) -> MatrixCheck:
     """Compare a matrix with differences of f."""
     function.domain = domain_of(function.point, options.bounds, options.scale)
+    function.chosen = chosen_entries(options.entries, function.point, options.seed)
     groups = groups_of(function, matrix)
-    began = time.perf_counter()
-    function.moved(0, np.zeros_like(function.point.base[0]), [0.0])
-    evaluations = _evaluations(matrix, len(groups))
-    seconds = evaluations * (time.perf_counter() - began)
-    method, notes = options.method_for(seconds, evaluations)
+    method, notes = function.method_for(options, _expected(function, matrix, len(groups)))
+    if function.chosen is not None:
+        notes.append(function.chosen.note)
     if method == "every":
         if matrix.form == "operator":
             matrix = matrix.as_dense()
-        with progress_bar(options.progress, len(groups), "columns") as advance:
-            found = measure_entries_of(function, matrix, groups, options, advance)
+        found = measure_entries_of(function, matrix, groups, options)
         if matrix.form == "sparse" or any(len(group.places) > 1 for group in groups):
             notes.append(f"{matrix.shape[1]} columns in {len(groups)} groups that share no row")
         result = _every(function, matrix, found, options, notes)
@@ -106,10 +103,17 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
     return replace(result, check=check)
 
 
-def _evaluations(matrix: GivenMatrix, groups: int) -> int:
-    """Return how many evaluations "every" takes, about."""
-    thorough = groups if matrix.form == "sparse" else min(groups, SAMPLES)
-    return THOROUGH * thorough + CHEAP * (groups - thorough)
+def _expected(function: VectorFunction, matrix: GivenMatrix, groups: int) -> dict[str, float]:
+    """Return how many evaluations each method takes, about."""
+    each, leaves = evaluations_per_tangent(function.unit), len(function.point.base)
+    probe = DIRECTIONS * each * leaves
+    every = each * groups
+    if matrix.form == "sparse":
+        every += probe
+    else:
+        with function.account.until_stopped():
+            every = sum(expected_evaluations(function, leaf, each) for leaf in range(leaves))
+    return {"every": every, "probe": probe}
 
 
 def _every(
@@ -131,9 +135,9 @@ def _every(
             f"row with entries that the pattern misses"
         )
     rows, failures = [], []
-    dtype = precision_of(function, matrix)
+    finished = all(one.finished for one in searched)
     for block in matrix.blocks:
-        row, wrong = _judged_block(matrix, block, found, dtype)
+        row, wrong = _judged_block(function, matrix, block, found)
         mine = [one for one in missed if block.holds(one.row, one.column)]
         row, wrong = _with_missed(row, wrong, mine, matrix, block)
         if row.verdict != "failed" and _unexplained(block, searched):
@@ -141,12 +145,15 @@ def _every(
                 "along a random tangent entries that the pattern misses are seen; none is found"
             )
             row = replace(row, verdict="failed", reason=reason, wrong=1)
+        if row.verdict != "failed" and not finished:
+            reason = f"not judged: {function.why_stopped}"
+            row = replace(row, verdict="inconclusive", reason=reason, detectable=np.inf)
         rows.append(row)
         failures.append(wrong)
     bars = np.zeros(matrix.shape[0])
     finite = np.where(np.isfinite(found.error_bar), found.error_bar + found.hull, 0.0)
     np.maximum.at(bars, found.rows, finite)
-    at_least = any(one.unexplained.any() for one in searched)
+    at_least = any(one.unexplained.any() for one in searched) or bool(function.why_stopped)
     check = FunctionCheck(
         rows=tuple(rows), failures=tuple(failures), notes=tuple(notes), at_least=at_least
     )
@@ -154,9 +161,12 @@ def _every(
 
 
 def _judged_block(
-    matrix: GivenMatrix, block: Block, found: MeasuredEntries, dtype: np.dtype[Any]
+    function: VectorFunction, matrix: GivenMatrix, block: Block, found: MeasuredEntries
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
-    which = np.flatnonzero(block.holds(found.rows, found.columns))
+    inside = block.holds(found.rows, found.columns)
+    if function.chosen is not None:
+        inside &= np.concatenate(function.chosen.masks)[found.columns]
+    which = np.flatnonzero(inside)
     numerical = Numerical(
         block.name, (which.size,), found.slope[which], found.error_bar[which], found.hull[which],
         kink=found.kink[which],
@@ -164,7 +174,9 @@ def _judged_block(
     )  # fmt: skip
     if which.size == 0:
         reason = "holds no entries" if matrix.form == "sparse" else "has no entries"
+        reason = reason if function.chosen is None else NOT_CHOSEN
         return bare_row(block.name, block.shape, 0, "untested", reason), ()
+    dtype = precision_of(function, matrix)
     row, failures = judged_row(found.given[which], numerical, dtype, found.tolerance)
 
     def placed(failure: Failure) -> Failure:
@@ -177,7 +189,10 @@ def _judged_block(
         row, shape=block.shape, worst=worst, kinks=int(np.count_nonzero(found.kink[which]))
     )
     missing = np.count_nonzero(~np.isfinite(found.measured_bar[which]))
-    if row.verdict == "inconclusive" and missing:
+    if row.verdict == "inconclusive" and missing and function.why_stopped:
+        reason = f"not judged: {missing:,} of {which.size:,} entries, {function.why_stopped}"
+        row = replace(row, reason=reason)
+    elif row.verdict == "inconclusive" and missing:
         row = replace(
             row,
             reason=f"{missing} of {which.size} entries without a finite derivative: f is not "
@@ -261,17 +276,13 @@ def _searched(
     rng = np.random.default_rng(options.seed)
     searched, wrong = [], []
     leaves = leaf_columns(function)
-    with progress_bar(options.progress, len(leaves), "directions") as advance:
-        for leaf, columns in enumerate(leaves):
-            found = search_leaf(
-                function, leaf, _of_leaf(predict, matrix, columns), rng, options.most
+    for leaf, columns in enumerate(leaves):
+        found = search_leaf(function, leaf, _of_leaf(predict, matrix, columns), rng, options.most)
+        searched.append(found)
+        for place in found.columns:
+            wrong += _wrong_of_column(
+                function, matrix, columns.start + place, found, place, options
             )
-            searched.append(found)
-            for place in found.columns:
-                wrong += _wrong_of_column(
-                    function, matrix, columns.start + place, found, place, options
-                )
-            advance(1)
     return searched, wrong
 
 
@@ -337,7 +348,7 @@ def _probed(
     bars = np.zeros(matrix.shape[0])
     for found in searched:
         bars = np.fmax(bars, np.where(np.isfinite(found.allowed), found.allowed, 0.0))
-    at_least = any(found.unexplained.any() for found in searched)
+    at_least = any(found.unexplained.any() for found in searched) or bool(function.why_stopped)
     check = FunctionCheck(
         rows=tuple(rows), failures=tuple(failures), notes=tuple(notes), at_least=at_least
     )
@@ -350,11 +361,19 @@ def _probed_row(
     entries = int(np.prod(block.shape, dtype=np.int64))
     if entries == 0:
         return bare_row(block.name, block.shape, 0, "untested", "has no entries")
+    if function.chosen is not None:
+        columns = np.concatenate(function.chosen.masks)[block.columns]
+        entries = int(np.count_nonzero(columns)) * (block.rows.stop - block.rows.start)
+        if entries == 0:
+            return bare_row(block.name, block.shape, 0, "untested", NOT_CHOSEN)
     leaves = [
         found for found, columns in zip(searched, leaf_columns(function), strict=True)
         if columns.start < block.columns.stop and columns.stop > block.columns.start
     ]  # fmt: skip
     verdict, reason = _probe_verdict(block, leaves, len(wrong), entries)
+    if verdict != "failed" and not all(found.finished for found in leaves):
+        row = bare_row(block.name, block.shape, entries, "inconclusive", "")
+        return replace(row, reason=f"not judged: {function.why_stopped}", detectable=np.inf)
     allowed = max(
         float(np.max(found.allowed[block.rows], initial=0.0) / found.smallest) for found in leaves
     )

@@ -17,15 +17,13 @@ from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.matrices.given_matrix import GivenMatrix
     from fastbp.function.derivatives.lines import Lines
     from fastbp.function.methods.options import Options
-    from fastbp.typing import Vector
+    from fastbp.typing import Mask, Vector
 
     Indices = NDArray[np.int64]
 
@@ -114,7 +112,9 @@ def groups_of(function: VectorFunction, matrix: GivenMatrix) -> list[Group]:
             own = grouped_columns(matrix.matrix.indices, matrix.matrix.indptr, columns)
         else:
             own = [np.array([column]) for column in columns]
-        groups += [Group(leaf, places - columns.start) for places in own]
+        chosen = function.mask(leaf)
+        places = [group - columns.start for group in own]
+        groups += [Group(leaf, some[chosen[some]]) for some in places if chosen[some].any()]
     return groups
 
 
@@ -127,7 +127,7 @@ def tangent_sizes(function: VectorFunction, leaf: int) -> Vector:
     else:
         # Only what the domain and the point say is read of the function.
         relative = _entry_sizes(function, leaf, size) / size
-    return np.where(np.isfinite(base), relative, 0.0)
+    return np.where(np.isfinite(base) & function.mask(leaf), relative, 0.0)
 
 
 def _entry_sizes(function: VectorFunction, leaf: int, size: float) -> Vector:
@@ -141,22 +141,29 @@ def measure_entries_of(
     matrix: GivenMatrix,
     groups: list[Group],
     options: Options,
-    advance: Callable[[int], None],
 ) -> MeasuredEntries:
-    """Difference every entry that a dense or sparse matrix holds, and the wrong ones again."""
+    """Difference the entries that a dense or sparse matrix holds, and the wrong ones again.
+
+    Of the chosen columns, until the account is closed: the bars of all others are infinite, and
+    of what disagrees and could not be measured again.
+    """
     found = _nothing_measured(function, matrix, options)
     starts = [columns.start for columns in leaf_columns(function)]
-    if matrix.form == "dense":
-        for leaf, start in enumerate(starts):
-            for place, lines in measure_columns(function, leaf):
-                _put(found, matrix, start + place, lines, 1.0)
-                advance(1)
-    else:
-        for group in groups:
-            _measure_group(found, function, matrix, group, starts[group.leaf])
-            advance(1)
+    with function.account.until_stopped():
+        if matrix.form == "dense":
+            for leaf, start in enumerate(starts):
+                for place, lines in measure_columns(function, leaf):
+                    _put(found, matrix, start + place, lines, 1.0)
+        else:
+            for group in groups:
+                _measure_group(found, function, matrix, group, starts[group.leaf])
     _allow_for_cancellation(found, function, matrix, options)
-    _measure_again(found, function, matrix, starts)
+    confirmed = np.zeros(matrix.shape[1], dtype=bool)
+    with function.account.until_stopped():
+        _measure_again(found, function, matrix, starts, confirmed)
+    if function.account.stopped is not None:
+        wrong, _ = found.excess()
+        found.measured_bar[wrong & ~confirmed[found.columns]] = np.inf
     return found
 
 
@@ -247,6 +254,7 @@ def _measure_again(
     function: VectorFunction,
     matrix: GivenMatrix,
     starts: list[int],
+    confirmed: Mask,
 ) -> None:
     """Measure columns with wrong entries alone, thoroughly and with other steps again.
 
@@ -275,6 +283,7 @@ def _measure_again(
         apart = np.abs(lines.slope[rows] - found.slope[part])
         allowed = lines.error_bar[rows] + lines.hull[rows] + bars + found.hull[part]
         found.measured_bar[part] = bars + np.where(apart > allowed, apart, 0.0)
+        confirmed[column] = True
     still, _ = found.excess()
     acquitted = np.setdiff1d(again, found.columns[still])
     if acquitted.size and matrix.form == "sparse":
