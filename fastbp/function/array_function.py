@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from fastbp.function.backends.task import Task
     from fastbp.function.backends.worker_pool import WorkerPool
     from fastbp.function.containers.chosen_entries import Chosen
-    from fastbp.function.methods.options import Options
 
 
 __all__ = [
@@ -261,15 +260,6 @@ class VectorFunction:
         if self.chosen is None:
             return np.ones(self.point.base[leaf].size, dtype=bool)
         return self.chosen.masks[leaf]
-
-    def method_for(self, options: Options, expected: Mapping[str, float]) -> tuple[str, list[str]]:
-        """Choose the method by what each will take, and say that on the account."""
-        every = expected["every"]
-        method, notes = options.method_for(
-            every * self.seconds / self.concurrency, every, expected["probe"] < every
-        )
-        self.account.expect(expected[method])
-        return method, notes
 
     @property
     def concurrency(self) -> int:

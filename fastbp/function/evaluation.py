@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastbp.runtime.checkpoint import Checkpoint
 
 
-__all__ = ["Function", "Leaves", "scalar_value"]
+__all__ = ["Function", "Leaves", "Raised", "scalar_value"]
 
 # Which leaf moves, or which ones together: their real numbers are then one vector, in this order.
 Leaves: TypeAlias = int | tuple[int, ...]
@@ -40,6 +40,8 @@ Leaves: TypeAlias = int | tuple[int, ...]
 # Values of a function in few digits may be off by so many units in their last place.
 MOST_ROUNDINGS = 64
 # Between two looks at the account: a sign of life ten times a second, if f is that fast.
+# A function that raises on both sides of more entries raises as a rule.
+MOST_ERRORS = 3
 SECONDS_AT_A_TIME, MOST_AT_A_TIME = 0.1, 1 << 15
 
 
@@ -97,6 +99,8 @@ class Function:
         How many evaluations go on at the same time.
     findings, notes : list of str
         What it does that it should not, and what else there is to know.
+    raised : Raised
+        What it raised beside the point.
     quantum : float
         The standard deviation of the rounding of its values, where it takes steps; 0 before any
         are found.
@@ -125,6 +129,7 @@ class Function:
         self._restore_always = False
         self._may_keep = True
         self.quantum = 0.0
+        self.raised = Raised()
         self.domain = Domain()
         self.chosen: Chosen | None = None
         self._begin()
@@ -320,10 +325,18 @@ class Function:
         return [f"f takes steps of about {size:.1g}{guess}"]
 
     def raise_if_it_raised(self, leaf: int, index: int, step: float) -> None:
-        """Raise what f raises on both sides of an entry, if it does: it has no derivative there."""
+        """Raise what f raises on both sides of an entry, if it does: it has no derivative there.
+
+        At the end, with a report of all other entries, where there is one and it is not the rule.
+        """
         direction = np.zeros_like(self.point.base[leaf])
         direction[index] = 1
-        self.raise_if_it_raised_along(leaf, direction, step)
+        try:
+            self.raise_if_it_raised_along(leaf, direction, step)
+        except EvaluationError as error:
+            if not self.account.holds_interrupts or len(self.raised.errors) >= MOST_ERRORS:
+                raise
+            self.raised.errors.append(error)
 
     def raise_if_it_raised_along(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         """Raise what f raises on both sides of the point along a direction, if it does."""
@@ -353,9 +366,14 @@ class Function:
         if self._restore_always:
             return self._perturbed_with_care(leaf, indices, entries)
         if not self._may_keep or np.array_equal(entries, self.point.base[leaf][indices]):
-            return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
-        return self._watched(
-            lambda: perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+            return self._perturbed_here(leaf, indices, entries)
+        return self._watched(lambda: self._perturbed_here(leaf, indices, entries))
+
+    def _perturbed_here(
+        self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
+    ) -> Vector:
+        return perturbed_values(
+            self.function, self.point, self.name, leaf, indices, entries, self.raised
         )
 
     def _perturbed_with_care(
@@ -365,10 +383,8 @@ class Function:
         values = np.empty(len(indices))
         for place in range(len(indices)):
             self.point.restore()
-            values[place] = perturbed_values(
-                self.function, self.point, self.name, leaf,
-                indices[place : place + 1], entries[place : place + 1],
-            )[0]  # fmt: skip
+            some = slice(place, place + 1)
+            values[place] = self._perturbed_here(leaf, indices[some], entries[some])[0]
         self.point.restore()
         return values
 
@@ -429,8 +445,12 @@ def perturbed_values(
     leaf: int,
     indices: NDArray[np.int64],
     entries: NDArray[Any],
+    raised: Raised | None = None,
 ) -> Vector:
-    """Evaluate with single entries replaced: the loop that every method spends its time in."""
+    """Evaluate with single entries replaced: the loop that every method spends its time in.
+
+    Where the function raises there is no value; `raised` is told of it.
+    """
     numbers = point.flat[leaf]
     base = point.base[leaf][indices].tolist()
     fixed = point.fixed
@@ -445,8 +465,10 @@ def perturbed_values(
                     keep(function(point.argument if fixed is None else fixed))
                 except FastbpError:
                     raise
-                except Exception:  # as it may outside its domain: see Function.raise_if_it_raised
+                except Exception as error:  # as it may outside its domain: raise_if_it_raised
                     keep(np.nan)
+                    if raised is not None:
+                        raised.add(error, lambda: _where_changed(point, leaf, index, entry))  # noqa: B023
                 numbers[index] = former
     finally:
         numbers[index] = point.base[leaf][index]
@@ -548,6 +570,37 @@ def _where_moved(
 def _where_changed(point: Point, leaf: int, index: int, entry: Any) -> str:
     former = float(point.base[leaf][index])
     return f"when {point.entry_name(leaf, index)} was {entry!s} ({former!r} at the point)"
+
+
+class Raised:
+    """What a function raised beside the point, where that was no end of the check.
+
+    Attributes
+    ----------
+    times : int
+        How often.
+    first : str
+        What it was at first, and where.
+    errors : list of EvaluationError
+        What it raises on both sides of an entry: there is no derivative by that.
+    """
+
+    def __init__(self) -> None:
+        self.times, self.first = 0, ""
+        self.errors: list[EvaluationError] = []
+
+    def add(self, error: Exception, where: Callable[[], str]) -> None:
+        """Count what was raised."""
+        self.times += 1
+        if self.times == 1:
+            self.first = f"{type(error).__name__} {where()}: {error}"
+
+    def notes(self, name: str) -> list[str]:
+        """Return what there is to know of it."""
+        if not self.times:
+            return []
+        often = "once" if self.times == 1 else f"{self.times:,} times, first"
+        return [f"{name} raised {often} {self.first}"]
 
 
 class _NumberOfArray:

@@ -75,7 +75,9 @@ def check_gradient(
         If `at` holds no floats or something else; if `f` does not return one real number; if
         `gradient` is neither callable nor of the structure of `at`.
     EvaluationError
-        If `f` or `gradient` raises: the message says with which entry changed.
+        If `f` or `gradient` raises: the message says with which entry changed. Where `f` raises
+        beside the point, and not as a rule, it has an attribute `report` with all the rest; what it
+        raises only once or on one side of an entry is a note.
     OptionError
         If an option is unknown or senseless.
 
@@ -149,4 +151,4 @@ def _checked(
     if not places.points and account.stopped is None:
         found = with_symmetric_hint(found, f, function, given, own)
     report = report_of([found], f"gradient of {title}({name})", point.base, own, started)
-    return finished(report, account)
+    return finished(report, account, function.raised.errors)

@@ -22,7 +22,7 @@ from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
-from fastbp.function.methods.forecast import evaluations_per_tangent
+from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP
 from fastbp.function.real_outputs import real_leaf
@@ -110,7 +110,7 @@ def _planned(
         "every": each * sum(int(np.count_nonzero(mask)) for mask in masks),
         "probe": each * sum(bool(mask.any()) for mask in masks),
     }
-    return function.method_for(options, expected)
+    return chosen_method(function, options, expected)
 
 
 def _columns(

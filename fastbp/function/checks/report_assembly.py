@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fastbp.errors import EvaluationError
     from fastbp.runtime.account import Account
 
 __all__ = [
@@ -80,12 +81,18 @@ def report_of(
     )
 
 
-def finished(report: Report, account: Account) -> Report:
-    """Return a report, or raise the interrupt that ended the check, with the report on it."""
+def finished(report: Report, account: Account, errors: Sequence[EvaluationError] = ()) -> Report:
+    """Return a report, or raise the interrupt that ended the check, with the report on it.
+
+    Without an interrupt, the first of some errors that f raised beside the point, if there are any.
+    """
     stopped = account.stopped
     if stopped is not None and stopped.interrupt is not None:
         vars(stopped.interrupt)["report"] = report
         raise stopped.interrupt
+    for error in errors:
+        vars(error)["report"] = report
+        raise error
     return report
 
 

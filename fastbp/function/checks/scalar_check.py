@@ -67,6 +67,7 @@ def check_scalar(function: Function, given: GivenLeaves, options: Options) -> Fu
             *given.notes,
             *function.notes,
             *function.note_of_steps(),
+            *function.raised.notes(function.name),
         ),
         at_least=found.at_least,
         diagnosis=tuple(map(sentence, findings)),

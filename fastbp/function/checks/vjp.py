@@ -68,6 +68,8 @@ def check_cotangent(
             given.findings.append(f"vjp changed its cotangent: {', '.join(watched.changed)}")
         given = real_given(given, function)
         check = check_scalar(scalar, given, options)
+        for error in scalar.raised.errors:
+            raise error
     function.evaluations += scalar.evaluations
     if function.account.stopped is not None:
         return check

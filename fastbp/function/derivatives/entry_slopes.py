@@ -145,8 +145,9 @@ def measure_leaf(
     leaf: int,
     advance: Callable[[int], None],
     smoothness: Smoothness,
-    sparing: float = 1.0,
-) -> Lines:
+    sparing: float,
+    everything: Lines,
+) -> None:
     """Measure the slopes by all real numbers of one leaf.
 
     Parameters
@@ -161,28 +162,25 @@ def measure_leaf(
         What other leaves have told; learns from this one.
     sparing : float
         The share of the usual number of samples: less where there are many leaves.
-
-    Returns
-    -------
-    Lines
-        NaN, with an infinite bar, for entries that are not chosen.
+    everything : Lines
+        Unknown; takes what is measured. Entries that are not chosen stay as they are, and where
+        the account closes on the way, what was not measured by then.
     """
     size = function.point.base[leaf].size
     chosen = function.chosen
     wanted = np.flatnonzero(chosen.masks[leaf]) if chosen is not None else np.arange(size)
     if chosen is not None and wanted.size == 0:
-        return Lines.unknown(size)
+        return
     count = int(max(1, sparing * usual_samples(wanted.size)))
     sampled = wanted[sampled_entries(function.point.base[leaf][wanted], count)]
     lines = _in_few_evaluations(function, leaf, sampled, smoothness)
     lines = measure_where_steps_hid(function, leaf, lines, sampled)
+    everything.put(sampled, lines)
     advance(sampled.size)
     rest = np.setdiff1d(wanted, sampled)
-    if sampled.size == size:
-        return lines
+    if rest.size == 0:
+        return
     survey = survey_leaf(function, leaf, sampled, lines)
-    everything = Lines.unknown(size)
-    everything.put(sampled, lines)
     batch = _batch_size(function)
     doubtful = []
     if not survey.own_sizes:  # the steps of the others are too long for tiny entries
@@ -191,7 +189,7 @@ def measure_leaf(
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
         lines, doubt = cheap_slopes(function, leaf, some, survey)
-        everything.put(some, lines)
+        everything.put(some[~doubt], lines.only(~doubt))
         doubtful.append(some[doubt])
         advance(int(np.count_nonzero(~doubt)))
     # Entries measured together share what is known of the noise: which ones may depend neither on
@@ -201,7 +199,6 @@ def measure_leaf(
         some = left[start : start + THOROUGH_BATCH]
         everything.put(some, measure_entries(function, leaf, some, survey.noise))
         advance(some.size)
-    return everything
 
 
 def measure_where_steps_hid(

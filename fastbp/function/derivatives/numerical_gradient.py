@@ -15,6 +15,7 @@ from fastbp.function.derivatives.entry_slopes import (
     measure_leaf,
     measure_where_steps_hid,
 )
+from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.second_slopes import measure_again
 from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.function.domain import domain_of
@@ -27,7 +28,6 @@ from fastbp.runtime.validation import require_bool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
 
 __all__ = ["NumericalGradient", "measure_everything", "numerical_gradient"]
@@ -167,28 +167,39 @@ def numerical_gradient(
     function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
     function.domain = domain_of(point, bounds, scale)
     with function:
-        leaves = list(measure_everything(function, progress))
+        leaves = [lines for lines, _ in measure_everything(function, progress)]
         if thorough:
             leaves = [_measured_twice(function, leaf, lines) for leaf, lines in enumerate(leaves)]
     return _in_structure(function, leaves)
 
 
-def measure_everything(function: Function, progress: bool | None) -> Iterator[Lines]:
-    """Measure every real number of every leaf; raise `Stopped` behind those that are done."""
+def measure_everything(function: Function, progress: bool | None) -> Iterator[tuple[Lines, bool]]:
+    """Measure every real number of every leaf; raise `Stopped` behind those that were begun.
+
+    Yields
+    ------
+    lines : Lines
+    complete : bool
+        Not for the leaf at which the account was closed: some of its entries are unknown.
+    """
     sizes = [numbers.size for numbers in function.point.base]
     sparing = min(1.0, SAMPLES_IN_ALL / (MOST_SAMPLES * max(1, len(sizes))))
     count = sum(sizes) if function.chosen is None else function.chosen.count
     smoothness = Smoothness(wanted=min(MOST_TABLES, max(1, count // ENTRIES_PER_TABLE)))
     with progress_bar(progress, count, "differences") as advance:
         leaves: list[Lines] = []
+        complete = 0
         stopped: Stopped | None = None
         try:
-            for leaf in range(len(sizes)):  # those that are done stay, whatever comes
-                leaves.append(measure_leaf(function, leaf, advance, smoothness, sparing))  # noqa: PERF401
+            for leaf, size in enumerate(sizes):  # those that are done stay, whatever comes
+                leaves.append(Lines.unknown(size))
+                measure_leaf(function, leaf, advance, smoothness, sparing, leaves[-1])
+                complete += 1
             leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
         except Stopped as some:
             stopped = some
-    yield from leaves
+    for leaf, lines in enumerate(leaves):
+        yield lines, leaf < complete
     if stopped is not None:
         raise stopped
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["judge_every_entry"]
 
-KINKS_NOTED = 5
+KINKS_NOTED, DISAGREEING = 5, 3
 # Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
 MOST_AGAIN = 256
 # So many of those that are wrong by little are looked at for distant jumps.
@@ -50,8 +50,12 @@ def judge_every_entry(
     """Measure every entry, and those about to fail again; stop where the account is closed."""
     kinks: list[str] = []
     compared: list[Compared] = []
+    begun: tuple[int, Lines] | None = None
     with function.account.until_stopped():  # what is left then has no rows
-        for leaf, lines in enumerate(measure_everything(function, False)):
+        for leaf, (lines, complete) in enumerate(measure_everything(function, False)):
+            begun = leaf, lines
+            if not complete:
+                continue
             found.rows[leaf], found.failures[leaf], lines = _judged_leaf(
                 function, leaf, lines, given, options
             )
@@ -60,6 +64,8 @@ def judge_every_entry(
             if found.rows[leaf].reason != NOT_CHOSEN:
                 compared.append(_compared(name, array, shape, lines, failed=failed))
                 kinks += _kink_notes(function, leaf, lines)
+    if begun is not None and begun[0] not in found.rows:
+        found.notes += _seen_so_far(function, *begun, given, options)
     found.notes += _shortened(kinks)
     if function.chosen is None:  # what is known of some entries only tells little about the array
         found.findings += diagnose_arrays(compared)
@@ -98,6 +104,35 @@ def _judged_leaf(
         row, wrong = _judged_some(flat, chosen, numerical, given.dtype, tolerance)
     nothing = is_zero_within_rounding(flat, given.largest)
     return row_of_judged(row, function, leaf, lines, nothing_given=nothing), wrong, lines
+
+
+def _seen_so_far(
+    function: Function, leaf: int, lines: Lines, given: GivenLeaves, options: Options
+) -> list[str]:
+    """Say what was seen of an array in which the check was stopped: of a huge one that is much.
+
+    What disagrees is no wrong entry yet: it was not measured again.
+    """
+    name, array = function.point.row_names[leaf], given.arrays[leaf]
+    measured = np.flatnonzero(np.isfinite(lines.error_bar))
+    if (
+        array is None
+        or unusable_reason(array, function.point.row_shapes[leaf])
+        or not measured.size
+    ):
+        return []
+    flat, lines = array.reshape(-1)[measured], lines.only(measured)
+    base, noise = function.point.base[leaf][measured], given.noise.get(leaf, 0.0)
+    tolerance = function_tolerance(options, flat, given.dtype, lines.slope, noise, base)
+    wrong = wrong_entries(flat, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
+    said = f"{name}: {measured.size:,} of {array.size:,} entries were measured"
+    apart = measured[wrong]
+    if not apart.size:
+        return [f"{said}, and agree"]
+    names = ", ".join(function.point.entry_name(leaf, int(one)) for one in apart[:DISAGREEING])
+    more = f" and {apart.size - DISAGREEING:,} more" if apart.size > DISAGREEING else ""
+    verb = "disagrees" if apart.size == 1 else "disagree"
+    return [f"{said}; {names}{more} {verb}, but there was no second measurement"]
 
 
 def _compared(

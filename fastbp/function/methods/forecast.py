@@ -22,9 +22,11 @@ from fastbp.function.methods.options import checked_options
 from fastbp.function.methods.probe import probe_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["evaluations_per_tangent", "forecast"]
+    from fastbp.function.methods.options import Options
+
+__all__ = ["chosen_method", "evaluations_per_tangent", "forecast"]
 
 # Of larger arrays, and of more of them, so many are measured: what comes then costs the same each.
 ENTRIES, LEAVES = 192, 10
@@ -118,6 +120,17 @@ def evaluations_per_tangent(unit: float) -> float:
         measure_outputs(model, 0, np.ones(at.size))
         spent.append(model.evaluations - before)
     return sum(spent) / len(spent)
+
+
+def chosen_method(
+    function: VectorFunction, options: Options, expected: Mapping[str, float]
+) -> tuple[str, list[str]]:
+    """Choose the method by what each will take, and say that on the account; return its notes."""
+    every = expected["every"]
+    seconds = every * function.seconds / function.concurrency
+    method, notes = options.method_for(seconds, every, expected["probe"] < every)
+    function.account.expect(expected[method])
+    return method, notes
 
 
 def _rounded(term: np.ufunc, dtype: type[np.floating[Any]]) -> Callable[[Any], Any]:

@@ -155,3 +155,55 @@ def test_products_of_several_outputs_may_be_noisy_too() -> None:
 def test_noise_that_makes_no_sense_is_refused(noise: object) -> None:
     with pytest.raises(fastbp.FastbpError, match="noise"):
         fastbp.check_gradient(square, AT, AT, noise=noise)
+
+
+def test_what_is_raised_once_is_told_with_its_entry() -> None:
+    calls = [0]
+
+    def f(x: np.ndarray) -> float:
+        calls[0] += 1
+        if calls[0] == 100:
+            raise OSError("no answer")
+        return float(np.sum(np.sin(x)))
+
+    at = np.linspace(1.0, 2.0, 100)
+    report = fastbp.check_gradient(f, np.cos(at), at)
+    assert report.verdict == "passed"
+    [note] = report.notes
+    assert note.startswith("f raised once OSError when x[")
+    assert note.endswith(" at the point): no answer")
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_an_entry_by_which_f_raises_does_not_take_the_report_away(wrong: bool) -> None:
+    at = np.linspace(1.0, 2.0, 100)
+    given = np.cos(at)
+    given[40] += wrong
+
+    def f(x: np.ndarray) -> float:
+        if x[7] != at[7]:
+            raise ValueError("seven is fixed")
+        return float(np.sum(np.sin(x)))
+
+    with pytest.raises(
+        fastbp.EvaluationError, match=r"^f raised ValueError when x\[7\] was .*: seven is fixed$"
+    ) as caught:
+        fastbp.check_gradient(f, given, at, method="every")
+    report = vars(caught.value)["report"]
+    assert report.verdict == ("failed" if wrong else "inconclusive")
+    assert [failure.where for failure in report.failures] == ["x[40]"] * wrong
+    assert wrong or "1 of 100 entries without a finite derivative" in report.arrays[0].reason
+
+
+def test_a_function_that_raises_everywhere_is_no_endless_check() -> None:
+    at, calls = np.ones(2000), [0]
+
+    def f(x: np.ndarray) -> float:
+        calls[0] += 1
+        if not np.array_equal(x, at):
+            raise ValueError("only at the point")
+        return 0.0
+
+    with pytest.raises(fastbp.EvaluationError, match="only at the point"):
+        fastbp.check_gradient(f, at, at, method="every")
+    assert calls[0] < 40_000

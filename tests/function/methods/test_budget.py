@@ -121,3 +121,21 @@ def test_probe_judges_what_every_does_not_get_done() -> None:
 def test_a_senseless_limit_is_refused(most: Any) -> None:
     with pytest.raises(OptionError, match="max_evaluations"):
         fastbp.check_gradient(np.sum, np.ones(2), np.ones(2), max_evaluations=most)
+
+
+def test_what_was_seen_of_an_array_that_was_not_finished_is_said() -> None:
+    at = np.linspace(1, 2, 4000)
+    given = np.cos(at)
+    options: dict[str, Any] = {"method": "every", "max_evaluations": 3000, "seed": 0}
+    report = fastbp.check_gradient(lambda x: np.sum(np.sin(x)), given, at, **options)
+    assert report.verdict == "inconclusive"
+    [seen, left] = report.notes
+    assert left == "1 of 1 array not judged: max_evaluations = 3000 are spent"
+    measured = int(seen.removeprefix("x: ").split(" of 4,000 ")[0].replace(",", ""))
+    assert seen == f"x: {measured:,} of 4,000 entries were measured, and agree"
+    assert 12 <= measured < 1500
+    # The largest entry is one of those by which the function gets known.
+    given[-1] = 9.0
+    report = fastbp.check_gradient(lambda x: np.sum(np.sin(x)), given, at, **options)
+    assert report.verdict == "inconclusive"
+    assert report.notes[0].endswith("; x[3999] disagrees, but there was no second measurement")

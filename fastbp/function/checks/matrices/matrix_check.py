@@ -24,7 +24,7 @@ from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
-from fastbp.function.methods.forecast import evaluations_per_tangent
+from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import NOT_CHOSEN
 from fastbp.verdict.arrays import TOO_ROUGH
@@ -80,7 +80,7 @@ def check_matrix(function: VectorFunction, matrix: GivenMatrix, options: Options
     function.domain = domain_of(function.point, options.bounds, options.scale)
     function.chosen = chosen_entries(options.entries, function.point, options.seed)
     groups = groups_of(function, matrix)
-    method, notes = function.method_for(options, _expected(function, matrix, len(groups)))
+    method, notes = chosen_method(function, options, _expected(function, matrix, len(groups)))
     if function.chosen is not None:
         notes.append(function.chosen.note)
     if method == "every":
