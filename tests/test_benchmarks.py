@@ -209,3 +209,58 @@ def test_functions_beside_their_peers():
     assert [row[:2] for row in compiled.rows] == [
         ["x[0] * x[1]", "1"], ["x[0] * x[1]", "2"], ["200 sines", "1"], ["200 sines", "2"],
     ]  # fmt: skip
+
+
+# ---- mutants ----
+
+
+def test_mutants_are_small_changes_of_the_code():
+    from benchmarks.mutants.operators import mutants_of
+
+    source = (
+        '"""Half of a, 7 times."""\nLIMIT = 5.0\n\n\n'
+        "def f(a: int, b=3):\n    return a if ~a + b < 0 else max(a, LIMIT)\n"
+    )
+    found = {mutant.name for mutant in mutants_of("m", source)}
+    assert found == {
+        "m: LIMIT = 5.0 -> LIMIT = 500.0",
+        "m: LIMIT = 5.0 -> LIMIT = 0.05",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a + b >= 0 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a + b < 1 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a - b < 0 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if a + b < 0 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a < 0 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if b < 0 else max(a, LIMIT)",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a + b < 0 else a",
+        "m: a if ~a + b < 0 else max(a, LIMIT) -> a if ~a + b < 0 else LIMIT",
+    }
+
+
+def test_mutants_by_hand_stand_in_the_code_once():
+    from benchmarks.mutants.by_hand import BY_HAND, by_hand
+
+    for module, _, _, tests in BY_HAND:
+        source = Path(importlib.import_module(module).__file__).read_text()
+        assert by_hand(module, source)
+        assert (ROOT / tests).exists()
+
+
+def test_a_mutant_takes_the_place_of_its_module(monkeypatch, tmp_path):
+    from benchmarks.mutants.exchange import exchange
+    from benchmarks.mutants.operators import mutants_of
+
+    source = "LIMIT = 5.0\n\n\ndef over(a):\n    return a > LIMIT\n"
+    (tmp_path / "judge_of_mutants.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("judge_of_mutants")
+    over, found = module.over, {}
+    for mutant in mutants_of("judge_of_mutants", source):
+        exchange(module, mutant.tree)
+        found[mutant.after] = over(1.0), over(100.0)
+    assert found == {
+        "LIMIT = 500.0": (False, False),
+        "LIMIT = 0.05": (True, True),
+        "return a <= LIMIT": (True, False),
+    }

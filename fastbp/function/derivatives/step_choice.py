@@ -54,6 +54,7 @@ class Candidates:
         """
         changes = np.full_like(values, np.inf)
         changes[1:] = np.abs(np.diff(values, axis=0))
+        changes[np.isnan(changes)] = np.inf  # f is nowhere finite at one of the two steps
         before = np.zeros_like(values)
         before[2:] = np.where(np.isfinite(changes[1:-1]), changes[1:-1], 0.0) / 16
         error_bar = noise + 2 * np.fmax(changes, before)

@@ -40,6 +40,16 @@ def test_a_float32_gradient_of_a_float64_network_is_judged_as_float32(problem):
     assert check_network(net, x, y, rounded * np.float32(1.001)).verdict == "failed"
 
 
+@pytest.mark.parametrize("method", ["certified", "exact", "replay"])
+def test_a_tolerance_of_the_user_is_not_widened_by_the_rounding_of_float32(problem, method):
+    """Every entry is off by up to 6e-8 of itself, some by more than half of that."""
+    net, x, y, own = problem
+    rounded = own.flat.astype(np.float32)
+    assert np.any(np.abs(rounded - own.flat) > 2e-8 * np.abs(own.flat))
+    assert check_network(net, x, y, rounded, rtol=1e-8, method=method).verdict == "failed"
+    assert check_network(net, x, y, rounded, rtol=1e-6, method=method).verdict == "passed"
+
+
 # ---- rounding ----
 
 
