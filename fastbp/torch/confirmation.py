@@ -15,6 +15,7 @@ import numpy as np
 
 from fastbp.errors import FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
+from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
 from fastbp.runtime.user_code import agree
 from fastbp.verdict.rows import Numerical, judged_row
@@ -140,8 +141,10 @@ class _Confirmation:
         check = FunctionCheck(
             tuple(rows), method="every", notes=notes, evaluations=self.evaluations
         )
+        dtypes = [str(leaf.array.real.dtype) for leaf in function.arguments.leaves]
+        precision = described_precision(dtypes, [str(base.dtype) for base in self.base])
         title = f"{'gradient' if function.scalar else 'vjp'} of {function.__name__}(inputs)"
-        return report_of([check], title, self.base, options, started)
+        return report_of([check], title, precision, options, started)
 
     def _unchanged(self) -> bool:
         return all(map(np.array_equal, self.numbers, self.base))

@@ -150,5 +150,5 @@ def _checked(
         found = check_scalar(function, given, own)
     if not places.points and account.stopped is None:
         found = with_symmetric_hint(found, f, function, given, own)
-    report = report_of([found], f"gradient of {title}({name})", point.base, own, started)
+    report = report_of([found], f"gradient of {title}({name})", point.precision, own, started)
     return finished(report, account, function.raised.errors)

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
 from fastbp.runtime.environment import made_here
@@ -16,8 +14,6 @@ from fastbp.verdict.rows import rows_of_report, worst_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from fastbp.errors import EvaluationError
     from fastbp.runtime.account import Account
@@ -49,11 +45,11 @@ class FunctionCheck:
 def report_of(
     checks: list[FunctionCheck],
     title: str,
-    base: list[NDArray[np.floating]],
+    precision: str,
     options: Options,
     started: float,
 ) -> Report:
-    """Put checks together to a report."""
+    """Put checks together to a report; `precision` is that of `Point`."""
     rows = [row for check in checks for row in check.rows]
     others = [row for check in checks for row in check.others]
     notes = [note for check in checks for note in check.notes]
@@ -63,7 +59,7 @@ def report_of(
         failures=worst_of_all([wrong for check in checks for wrong in check.failures]),
         sizes=(),
         batch=0,
-        dtype=", ".join(sorted({str(numbers.dtype) for numbers in base})),
+        dtype=precision,
         layout="",
         method=checks[0].method,
         scheme="central",

@@ -154,7 +154,7 @@ def taylor_test(
         verdict=verdict, reason=reason, steps=test.steps, remainders=test.remainders,
         rates=test.rates, slope=test.slope, noise=test.noise, detectable=test.detectable,
         function=f"{getattr(f, '__name__', type(f).__name__)}({name})",
-        dtype=", ".join(sorted({str(numbers.dtype) for numbers in point.base})),
+        dtype=point.precision,
         seed=drawn if direction is None else None, evaluations=function.evaluations,
         seconds=time.perf_counter() - started,
         notes=(*places.notes(name), *function.notes),

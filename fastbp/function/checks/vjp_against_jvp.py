@@ -95,7 +95,7 @@ def finished_report(
     """
     f = function.f
     title = f"{what} of {getattr(f, '__name__', type(f).__name__)}({function.name})"
-    report = report_of(checks, title, function.point.base, options, started)
+    report = report_of(checks, title, function.point.precision, options, started)
     complex_somewhere = any(function.complex_output) or any(
         dtype.kind == "c" for dtype in function.point.dtypes
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Point", "argument_name", "consecutive"]
+__all__ = ["Point", "argument_name", "consecutive", "described_precision"]
 
 
 DOUBLE_UNIT = float(np.finfo(np.float64).eps) / 2
@@ -131,6 +131,12 @@ class Point:
             (*shape, 2) if dtype.kind == "c" else shape
             for shape, dtype in zip(self.container.shapes, self.dtypes, strict=True)
         ]
+
+    @property
+    def precision(self) -> str:
+        """What the user's arrays and the working copy hold, as a report says it."""
+        given = [np.asarray(leaf).dtype for leaf in self.container.leaves]
+        return described_precision(map(_real_name, given), map(_real_name, self.dtypes))
 
     @property
     def single(self) -> bool:
@@ -272,6 +278,24 @@ def _copy_in_layout(array: NDArray[Any]) -> NDArray[Any]:
     copied: NDArray[Any] = np.ndarray(array.shape, array.dtype, memory, first, array.strides)
     copied[...] = array
     return copied
+
+
+def _real_name(dtype: np.dtype[Any]) -> str:
+    return str(np.empty(0, dtype).real.dtype)
+
+
+def described_precision(given: Iterable[str], differenced: Iterable[str]) -> str:
+    """Say of which dtypes arguments are, and in which they are differenced.
+
+    Examples
+    --------
+    >>> described_precision(["float64", "float32", "float32"], ["float64"])
+    'float32, float64, differenced in float64'
+    >>> described_precision(["float32"], ["float32"])
+    'float32'
+    """
+    own, used = (", ".join(sorted(set(names))) for names in (given, differenced))
+    return own if own == used else f"{own}, differenced in {used}"
 
 
 def consecutive(sizes: Iterable[int]) -> list[slice]:

@@ -9,11 +9,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from fastbp.errors import DTypeError
 from fastbp.function.checks.report_assembly import report_of
+from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import checked_options
 from fastbp.torch.modules.arithmetic import without_warnings_of_ours
 from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
@@ -131,8 +131,19 @@ def check_module(
             return replace(found, notes=(*found.notes, *prepared.notes))
         checks = check_layers(_subject(prepared, call, excluded), options)
     title = f"backward pass of {type(module).__name__}"
-    report = report_of([checks], title, [np.zeros(0)], options, started)
+    report = report_of([checks], title, _precision(module, prepared), options, started)
     return replace(report, method="layers", notes=(*report.notes, *prepared.notes))
+
+
+def _precision(module: torch.nn.Module, prepared: Prepared) -> str:
+    """Say of which dtypes the parameters are, and in which they are differenced."""
+    used = prepared.arithmetic.dtype
+    given = [tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()] or [used]
+    return described_precision(map(_name, given), [_name(used)])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _as_network(prepared: Prepared, seed: int) -> ModuleAsNetwork | None:

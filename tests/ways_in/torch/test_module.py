@@ -130,3 +130,13 @@ def test_bad_input() -> None:
         fastbp.torch.check_module(linear, torch.ones(3, 2), seed=-1)
     with pytest.raises(EvaluationError, match="module raised RuntimeError"):
         fastbp.torch.check_module(linear, torch.ones(3, 5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_reports_say_in_which_precision_they_were_differenced(dtype: torch.dtype) -> None:
+    said = "float64" if dtype is torch.float64 else "float32, differenced in float64"
+    x = torch.linspace(0.5, 1.0, 3, dtype=dtype)
+    for f in (torch.sin, lambda x: torch.sin(x).sum()):
+        assert fastbp.torch.check_function(f, x, seed=0).dtype == said
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh()).to(dtype)
+    assert fastbp.torch.check_module(module, x, seed=0).dtype == said
