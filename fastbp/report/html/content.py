@@ -37,6 +37,7 @@ __all__ = ["excerpt", "full_content"]
 
 TITLE_WIDTH = 80
 
+ROWS_AT_FIRST = 30  # of a table
 MAPS_SHOWN = 12  # the others are folded
 
 # Columns: what they are called, how they are sorted, and what they mean.
@@ -76,6 +77,7 @@ def full_content(report: Report) -> dict[str, Any]:
     return _content(report, shown) | {
         "passed_arrays": _array_table("passed", passed, report),
         "failures": _failure_table(report.failures),
+        "rows_at_first": ROWS_AT_FIRST,
         "maps": sorted(of_failed[:MAPS_SHOWN], key=lambda one: one["line"]),
         "other_maps": of_failed[MAPS_SHOWN:] + [one for one in maps if one["verdict"] != "failed"],
         "map_data": {one["id"]: one.pop("data") for one in maps},
@@ -177,8 +179,9 @@ def _again(report: Report) -> list[tuple[str, str]]:
 
 
 def _array_table(identity: str, rows: list[ArrayReport], report: Report) -> dict[str, Any]:
-    columns = [column for column in ARRAY_COLUMNS if column[0] != "kinks" or report.kinks]
-    cells = [_array_cells(row, kinks=report.kinks > 0) for row in rows]
+    kinks = report.kinks > 0
+    columns = [column for column in ARRAY_COLUMNS if column[0] != "kinks" or kinks]
+    cells = [_array_cells(row, kinks=kinks) for row in rows]
     errors = [row.worst.beyond_hull for row in rows if row.worst is not None]
     return _table(identity, columns, cells) | {
         "names": {ends(row.name): row.name for row in rows if len(row.name) > LONGEST_WORD},

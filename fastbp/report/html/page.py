@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["in_notebook", "page", "write_html"]
 
 TEMPLATES = "templates"
+NEGATIVE_POWER = re.compile(r"[\d.]+e-\d+")
 MISSING = 'to_html needs Jinja: python -m pip install "fastbp[report]".'
 
 
@@ -79,13 +81,22 @@ def _environment() -> Any:
         import jinja2
     except ImportError as error:
         raise OptionError(MISSING) from error
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
+    return environment
+
+
+def _unbroken(text: str) -> Any:
+    """Return text as markup in which no line ends between "1e-" and "10"."""
+    from markupsafe import Markup, escape
+
+    return Markup(NEGATIVE_POWER.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 @cache

@@ -4,7 +4,7 @@ const status_line = document.getElementById("status");
 
 // ---- tables: sorted by their headings, the first rows until all are asked for ----
 
-const ROWS_AT_FIRST = 30; // as in page.css
+const MORE_ROWS = 1000;
 const VERDICTS = ["failed", "inconclusive", "untested", "passed"];
 const by_text = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -17,6 +17,26 @@ function key_of(text, kind) {
   return Number.isNaN(number) ? Infinity : number; // what is no number is as bad as can be
 }
 
+function rows_of(table) {
+  return Array.from(table.tBodies).flatMap((body) => Array.from(body.rows));
+}
+
+/** Put rows into a table: as many as there were where they are seen, the others where they are not. */
+function put_rows(table, rows) {
+  const bodies = Array.from(table.tBodies);
+  const first = bodies[0].rows.length;
+  // All are taken out first: to move 10 000 rows one by one takes half a minute.
+  for (const body of bodies) body.replaceChildren();
+  fill(bodies[0], rows.slice(0, first));
+  if (bodies.length > 1) fill(bodies[1], rows.slice(first));
+}
+
+function fill(body, rows) {
+  const fragment = document.createDocumentFragment();
+  for (const row of rows) fragment.append(row);
+  body.append(fragment);
+}
+
 function sort_table(table, heading) {
   const kind = heading.dataset.kind;
   const first = kind === "number" ? "descending" : "ascending";
@@ -27,10 +47,9 @@ function sort_table(table, heading) {
   const column = heading.cellIndex;
   const sign = direction === "ascending" ? 1 : -1;
   const compare = kind === "text" ? by_text : (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-  const body = table.tBodies[0];
-  const keyed = Array.from(body.rows, (row) => [key_of(row.cells[column].textContent, kind), row]);
+  const keyed = rows_of(table).map((row) => [key_of(row.cells[column].textContent, kind), row]);
   keyed.sort((a, b) => sign * compare(a[0], b[0]));
-  body.append(...keyed.map(([, row]) => row));
+  put_rows(table, keyed.map(([, row]) => row));
   status_line.textContent = `Sorted by ${heading.textContent}, ${direction}`;
 }
 
@@ -42,20 +61,30 @@ function set_up_table(table) {
     button.addEventListener("click", () => sort_table(table, heading));
     heading.append(button);
   }
-  const count = table.tBodies[0].rows.length;
-  if (count <= ROWS_AT_FIRST) return;
-  table.classList.add("few");
-  const all = document.createElement("button");
-  all.type = "button";
-  all.className = "all";
-  all.textContent = `Show all ${count.toLocaleString("en")} rows`;
-  all.addEventListener("click", () => {
-    table.classList.remove("few");
-    table.tBodies[0].rows[ROWS_AT_FIRST].cells[0].tabIndex = -1;
-    table.tBodies[0].rows[ROWS_AT_FIRST].cells[0].focus();
-    all.remove();
+  if (table.tBodies.length > 1) set_up_more(table, table.tBodies[0], table.tBodies[1]);
+}
+
+function set_up_more(table, seen, rest) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "more";
+  const label = () => {
+    const more = rest.rows.length;
+    const shown = seen.rows.length.toLocaleString("en");
+    button.textContent = more > MORE_ROWS
+      ? `Show ${MORE_ROWS.toLocaleString("en")} more (${shown} of ${(seen.rows.length + more).toLocaleString("en")} rows are shown)`
+      : `Show all ${(seen.rows.length + more).toLocaleString("en")} rows`;
+  };
+  button.addEventListener("click", () => {
+    const next = Array.from(rest.rows).slice(0, MORE_ROWS);
+    fill(seen, next);
+    next[0].cells[0].tabIndex = -1;
+    next[0].cells[0].focus();
+    if (rest.rows.length === 0) button.remove();
+    else label();
   });
-  table.after(all);
+  label();
+  table.after(button);
 }
 
 // ---- heat maps ----
@@ -123,7 +152,7 @@ class HeatMap {
     });
     this.build();
     this.draw();
-    this.tell(this.worst);
+    this.leave();
   }
 
   build() {
@@ -138,7 +167,6 @@ class HeatMap {
     this.canvas.setAttribute("aria-label", `Errors in ${this.name}; arrow keys move, Home goes to the worst`);
     this.pointer = document.createElement("div");
     this.pointer.className = "pointer";
-    this.pointer.hidden = true;
     this.figure.querySelector(".canvas").replaceChildren(this.canvas, this.pointer);
     const under = (event) => this.point(this.cell_under(event));
     this.canvas.addEventListener("pointermove", under);
@@ -146,7 +174,6 @@ class HeatMap {
     this.canvas.addEventListener("keydown", (event) => this.move(event));
     this.canvas.addEventListener("focus", () => {
       this.output.setAttribute("aria-live", "polite");
-      if (this.pointer.hidden) this.point(this.worst);
     });
     this.canvas.addEventListener("blur", () => this.leave());
     this.canvas.addEventListener("pointerleave", () => {
@@ -200,14 +227,13 @@ class HeatMap {
       left: `${(100 * column) / this.width}%`, top: `${(100 * row) / this.height}%`,
       width: `${100 / this.width}%`, height: `${100 / this.height}%`,
     });
-    this.pointer.hidden = false;
     this.tell(cell);
   }
 
+  /** Without pointer and focus the worst cell is marked and told, in silence. */
   leave() {
     this.output.setAttribute("aria-live", "off");
-    this.pointer.hidden = true;
-    this.tell(this.worst);
+    this.point(this.worst);
   }
 
   tell(cell) {
