@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp.report.pictures.picture import (
     NOTHING_JUDGED,
+    SAMPLE_COLUMNS,
     Picture,
     cell_counts,
     cell_shape,
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Cells", "samples_of"]
 
 MOST_SAMPLES = 256  # of an array
-GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+NO_SAMPLES = np.zeros((0, SAMPLE_COLUMNS))
+# Multiples of the golden ratio modulo 1: spread evenly, and never in step with the rows. Of more
+# entries than APART no two fall on the same one.
+SPREAD = np.sort(np.arange(MOST_SAMPLES) * (math.sqrt(5.0) - 1.0) / 2.0 % 1.0)
+APART = math.ceil(1.0 / np.diff(SPREAD).min())
 
 
 class Cells:
@@ -45,10 +51,9 @@ class Cells:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._columns = matrix_shape(shape)[1]
-        self._cell = cell_shape(shape)
-        self._counts = cell_counts(shape, self._cell)
-        self._ratios = np.full(self._counts[0] * self._counts[1], NOTHING_JUDGED)
+        self._columns, self._cell, self._counts = _layout(shape)
+        self._size = self._counts[0] * self._counts[1]
+        self._ratios: Vector | None = None
         self._kinks: Mask | None = None
 
     def add(self, start: int, ratio: Vector, kink: Mask) -> None:
@@ -59,20 +64,23 @@ class Cells:
         start : int
             The place of the first one in C order.
         ratio : ndarray of float64, shape (n,)
-            Error over what is allowed, -1 where nothing is judged; no NaN.
+            Error over what is allowed, -1 where nothing is judged; no NaN. The array may be kept.
         kink : ndarray of bool, shape (n,)
             Whether the entry is on a kink.
         """
+        if ratio.size == 0:
+            return
         if self._cell == (1, 1):
             part = slice(start, start + ratio.size)
-            self._ratios[part] = ratio
+            if ratio.size == self._size:
+                self._ratios = ratio
+            else:
+                self._all_ratios()[part] = ratio
             if kink.any():
                 self._all_kinks()[part] = kink
             return
-        if ratio.size == 0:
-            return
         starts, cells = self._runs(start, start + ratio.size)
-        np.maximum.at(self._ratios, cells, np.maximum.reduceat(ratio, starts))
+        np.maximum.at(self._all_ratios(), cells, np.maximum.reduceat(ratio, starts))
         if kink.any():
             np.logical_or.at(self._all_kinks(), cells, np.logical_or.reduceat(kink, starts))
 
@@ -80,21 +88,26 @@ class Cells:
         """Take up entries from anywhere; arguments as of `add`, with the place of each."""
         rows, columns = np.divmod(places, self._columns)
         cells = rows // self._cell[0] * self._counts[1] + columns // self._cell[1]
-        np.maximum.at(self._ratios, cells, ratio)
+        np.maximum.at(self._all_ratios(), cells, ratio)
         if kink.any():
             self._all_kinks()[cells[kink]] = True
 
     def picture(self, samples: Floats | None = None) -> Picture | None:
         """Return the picture of what was taken up; None of an array without entries."""
-        if self._ratios.size == 0:
+        if self._size == 0:
             return None
         kinks = None if self._kinks is None else self._kinks.reshape(self._counts)
-        given = {} if samples is None else {"samples": samples}
-        return Picture(self._ratios.reshape(self._counts), self._cell, kinks, **given)
+        samples = NO_SAMPLES if samples is None else samples
+        return Picture(self._all_ratios().reshape(self._counts), self._cell, kinks, samples)
+
+    def _all_ratios(self) -> Vector:
+        if self._ratios is None:
+            self._ratios = np.full(self._size, NOTHING_JUDGED)
+        return self._ratios
 
     def _all_kinks(self) -> Mask:
         if self._kinks is None:
-            self._kinks = np.zeros(self._ratios.size, dtype=np.bool_)
+            self._kinks = np.zeros(self._size, dtype=np.bool_)
         return self._kinks
 
     def _runs(self, start: int, stop: int) -> tuple[Indices, Indices]:
@@ -109,6 +122,16 @@ class Cells:
         begins = begins[first:last] - start
         begins[0] = 0
         return begins, cells[first:last]
+
+
+@lru_cache(maxsize=256)
+def _layout(shape: tuple[int, ...]) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """Return the columns of the matrix, the shape of a cell, and how many cells there are.
+
+    What small arrays cost beside their checks is this, if it is done each time.
+    """
+    cell = cell_shape(shape)
+    return matrix_shape(shape)[1], cell, cell_counts(shape, cell)
 
 
 def samples_of(
@@ -132,15 +155,17 @@ def samples_of(
     ndarray of float64, shape (some, 5)
         As the samples of `Picture`.
     """
+    chosen: slice | Indices
     if given.size <= MOST_SAMPLES:
-        chosen = np.arange(given.size)
-    else:  # multiples of the golden ratio, modulo 1
-        spread = np.arange(MOST_SAMPLES) * GOLDEN % 1.0
-        chosen = np.unique((spread * given.size).astype(np.int64))
-    samples = np.empty((chosen.size, 5))
-    samples[:, 0] = chosen if inside is None else inside[chosen]
-    samples[:, 1] = given[chosen]
-    samples[:, 2] = numerical[chosen]
-    samples[:, 3] = error_bar[chosen] if isinstance(error_bar, np.ndarray) else error_bar
-    samples[:, 4] = hull[chosen] if isinstance(hull, np.ndarray) else hull
-    return samples
+        chosen, places = slice(None), np.arange(given.size)
+    else:
+        chosen = places = (SPREAD * given.size).astype(np.int64)
+        if given.size < APART:
+            chosen = places = np.unique(places)
+    samples = np.empty((SAMPLE_COLUMNS, places.size))
+    samples[0] = places if inside is None else inside[chosen]
+    samples[1] = given[chosen]
+    samples[2] = numerical[chosen]
+    samples[3] = error_bar[chosen] if isinstance(error_bar, np.ndarray) else error_bar
+    samples[4] = hull[chosen] if isinstance(hull, np.ndarray) else hull
+    return samples.T

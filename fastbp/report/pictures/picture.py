@@ -43,6 +43,7 @@ SAMPLE_COLUMNS = 5
 # Of a whole report: cells of all arrays together, and samples.
 CELLS_IN_ALL = 1 << 18
 SAMPLES_IN_ALL = 4000
+FEW_PICTURES = CELLS_IN_ALL // MOST_CELLS**2  # that fit, whatever they hold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +87,8 @@ def leading_axes(shape: Shape) -> int:
     >>> [leading_axes(shape) for shape in [(), (7,), (3, 4), (64, 3, 3, 3), (2, 50, 40)]]
     [0, 0, 1, 1, 2]
     """
-    if len(shape) < 2:
-        return 0
+    if len(shape) <= 2:
+        return len(shape) // 2
 
     def lopsided(split: int) -> float:
         rows, columns = math.prod(shape[:split]), math.prod(shape[split:])
@@ -104,6 +105,10 @@ def matrix_shape(shape: Shape) -> tuple[int, int]:
     >>> [matrix_shape(shape) for shape in [(), (7,), (3, 4), (64, 3, 3, 3), (2, 50, 40)]]
     [(1, 1), (1, 7), (3, 4), (64, 27), (100, 40)]
     """
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    if len(shape) < 2:
+        return 1, math.prod(shape)
     split = leading_axes(shape)
     return math.prod(shape[:split]), math.prod(shape[split:])
 
@@ -140,6 +145,8 @@ def with_few_cells(pictures: Sequence[Picture | None]) -> list[Picture | None]:
     16 of the largest size, or hundreds of thousands of single numbers, keep all their cells.
     """
     drawn = [picture for picture in pictures if picture is not None]
+    if len(drawn) <= FEW_PICTURES:
+        return list(pictures)
     each = max(1, SAMPLES_IN_ALL // max(1, len(drawn)))
     cells = sum(picture.ratios.size for picture in drawn)
     if cells <= CELLS_IN_ALL and all(len(picture.samples) <= each for picture in drawn):

@@ -39,6 +39,7 @@ def test_arrays_of_any_shape_are_matrices_of_few_cells(shape, matrix, cell):
 
 def test_a_report_keeps_the_pictures_with_the_largest_errors(monkeypatch):
     monkeypatch.setattr(module, "CELLS_IN_ALL", 100)
+    monkeypatch.setattr(module, "FEW_PICTURES", 0)
     monkeypatch.setattr(module, "SAMPLES_IN_ALL", 12)
     samples = np.arange(50.0).reshape(10, 5)
     pictures = [Picture(np.full((6, 6), worst), samples=samples) for worst in (0.1, 9.0, 3.0)]
