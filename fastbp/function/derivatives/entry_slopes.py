@@ -27,8 +27,6 @@ from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Indices, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from fastbp.function.derivatives.lines import Evaluate
@@ -41,6 +39,7 @@ __all__ = [
     "cheap_slopes",
     "entry_sizes",
     "evaluation_of",
+    "expected_evaluations",
     "first_step",
     "is_spread",
     "may_be_smooth",
@@ -82,6 +81,8 @@ LARGEST_BEND = 2.0**-7
 # Entries between two looks at the progress: a twentieth of a second, within limits.
 BATCH_SECONDS, SMALLEST_BATCH, LARGEST_BATCH = 0.05, 8, 1 << 14
 THOROUGH_BATCH = 1 << 8  # entries, of some 24 evaluations
+# Evaluations for each sampled entry of a smooth function, and for each other one.
+SMOOTH, CHEAP = 4, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +144,6 @@ def typical(base: NDArray[np.floating]) -> float:
 def measure_leaf(
     function: Function,
     leaf: int,
-    advance: Callable[[int], None],
     smoothness: Smoothness,
     sparing: float,
     everything: Lines,
@@ -156,8 +156,6 @@ def measure_leaf(
         What is differenced.
     leaf : int
         Which leaf of its argument.
-    advance : callable
-        Is told how many entries are done.
     smoothness : Smoothness
         What other leaves have told; learns from this one.
     sparing : float
@@ -171,12 +169,11 @@ def measure_leaf(
     wanted = np.flatnonzero(chosen.masks[leaf]) if chosen is not None else np.arange(size)
     if chosen is not None and wanted.size == 0:
         return
-    count = int(max(1, sparing * usual_samples(wanted.size)))
+    count = _samples(wanted.size, sparing)
     sampled = wanted[sampled_entries(function.point.base[leaf][wanted], count)]
     lines = _in_few_evaluations(function, leaf, sampled, smoothness)
     lines = measure_where_steps_hid(function, leaf, lines, sampled)
     everything.put(sampled, lines)
-    advance(sampled.size)
     rest = np.setdiff1d(wanted, sampled)
     if rest.size == 0:
         return
@@ -191,14 +188,12 @@ def measure_leaf(
         lines, doubt = cheap_slopes(function, leaf, some, survey)
         everything.put(some[~doubt], lines.only(~doubt))
         doubtful.append(some[doubt])
-        advance(int(np.count_nonzero(~doubt)))
     # Entries measured together share what is known of the noise: which ones may depend neither on
     # how long f takes nor on how many evaluate it.
     left = np.concatenate([*doubtful, rest[:0]])
     for start in range(0, left.size, THOROUGH_BATCH):
         some = left[start : start + THOROUGH_BATCH]
         everything.put(some, measure_entries(function, leaf, some, survey.noise))
-        advance(some.size)
 
 
 def measure_where_steps_hid(
@@ -322,6 +317,16 @@ def evaluation_of(function: Function, leaf: int, indices: Indices) -> Evaluate:
 def _batch_size(function: Function) -> int:
     entries = function.concurrency * BATCH_SECONDS / max(function.seconds, 1e-9)
     return int(np.clip(entries, SMALLEST_BATCH * function.concurrency, LARGEST_BATCH))
+
+
+def expected_evaluations(entries: int, sparing: float) -> int:
+    """Return how many evaluations the entries of a leaf take, about, where f is smooth."""
+    sampled = min(entries, _samples(entries, sparing))
+    return SMOOTH * sampled + CHEAP * (entries - sampled)
+
+
+def _samples(entries: int, sparing: float) -> int:
+    return int(max(1, sparing * usual_samples(entries)))
 
 
 def usual_samples(entries: int) -> int:

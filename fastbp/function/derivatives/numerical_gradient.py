@@ -9,9 +9,11 @@ import numpy as np
 
 from fastbp.function.backends.choose import make_function
 from fastbp.function.containers.calls import Unpacked, member_names
+from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import argument_name, make_point
 from fastbp.function.derivatives.entry_slopes import (
     MOST_SAMPLES,
+    expected_evaluations,
     measure_leaf,
     measure_where_steps_hid,
 )
@@ -20,9 +22,9 @@ from fastbp.function.derivatives.second_slopes import measure_again
 from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.function.domain import domain_of
 from fastbp.function.structured.substitution import Substitution
-from fastbp.runtime.account import Stopped
+from fastbp.runtime.account import Account, Stopped
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.progress import progress_bar, require_progress_option
+from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import require_bool
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ __all__ = ["NumericalGradient", "measure_everything", "numerical_gradient"]
 SAMPLES_IN_ALL = 64
 # One entry in so many tells how smooth and noisy f is; no more than some are needed for all.
 ENTRIES_PER_TABLE, MOST_TABLES = 8, 4
+# Evaluations of such a table, and of a thorough second measurement.
+TABLE, THOROUGH = 10, 14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +88,7 @@ def numerical_gradient(
     scale: Any = None,
     vectorized: bool = False,
     workers: Any = None,
+    entries: Any = None,
     progress: bool | None = None,
 ) -> NumericalGradient:
     """Difference a scalar function by every entry of its argument.
@@ -116,6 +121,9 @@ def numerical_gradient(
         any executor (of the standard library, loky, MPI, ``Client.get_executor()``; threads share
         f without pickling it), or a callable that maps as ``map`` does, such as ``pool.map``.
         Needs joblib.
+    entries : str, sequence of str, int, or nesting of bool, optional
+        By which entries f is differenced; by all by default. As in the checks, but that a number of
+        random entries always draws the same ones. The others are NaN, with infinite error bars.
     progress : bool, optional
         None: a progress bar if stderr is a terminal and it takes over a second. True, False:
         always, never.
@@ -164,16 +172,36 @@ def numerical_gradient(
     places.require_one_by_one(vectorized)
     f = places.function(Unpacked(f) if unpack else f)
     point = make_point(f, places.coordinates, name, vectorized=vectorized is True, members=members)
-    function = make_function(f, point, "f", vectorized=vectorized, workers=workers)
-    function.domain = domain_of(point, bounds, scale)
-    with function:
-        leaves = [lines for lines, _ in measure_everything(function, progress)]
-        if thorough:
-            leaves = [_measured_twice(function, leaf, lines) for leaf, lines in enumerate(leaves)]
+    chosen = chosen_entries(entries, point, 0)
+    with Account(progress) as account:
+        function = make_function(
+            f, point, "f", vectorized=vectorized, workers=workers, account=account
+        )
+        function.domain, function.chosen = domain_of(point, bounds, scale), chosen
+        account.expect(_expected(function, thorough))
+        with function:
+            leaves = [lines for lines, _ in measure_everything(function)]
+            if thorough:
+                leaves = [_measured_twice(function, *one) for one in enumerate(leaves)]
     return _in_structure(function, leaves)
 
 
-def measure_everything(function: Function, progress: bool | None) -> Iterator[tuple[Lines, bool]]:
+def _expected(function: Function, thorough: bool) -> float:
+    """Return how many evaluations a numerical gradient takes, about."""
+    sizes = [base.size for base in function.point.base]
+    if function.chosen is not None:
+        sizes = [int(np.count_nonzero(mask)) for mask in function.chosen.masks]
+    evaluations = TABLE * min(MOST_TABLES, max(1, sum(sizes) // ENTRIES_PER_TABLE))
+    evaluations += sum(expected_evaluations(size, _sparing(sizes)) for size in sizes)
+    return evaluations + thorough * THOROUGH * sum(sizes)
+
+
+def _sparing(sizes: list[int]) -> float:
+    """Return the share of the usual samples that each leaf gets."""
+    return min(1.0, SAMPLES_IN_ALL / (MOST_SAMPLES * max(1, len(sizes))))
+
+
+def measure_everything(function: Function) -> Iterator[tuple[Lines, bool]]:
     """Measure every real number of every leaf; raise `Stopped` behind those that were begun.
 
     Yields
@@ -183,21 +211,20 @@ def measure_everything(function: Function, progress: bool | None) -> Iterator[tu
         Not for the leaf at which the account was closed: some of its entries are unknown.
     """
     sizes = [numbers.size for numbers in function.point.base]
-    sparing = min(1.0, SAMPLES_IN_ALL / (MOST_SAMPLES * max(1, len(sizes))))
+    sparing = _sparing(sizes)
     count = sum(sizes) if function.chosen is None else function.chosen.count
     smoothness = Smoothness(wanted=min(MOST_TABLES, max(1, count // ENTRIES_PER_TABLE)))
-    with progress_bar(progress, count, "differences") as advance:
-        leaves: list[Lines] = []
-        complete = 0
-        stopped: Stopped | None = None
-        try:
-            for leaf, size in enumerate(sizes):  # those that are done stay, whatever comes
-                leaves.append(Lines.unknown(size))
-                measure_leaf(function, leaf, advance, smoothness, sparing, leaves[-1])
-                complete += 1
-            leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
-        except Stopped as some:
-            stopped = some
+    leaves: list[Lines] = []
+    complete = 0
+    stopped: Stopped | None = None
+    try:
+        for leaf, size in enumerate(sizes):  # those that are done stay, whatever comes
+            leaves.append(Lines.unknown(size))
+            measure_leaf(function, leaf, smoothness, sparing, leaves[-1])
+            complete += 1
+        leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
+    except Stopped as some:
+        stopped = some
     for leaf, lines in enumerate(leaves):
         yield lines, leaf < complete
     if stopped is not None:
@@ -205,7 +232,10 @@ def measure_everything(function: Function, progress: bool | None) -> Iterator[tu
 
 
 def _measured_twice(function: Function, leaf: int, lines: Lines) -> Lines:
-    return measure_again(function, leaf, np.arange(lines.slope.size), lines)
+    if function.chosen is None:
+        return measure_again(function, leaf, np.arange(lines.slope.size), lines)
+    some = np.flatnonzero(function.chosen.masks[leaf])
+    return lines.replaced(some, measure_again(function, leaf, some, lines.only(some)))
 
 
 def _in_structure(function: Function, leaves: list[Lines]) -> NumericalGradient:

@@ -52,7 +52,7 @@ def judge_every_entry(
     compared: list[Compared] = []
     begun: tuple[int, Lines] | None = None
     with function.account.until_stopped():  # what is left then has no rows
-        for leaf, (lines, complete) in enumerate(measure_everything(function, False)):
+        for leaf, (lines, complete) in enumerate(measure_everything(function)):
             begun = leaf, lines
             if not complete:
                 continue

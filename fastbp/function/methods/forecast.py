@@ -87,7 +87,7 @@ def _evaluations(method: str, sizes: tuple[int, ...], unit: float) -> float:
         model = Function(_Sum(term), Point(at, "at"), "f")
         model.unit = unit
         if method == "every":
-            for _ in measure_everything(model, False):
+            for _ in measure_everything(model):
                 pass
         else:
             gradient = GivenLeaves([slope(base) for base in model.point.base])

@@ -14,6 +14,7 @@ from support.random_functions import Case, kinked_case, only_single, rounded, si
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
+from fastbp.runtime.account import Account
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -322,3 +323,37 @@ def test_what_f_raises_is_kept_and_the_entry_named() -> None:
 def test_senseless_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         fastbp.numerical_gradient(lambda x: float(x.sum()), np.ones(2), **options)
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_some_entries_only(thorough: bool) -> None:
+    at = {"a": np.linspace(0.5, 1.0, 40), "b": np.ones(3)}
+
+    def f(p: dict[str, np.ndarray]) -> float:
+        return float(np.sum(np.sin(p["a"])) + np.sum(p["b"]))
+
+    for entries, count in (("a[7]", 1), ({"a": at["a"] > 0.9, "b": True}, 11), (20, 20)):
+        found = fastbp.numerical_gradient(f, at, entries=entries, thorough=thorough)
+        known = np.isfinite(found.value["a"])
+        assert np.count_nonzero(known) + np.count_nonzero(np.isfinite(found.value["b"])) == count
+        assert np.all(np.abs(found.value["a"] - np.cos(at["a"]))[known] < 1e-8)
+        assert np.all(np.isinf(found.error_bar["a"]) == ~known)
+        again = fastbp.numerical_gradient(f, at, entries=entries, thorough=thorough)
+        assert np.array_equal(again.value["a"], found.value["a"], equal_nan=True)
+    with pytest.raises(OptionError, match="entries"):
+        fastbp.numerical_gradient(f, at, entries="c")
+
+
+@pytest.mark.parametrize("sizes", [[1], [6], [17], [400], [3] * 40, [400, 1, 1]])
+@pytest.mark.parametrize("thorough", [False, True])
+def test_the_evaluations_that_are_expected_are_about_those_that_are_made(
+    sizes: list[int], thorough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[float] = []
+    monkeypatch.setattr(Account, "expect", lambda _, evaluations: expected.append(evaluations))
+    at = [np.random.default_rng(0).normal(size=size) for size in sizes]
+    found = fastbp.numerical_gradient(
+        lambda p: float(sum(np.sum(np.sin(array)) for array in p)), at, thorough=thorough
+    )
+    real = found.evaluations - 2
+    assert expected[0] / 1.5 <= real <= 1.5 * expected[0]
