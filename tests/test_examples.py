@@ -108,7 +108,15 @@ class LenientChecker(doctest.OutputChecker):
         return "".join([*parts, re.escape(text[end:])])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+# The gallery draws: a second for each of its pages, which the build of the documentation runs too.
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.long] if page.parent.name == "gallery" else [])
+        for page in PAGES
+    ],
+    ids=[page.relative_to(ROOT).as_posix() for page in PAGES],
+)
 def test_every_block_of_a_page_runs(
     page: Path,
     tmp_path: Path,
@@ -123,6 +131,7 @@ def test_every_block_of_a_page_runs(
             session = run_doctest(text, session, page.name)
         elif kind in ("python", "exec"):
             exec(compile(text, page.name, "exec"), session)
+            close_figures()
         elif kind == "text":
             require_output(text, capsys.readouterr().out, page.name)
         elif kind == "console":
@@ -131,6 +140,11 @@ def test_every_block_of_a_page_runs(
             assert run_command(text.strip().removeprefix("$ ")).returncode == int(
                 options.get("code", 0)
             )
+
+
+def close_figures() -> None:
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def run_doctest(text: str, session: dict[str, Any], name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ __all__ = ["show"]
 
 
 def show(name: str) -> None:
-    """Print the report of a backward pass in which a mistake was planted.
+    """Print and draw the report of a backward pass in which a mistake was planted.
 
     Parameters
     ----------
@@ -24,4 +24,6 @@ def show(name: str) -> None:
     random = np.random.default_rng(1)
     x, y = random.standard_normal((5, 6)), random.integers(4, size=6)
     gradients = planted_gradients(name, net, x, y)
-    print(fastbp.check_network(net, x, y, gradients, method="replay"))
+    report = fastbp.check_network(net, x, y, gradients, method="replay")
+    print(report)
+    report.plot()
