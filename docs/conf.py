@@ -89,6 +89,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "fastbp"
 html_static_path = ["_static"]
 html_css_files = ["fastbp.css"]
+html_js_files = ["fastbp.js"]
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

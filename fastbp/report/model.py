@@ -484,6 +484,14 @@ class Report:
         ------
         OptionError
             If there is no such array, or matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> report = fastbp.check_gradient(lambda x: np.sum(x**2), np.ones(3), np.ones(3))
+        >>> axes = report.plot_array("x")
+        >>> axes.figure.savefig("x.png")
         """
         from fastbp.report.plots import plot_array
 
