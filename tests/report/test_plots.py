@@ -190,7 +190,7 @@ def test_the_worst_arrays_come_first_and_the_others_are_counted():
     rows[7] = row("doubtful", verdict="inconclusive")
     for shown in (rows, rows[:-3]):
         figure = report(*shown, verdict="failed").plot()
-        titles = [ax.get_title().split("  ")[0] for ax in axes_of(figure, "errors")]
+        titles = [ax.get_title().split("\n")[0] for ax in axes_of(figure, "errors")]
         first = [one.name for one in shown if one.verdict == "failed"]
         assert titles == [*first, "doubtful", "right 0"][:12]
         failed = ", of which 1 failed" if len(first) > 12 else ""
@@ -203,7 +203,7 @@ def test_the_title_is_the_verdict_and_the_first_diagnosis():
     found = texts(shown.plot())
     assert "FAILED: network 4-5-2, batch 3, float64, layout book" in found
     assert "diagnosis: w: transposed" in found
-    assert "failed: 1 of 4 entries wrong" in "\n".join(found)
+    assert "(2, 2) failed: 1 of 4 entries wrong" in "\n".join(found)
 
 
 def test_arrays_without_a_picture_say_why():
@@ -251,7 +251,7 @@ def test_names_of_users_are_only_shown():
     figure = shown.plot()
     figure.canvas.draw()
     assert all(len(text) < 500 and text.replace("\n", "").isprintable() for text in texts(figure))
-    titles = [ax.get_title().split("  ")[0] for ax in axes_of(figure, "errors")]
+    titles = [ax.get_title().split("\n")[0] for ax in axes_of(figure, "errors")]
     assert titles == [
         "$\\frac{1}{0}$", "a$b", "<script>alert(1)</script>", r"w\x1b[2J\n\u202eb\r\ud800",
         "x" * 19 + "..." + "x" * 18, r"\u4e2d\u6587" + "\U0001f600\u05d0", "_^{}%\\", "",

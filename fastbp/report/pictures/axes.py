@@ -12,6 +12,7 @@ from fastbp.report.pictures.picture import leading_axes, matrix_shape
 from fastbp.report.pictures.style import (
     DARK,
     KINK,
+    LEAST_DECADES,
     LIGHT,
     LOWEST,
     MOST_DECADES,
@@ -80,13 +81,13 @@ class Drawn:
 
 
 def top_of(pictures: Sequence[Picture | None]) -> float:
-    """Return the decade of the darkest colour: of the largest error that is finite, 1 at least."""
+    """Return the decade of the darkest colour: of the largest error that is finite, 3 at least."""
     largest = 0.0
     for picture in pictures:
         if picture is not None:
             finite = picture.ratios[np.isfinite(picture.ratios)]
             largest = max(largest, float(np.max(finite, initial=0.0)))
-    return min(MOST_DECADES, max(1.0, math.ceil(math.log10(max(largest, 1.0)))))
+    return min(MOST_DECADES, max(LEAST_DECADES, math.ceil(math.log10(max(largest, 1.0)))))
 
 
 def draw_errors(ax: Any, drawn: Drawn, top: float) -> Any:
@@ -96,7 +97,7 @@ def draw_errors(ax: Any, drawn: Drawn, top: float) -> Any:
     array of one row or one column is a line of dots.
     """
     ax.set_title(
-        f"{shortened(plain(drawn.name))}  {drawn.shape}\n{drawn.said}",
+        f"{shortened(plain(drawn.name))}\n{drawn.shape} {drawn.said}",
         fontsize=9, parse_math=False, usetex=False, pad=12,
     )  # fmt: skip
     picture = drawn.picture

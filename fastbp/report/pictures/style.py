@@ -35,7 +35,7 @@ INFINITE, NOT_JUDGED = "#000000", "#d0d0d0"
 LIGHT, DARK, WRONG, KINK = "#6baed6", "#08306b", "#d7301f", "#0b6e4f"
 
 LOWEST = -4.0  # decades: what is smaller than 1e-4 of what is allowed looks alike
-MOST_DECADES = 16.0
+LEAST_DECADES, MOST_DECADES = 3.0, 16.0  # above 1
 BORDER = 0.02  # decades
 MOST_SIGNS = 40  # of a name
 
