@@ -37,6 +37,8 @@ class GivenArray:
         Whether the check called it wrong; whether it could tell.
     untested : bool
         Whether it is zero on both sides.
+    transposed : bool
+        Whether `values` are the transpose of what was given.
     """
 
     name: str
@@ -45,6 +47,7 @@ class GivenArray:
     failed: bool
     judged: bool
     untested: bool
+    transposed: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,13 +85,17 @@ def given_layers(
     right : RecordedPass
     """
     found: dict[str, list[GivenArray]] = {"weights": [], "biases": []}
+    worst: list[tuple[int, ...]] = []
     for place, array, row in zip(net.shapes.arrays, arrays, rows, strict=True):
         found[place.kind].append(_given(net, place, array, row))
+        if place.kind == "weights":
+            index = () if row.worst is None else row.worst.index
+            worst.append(index[::-1] if net.shapes.transposed else index)
     layers = []
     for k, weights in enumerate(found["weights"]):
         biases = found["biases"][k] if found["biases"] else None
         shape = right.weights[k].shape
-        layers.append(GivenLayer(weights, biases, *_sample(shape)))
+        layers.append(GivenLayer(weights, biases, *_sample(shape, worst[k])))
     return layers
 
 
@@ -100,16 +107,28 @@ def _given(net: Network, place: Any, array: Array, row: ArrayReport) -> GivenArr
             values = net.shapes.by_unit(numbers) if place.kind == "weights" else numbers.reshape(-1)
     judged = row.verdict in ("passed", "failed", "untested")
     return GivenArray(
-        place.name, array, values, row.verdict == "failed", judged, row.verdict == "untested"
+        place.name,
+        array,
+        values,
+        failed=row.verdict == "failed",
+        judged=judged,
+        untested=row.verdict == "untested",
+        transposed=net.shapes.transposed and place.kind == "weights",
     )
 
 
-def _sample(shape: tuple[int, ...]) -> tuple[Indices, Indices]:
-    """Return rows and columns that are spread over an array, all of them if it is small."""
+def _sample(shape: tuple[int, ...], worst: tuple[int, ...]) -> tuple[Indices, Indices]:
+    """Return rows and columns that are spread over an array, all of them if it is small.
+
+    Those of the worst entry are among them: without it, an array with a single wrong entry would
+    be explained by whatever changes nothing.
+    """
     if shape[0] * shape[1] <= ALL_UP_TO:
         return np.arange(shape[0]), np.arange(shape[1])
     rows, columns = (
         np.unique(np.linspace(0, length - 1, min(length, SAMPLED)).astype(np.int64))
         for length in shape
     )
+    if worst:
+        rows, columns = np.union1d(rows, worst[:1]), np.union1d(columns, worst[1:])
     return rows, columns

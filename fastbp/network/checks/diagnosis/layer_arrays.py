@@ -331,6 +331,8 @@ class LayerArrays:
         truth = whole()
         if found := self._of_another(given, values, truth, k):
             return self._noted(given, found)
+        if given.transposed:  # rows and columns are named as they were given
+            values, truth = values.T, truth.T
         if found := misarranged(values, truth, self.likeness):
             return self._noted(given, found)
         wrong = np.abs(values - truth) > self._unlike(truth)

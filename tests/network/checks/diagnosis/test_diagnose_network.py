@@ -224,6 +224,34 @@ def test_the_rest_of_an_array_is_right():
 
 
 @pytest.mark.small
+def test_rows_and_columns_are_named_as_they_were_given():
+    def column(weights, biases):
+        del biases
+        weights[1][:, 2] = 0.0
+
+    def entry(weights, biases):
+        del biases
+        weights[1][4, 2] += 1.0
+
+    said = given_with(column, layout="keras").diagnosis
+    assert said == ("weights[1]: right but for column 2, left at zero",)
+    said = given_with(entry, layout="keras").diagnosis
+    assert said == ("weights[1]: right but for the entry [4, 2]",)
+
+
+@pytest.mark.parametrize("layout", ["book", "keras"])
+def test_one_wrong_entry_of_a_large_array_is_not_overlooked(layout):
+    rng = np.random.default_rng(0)
+    net = fastbp.Network.random([260, 261, 262, 3], seed=1, layout=layout)
+    x, y = rng.standard_normal((260, 2)), rng.standard_normal((3, 2))
+    x, y = (x, y) if layout == "book" else (x.T, y.T)
+    _, gradients = net.loss_and_gradients(x, y)
+    gradients.weights[1][17, 31] += 1e-3
+    report = fastbp.check_network(net, x, y, gradients)
+    assert report.diagnosis == ("weights[1]: right but for the entry [17, 31]",)
+
+
+@pytest.mark.small
 def test_two_mistakes_are_two_sentences():
     def change(weights, biases):
         weights[2] *= 2.0
