@@ -12,6 +12,7 @@ import numpy as np
 from fastbp.kernels.comparison.summary_columns import PROOF
 from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
+from fastbp.network.checks.dead_units import note_on_dead_units
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.checks.tile_comparison import Tiles
@@ -169,8 +170,17 @@ class _Check:
         return Outcome(
             [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
             {"certificate": self.certificate, "doubtful": self.hull.doubtful,
-             "convention": convention, "kink": kink},
+             "convention": convention, "kink": kink,
+             "notes": note_on_dead_units(self._hidden_layers())},
         )  # fmt: skip
+
+    def _hidden_layers(self) -> Iterator[tuple[Floats, Mask]]:
+        """Activations of each hidden layer, and where masks are in doubt."""
+        for level in range(1, self.sweeps.count):
+            yield (
+                self.sweeps.level(self.sweeps.h, level),
+                self.sweeps.level(self.sweeps.doubt, level),
+            )
 
     def _seen(self) -> list[Seen]:
         """Write out the entries that masks in doubt move most, of all arrays that are usable."""
