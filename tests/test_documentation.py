@@ -13,9 +13,9 @@ import pytest
 import fastbp
 from fastbp import errors, notebook
 from fastbp.cli import exit_codes
-from fastbp.function.backends.processes import THREAD_VARIABLES
 from fastbp.network.checks.diagnosis.planted_mistakes import MISTAKES
 from fastbp.pytest import plugin
+from fastbp.runtime.workers.processes import THREAD_VARIABLES
 
 pytestmark = pytest.mark.small
 

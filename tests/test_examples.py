@@ -57,7 +57,7 @@ MODULES = {package.__name__ for package in PACKAGES} | {
 NEEDS = {
     "fastbp.jax": "jax",
     "fastbp.torch": "torch",
-    "fastbp.function.backends.dask_pool": "distributed",
+    "fastbp.runtime.workers.dask_pool": "distributed",
 }
 
 

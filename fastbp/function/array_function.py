@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Task
-    from fastbp.function.backends.worker_pool import WorkerPool
     from fastbp.function.containers.chosen_entries import Chosen
+    from fastbp.runtime.workers.task import Task
+    from fastbp.runtime.workers.worker_pool import WorkerPool
 
 
 __all__ = [
@@ -271,7 +271,7 @@ class VectorFunction:
         """Who evaluates f elsewhere; None where f changes its argument: that is watched here."""
         if self.workers is None or self.findings:
             return None
-        from fastbp.function.backends.worker_pool import WorkerPool
+        from fastbp.runtime.workers.worker_pool import WorkerPool
 
         pool = WorkerPool(self.workers, self.called)
         pool.pack(

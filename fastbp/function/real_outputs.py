@@ -135,6 +135,10 @@ class OutputsJob:
     def __init__(self, outputs: RealOutputs, point: Point) -> None:
         self.outputs, self.point = outputs, point
 
+    def of_a_thread(self) -> OutputsJob:
+        """Return it with a working copy of the point of its own."""
+        return OutputsJob(self.outputs, self.point.copy())
+
     def moved(
         self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
     ) -> NDArray[np.float64]:

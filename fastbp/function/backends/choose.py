@@ -6,13 +6,13 @@ All of them give the same bits for the same function.
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
 from fastbp.function.backends.vectorized import VectorizedFunction
 from fastbp.function.evaluation import Function
 from fastbp.runtime.validation import require_bool
+from fastbp.runtime.workers.worker_pool import require_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastbp.runtime.account import Account
 
 
-__all__ = ["make_function", "require_workers"]
+__all__ = ["make_function", "require_evaluation"]
 
 
 def make_function(
@@ -35,7 +35,7 @@ def make_function(
 ) -> Function:
     """Return the function at the point, evaluated in the way that was asked for."""
     require_bool(vectorized, "vectorized")
-    require_workers(workers, vectorized)
+    require_evaluation(workers, vectorized)
     f = point.evaluated_by(f)
     if vectorized:
         return VectorizedFunction(f, point, name, account)
@@ -56,19 +56,8 @@ def _is_compiled(f: Callable[[Any], Any]) -> bool:
     return numba is not None and isinstance(f, numba.core.dispatcher.Dispatcher)
 
 
-def require_workers(workers: object, vectorized: bool) -> None:
-    """Raise unless `workers` is None, a number of processes that makes sense, or what maps."""
-    if workers is None:
-        return
-    number = isinstance(workers, int) and not isinstance(workers, bool)
-    if number:
-        makes_sense = workers == -1 or workers > 0  # type: ignore[operator]
-    else:
-        makes_sense = isinstance(workers, Executor) or callable(workers)
-    if not makes_sense:
-        raise OptionError(
-            f"workers must be None, a number of processes, or -1 for one per processor; or an "
-            f"executor of concurrent.futures, or a callable that maps as map does; not {workers!r}."
-        )
-    if vectorized:
+def require_evaluation(workers: object, vectorized: bool) -> None:
+    """Raise unless `workers` makes sense, and beside `vectorized`."""
+    require_workers(workers)
+    if vectorized and workers is not None:
         raise OptionError("workers and vectorized exclude each other: one call takes many points.")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.backends.worker_pool import WorkerPool, Workers
 from fastbp.function.evaluation import (
     Function,
     Leaves,
@@ -15,6 +14,7 @@ from fastbp.function.evaluation import (
     moved_results,
     perturbed_values,
 )
+from fastbp.runtime.workers.worker_pool import WorkerPool, Workers
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Task
     from fastbp.function.containers.point import Point
     from fastbp.runtime.account import Account
+    from fastbp.runtime.workers.task import Task
 
 __all__ = ["DistributedFunction"]
 
@@ -36,6 +36,10 @@ class Job:
 
     def __init__(self, function: Callable[[Any], Any], point: Point, name: str) -> None:
         self.function, self.point, self.name = function, point, name
+
+    def of_a_thread(self) -> Job:
+        """Return it with a working copy of the point of its own."""
+        return Job(self.function, self.point.copy(), self.name)
 
     def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
         """Evaluate with single entries replaced."""

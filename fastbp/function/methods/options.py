@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_type_hints
 import numpy as np
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.choose import require_workers
+from fastbp.function.backends.choose import require_evaluation
 from fastbp.function.derivatives.entry_slopes import is_spread
 from fastbp.runtime.account import Account
 from fastbp.runtime.checkpoint import Checkpoint
@@ -263,7 +263,7 @@ def checked_options(given: CheckOptions, *, keeps_values: bool = False) -> Optio
         require_integer(options["max_evaluations"], "max_evaluations", 1)
     require_integer(options["most"], "most", 1)
     require_bool(options["vectorized"], "vectorized")
-    require_workers(options["workers"], options["vectorized"])
+    require_evaluation(options["workers"], options["vectorized"])
     require_progress_option(options["progress"])
     checkpoint, seed = options["checkpoint"], options["seed"]
     if checkpoint is not None:

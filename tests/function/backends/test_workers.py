@@ -251,7 +251,7 @@ def test_a_function_that_changes_its_argument_stays_here() -> None:
 
 @pytest.mark.parametrize("missing", ["joblib", "cloudpickle"])
 def test_an_extra_that_is_not_there(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    for name in [name for name in sys.modules if name.startswith("fastbp.function.backends.")]:
+    for name in [name for name in sys.modules if name.startswith("fastbp.runtime.workers.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(OptionError, match=r'workers needs joblib: .* "fastbp\[cluster\]"'):

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import distributed
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.executor import LARGE_BYTES, Executor, WorkerDiedError
-from fastbp.function.backends.task import forget, run_task
+from fastbp.runtime.workers.executor import LARGE_BYTES, Executor, WorkerDiedError
+from fastbp.runtime.workers.task import forget, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Task, TaskResult
+    from fastbp.runtime.workers.task import Task, TaskResult
 
 __all__ = ["DaskCluster"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Task, TaskResult
+    from fastbp.runtime.workers.task import Task, TaskResult
 
 __all__ = ["LARGE_BYTES", "Executor", "WorkerDiedError"]
 
@@ -27,11 +27,14 @@ class Executor(ABC):
     ----------
     concurrency : int
         How many tasks are executed at the same time.
+    threads : int
+        How many threads a task may use: one where nobody knows what else runs beside it.
     shares_memory : bool
         Whether they are executed by threads of this process.
     """
 
     concurrency: int
+    threads: int = 1
     shares_memory: bool = False
 
     def put(self, array: NDArray[Any]) -> Any:

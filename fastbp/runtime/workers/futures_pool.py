@@ -15,15 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
-from fastbp.function.backends.executor import Executor, WorkerDiedError
-from fastbp.function.backends.task import TaskResult, run_task
+from fastbp.runtime.workers.executor import Executor, WorkerDiedError
+from fastbp.runtime.workers.task import TaskResult, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor as FuturesExecutor
     from concurrent.futures import Future
 
-    from fastbp.function.backends.task import Task
+    from fastbp.runtime.workers.task import Task
 
 __all__ = ["FuturesPool", "MapPool"]
 
@@ -33,6 +33,8 @@ FEWEST_SUBMITTED = 64
 
 class FuturesPool(Executor):
     """An executor of `concurrent.futures`, of the standard library, loky, MPI, Dask or others.
+
+    It is the user's: what has not begun is cancelled when a run ends early, nothing else is done.
 
     Parameters
     ----------
@@ -44,7 +46,11 @@ class FuturesPool(Executor):
     ----------
     submitted : int
         So many tasks wait for it at most.
+    is_renewed : bool
+        Whether there is another one after its workers have died.
     """
+
+    is_renewed = False
 
     def __init__(self, executor: FuturesExecutor, concurrency: int | None = None) -> None:
         self.executor = executor
@@ -57,7 +63,7 @@ class FuturesPool(Executor):
     def run(
         self, token: str, data: Any, shared: Any, tasks: list[Task]
     ) -> Iterator[tuple[int, TaskResult]]:
-        """Execute tasks; whatever interrupts this cancels those that have not begun."""
+        """Execute tasks; whatever interrupts this abandons those that are not done."""
         left = iter(enumerate(tasks))
         places: dict[Future[TaskResult], int] = {}
 
@@ -74,13 +80,17 @@ class FuturesPool(Executor):
                     submit(1)
             finished = True
         except (BrokenExecutor, CancelledError) as death:
-            raise WorkerDiedError(final=True) from death
+            raise WorkerDiedError(final=not self.is_renewed) from death
         except RuntimeError as error:  # of `submit`, after `shutdown`
             raise OptionError(f"workers: the executor takes no tasks: {error}") from error
         finally:
             if not finished:
-                for future in places:
-                    future.cancel()
+                self._abandon(places)
+
+    def _abandon(self, futures: Iterable[Future[TaskResult]]) -> None:
+        """Give up tasks that are not done."""
+        for future in futures:
+            future.cancel()
 
 
 class MapPool(Executor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,26 +14,28 @@ import numpy as np
 from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-from fastbp.function.backends.executor import LARGE_BYTES, WorkerDiedError
-from fastbp.function.backends.futures_pool import FuturesPool
-from fastbp.function.backends.orphans import end_with_parent
-from fastbp.function.backends.task import ArrayInFile
+from fastbp.runtime.workers.executor import LARGE_BYTES
+from fastbp.runtime.workers.futures_pool import FuturesPool
+from fastbp.runtime.workers.orphans import end_with_parent
+from fastbp.runtime.workers.task import ArrayInFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Executor as FuturesExecutor
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.task import Task, TaskResult
+    from fastbp.runtime.workers.task import Task, TaskResult
 
 __all__ = ["Processes"]
 
 IDLE_SECONDS = 300  # without a task, after which a worker ends
+SECONDS_TO_THE_QUEUE = 1.0  # at most, from which workers take their tasks: some milliseconds
 # What the threads of a worker are counted by. Together they are no more than there are processors.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS", "FASTBP_NUM_THREADS",
 )  # fmt: skip
 
 _pools: dict[tuple[int, int], FuturesExecutor] = {}  # by process and number of workers
@@ -47,12 +50,15 @@ class Processes(FuturesPool):
         How many; -1 for one per processor.
     """
 
+    is_renewed = True
+
     def __init__(self, workers: int) -> None:
         count = max(1, joblib.effective_n_jobs(workers))
         super().__init__(_pool_of(count), count)
-        # No more than fit into the queue of its workers: what waits longer is lost with an error
-        # on stderr when they are killed.
+        # No more than fit into the queue of its workers. What waits for a place there when they are
+        # killed loky forgets, looks for, and dies of with a traceback on stderr.
         self.submitted = 2 * count
+        self.threads = int(_variables_of_each(count)["FASTBP_NUM_THREADS"])
 
     def put(self, array: NDArray[Any]) -> Any:
         """Write a large array to a file, of which the workers get the name."""
@@ -77,17 +83,15 @@ class Processes(FuturesPool):
     ) -> Iterator[tuple[int, TaskResult]]:
         """Execute tasks; whatever interrupts this kills the processes at once."""
         self.executor = _pool_of(self.concurrency)
-        finished = False
-        try:
-            yield from super().run(token, data, shared, tasks)
-            finished = True
-        except WorkerDiedError as death:
-            raise WorkerDiedError from death.__cause__  # next time there are new ones
-        finally:
-            if not finished:
-                self._end()
+        return super().run(token, data, shared, tasks)
 
-    def _end(self) -> None:
+    def _abandon(self, futures: Iterable[Future[TaskResult]]) -> None:
+        """Kill the processes: loky ends the futures, and would die of those that are cancelled."""
+        deadline = time.monotonic() + SECONDS_TO_THE_QUEUE
+        while not all(future.running() or future.done() for future in futures):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(1e-3)
         _pools.pop((os.getpid(), self.concurrency), None)
         with contextlib.suppress(BrokenExecutor, OSError):
             self.executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
@@ -97,12 +101,17 @@ def _pool_of(count: int) -> FuturesExecutor:
     """Return the processes that are there, or new ones."""
     key = os.getpid(), count
     if key not in _pools:
-        threads = str(max(1, joblib.cpu_count() // count))
         _pools[key] = ProcessPoolExecutor(
             count,
             timeout=IDLE_SECONDS,
             initializer=end_with_parent,
             initargs=(os.getpid(),),
-            env={name: os.environ.get(name, threads) for name in THREAD_VARIABLES},
+            env=_variables_of_each(count),
         )
     return _pools[key]
+
+
+def _variables_of_each(count: int) -> dict[str, str]:
+    """Give each of so many processes as many threads as were asked for, or a share of them all."""
+    share = str(max(1, joblib.cpu_count() // count))
+    return {name: os.environ.get(name, share) for name in THREAD_VARIABLES}

@@ -1,7 +1,7 @@
-"""Evaluating a slow function in other processes, on this machine or on a cluster.
+"""Work that is shared out to other processes, on this machine or on a cluster.
 
-What is evaluated does not depend on who does it, so neither do the bits. Workers that die are
-replaced, and what they had in hand is evaluated again.
+What is done does not depend on who does it, so neither do the bits. Workers that die are replaced,
+and what they had in hand is done again.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fastbp.errors import EvaluationError, OptionError
-from fastbp.function.backends.executor import WorkerDiedError
+from fastbp.runtime.workers.executor import WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from numpy.typing import NDArray
 
-    from fastbp.function.backends.executor import Executor
-    from fastbp.function.backends.task import PickledJob, SharedJob, Task
+    from fastbp.runtime.workers.executor import Executor
+    from fastbp.runtime.workers.task import Contents, PickledJob, SharedJob, Task
 
 
-__all__ = ["WorkerPool", "Workers"]
+__all__ = ["WorkerPool", "Workers", "require_workers"]
 
 Workers: TypeAlias = "int | FuturesExecutor | Callable[..., Iterable[Any]]"
 
@@ -45,26 +45,28 @@ class WorkerPool:
     workers : int, concurrent.futures.Executor or callable
         As in `numerical_gradient`.
     name : str
-        What the function is called in messages.
+        What loses its worker, in messages: the name of the function.
 
     Attributes
     ----------
     concurrency : int
         How many tasks are executed at the same time.
+    threads : int
+        How many threads each of them may use.
     """
 
     def __init__(self, workers: Workers, name: str) -> None:
         self.name = name
         self._executor = _choose_executor(workers)
-        self.concurrency = self._executor.concurrency
+        self.concurrency, self.threads = self._executor.concurrency, self._executor.threads
         self._job: PickledJob | SharedJob | None = None
         # Arrays that lie ready for the workers, each with what stands for it.
         self._data: tuple[Any, Any] | None = None
         self._shared: tuple[Any, Any] | None = None
 
-    def pack(self, contents: object, parts: dict[str, object]) -> None:
+    def pack(self, contents: Contents, parts: dict[str, object]) -> None:
         """Say whose methods the tasks call; raise if it cannot be sent."""
-        from fastbp.function.backends.task import PickledJob, SharedJob
+        from fastbp.runtime.workers.task import PickledJob, SharedJob
 
         if self._executor.shares_memory:
             self._job = SharedJob(contents)
@@ -88,19 +90,38 @@ class WorkerPool:
 
         Parameters
         ----------
+        tasks, shared, describe
+            As of `results`.
+        done : callable
+            Is told which task is done.
+        """
+        found: dict[int, NDArray[np.float64]] = {}
+        with contextlib.closing(self.results(tasks, shared, describe)) as results:
+            for place, values in results:
+                found[place] = values
+                done(place)
+        return [found[place] for place in range(len(tasks))]
+
+    def results(
+        self, tasks: list[Task], shared: NDArray[Any] | None, describe: Callable[[int], str]
+    ) -> Generator[tuple[int, Any], None, None]:
+        """Yield the place of each task in the list, as soon as it is done, and what it gives.
+
+        To close this generator early gives up what is not done.
+
+        Parameters
+        ----------
         tasks : list of (str, tuple)
             Methods of the contents and their arguments.
         shared : ndarray or None
             One more argument, the last, for all of them.
         describe : callable
             What a task is about: for the message when it kills one worker after the other.
-        done : callable
-            Is told which task is done.
         """
         assert self._job is not None
-        found: dict[int, NDArray[np.float64]] = {}
+        waiting = dict(enumerate(tasks))
         for attempt in range(1, ATTEMPTS + 1):
-            waiting = [place for place in range(len(tasks)) if place not in found]
+            places = list(waiting)
             try:
                 self._data = self._laid_down(self._data, self._job.data)
                 self._shared = self._laid_down(self._shared, shared)
@@ -108,16 +129,17 @@ class WorkerPool:
                     self._job.token,
                     self._data and self._data[1],
                     self._shared and self._shared[1],
-                    [tasks[place] for place in waiting],
+                    list(waiting.values()),
                 )
                 with contextlib.closing(results):  # type: ignore[type-var]
                     for place, result in results:
-                        found[waiting[place]] = result.result()
-                        done(waiting[place])
+                        values = result.result()
+                        del waiting[places[place]]
+                        yield places[place], values
             except WorkerDiedError as death:
                 self._take_back()  # it may have died with its worker
                 if death.final or attempt == ATTEMPTS:
-                    left = next(place for place in waiting if place not in found)
+                    left = next(iter(waiting))
                     count = death.times if death.final else attempt
                     times = f" {count} times, lately" if count > 1 else ""
                     raise EvaluationError(
@@ -125,7 +147,6 @@ class WorkerPool:
                     ) from death.__cause__
             else:
                 break
-        return [found[place] for place in range(len(tasks))]
 
     def _laid_down(self, former: tuple[Any, Any] | None, array: Any) -> tuple[Any, Any] | None:
         """Lay an array down, unless it is the one that lies there."""
@@ -146,6 +167,21 @@ class WorkerPool:
             self._executor.close(self._job.token)
 
 
+def require_workers(workers: object) -> None:
+    """Raise unless `workers` is None, a number of processes that makes sense, or what maps."""
+    if workers is None:
+        return
+    if isinstance(workers, int) and not isinstance(workers, bool):
+        makes_sense = workers == -1 or workers > 0
+    else:
+        makes_sense = isinstance(workers, FuturesExecutor) or callable(workers)
+    if not makes_sense:
+        raise OptionError(
+            f"workers must be None, a number of processes, or -1 for one per processor; or an "
+            f"executor of concurrent.futures, or a callable that maps as map does; not {workers!r}."
+        )
+
+
 def _choose_executor(workers: Workers) -> Executor:
     """Return what executes tasks: the user's own executor or map, a cluster, or processes."""
     try:
@@ -155,7 +191,7 @@ def _choose_executor(workers: Workers) -> Executor:
         raise OptionError(
             'workers needs joblib: python -m pip install "fastbp[cluster]".'
         ) from error
-    from fastbp.function.backends.futures_pool import FuturesPool, MapPool
+    from fastbp.runtime.workers.futures_pool import FuturesPool, MapPool
 
     if isinstance(workers, FuturesExecutor):
         return FuturesPool(workers)
@@ -164,12 +200,12 @@ def _choose_executor(workers: Workers) -> Executor:
     backend = joblib.parallel.get_active_backend()[0]
     client = getattr(backend, "client", None)
     if client is not None and type(client).__module__.startswith("distributed"):
-        from fastbp.function.backends.dask_pool import DaskCluster
+        from fastbp.runtime.workers.dask_pool import DaskCluster
 
         return DaskCluster(client)
     if type(backend) not in (joblib.parallel.LokyBackend, joblib.parallel.SequentialBackend):
         return MapPool(partial(_mapped_by_joblib, workers), joblib.effective_n_jobs(workers))
-    from fastbp.function.backends.processes import Processes
+    from fastbp.runtime.workers.processes import Processes
 
     return Processes(workers)
 

@@ -1,4 +1,4 @@
-"""What a worker does: unpack a function and its point once, evaluate, say what went wrong.
+"""What a worker does: unpack what a check is about once, work on it, say what went wrong.
 
 Whatever happens in a worker comes back as a value. A raised exception would lose its cause on the
 way, and one that cannot be pickled would take the worker with it.
@@ -6,12 +6,11 @@ way, and one that cannot be pickled would take the worker with it.
 
 from __future__ import annotations
 
-import copy
 import threading
 import traceback
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import cloudpickle
 import numpy as np
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayInFile",
+    "Contents",
     "PickledJob",
     "SharedJob",
     "Task",
@@ -37,12 +37,11 @@ Task: TypeAlias = tuple[str, tuple[Any, ...]]  # a method of the job, and its ar
 
 
 class PickledJob:
-    """The pickled function and point of a check, for all of its tasks.
+    """What a check is about, pickled, for all of its tasks: a function and its point, for example.
 
     Parameters
     ----------
-    contents : object
-        Its methods are the tasks.
+    contents : Contents
     parts : dict of str to object
         What it holds: where pickling fails, that is said of the first part that fails alone.
 
@@ -60,7 +59,7 @@ class PickledJob:
         workers.
     """
 
-    def __init__(self, contents: object, parts: dict[str, object]) -> None:
+    def __init__(self, contents: Contents, parts: dict[str, object]) -> None:
         self.token = uuid.uuid4().hex
         try:
             pickled = cloudpickle.dumps(contents)
@@ -78,31 +77,31 @@ class ArrayInFile:
     shape: tuple[int, ...]
 
 
+class Contents(Protocol):
+    """What tasks work on: each of them is a call of one of its methods."""
+
+    def of_a_thread(self) -> Contents:
+        """Return it for one of several threads, with a copy of whatever its methods change."""
+
+
 class SharedJob:
-    """The function and point of a check for threads of this process: nothing is pickled.
+    """What a check is about for threads of this process: nothing is pickled.
 
     Parameters
     ----------
-    contents : object
-        Its methods are the tasks; its attribute `point` is copied for each thread.
+    contents : Contents
     """
 
-    def __init__(self, contents: Any) -> None:
+    def __init__(self, contents: Contents) -> None:
         self.token = uuid.uuid4().hex
         self.data = SharedContents(contents)
 
 
+@dataclass(frozen=True, slots=True)
 class SharedContents:
-    """What the threads of this process share, but for the point that they change."""
+    """Contents that are there already, and need not be unpacked."""
 
-    def __init__(self, contents: Any) -> None:
-        self.contents = contents
-
-    def of_this_thread(self) -> Any:
-        """Return it with a working copy of the point of its own."""
-        own = copy.copy(self.contents)
-        own.point = self.contents.point.copy()
-        return own
+    contents: Contents
 
 
 def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
@@ -120,22 +119,27 @@ def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a task gave: values, or an error of ours and, pickled, its cause."""
+    """What a task gave: values, or an error.
 
-    values: NDArray[np.float64] | None
+    That is one of ours and, pickled, its cause; or, pickled, one of a function of the user.
+    """
+
+    values: Any
     error: FastbpError | None = None
     cause: bytes = b""
 
-    def result(self) -> NDArray[np.float64]:
+    def result(self) -> Any:
         """Return the values, or raise what the worker did."""
+        cause = cloudpickle.loads(self.cause) if self.cause else None
         if self.error is not None:
-            raise self.error from (cloudpickle.loads(self.cause) if self.cause else None)
-        assert self.values is not None
+            raise self.error from cause
+        if cause is not None:
+            raise cause
         return self.values
 
 
 # Threads of one worker must not share a working copy of the point.
-_unpacked: dict[tuple[int, str], Any] = {}
+_unpacked: dict[tuple[int, str], Contents] = {}
 
 
 def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
@@ -157,7 +161,7 @@ def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
         return TaskResult(
             None,
             OptionError(
-                f"workers: f or its argument cannot be loaded in other processes: {reason}. They "
+                f"workers: what they are sent cannot be loaded in other processes: {reason}. They "
                 f"must be able to import the modules that it is from."
             ),
             _pickled_cause(error),
@@ -169,6 +173,8 @@ def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
         return TaskResult(getattr(contents, method)(*arguments))
     except FastbpError as error:
         return TaskResult(None, error, _pickled_cause(error.__cause__))
+    except Exception as error:
+        return TaskResult(None, None, _pickled_cause(error))
 
 
 def _contents(token: str, data: Any) -> Any:
@@ -178,7 +184,9 @@ def _contents(token: str, data: Any) -> Any:
         for other in [other for other in _unpacked if other[0] == key[0]]:
             del _unpacked[other]
         shared = isinstance(data, SharedContents)
-        _unpacked[key] = data.of_this_thread() if shared else cloudpickle.loads(_array(data).data)
+        _unpacked[key] = (
+            data.contents.of_a_thread() if shared else cloudpickle.loads(_array(data).data)
+        )
     return _unpacked[key]
 
 
