@@ -58,6 +58,8 @@ def test_first_case_of_every_benchmark(owner, method, monkeypatch):
         benchmark.setup_cache()
     benchmark.setup(*case)
     result = getattr(benchmark, method)(*case)
+    if hasattr(benchmark, "teardown"):
+        benchmark.teardown(*case)
     if method.startswith("track_"):
         assert result > 0
 
