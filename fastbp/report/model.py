@@ -49,6 +49,16 @@ class Failure:
         The difference that would just have passed.
     hull : float
         The part of it that conventions for the ReLU at 0 can make; 0 away from kinks.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> at = np.array([1.0, 2.0])
+    >>> report = fastbp.check_gradient(lambda x: np.sum(x**2), np.array([2.0, 3.0]), at)
+    >>> failure = report.failures[0]
+    >>> failure.where, failure.given, round(failure.numerical, 6)
+    ('x[1]', 3.0, 4.0)
     """
 
     array: str
@@ -89,6 +99,15 @@ class Kink:
         Of the slopes and the given derivative.
     remark : str
         How the given derivative stands to the slopes, as "which is the slope to the left".
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network([np.eye(2), np.ones((1, 2))], [np.zeros((2, 1)), np.zeros((1, 1))])
+    >>> kink = fastbp.check_network(net, np.zeros((2, 1)), np.ones((1, 1)), seed=0).kink
+    >>> kink.array, kink.given, round(kink.left, 6), round(kink.right, 6)
+    ('biases[0]', 0.0, 0.0, -2.0)
     """
 
     array: str
@@ -140,6 +159,14 @@ class ArrayReport:
         Its errors in few cells, and some of its entries: what `Report.plot` draws. None where the
         entries were not judged one by one, and where a report of very many arrays leaves it out.
         Rows that differ in this alone are equal.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> row = fastbp.check_gradient(lambda x: np.sum(x**2), np.ones(3), np.ones(3)).arrays[0]
+    >>> row.name, row.shape, row.wrong, round(row.factor, 6)
+    ('x', (3,), 3, 0.5)
     """
 
     name: str
@@ -588,6 +615,16 @@ class Certificate:
         parameters.
     problem : str
         Why it is no proof; empty if it is one.
+
+    Examples
+    --------
+    >>> import fastbp
+    >>> import numpy as np
+    >>> net = fastbp.Network.random([3, 4, 2], seed=1)
+    >>> report = fastbp.check_network(net, np.ones((3, 5)), np.ones((2, 5)), seed=7)
+    >>> certificate = report.certificate
+    >>> certificate.directions, certificate.seed, certificate.samples, certificate.problem
+    (2, 7, 5, '')
     """
 
     directions: int
