@@ -3,6 +3,8 @@
 Compiled backpropagation for ReLU networks and a finite-difference check of every parameter.
 Everything public is here; a name is imported when it is first used, so that ``fastbp --help``
 need not wait for a compiler to load.
+
+PYTEST_DONT_REWRITE, since pytest would warn where a package with a plugin is imported before it.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_named(name, gradient_check):
 """
 
 
-def run(folder, *arguments, **environment):
+def run(folder, *arguments, program=("-m", "pytest"), **environment):
     """Run pytest in a folder, the plugin being installed as it is for users."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         entry_points = tomllib.load(file)["project"]["entry-points"]["pytest11"]
@@ -105,9 +105,10 @@ def run(folder, *arguments, **environment):
     installed.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 0\n")
     lines = ["[pytest11]", *(f"{name} = {module}" for name, module in entry_points.items())]
     installed.joinpath("entry_points.txt").write_text("\n".join(lines))
+    installed.joinpath("RECORD").write_text("fastbp/__init__.py,,\n")
     path = os.pathsep.join([*environment.pop("PYTHONPATH", []), str(installed.parent)])
     return subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-W", "error", "--strict-markers", *arguments],
+        [sys.executable, "-P", *program, "-W", "error", "--strict-markers", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=300,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path, **environment},
     )  # fmt: skip
