@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CollectedReports", "as_entry", "summary_of"]
 
-SCHEMA_VERSION = 1  # of reports.json
 PAGE, FILE = "index.html", "reports.json"
 WORST_FIRST = ("failed", "inconclusive", "vacuous", "passed")
 
@@ -135,7 +134,7 @@ def json_of_run(entries: list[dict[str, Any]]) -> str:
 
     A report has the form of ``fastbp/report/report.schema.json``; that of a Taylor test is null.
     """
-    from fastbp.report.serialise import json_text
+    from fastbp.report.serialise import RUN_VERSION, json_text
 
     checks = [
         {
@@ -144,7 +143,7 @@ def json_of_run(entries: list[dict[str, Any]]) -> str:
         }
         for entry in entries
     ]
-    return json_text({"schema_version": SCHEMA_VERSION, "checks": checks})
+    return json_text({"schema_version": RUN_VERSION, "checks": checks})
 
 
 def page_of(entries: list[dict[str, Any]]) -> str:

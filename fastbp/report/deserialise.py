@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -21,7 +22,7 @@ from fastbp.report.model import (
     Report,
 )
 from fastbp.report.pictures.picture import SAMPLE_COLUMNS, Picture, cell_counts
-from fastbp.report.serialise import SCHEMA_VERSION
+from fastbp.report.serialise import RUN_VERSION, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +34,15 @@ __all__ = ["from_dict", "read_json", "read_reports"]
 
 NOT_FINITE = {"nan", "inf", "-inf"}
 MOST_SHOWN = 60  # signs of a value that is quoted
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckOfRun:
+    """One check of a test run."""
+
+    test: str
+    check: str
+    report: Any
 
 
 def read_json(path: str | os.PathLike[str]) -> Report:
@@ -49,7 +59,13 @@ def read_json(path: str | os.PathLike[str]) -> Report:
 
 
 def read_reports(path: str | os.PathLike[str]) -> dict[str, Report]:
-    """Read the reports of one file: several by the names of their problems, a single one by "".
+    """Read the reports of one file.
+
+    Returns
+    -------
+    dict of str to Report
+        A single report by ""; several by the names of their problems; those of a test run by the
+        names of tests and checks. A Taylor test has no report.
 
     Raises
     ------
@@ -59,9 +75,31 @@ def read_reports(path: str | os.PathLike[str]) -> dict[str, Report]:
         If there is anything in it but reports, or one of another version.
     """
     content = _content_of(path)
-    if not _is_by_name(content):
+    if isinstance(content, dict) and "checks" in content:
+        content = _by_test(path, content)
+    elif not _is_by_name(content):
         return {"": _report_in(path, content)}
     return {name: _report_in(path, report, f"{name}: ") for name, report in content.items()}
+
+
+def _by_test(path: str | os.PathLike[str], content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a test run has written, by the names of tests; a second check is numbered."""
+    try:
+        if content.get("schema_version") != RUN_VERSION:
+            _complain("schema_version", f"{RUN_VERSION}", content.get("schema_version"))
+        entries = _list_of(_object(_CheckOfRun, CHECK_OF_RUN))(content["checks"], "checks")
+    except ReportFileError as error:
+        raise ReportFileError(f"{path} is no test run: {error.args[0]}") from error
+    by_test: dict[str, Any] = {}
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        name = f"{entry.test} ({entry.check})"
+        counts[name] += 1
+        if entry.report is not None:
+            by_test[name if counts[name] == 1 else f"{name} {counts[name]}"] = entry.report
+    if not by_test:
+        raise ReportFileError(f"{path} is of a test run without a report.")
+    return by_test
 
 
 def _is_by_name(content: Any) -> bool:
@@ -300,4 +338,7 @@ REPORT: dict[str, Reader] = {
     "kink": _or_none(_object(Kink, KINK)), "function": _string, "at_least": _boolean,
     "notes": _list_of(_string), "diagnosis": _list_of(_string),
     "seed": _or_none(_integer), "made": _string,
+}  # fmt: skip
+CHECK_OF_RUN: dict[str, Reader] = {
+    "test": _string, "check": _string, "report": lambda value, _where: value,
 }  # fmt: skip

@@ -17,10 +17,20 @@ if TYPE_CHECKING:
     from fastbp.report.model import Report
     from fastbp.report.pictures.picture import Picture
 
-__all__ = ["SCHEMA_VERSION", "as_dict", "as_json", "json_text", "write_json", "write_text"]
+__all__ = [
+    "RUN_VERSION",
+    "SCHEMA_VERSION",
+    "as_dict",
+    "as_json",
+    "json_text",
+    "write_json",
+    "write_text",
+]
 
 # Of report.schema.json: a larger one where a reader of this one would go wrong.
 SCHEMA_VERSION = 1
+# Of a file with all checks of a test run.
+RUN_VERSION = 1
 
 
 def as_dict(report: Report) -> dict[str, Any]:

@@ -133,6 +133,13 @@ def test_several_reports_are_compared_by_name(several, capsys):
             '{"a\\u001b": {"schema_version": 9}}',
             r"is no report: a\x1b: schema_version must be 1, not 9.",
         ),
+        ('{"checks": []}', "is no test run: schema_version must be 1, not None."),
+        ('{"schema_version": 1, "checks": []}', "is of a test run without a report."),
+        ('{"schema_version": 1, "checks": 3}', "is no test run: checks must be a list, not 3."),
+        (
+            '{"schema_version": 1, "checks": [{"test": "a"}]}',
+            "is no test run: checks[0].check is missing.",
+        ),
         ('{"a": {}}', "is no report: a: it has no schema_version."),
         ('{"schema_version": NaN}', "is no JSON: NaN is no number of JSON"),
     ],

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastbp.cli import main
 from fastbp.function.methods.options import METHODS as FUNCTION_METHODS
 from fastbp.network.checks.check_network import METHODS as NETWORK_METHODS
 from fastbp.pytest.fixture import FUNCTION_METHODS as FUNCTION_METHODS_OF_THE_FIXTURE
@@ -198,6 +199,16 @@ def test_the_reports_of_a_run_are_one_page_and_one_file(outside):
     assert "<script" not in page
     assert "\x1b" not in page
     assert "\u202e" not in page
+
+
+def test_the_reports_of_a_run_can_be_shown_and_compared(outside, capsys):
+    path = str(outside[0] / "out" / "reports.json")
+    assert main(["show", path]) == 1
+    shown = capsys.readouterr().out
+    assert "test_out.py::test_wrong (check_gradient):\n\nFAILED: gradient of f(x)" in shown
+    assert "test_out.py::test_marked (check_gradient) 2:\n\nPASSED: " in shown
+    assert main(["compare", path, path]) == 0
+    assert capsys.readouterr().out.count("SAME: test_out.py::") == 8  # without the Taylor tests
 
 
 @pytest.mark.skipif(find_spec("xdist") is None, reason="needs pytest-xdist")
