@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,15 @@ def test_tables_are_sorted_by_keyboard(visit):
     assert opened.first_cells("arrays")[0] == "biases[200]"
     opened.page.keyboard.press("Enter")
     assert opened.first_cells("arrays")[0] == "biases[239]"
+
+
+def test_tables_of_a_narrow_page_are_tables_to_a_screen_reader(visit):
+    opened = visit(failed_at_a_few(), width=375)
+    session = opened.context.new_cdp_session(opened.page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    roles = Counter(node["role"]["value"] for node in nodes if not node["ignored"])
+    assert (roles["table"], roles["row"], roles["rowheader"]) == (2, 2 + 3 + 2, 3 + 2)
+    assert roles["columnheader"] == roles["button"]
 
 
 def test_numbers_are_sorted_by_their_size_and_what_is_none_is_the_worst(visit):
