@@ -503,6 +503,7 @@ def _with_batch(
         ),
         evaluations=report.evaluations + found.evaluations,
         seconds=report.seconds + found.seconds,
+        compile_seconds=report.compile_seconds + found.compile_seconds,
         notes=(*report.notes, f"a {title} {verdict}"),
         diagnosis=(*report.diagnosis, *diagnosis),
     )

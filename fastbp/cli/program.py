@@ -15,6 +15,7 @@ from typing import NoReturn
 from fastbp import __version__
 from fastbp.cli.check import add_check
 from fastbp.cli.compare import add_compare
+from fastbp.cli.compile_kernels import add_compile
 from fastbp.cli.demo import add_demo
 from fastbp.cli.exit_codes import DEFECT, EPILOG, INTERRUPTED, READER_GONE
 from fastbp.cli.show import add_show
@@ -23,7 +24,7 @@ from fastbp.errors import printable
 
 __all__ = ["main"]
 
-COMMANDS = (add_demo, add_check, add_show, add_compare)
+COMMANDS = (add_demo, add_check, add_show, add_compare, add_compile)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

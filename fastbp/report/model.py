@@ -215,7 +215,10 @@ class Report:
     evaluations : int
         The number of losses that were evaluated.
     seconds : float
-        The time that the check took.
+        The time that the check took, without `compile_seconds`.
+    compile_seconds : float
+        The time before in which kernels were compiled: in the first check on a machine, and
+        after another version of fastbp or numba was installed. ``fastbp compile`` does it ahead.
     certificate : Certificate or None
         How the sensitivities were proved, where the method is "certified".
     doubtful : tuple of int
@@ -272,6 +275,7 @@ class Report:
     atol: float | None
     evaluations: int
     seconds: float
+    compile_seconds: float = 0.0
     certificate: Certificate | None = None
     doubtful: tuple[int, ...] = ()
     convention: str = ""

@@ -115,11 +115,12 @@ def subject(report: Report) -> str:
 def counts(report: Report) -> str:
     """Return how many entries there are and what judging them took."""
     at_least = "at least " if report.at_least else ""
+    compiled = f" and {report.compile_seconds:.3g} s of compilation"
     evaluated = ("value", "values") if report.function else ("loss", "losses")
     return (
         f"{counted(report.entries, 'entry', 'entries')}, {at_least}{report.wrong:,} wrong, "
         f"{report.kinks:,} on kinks; {counted(report.evaluations, *evaluated)} evaluated; "
-        f"{report.seconds:.3g} s"
+        f"{report.seconds:.3g} s{compiled if report.compile_seconds else ''}"
     )
 
 

@@ -5,6 +5,7 @@ A terminal gets a bar that moves, a notebook one output that changes, a log one 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import threading
@@ -14,16 +15,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastbp.errors import OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-__all__ = ["Advance", "progress_bar", "require_progress_option"]
+__all__ = [
+    "Advance",
+    "compilation_line",
+    "progress_bar",
+    "require_progress_option",
+    "said_while_compiling",
+]
 
 PATIENCE_SECONDS = 1.0
 # A notebook gets a message over the network for each change of its output.
 NOTEBOOK_SECONDS = 0.5
 SPEED_SECONDS = 600.0
 BAR_WIDTH = 40
+COMPILING = "compiling kernels, once for this machine"
 
 
 class Advance(Protocol):
@@ -69,13 +78,45 @@ def progress_bar(
     ...     advance(10)
     """
     require_progress_option(progress)
-    notebook = progress is not False and _is_notebook()
-    if progress is False or (progress is None and not (_stderr_is_terminal() or notebook)):
-        return _NoBar()
-    surface: type[_Surface] = _NotebookOutput if notebook else _StderrBar
+    if not _is_shown(progress):
+        return _NoBar(progress)
+    surface: type[_Surface] = _NotebookOutput if _is_notebook() else _StderrBar
     if progress is None:
         return _Bar(total, description, surface, patience=PATIENCE_SECONDS, stays=False)
     return _Bar(total, description, surface, patience=0.0, stays=True)
+
+
+def _is_shown(progress: bool | None) -> bool:
+    """Tell whether there is anything to see, now or after a while."""
+    if progress is None:
+        return _stderr_is_terminal() or _is_notebook()
+    return progress
+
+
+# The option of each check that is running, or the bar that it shows, the latest last.
+_running: list[bool | _Bar | None] = []
+
+
+def said_while_compiling(progress: bool | None) -> AbstractContextManager[object]:
+    """Let the option `progress` of a check decide, within, whether a compilation is announced."""
+    return _NoBar(progress)
+
+
+def compilation_line() -> AbstractContextManager[object]:
+    """Return a context manager that says, after a second, that kernels are being compiled.
+
+    Where a bar is shown, it is the bar that says so; else a line by itself, where the option
+    `progress` of the check that runs, or its default, would show a bar.
+    """
+    latest = _running[-1] if _running else None
+    if isinstance(latest, _Bar):
+        return latest.compiling()
+    if not _is_shown(latest):
+        return contextlib.nullcontext()
+    surface: type[_Surface] = _NotebookLine if _is_notebook() else _StderrLine
+    return _Bar(
+        None, COMPILING, surface, patience=PATIENCE_SECONDS, stays=latest is True, is_line=True
+    )
 
 
 def require_progress_option(progress: object) -> None:
@@ -99,11 +140,15 @@ def _is_notebook() -> bool:
 class _NoBar:
     """Counts nothing and shows nothing."""
 
+    def __init__(self, progress: bool | None) -> None:
+        self._progress = progress
+
     def __enter__(self) -> _NoBar:
+        _running.append(self._progress)
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        _running.remove(self._progress)
 
     def __call__(self, steps: int) -> None:
         """Take no notice of the progress."""
@@ -116,6 +161,9 @@ class _Surface(Protocol):
     """Where a bar is drawn."""
 
     def __init__(self, description: str, *, stays: bool) -> None: ...
+
+    def describe(self, description: str) -> None:
+        """Say otherwise what is being done."""
 
     def update(self, done: int, total: int | None) -> None:
         """Show how far it is."""
@@ -135,7 +183,9 @@ class _Bar:
         *,
         patience: float,
         stays: bool,
+        is_line: bool = False,
     ) -> None:
+        self._is_line = is_line
         self._total, self._done = total, 0
         self._description, self._surface = description, surface
         self._patience, self._stays = patience, stays
@@ -145,6 +195,8 @@ class _Bar:
         self._ended = False
 
     def __enter__(self) -> _Bar:
+        if not self._is_line:
+            _running.append(self)
         if self._patience == 0:
             self._show()
         else:  # not at the next step: that may take a minute
@@ -159,6 +211,8 @@ class _Bar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self._is_line:
+            _running.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         with self._lock:
@@ -179,6 +233,22 @@ class _Bar:
             self._total = max(total, self._done)
             self._update()
 
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Describe what is being done as a compilation, within."""
+        description = self._description
+        self._describe(f"{description}, {COMPILING}")
+        try:
+            yield
+        finally:
+            self._describe(description)
+
+    def _describe(self, description: str) -> None:
+        with self._lock:
+            self._description = description
+            if self._shown is not None:
+                self._shown.describe(description)
+
     def _update(self) -> None:
         if self._shown is not None:
             self._shown.update(self._done, self._total)
@@ -194,6 +264,8 @@ class _Bar:
 class _StderrBar:
     """A bar of rich: it moves on a terminal, and is one line at the end elsewhere."""
 
+    is_line = False  # without a bar: there is nothing to count
+
     def __init__(self, description: str, *, stays: bool) -> None:
         # Imported here, so that importing fastbp stays cheap.
         from rich.console import Console
@@ -201,19 +273,26 @@ class _StderrBar:
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            ProgressColumn,
             TaskProgressColumn,
             TextColumn,
+            TimeElapsedColumn,
             TimeRemainingColumn,
         )
 
+        columns: list[ProgressColumn] = [TimeElapsedColumn()]
+        if not self.is_line:
+            columns = [
+                BarColumn(),
+                TaskProgressColumn(),
+                MofNCompleteColumn(),
+                # Over so long the speed is taken: over the default of 30 s, a function of a
+                # minute would have no time left to show.
+                TimeRemainingColumn(elapsed_when_finished=True),
+            ]
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            # Over so long the speed is taken: over the default of 30 s, a function of a minute
-            # would have no time left to show.
-            TimeRemainingColumn(elapsed_when_finished=True),
+            *columns,
             speed_estimate_period=SPEED_SECONDS,
             # With FORCE_COLOR in the environment rich takes everything for a terminal, and would
             # write a line into a log for each step.
@@ -223,12 +302,21 @@ class _StderrBar:
         self._task = self._bar.add_task(description, total=None)
         self._bar.start()
 
+    def describe(self, description: str) -> None:
+        self._bar.update(self._task, description=description)
+
     def update(self, done: int, total: int | None) -> None:
         self._bar.update(self._task, completed=done, total=total)
 
     def stop(self, done: int, total: int | None) -> None:
         self.update(done, total)
         self._bar.stop()
+
+
+class _StderrLine(_StderrBar):
+    """What is being done, and for how long."""
+
+    is_line = True
 
 
 class _NotebookOutput:
@@ -239,6 +327,10 @@ class _NotebookOutput:
         self._description, self._stays = description, stays
         self._started = self._last = time.monotonic()
         self._output: Any = display(_plain(f"{description} ..."), raw=True, display_id=True)
+
+    def describe(self, description: str) -> None:
+        self._description = description
+        self._output.update(_plain(f"{description} ..."), raw=True)
 
     def update(self, done: int, total: int | None) -> None:
         now = time.monotonic()
@@ -257,6 +349,13 @@ class _NotebookOutput:
         filled = BAR_WIDTH * done // max(total, 1)
         bar = "#" * filled + "." * (BAR_WIDTH - filled)
         return f"{self._description} [{bar}] {done}/{total}  {seconds:.0f} s, {left:.0f} s left"
+
+
+class _NotebookLine(_NotebookOutput):
+    """What was being done, and for how long."""
+
+    def _line(self, *_: object) -> str:
+        return f"{self._description}  {time.monotonic() - self._started:.0f} s"
 
 
 def _plain(text: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ from fastbp.kernels.machine.tickets import (
     spent_control,
     wait_for_first_ticket,
 )
+from fastbp.runtime.compilation import watch_compilation
 
 # Floating-point operations below which a second thread does not pay.
 SERIAL_OPERATIONS = 2e6
@@ -101,7 +102,7 @@ class _Team:
 
     def start(self, helpers: int) -> None:
         """Start helpers; where the system has no more threads, the callers work with fewer."""
-        wait_for_first_ticket(spent_control())  # compile here, where Ctrl-C reaches the compiler
+        compile_own_kernels()  # here, where Ctrl-C reaches the compiler
         with contextlib.suppress(RuntimeError):
             for _ in range(helpers):
                 _Helper(self).start()
@@ -226,10 +227,16 @@ class _Pool:
         self.members = None
 
 
+watch_compilation()
 _POOL = _Pool()
 atexit.register(_POOL.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_POOL.forget)
+
+
+def compile_own_kernels() -> None:
+    """Compile what helpers wait in, if it is not there yet."""
+    wait_for_first_ticket(spent_control())
 
 
 def set_num_threads(n: int) -> None:

@@ -8,7 +8,6 @@ general methods, which take their time over it.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from fastbp.errors import FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
 from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.user_code import agree
 from fastbp.verdict.rows import Numerical, judged_row
 
@@ -79,9 +79,9 @@ def confirmed(
         return None
     if options.method == "probe" or not _fits(function):
         return None
-    started = time.perf_counter()
+    watch = Stopwatch()
     try:
-        return _Confirmation(function, weights, scale).report(options, started)
+        return _Confirmation(function, weights, scale).report(options, watch)
     except (_InDoubtError, FastbpError):
         return None
     except Exception:  # whatever f raises beside the point
@@ -117,7 +117,7 @@ class _Confirmation:
         self._value_at = function.evaluator(at)
         self._flat_weights = [_real(weight) for weight in weights]
 
-    def report(self, options: Options, started: float) -> Report:
+    def report(self, options: Options, watch: Stopwatch) -> Report:
         """Return the report; raise if there is any doubt."""
         function = self.function
         centre = self._value()
@@ -144,7 +144,7 @@ class _Confirmation:
         dtypes = [str(leaf.array.real.dtype) for leaf in function.arguments.leaves]
         precision = described_precision(dtypes, [str(base.dtype) for base in self.base])
         title = f"{'gradient' if function.scalar else 'vjp'} of {function.__name__}(inputs)"
-        return report_of([check], title, precision, options, started)
+        return report_of([check], title, precision, options, watch)
 
     def _unchanged(self) -> bool:
         return all(map(np.array_equal, self.numbers, self.base))

@@ -74,7 +74,7 @@ def sum_sensitivities(block, outputs, batch, s, s_at, first_sum, bias_sums):
         bias_sums[first_sum + unit] = total
 
 
-@kernel
+@kernel(allocates=True)
 def pack_step(block, layer, product, levels, packed, sizes, place):
     """Copy a block of units of s[k] or h[k] as an operand, and take their norms."""
     transposed, batch, pitch = product.transposed, product.samples, product.pitch
@@ -314,10 +314,10 @@ def tile_step(
             note_cells(maxima[:columns], row + first, column, place, collected.cells)
     if kind == COMPARE:
         found[PROOF] = worst
-        collected.summaries[place[TILES_AT] + block] = found
+        copy_run(found.size, found, 0, collected.summaries[place[TILES_AT] + block], 0)
 
 
-@kernel
+@kernel(allocates=True)
 def allocate_scratch(product, affected, parameters):
     """Memory of one thread."""
     width = panel_width(parameters)

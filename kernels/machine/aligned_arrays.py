@@ -11,7 +11,7 @@ from .cache_sizes import LINE_BYTES
 from .compile import kernel
 
 
-@kernel
+@kernel(allocates=True)
 def aligned_empty(size):
     """Return an array of float64 that begins at a line of the cache; its numbers are arbitrary."""
     whole = np.empty(size + LINE_BYTES // 8)

@@ -20,6 +20,7 @@ from numba.core.serialize import dumps
 
 from . import disk_cache
 from .dependencies import digest_of_dependencies
+from .link_once import EntryCompiler, KernelCompiler
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
@@ -109,21 +110,26 @@ def kernel(
     entry: bool = False,
     inline: bool = False,
     reassociate: bool = False,
+    allocates: bool = False,
     on_disk: bool = True,
 ) -> Any:
-    """Compile a function on first use, without the GIL, and cache it on disk.
+    """Compile a function on first use, without the GIL, and cache entries on disk.
 
     Parameters
     ----------
     function : callable
         A function over numbers and contiguous arrays, its outputs last.
     entry : bool
-        Python calls it; the other kernels are called by kernels only, and have no wrapper.
+        Python calls it; the other kernels are called by kernels only. They have no wrapper, and
+        are compiled and kept within each entry (``link_once.py``).
     inline : bool
         Too small to be compiled on its own: its text is put where it is called.
     reassociate : bool
         Let the compiler reorder the sums of this one function.  Only for reductions: the
         order is fixed at compile time, so equal inputs still give equal bits.
+    allocates : bool
+        It makes arrays, or returns some. The others (but entries) only borrow arrays, so numba
+        need not write code that counts references to them, a fifth of what it would write.
     on_disk : bool
         Keep the machine code.  Not for a kernel that takes functions: what is compiled for one
         is never found again, and its file stays.
@@ -135,17 +141,22 @@ def kernel(
     """
     if function is None:
         return lambda f: kernel(
-            f, entry=entry, inline=inline, reassociate=reassociate, on_disk=on_disk
-        )
+            f, entry=entry, inline=inline, reassociate=reassociate, allocates=allocates,
+            on_disk=on_disk,
+        )  # fmt: skip
     options: dict[str, Any] = {"fastmath": set(REASSOCIATE)} if reassociate else {}
     if inline:
         options["inline"] = "always"
     if not entry:
         options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    if not entry and not inline and on_disk:
+        options |= {"pipeline_class": KernelCompiler, "_nrt": allocates}
+    elif entry and on_disk:
+        options["pipeline_class"] = EntryCompiler
     compiled = numba.jit(nopython=True, nogil=True, error_model="numpy", **options)(function)
     if compiled is function:
         return function
     _ignore_literals(compiled)
-    if on_disk and not inline and _can_be_kept(compiled, function):
+    if on_disk and entry and _can_be_kept(compiled, function):
         compiled._cache = KernelCache(function)
     return compiled

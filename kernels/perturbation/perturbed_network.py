@@ -492,7 +492,7 @@ def replay_unit(
                 )
 
 
-@kernel
+@kernel(allocates=True)
 def scratch_of_thread(network, batch, chunk_panels):
     """Allocate the memory of one thread."""
     layers = network.layers

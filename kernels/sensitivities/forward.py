@@ -8,6 +8,7 @@ from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
 from ..products.norms import panel_norms, row_norms
 from ..random_numbers import FORWARD_NOISE, fill_signs
+from ..simd.moves import copy_run
 from ..simd.vectors import panel_width
 from .network_pairs import (
     B_H,
@@ -63,7 +64,7 @@ def keep_row_norms(k, rows, sweep, scratch):
     """Copy the norms of the rows out of scratch."""
     layers = sweep.network.layers
     unit = layers[k, UNITS_OUT] - layers[0, INPUTS] + rows.first
-    sweep.unit_norms.weight_rows[unit : unit + rows.height] = scratch.row_norms[: rows.height]
+    copy_run(rows.height, scratch.row_norms, 0, sweep.unit_norms.weight_rows, unit)
 
 
 @kernel(inline=True)
@@ -213,8 +214,8 @@ def project_pairs(k, panel, start, sweep):
             add_projection(inputs, factors, h, start + lane, half, width, base)
             both = dots_of_pair(k, B_PAIR, pair, 2 * half, pairs, width)
             if k == 0:
-                both[:half] = base
-                both[half:] = base
+                copy_run(half, base, 0, both, 0)
+                copy_run(half, base, 0, both, half)
             else:
                 source = kept_start(pairs.h, k, pair, pairs.chosen.size)
                 add_projection(inputs, factors, pairs.h, source, 2 * half, width, both)

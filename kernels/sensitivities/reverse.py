@@ -10,6 +10,7 @@ from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
 from ..products.norms import panel_norms, row_norms, safe_norm, weighted_norms
 from ..random_numbers import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill_signs
+from ..simd.moves import copy_run
 from ..simd.vectors import panel_width
 from .loss_noise import output_noise
 from .network_pairs import A_S, A_Z, PAIR_DOTS, add_projection, dots_of_pair, samples_of_pair
@@ -166,7 +167,7 @@ def reverse_step(k, block, panel, panels, sweep, scratch):
     )  # fmt: skip
     if panel == 0:
         unit = network.layers[k, UNITS_IN] + rows.first
-        sweep.unit_norms.weight_columns[unit : unit + rows.height] = norms
+        copy_run(rows.height, norms, 0, sweep.unit_norms.weight_columns, unit)
     multiply_reverse(k, rows, panel, panels, sweep, scratch)
     mask_rows(k, rows, panel, panels, sweep, scratch)
 

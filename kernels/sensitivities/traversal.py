@@ -70,7 +70,7 @@ def run_step(kind, k, block, panel, panels, sweep, scratch):
         proof_step(block + 1, panel, panels, sweep, scratch)
 
 
-@kernel
+@kernel(allocates=True)
 def allocate_scratch(network):
     """Memory of one thread, for blocks of any layer."""
     layers, parameters = network.layers, network.parameters

@@ -112,6 +112,44 @@ def test_false_never_shows_one(run):
     assert run(patient_work(False)) == ("done\n", "")
 
 
+COMPILATION = """
+import time
+from fastbp.runtime.progress import compilation_line, progress_bar, said_while_compiling
+{patience}
+with {around}, compilation_line():
+    time.sleep(0.4)
+print("done")
+"""
+
+
+def compilation(around: str) -> str:
+    """Kernels that compile for twice as long as a line waits."""
+    return COMPILATION.format(around=around, patience=LESS_PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "around", ["said_while_compiling(None)", "progress_bar(None, 8, 'replay')"]
+)
+def test_a_compilation_is_said_on_a_terminal(around):
+    stdout, shown = on_a_terminal(compilation(around))
+    assert stdout == "done\n"
+    assert "compiling kernels" in shown
+    assert ("replay, compiling" in shown) == ("replay" in around)
+
+
+@pytest.mark.parametrize("around", ["said_while_compiling(False)", "progress_bar(False, 8, 'x')"])
+def test_a_compilation_is_not_said_where_no_bar_may_be(around):
+    assert on_a_terminal(compilation(around)) == ("done\n", "")
+
+
+def test_a_compilation_is_said_in_a_log_only_on_request():
+    assert on_a_pipe(compilation("said_while_compiling(None)")) == ("done\n", "")
+    stdout, shown = on_a_pipe(compilation("said_while_compiling(True)"))
+    assert stdout == "done\n"
+    assert shown.startswith("compiling kernels")
+    assert shown.count("\n") == 1
+
+
 INTERRUPTED = """
 from fastbp.runtime.progress import progress_bar
 try:

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.processes import environment, run_program
 
 from fastbp.cli import main
 
@@ -480,3 +481,47 @@ def test_ctrl_c(tmp_path):
     assert result.stderr == "fastbp: interrupted.\n"
     # A second is promised, on processors that are not shared with other tests.
     assert float(result.stdout) < 5.0
+
+
+# ---- compile ----
+
+EVERYTHING = """
+import numpy as np
+import fastbp
+from fastbp.runtime.compilation import compiled_entries
+
+for dtype in np.float64, np.float32:
+    for loss in "least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy":
+        for layout in "book", "torch", "keras":
+            kind = {"dtype": dtype, "loss": loss, "layout": layout}
+            net = fastbp.Network.random([5, 40, 3, 4], seed=1, **kind)
+            for samples in 1, 2, 40:
+                x = np.ones((5, samples), dtype)
+                y = np.ones((4, samples), dtype) / 4
+                if layout != "book":
+                    x, y = x.T, y.T
+                if loss == "softmax_cross_entropy":
+                    y = np.zeros(samples, np.int64)
+                net.forward(x)
+                net.loss(x, y)
+                for method in "certified", "exact", "replay":
+                    fastbp.check_network(net, x, y, method=method)
+    net = fastbp.Network([np.zeros((2, 2), dtype)] * 3)  # on kinks, in every sample
+    fastbp.check_network(net, np.ones((2, 3), dtype), np.ones((2, 3), dtype))
+fastbp.set_num_threads(2)
+net = fastbp.Network.random([300, 300, 300], seed=1)
+net.loss_and_gradients(np.ones((300, 300)), np.ones((300, 300)))
+print(compiled_entries())
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(JIT_IS_OFF, reason="nothing is compiled")
+def test_after_compile_a_new_process_compiles_nothing(tmp_path):
+    env = environment(NUMBA_CACHE_DIR=str(tmp_path))
+    first = run("compile", env=env)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("13 kernels compiled; ")
+    assert first.stdout.endswith(f"Kernels are kept in {tmp_path / 'fastbp.kernels'}\n")
+    assert run("compile", env=env).stdout.startswith("Nothing to compile: all is there; ")
+    assert run_program(EVERYTHING, env=env) == "0\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fastbp.function.backends.choose import make_function
@@ -16,6 +15,7 @@ from fastbp.function.domain import domain_of
 from fastbp.function.methods.identity import problem_of
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.structured.substitution import Substitution
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_bool
 
@@ -106,11 +106,11 @@ def check_gradient(
     >>> report.verdict, report.failures[0].where
     ('failed', "params['weight'][1, 2]")
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     own = checked_options(options, keeps_values=True)
     require_bool(unpack, "unpack")
     with own.account() as account:
-        return _checked(f, gradient, at, unpack, own, account, started)
+        return _checked(f, gradient, at, unpack, own, account, watch)
 
 
 def _checked(
@@ -120,7 +120,7 @@ def _checked(
     unpack: bool,
     own: Options,
     account: Account,
-    started: float,
+    watch: Stopwatch,
 ) -> Report:
     title = getattr(f, "__name__", type(f).__name__)
     members = member_names(f, at) if unpack else {}
@@ -150,5 +150,5 @@ def _checked(
         found = check_scalar(function, given, own)
     if not places.points and account.stopped is None:
         found = with_symmetric_hint(found, f, function, given, own)
-    report = report_of([found], f"gradient of {title}({name})", point.precision, own, started)
+    report = report_of([found], f"gradient of {title}({name})", point.precision, own, watch)
     return finished(report, account, function.raised.errors)

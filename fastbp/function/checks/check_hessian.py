@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastbp.function.checks.matrices.symmetry import symmetry_of_matrix, symmetr
 from fastbp.function.checks.vjp_against_jvp import finished_report
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.real_outputs import real_leaf
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.user_code import calling
 
@@ -87,7 +87,7 @@ def check_hessian(
     >>> [failure.where for failure in report.failures], report.arrays[-1].reason
     (['hessian[0, 1]'], 'hessian[0, 1] is 0, but hessian[1, 0] is 480')
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     own = checked_options(options)
     with own.account() as account:
         function = _gradient_function(gradient, at, own, account, "check_hessian")
@@ -96,7 +96,7 @@ def check_hessian(
             if matrix is not None:
                 found = check_matrix(function, matrix, own)
                 checks += [found.check, symmetry_of_matrix(function, matrix, found, own)]
-        return finished_report(function, checks, "hessian, by differences", own, started)
+        return finished_report(function, checks, "hessian, by differences", own, watch)
 
 
 @own_errstate
@@ -150,7 +150,7 @@ def check_hvp(
     >>> fastbp.check_hvp(gradient, lambda x, v: 2 * np.sum(x) * v, np.array([0.5, 1.0])).verdict
     'failed'
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     own = checked_options(options)
     with own.account() as account:
         function = _gradient_function(gradient, at, own, account, "check_hvp")
@@ -165,7 +165,7 @@ def check_hvp(
                     _flattened(function, product), size, "hvp", function.single_products, own
                 )
             )
-        return finished_report(function, checks, "hvp, by differences", own, started)
+        return finished_report(function, checks, "hvp, by differences", own, watch)
 
 
 def _gradient_function(

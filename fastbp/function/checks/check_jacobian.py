@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -29,6 +28,7 @@ from fastbp.function.methods.options import (
 )
 from fastbp.function.structured.substitution import Substitution
 from fastbp.report.wording.digits import told_apart
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.verdict.rows import bare_row
 from fastbp.verdict.tolerance import agreement_of_sums
@@ -110,7 +110,7 @@ def check_jacobian(
     >>> [failure.where for failure in fastbp.check_jacobian(f, wrong, at).failures]
     ['jacobian[1, 1]']
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     own = checked_options(options)
     with own.account() as account:
         function = real_function(f, at, own, account, "check_jacobian")
@@ -120,7 +120,7 @@ def check_jacobian(
                 checks.append(check_matrix(function, matrix, own).check)
                 if matrix.form == "operator":
                     checks.append(_transposed_product(function, matrix, own))
-        return finished_report(function, checks, "jacobian", own, started)
+        return finished_report(function, checks, "jacobian", own, watch)
 
 
 def real_function(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.structured.substitution import Substitution
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_bool, require_choice
 
@@ -162,7 +162,7 @@ def _checked(
     unpack: bool,
 ) -> Report:
     """Check one product, and both against each other where both are given."""
-    started = time.perf_counter()
+    watch = Stopwatch()
     require_choice(convention, "convention", CONVENTIONS)
     options = checked_options(given)
     require_bool(unpack, "unpack")
@@ -191,4 +191,4 @@ def _checked(
         checks.append(FunctionCheck(notes=tuple(places.notes(function.name))))
         if vjp is not None and jvp is not None and account.stopped is None:
             checks.append(agreement_of_products(function, vjp, jvp, cotangent, rng))
-        return finished_report(function, checks, what, options, started)
+        return finished_report(function, checks, what, options, watch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from fastbp.errors import EvaluationError
     from fastbp.runtime.account import Account
+    from fastbp.runtime.compilation import Stopwatch
 
 __all__ = [
     "FunctionCheck",
@@ -47,7 +47,7 @@ def report_of(
     title: str,
     precision: str,
     options: Options,
-    started: float,
+    watch: Stopwatch,
 ) -> Report:
     """Put checks together to a report; `precision` is that of `Point`."""
     rows = [row for check in checks for row in check.rows]
@@ -67,7 +67,8 @@ def report_of(
         rtol=options.rtol,
         atol=options.atol,
         evaluations=sum(check.evaluations for check in checks),
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
+        compile_seconds=watch.compile_seconds,
         function=title,
         seed=options.seed,
         made=made_here(),
@@ -117,6 +118,7 @@ def joined(report: Report, other: Report, prefix: str) -> Report:
         failures=worst_of_all([report.failures, failures]),
         evaluations=report.evaluations + other.evaluations,
         seconds=report.seconds + other.seconds,
+        compile_seconds=report.compile_seconds + other.compile_seconds,
         at_least=report.at_least or other.at_least,
         notes=(*report.notes, *(f"{prefix}{note}" for note in other.notes)),
         diagnosis=(*report.diagnosis, *(f"{prefix}{said}" for said in other.diagnosis)),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.methods.options import Options
     from fastbp.report import Report
+    from fastbp.runtime.compilation import Stopwatch
 
 
 __all__ = ["agreement_of_products", "finished_report"]
@@ -87,7 +88,7 @@ def finished_report(
     checks: list[FunctionCheck],
     what: str,
     options: Options,
-    started: float,
+    watch: Stopwatch,
 ) -> Report:
     """Put the checks of a product together, and say which convention was in force.
 
@@ -95,7 +96,7 @@ def finished_report(
     """
     f = function.f
     title = f"{what} of {getattr(f, '__name__', type(f).__name__)}({function.name})"
-    report = report_of(checks, title, function.point.precision, options, started)
+    report = report_of(checks, title, function.point.precision, options, watch)
     complex_somewhere = any(function.complex_output) or any(
         dtype.kind == "c" for dtype in function.point.dtypes
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
@@ -13,9 +12,10 @@ from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import require_batch
 from fastbp.report import Report
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.environment import made_here
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.progress import require_progress_option
+from fastbp.runtime.progress import require_progress_option, said_while_compiling
 from fastbp.runtime.validation import (
     require_choice,
     require_finite,
@@ -147,7 +147,7 @@ def check_network(
     >>> report.verdict, report.failures[0].where
     ('failed', 'weights[1][0, 2]')
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     require_choice(method, "method", METHODS)
     require_tolerances(rtol, atol)
     tolerance = Tolerance.of(rtol, atol)
@@ -160,14 +160,17 @@ def check_network(
     require_finite(batch.y, "y")
     if method == "replay" or callable(gradients):  # else the sweeps see it: no pass over weights
         require_all_finite(net.shapes, net.parameters, batch)
-    given = given_gradients(net, batch, gradients)
-    if method == "replay":
-        found = check_by_replay(net, batch, given, tolerance, max_memory=memory, progress=progress)
-    else:
-        found = check_by_sensitivities(
-            net, batch, given, tolerance, exact=method == "exact", directions=directions,
-            seed=own_seed, max_memory=memory, progress=progress,
-        )  # fmt: skip
+    with said_while_compiling(progress):
+        given = given_gradients(net, batch, gradients)
+        if method == "replay":
+            found = check_by_replay(
+                net, batch, given, tolerance, max_memory=memory, progress=progress
+            )
+        else:
+            found = check_by_sensitivities(
+                net, batch, given, tolerance, exact=method == "exact", directions=directions,
+                seed=own_seed, max_memory=memory, progress=progress,
+            )  # fmt: skip
     others = []
     if given.misbehaviour:
         others.append(bare_row("gradients", (), 0, "failed", given.misbehaviour))
@@ -191,7 +194,8 @@ def check_network(
         atol=atol,
         evaluations=evaluations,
         diagnosis=_diagnosis(net, batch, given, found.rows) if verdict == "failed" else (),
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
+        compile_seconds=watch.compile_seconds,
         seed=own_seed,
         made=made_here(),
         **{"scheme": None, "delta": None, **found.details},

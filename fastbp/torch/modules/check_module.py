@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from fastbp.errors import DTypeError
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import checked_options
+from fastbp.runtime.compilation import Stopwatch
 from fastbp.torch.modules.arithmetic import without_warnings_of_ours
 from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
 from fastbp.torch.modules.check_layers import Subject, check_layers
@@ -115,7 +115,7 @@ def check_module(
     >>> report.verdict, [row.name for row in report.arrays]
     ('passed', ['0: Linear', '1: Tanh', '2: Linear', 'the whole module'])
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     options = checked_options(
         {"method": "probe", "rtol": rtol, "atol": atol, "seed": seed, "progress": progress}
     )
@@ -131,7 +131,7 @@ def check_module(
             return replace(found, notes=(*found.notes, *prepared.notes))
         checks = check_layers(_subject(prepared, call, excluded), options)
     title = f"backward pass of {type(module).__name__}"
-    report = report_of([checks], title, _precision(module, prepared), options, started)
+    report = report_of([checks], title, _precision(module, prepared), options, watch)
     return replace(report, method="layers", notes=(*report.notes, *prepared.notes))
 
 
