@@ -18,16 +18,19 @@ def show_reports(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
 
     pytest's message of ``assert report`` has its repr, one line; there is no hook for what is no
     comparison. The values of the assertion are still among the local variables of the test, those
-    without a name under names of pytest's own, so that a report is recognised by its repr.
+    without a name under names of pytest's own, so that a report is recognised by its repr. Of
+    ``report.verdict == "passed"`` the message has two strings alone, and the line tells.
     """
     error = excinfo.value
     if not isinstance(error, AssertionError) or isinstance(error, GradientMismatchError):
         return
     message = str(error)
     shown: list[str] = []
-    for report in reports_among(excinfo.traceback[-1].frame.f_locals.values()):
+    entry = excinfo.traceback[-1]
+    of_verdict = ".verdict" in str(entry.statement)
+    for report in reports_among(entry.frame.f_locals.values()):
         text = str(report)
-        if repr(report) in message and text not in shown:
+        if (of_verdict or repr(report) in message) and text not in shown:
             shown.append(text)
     if shown:
         error.args = ("\n\n".join([message, *shown]),)

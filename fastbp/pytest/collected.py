@@ -31,7 +31,10 @@ HEAD = """<!DOCTYPE html>
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 60rem; padding: 0 1rem; }
 pre { overflow-x: auto; font-size: .85rem; }
-summary { overflow-wrap: anywhere; }
+.check { margin-bottom: 1rem; }
+.check > summary { overflow-wrap: anywhere; cursor: pointer; }
+.check > .fastbp, .check > pre { overflow-x: auto; padding: .25rem 0 0 1rem; margin: 0; }
+.check .fastbp-report :is(th, td) { overflow-wrap: normal; white-space: nowrap; }
 .failed, .inconclusive, .vacuous { font-weight: bold; }
 </style>
 </head>
@@ -107,7 +110,7 @@ def shown(found: Report | TaylorTest) -> str:
     from fastbp.report import Report
 
     page = found._repr_html_() if isinstance(found, Report) else None
-    return page or f"<pre>{html.escape(printable(str(found), lines=True))}</pre>"
+    return page or f'<pre tabindex="0">{html.escape(printable(str(found), lines=True))}</pre>'
 
 
 def summary_of(found: Report | TaylorTest) -> str:

@@ -91,6 +91,10 @@ def test_assertion_of_a_name():
     report = fastbp.check_gradient(f, wrong, AT)
     assert report, "not good"
 
+def test_assertion_of_a_verdict():
+    report = fastbp.check_gradient(f, wrong, AT)
+    assert report.verdict == "passed"
+
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>\\x1b[2J\\u202e" + 10 * "name"])
 def test_named(name, gradient_check):
     gradient_check(lambda tree: tree[name] ** 2, {name: 3.0}, {name: 2.0})
@@ -127,7 +131,7 @@ def folder(tmp_path_factory):
 def outside(folder):
     """Folder and output of one run of all tests."""
     result = run(folder, "--gradient-report=out", "--junitxml=junit.xml", "-rA")
-    assert "6 failed, 3 passed, 2 errors" in result.stdout
+    assert "7 failed, 3 passed, 2 errors" in result.stdout
     return folder, result
 
 
@@ -155,6 +159,12 @@ def test_a_plain_assertion_shows_the_report(outside, test):
     assert "assert <Report: failed, 1 of 4 entries wrong in 1 arrays>" in shown
     assert shown.count("FAILED: gradient of f(x), float64\n") == 1
     assert "wrong entry  given  numerical" in shown
+
+
+def test_an_assertion_about_the_verdict_shows_the_report(outside):
+    shown = section(outside[1].stdout, "test_assertion_of_a_verdict")
+    assert "assert 'failed' == 'passed'" in shown
+    assert shown.count("FAILED: gradient of f(x), float64\n") == 1
 
 
 def test_a_marker_takes_what_there_is(outside):
@@ -324,7 +334,7 @@ def test_the_oldest_pytest_that_is_supported(tmp_path):
     flags = ["-p", "no:cacheprovider", "--gradient-report=out", "-rA", "test_out.py"]
     result = run(tmp_path, *flags, PYTHONPATH=[str(old)])
     assert "pytest-8.0" in result.stdout
-    assert "6 failed, 3 passed, 2 errors" in result.stdout
+    assert "7 failed, 3 passed, 2 errors" in result.stdout
     assert "10 gradient checks (3 failed, 2 vacuous, 5 passed): " in result.stdout
     for test in ("test_wrong", "test_plain_assertion", "test_assertion_of_a_name"):
         assert "FAILED: gradient of f(x), float64\n" in section(result.stdout, test)
