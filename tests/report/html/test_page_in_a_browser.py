@@ -290,3 +290,13 @@ def test_very_long_tables_are_shown_and_sorted_a_thousand_rows_at_a_time(visit):
     more.press("Enter")
     assert more.count() == 0
     assert opened.page.locator("#arrays tbody tr:visible").count() == 1500
+
+
+def test_of_cells_beyond_the_scale_the_one_with_the_worst_entry_is_marked(visit):
+    ratios = np.full((3, 4), 1e30)
+    wrong = failed_row("w", shape=(3, 4), picture=Picture(ratios))
+    opened = visit(report(wrong, verdict="failed", failures=[failure("w", (2, 1))]))
+    opened.page.locator("#map-0 canvas").wait_for()
+    assert told(opened) == (
+        "w[2, 1]\nerror: more than 3.0e+20 times what is allowed\ngiven 2, numerical 1"
+    )

@@ -145,6 +145,9 @@ class HeatMap {
     this.upright = columns === 1 && rows > 1; // one column is shown as a row
     [this.height, this.width] = this.upright ? [columns, rows] : [rows, columns];
     this.worst = this.ratios.reduce((best, code, cell) => (code > this.ratios[best] ? cell : best), 0);
+    // Where several cells are beyond the scale, the worst entry of the report tells which is worst.
+    const first = data.entries.length ? this.cell_of(data.entries[0][0]) : this.worst;
+    if (this.ratios[first] === this.ratios[this.worst]) this.worst = first;
     this.known = new Map();
     data.entries.forEach((entry) => {
       const cell = this.cell_of(entry[0]);
