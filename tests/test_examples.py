@@ -108,13 +108,10 @@ class LenientChecker(doctest.OutputChecker):
         return "".join([*parts, re.escape(text[end:])])
 
 
-# The gallery draws: a second for each of its pages, which the build of the documentation runs too.
+# The build of the documentation runs its pages too.
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=[pytest.mark.long] if page.parent.name == "gallery" else [])
-        for page in PAGES
-    ],
+    [pytest.param(page, marks=[] if page.parent == ROOT else [pytest.mark.long]) for page in PAGES],
     ids=[page.relative_to(ROOT).as_posix() for page in PAGES],
 )
 def test_every_block_of_a_page_runs(

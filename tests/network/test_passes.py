@@ -65,6 +65,7 @@ def test_problems_around_the_tile_sizes_equal_the_reference(problem: Problem):
     assert_equals_reference(problem)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     ("sizes", "batch"),

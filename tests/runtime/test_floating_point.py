@@ -201,6 +201,7 @@ def test_problem_files(tmp_path: pathlib.Path) -> None:
     same_under_raise(ask)
 
 
+@pytest.mark.long
 def test_everything_is_imported_under_raise() -> None:
     program = (
         "import numpy as np; np.seterr(all='raise'); import fastbp; "

@@ -125,7 +125,8 @@ def test_a_replay_of_few_but_huge_entries():
     assert_prompt(interrupt(9.0, sizes=[2048] * 5, batch=2048, dtype="float32", work=REPLAY))
 
 
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("threads", [1, 2])
 def test_one_huge_forward_and_backward_pass(threads):
     # 6 * 4 * 2048^2 * 4096 = 4e11 operations, in 0.9 GB.
     delays = interrupt(0.5, times=2, sizes=[2048] * 5, batch=4096, threads=threads, work=GRADIENTS)
@@ -211,7 +212,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("whom", [pytest.param("process", marks=pytest.mark.long), "group"])
+@pytest.mark.long
+@pytest.mark.parametrize("whom", ["process", "group"])
 @pytest.mark.parametrize("where", ["processes", "cluster"])
 def test_workers_are_left_without_work_and_processes_end(where, whom, tmp_path):
     """As from a terminal, where every process of the group gets the signal, and to one alone."""
@@ -300,7 +302,8 @@ print("right bits", flush=True)
 """
 
 
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rounds", [1, 1000])  # an evaluation takes some 50 us, and some 0.1 s
 def test_the_loop_over_a_compiled_function(rounds, threads):
     process = subprocess.Popen(

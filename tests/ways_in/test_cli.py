@@ -169,6 +169,7 @@ def test_inconclusive_is_code_3(path):
     assert result.stdout.startswith("INCONCLUSIVE")
 
 
+@pytest.mark.long
 @pytest.mark.small
 def test_tolerances(path, arrays):
     arrays["dweights_1"] *= 1.001
@@ -386,6 +387,7 @@ def test_arrays_that_do_not_fit(path, arrays):
     refused(run("check", path), "weights[1] must have shape")
 
 
+@pytest.mark.long
 def test_bad_options(path, arrays):
     np.savez(path, **arrays)
     refused(run("check", path, "--method", "guess"), "method must be")

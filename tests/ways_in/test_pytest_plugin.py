@@ -112,8 +112,10 @@ def run(folder, *arguments, program=("-m", "pytest"), **environment):
     installed.joinpath("entry_points.txt").write_text("\n".join(lines))
     installed.joinpath("RECORD").write_text("fastbp/__init__.py,,\n")
     path = os.pathsep.join([*environment.pop("PYTHONPATH", []), str(installed.parent)])
+    # pytest-benchmark warns where it meets pytest-xdist, whoever installed it.
+    flags = ["-p", "no:benchmark", "-W", "error", "--strict-markers"]
     return subprocess.run(
-        [sys.executable, "-P", *program, "-W", "error", "--strict-markers", *arguments],
+        [sys.executable, "-P", *program, *flags, *arguments],
         cwd=folder, capture_output=True, text=True, timeout=300,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": path, **environment},
     )  # fmt: skip

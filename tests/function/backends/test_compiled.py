@@ -133,6 +133,7 @@ def test_where_the_loop_is_pythons_the_report_says_so(f: Any, at: Any, note: str
     assert note in report.notes[-1]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 def test_a_function_with_threads_of_its_own_is_called_by_one() -> None:
     """numba's workqueue aborts the process when two threads call such a function at once."""

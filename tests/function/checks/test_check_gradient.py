@@ -252,6 +252,7 @@ def test_arguments_of_the_caller_never_change() -> None:
     assert not any(np.shares_memory(array, at["w"]) for array in seen)
 
 
+@pytest.mark.long
 def test_kinks_that_hide_each_other_along_a_direction_are_no_mistake() -> None:
     signs = np.tile([1.0, -1.0], 8)
     at = np.zeros(16)

@@ -61,6 +61,7 @@ def test_a_wrong_jvp_is_located_in_output_and_argument() -> None:
     assert report.entries == 4 * (6 + 4 + 1)
 
 
+@pytest.mark.long
 def test_tolerances_do_not_grow_with_the_size_of_the_output() -> None:
     at = np.random.default_rng(0).normal(size=100_001)
     zero = fastbp.check_jvp(np.sin, lambda x, v: 0 * x * v, at, method="probe", seed=0)

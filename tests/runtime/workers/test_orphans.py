@@ -51,6 +51,7 @@ def eventually(condition, seconds: float = 60.0) -> bool:
     return bool(condition())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("when", ["as soon as they are started", "while they compute"])
 def test_no_worker_and_no_file_is_left(sent: signal.Signals, when: str, tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def modules() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", modules())
 def test_modules_that_people_have_pass_and_stay_as_they_are(name: str) -> None:
     module, inputs = modules()[name]

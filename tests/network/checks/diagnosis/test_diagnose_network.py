@@ -239,6 +239,7 @@ def test_rows_and_columns_are_named_as_they_were_given():
     assert said == ("weights[1]: right but for the entry [4, 2]",)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["book", "keras"])
 def test_one_wrong_entry_of_a_large_array_is_not_overlooked(layout):
     rng = np.random.default_rng(0)
