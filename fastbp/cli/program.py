@@ -7,6 +7,7 @@ NumPy, numba and the rest of fastbp are imported by the command that needs them,
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,12 +18,15 @@ from fastbp.cli.check import add_check
 from fastbp.cli.compare import add_compare
 from fastbp.cli.compile_kernels import add_compile
 from fastbp.cli.demo import add_demo
-from fastbp.cli.exit_codes import DEFECT, EPILOG, INTERRUPTED, READER_GONE
+from fastbp.cli.exit_codes import DEFECT, EPILOG, INTERRUPTED, READER_GONE, complain
 from fastbp.cli.show import add_show
 from fastbp.cli.terminal import forget_the_output, write_whatever_the_terminal_knows
 from fastbp.errors import printable
 
 __all__ = ["main"]
+
+# What a write to a full disk, or to one that fails, ends with.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 COMMANDS = (add_demo, add_check, add_show, add_compare, add_compile)
 
@@ -57,10 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         forget_the_output()
         return READER_GONE
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            return defect()
+        forget_the_output()
+        return complain(f"the output cannot be written: {error.strerror}.")
     except Exception:
-        sys.stderr.write(printable(traceback.format_exc(), lines=True))
-        return DEFECT
+        return defect()
     return code
+
+
+def defect() -> int:
+    """Print the traceback of what should not have been raised."""
+    sys.stderr.write(printable(traceback.format_exc(), lines=True))
+    return DEFECT
 
 
 class Parser(argparse.ArgumentParser):

@@ -333,6 +333,15 @@ def test_json_that_no_room_is_left_for(path, arrays):
     assert result.stderr.startswith("fastbp: /dev/full cannot be written: ")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_an_output_that_no_room_is_left_for():
+    command = [sys.executable, "-P", "-m", "fastbp", "demo", "list"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "fastbp: the output cannot be written: No space left on device.\n"
+
+
 @pytest.mark.small
 def test_a_missing_file(path):
     refused(run("check", path), "problem.npz cannot be read: No such file or directory.")
