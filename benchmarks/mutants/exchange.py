@@ -13,6 +13,8 @@ from typing import Any
 
 __all__ = ["exchange"]
 
+SPECIAL = ("__init__", "__new__", "__call__")
+
 
 def exchange(module: types.ModuleType, tree: ast.Module) -> None:
     """Let a module, and all that imported from it, be what the tree says."""
@@ -50,10 +52,7 @@ def _take_over(old: Any, new: Any) -> bool:
         return _take_over(old.fget, new.fget)
     if isinstance(old, type) and isinstance(new, type):
         for name, part in vars(new).items():
-            if (name in vars(old) and not name.startswith("__")) or name in (
-                "__init__",
-                "__call__",
-            ):
+            if name in vars(old) and (not name.startswith("__") or name in SPECIAL):
                 _take_over(vars(old).get(name), part)
         return True
     return hasattr(old, "__wrapped__") and _take_over(old.__wrapped__, new.__wrapped__)

@@ -31,6 +31,7 @@ __all__ = ["Outcome", "Trial"]
 
 # An endless loop counts as noticed after this many seconds and ten times what its tests take.
 PATIENCE = 30.0
+SLOW = 0.1  # seconds of a test that waits for all cases of the quick ones
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def _tests_of(
         cases[test] = cases.get(test, 0) + 1
         ordered.append((cases[test], seconds, name))
     chosen, total = [], 0.0
-    for _, seconds, name in sorted(ordered):
+    for _, seconds, name in sorted(ordered, key=lambda o: (o[1] > SLOW, *o)):
         total += seconds
         if chosen and total > budget:
             break

@@ -13,8 +13,10 @@ from ..machine.compile import kernel
 
 def _host_vector_bytes() -> int:
     """Width of the vectors that the generated code may use, in bytes."""
-    if numba.config.CPU_NAME not in (None, "host"):  # a named target: only its named features
-        features = set((numba.config.CPU_FEATURES or "").replace("+", "").split(","))
+    # As numba has it: NUMBA_CPU_NAME alone leaves the host's features, but for "generic".
+    if numba.config.CPU_FEATURES is not None:
+        named = numba.config.CPU_FEATURES.split(",")
+        features = {name.strip()[1:] for name in named if name.strip().startswith("+")}
     else:
         features = {name for name, on in llvmlite.binding.get_host_cpu_features().items() if on}
     if "avx512f" in features:

@@ -10,9 +10,16 @@ import pytest
 from fastbp.report import Failure
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.blocks import BLOCK, blocks, largest_finite, norm, power_below
-from fastbp.verdict.entries import Entries, compare
-from fastbp.verdict.rows import Numerical, judged_row, unusable_reason, worst_first, worst_of_all
-from fastbp.verdict.summary import Unexplained, summarise
+from fastbp.verdict.entries import Entries, compare, wrong_entries
+from fastbp.verdict.rows import (
+    Numerical,
+    bare_row,
+    judged_row,
+    unusable_reason,
+    worst_first,
+    worst_of_all,
+)
+from fastbp.verdict.summary import Unexplained, summaries, summarise, summary_rows
 from fastbp.verdict.tolerance import Tolerance, default_tolerance
 
 pytestmark = pytest.mark.small
@@ -124,9 +131,40 @@ def test_the_residual_is_relative_to_what_was_given():
     found.add(np.array([5.0]), np.array([1.0]))  # off by 3
     assert found.residual == pytest.approx(5 / math.sqrt(29), rel=1e-15)
     assert Unexplained(None).residual is None
+    beyond = Unexplained(1e300)
+    beyond.add(np.array([1.0]), np.array([1e300]))
+    assert beyond.residual is None
     everything_zero = Unexplained(1.0)
     everything_zero.add(np.zeros(2), np.ones(2))
     assert everything_zero.residual is None
+
+
+def test_every_array_of_a_table_has_its_own_worst_entry():
+    given, numerical = np.array([1.0, 2.0, 9.0, 4.0, 5.0, 6.5]), np.arange(1.0, 7.0)
+    entries = Entries(10, given, numerical, 1.0)
+    table = summary_rows(entries, Tolerance(0.0, 0.0), 1.0, starts=(0, 1, 3))
+    found = summaries(table, [0, 1, 2], [1, 2, 3])
+    assert [array.worst.place for array in found] == [10, 11, 12]
+    assert [array.worst.given for array in found] == [1.0, 9.0, 6.5]
+    merged = summaries(table, [0, 1], [1, 5])
+    assert [array.worst.place for array in merged] == [10, 11]
+    assert merged[1].wrong == 1
+
+
+def test_an_array_without_entries_has_a_summary():
+    found = summarise(np.zeros(0), np.zeros(0), 0.0, Tolerance(0.0, 0.0))
+    assert (found.entries, found.wrong, found.worst) == (0, 0, None)
+
+
+def test_what_is_not_judged_has_no_part_in_what_can_be_seen():
+    left_out = np.array([False, True, True])
+    found = summarise(
+        np.array([1.0, 0.0, 3.0]), np.array([1.0, 0.0, 2.0]), 1e-9, Tolerance(0.0, 0.0),
+        left_out=left_out,
+    )  # fmt: skip
+    assert found.largest_allowed == 1e-9
+    # The zero among those that are left out counts as a zero.
+    assert (found.zero, found.left_out, found.kinks) == (1, 1, 2)
 
 
 # ---- blocks and norms ----
@@ -138,6 +176,16 @@ def test_blocks_meet():
     ]  # fmt: skip
     assert BLOCK == 2**15
     assert [*blocks(0)] == []
+
+
+def test_wrong_entries_and_the_largest_one_are_found_in_every_block(monkeypatch):
+    monkeypatch.setattr("fastbp.verdict.blocks.BLOCK", 2)
+    numerical = np.array([9.0, 1.0, 1.0, 1.0, 2.0])
+    assert largest_finite(numerical) == 9.0
+    given = numerical + np.array([1.0, 0.0, 0.0, 1.0, 1.0])
+    assert wrong_entries(given, numerical, 0.5, Tolerance(0.0, 0.0)).tolist() == [
+        True, False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_norms_and_sizes():
@@ -178,6 +226,16 @@ def test_a_near_miss_names_the_tolerance_it_needs():
     assert sentence(9e-6, size=1e-6) == f"it agrees to 5 {many} 1e-05 would pass"
     assert sentence(9e-6, size=1e-6, largest=100.0) == f"it agrees to 7 {many} 1e-05 would pass"
     assert sentence(1.1e-5, size=1e-6) == ""
+    assert sentence(9e-5, size=1e-6, largest=100.0) == f"it agrees to 6 {many} 1e-04 would pass"
+    alone = Agreement()
+    alone.add(np.array([1e-8]), np.array([1e-9]), np.zeros(1), np.zeros(1))
+    assert alone.sentence(1) == ""
+    # Rounded up to one digit: 1.029e-5, and 1.995e-6, which is nearly 2e-6.
+    assert sentence(1.96e-5) == "it agrees to 5 digits; an rtol of 2e-05 would pass"
+    assert sentence(9.8e-6, size=1.0) == "it agrees to 5 digits; an rtol of 2e-05 would pass"
+    assert sentence(1.9e-6, size=1.0) == "it agrees to 6 digits; an rtol of 2e-06 would pass"
+    # An exact zero beside it says nothing.
+    assert sentence(4e-6, largest=0.0) == "it agrees to 6 digits; an rtol of 3e-06 would pass"
     assert sentence(2.9e-6, size=0.0) == f"it agrees to 6 {many} 4e-06 would pass"
 
 
@@ -212,6 +270,58 @@ def test_every_array_has_ten_and_all_together_have_a_thousand():
     assert len(worst_of_all([many[:20]] + [few] * 99)) == 1000
     assert worst_of_all([(), ()]) == ()
     assert len(worst_of_all([few[:5]] * 400)) == 1000
+
+
+def test_every_wrong_array_is_among_the_thousand():
+    large, small = failure(1e6, 1.0), failure(2.0, 1.0)
+    found = worst_of_all([(large,) * 50] + [(small,)] * 1000)
+    assert [f.error for f in found] == [1e6] + [2.0] * 999
+    found = worst_of_all([(large,) * 50] * 300 + [(small,) * 2] * 300)
+    assert sum(f.error == 2.0 for f in found) == 300
+
+
+def test_the_worst_of_many_blocks_are_kept(monkeypatch):
+    monkeypatch.setattr("fastbp.verdict.blocks.BLOCK", 1000)
+    errors = np.arange(2.0, 2502.0)
+    for order in (slice(None), slice(None, None, -1)):
+        _, failures = judged_row(
+            errors[order], Numerical("a", (2500,), np.zeros(2500), 1.0), FLOAT64, Tolerance(0, 0)
+        )
+        assert [f.error for f in failures] == errors[:-1001:-1].tolist()
+
+
+@pytest.mark.parametrize("wrong", [np.inf, np.nan])
+def test_what_is_not_finite_hides_no_factor_and_is_no_near_miss(wrong):
+    numerical = np.array([1.0, 2.0, 4.0])
+    given = np.array([wrong, 2.0 + 2e-7, 4.0 + 4e-7])
+    row, failures = judged_row(
+        given, Numerical("a", (3,), numerical, 0.0), FLOAT64, Tolerance(1e-9, 0.0)
+    )
+    assert row.reason == "3 of 3 entries are wrong, 1 of them not finite"
+    assert row.residual < 1e-7
+    assert failures[0].error == math.inf
+    assert failures[1].error == pytest.approx(2e-7, rel=1e-6)
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(0.01, "failed"), (1.0, "untested")])
+def test_zeros_are_judged_as_a_whole_where_the_derivative_is_no_zero(noise, verdict):
+    numerical = Numerical("a", (1,), np.array([0.5]), 1.0, noise=lambda: noise)
+    row, _ = judged_row(np.zeros(1), numerical, FLOAT64, Tolerance(0.0, 0.0))
+    assert row.verdict == verdict
+    numerical = Numerical("a", (1,), np.zeros(1), 1.0, noise=lambda: noise)
+    row, _ = judged_row(np.zeros(1), numerical, FLOAT64, Tolerance(0.0, 0.0))
+    assert row.reason == "zero on both sides in every entry"
+
+
+def test_rows_without_a_comparison():
+    row = bare_row("a", (2,), 2, "failed", "why")
+    assert (row.wrong, row.zero, row.kinks, row.detectable) == (2, 0, 0, math.inf)
+    assert bare_row("a", (), 0, "failed", "why").detectable == 0.0
+    assert bare_row("a", (2,), 2, "inconclusive", "why").wrong == 0
+    found = judged_row(
+        np.zeros(3), Numerical("a", (2,), np.ones(2), 1.0), FLOAT64, Tolerance(0.0, 0.0)
+    )
+    assert (found[0].wrong, found[0].detectable) == (2, 2.0)
 
 
 @pytest.mark.parametrize(

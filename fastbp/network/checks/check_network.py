@@ -9,7 +9,7 @@ from fastbp.network.batch import require_all_finite
 from fastbp.network.checks.by_replay import check_by_replay
 from fastbp.network.checks.by_sensitivities import check_by_sensitivities
 from fastbp.network.checks.custom_loss import check_loss
-from fastbp.network.given_gradients import given_gradients
+from fastbp.network.given_gradients import coarser_dtype, given_gradients
 from fastbp.network.network import require_batch
 from fastbp.report import Report
 from fastbp.runtime.compilation import Stopwatch
@@ -181,6 +181,7 @@ def check_network(
         failures.append(loss.failures)
         evaluations += loss.evaluations
     verdict = check_verdict([row.verdict for row in found.rows], [row.verdict for row in others])
+    notes = (*_note_on_precision(net, given, tolerance), *found.details.get("notes", ()))
     return Report(
         verdict=verdict,
         arrays=tuple(rows_of_report([*found.rows, *others])),
@@ -198,8 +199,17 @@ def check_network(
         compile_seconds=watch.compile_seconds,
         seed=own_seed,
         made=made_here(),
-        **{"scheme": None, "delta": None, **found.details},
+        **{"scheme": None, "delta": None, **found.details, "notes": notes},
     )
+
+
+def _note_on_precision(
+    net: Network, given: GivenGradients, tolerance: Tolerance | None
+) -> tuple[str, ...]:
+    """Say that a gradient coarser than its network is judged as what it is."""
+    if tolerance is not None or coarser_dtype(net, given) == net.dtype:
+        return ()
+    return ("the given gradient is float32: it is judged with the rounding of float32",)
 
 
 def _diagnosis(

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.kernel_arrays import GUARD
 
+pytestmark = pytest.mark.processor
+
 SOFTMAX, SIGMOID, LEAST_SQUARES = losses.SOFTMAX, losses.SIGMOID, losses.LEAST_SQUARES
 EPS = float(np.finfo(np.float64).eps)
 

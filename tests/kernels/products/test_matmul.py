@@ -25,6 +25,8 @@ from support.processes import environment, run_program
 import fastbp
 from fastbp.runtime.threads import run_team
 
+pytestmark = pytest.mark.processor
+
 MANY_OPERATIONS = 1e8  # makes a team of any work
 
 

@@ -15,6 +15,8 @@ from fastbp.kernels.products.matvec import (
 from fastbp.kernels.simd.vectors import square_width
 from support.kernel_arrays import DTYPES, GUARD, aligned, ways
 
+pytestmark = pytest.mark.processor
+
 
 @numba.njit
 def stream_by_kernel(factor, source, target):

@@ -17,7 +17,7 @@ from fastbp.network.network import require_batch
 from fastbp.network.sensitivities.certificate import judge_sweeps
 from fastbp.network.sensitivities.sweeps import Sweeps
 
-pytestmark = pytest.mark.small
+pytestmark = [pytest.mark.small, pytest.mark.processor]
 
 WIDTH = panel_width(np.empty(0))
 UNIT = 2.0**-53

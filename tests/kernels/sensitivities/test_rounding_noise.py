@@ -15,7 +15,7 @@ from fastbp.kernels.sensitivities.rounding_noise import (
 )
 from fastbp.kernels.simd.vectors import panel_width
 
-pytestmark = pytest.mark.small
+pytestmark = [pytest.mark.small, pytest.mark.processor]
 
 LANES = panel_width(np.empty(0))
 ROWS = 3

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.kernel_arrays import SEEDS, whole_numbers
 
-pytestmark = pytest.mark.small
+pytestmark = [pytest.mark.small, pytest.mark.processor]
 
 
 @numba.njit

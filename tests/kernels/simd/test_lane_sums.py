@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.kernel_arrays import GUARD, SEEDS, whole_numbers
 
-pytestmark = pytest.mark.small
+pytestmark = [pytest.mark.small, pytest.mark.processor]
 
 WIDTH = panel_width(np.empty(0))
 

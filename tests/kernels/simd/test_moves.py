@@ -9,6 +9,8 @@ from fastbp.kernels.simd.moves import stream_vector, transpose_square, transpose
 from fastbp.kernels.simd.vectors import MR, square_width
 from support.kernel_arrays import DTYPES, GUARD, aligned, ways
 
+pytestmark = pytest.mark.processor
+
 
 @numba.njit
 def transpose_by_kernel(source, source_at, source_row, target, target_at, target_row):

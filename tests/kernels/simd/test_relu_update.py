@@ -16,6 +16,8 @@ from fastbp.kernels.simd.relu_update import (
 )
 from fastbp.kernels.simd.vectors import panel_width
 
+pytestmark = pytest.mark.processor
+
 SHARE = {OFF_AT_ZERO: 0.0, ON_AT_ZERO: 1.0, PARTLY_AT_ZERO: 0.5}
 
 

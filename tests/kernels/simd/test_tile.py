@@ -11,6 +11,8 @@ from fastbp.kernels.simd.tile import UNROLLED, multiply_rows, multiply_strip
 from fastbp.kernels.simd.vectors import MR, ROW_COUNTS, VECTORS, panel_width
 from support.kernel_arrays import DTYPES, GUARD, whole_numbers
 
+pytestmark = pytest.mark.processor
+
 
 @numba.njit
 def tile_by_kernel(

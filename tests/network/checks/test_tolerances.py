@@ -35,8 +35,15 @@ def test_rtol_and_atol_replace_the_default_and_not_the_error_bar(problem):
 def test_a_float32_gradient_of_a_float64_network_is_judged_as_float32(problem):
     net, x, y, own = problem
     rounded = own.flat.astype(np.float32)
-    assert check_network(net, x, y, rounded).verdict == "passed"
-    assert check_network(net, x, y, rounded.astype(np.float64)).detectable < 1e-4
+    report = check_network(net, x, y, rounded)
+    assert report.verdict == "passed"
+    note = "the given gradient is float32: it is judged with the rounding of float32"
+    assert report.notes[0] == note
+    assert note in str(report).split("\n\n")[0]
+    again = check_network(net, x, y, rounded.astype(np.float64))
+    assert again.detectable < 1e-4
+    assert note not in again.notes
+    assert note not in check_network(net, x, y, rounded, rtol=1e-4).notes
     assert check_network(net, x, y, rounded * np.float32(1.001)).verdict == "failed"
 
 

@@ -22,7 +22,7 @@ from fastbp.network.sensitivities.hull import hull_of, hull_of_levels
 from fastbp.network.sensitivities.number_range import faint_samples, out_of_range, smallest_of
 from fastbp.network.sensitivities.sweeps import Sweeps
 
-pytestmark = pytest.mark.small
+pytestmark = [pytest.mark.small, pytest.mark.processor]
 
 UNIT, SINGLE = 2.0**-53, 2.0**-24
 

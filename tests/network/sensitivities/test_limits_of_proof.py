@@ -49,7 +49,7 @@ def plain_sweeps(sizes=SIZES, loss="least_squares", **other):
         pair_samples=WIDTH // 2, chosen=np.array([0, 1]),
         dots=np.zeros((count, network_pairs.PAIR_DOTS, PAIRS, WIDTH)),
         crossed=np.zeros(PAIRS * WIDTH // 2, np.uint8),
-        pair_losses=np.array([[1.0, 2.0, 1.0, 2.0], [3.0, math.nan, 3.0, math.nan]]),
+        pair_losses=np.array([[1.0, 2.0, 1.0, 2.0], [3.0, 5.0, 3.0, 1.0]]),
         doubt=np.zeros(sum(sizes) * PITCH, np.uint8),
     )  # fmt: skip
     found.level = lambda array, level: array.reshape(-1, PITCH)[
@@ -126,6 +126,53 @@ def thresholds_of_scaled(sweeps, size):
     sweeps.s_norms = sweeps.s_norms * 0
     sums = thresholds(sweeps)
     return (plain - sums) * size
+
+
+@pytest.mark.parametrize("size", [0.5, 3.0])
+def test_what_numbers_below_the_range_lose_is_no_defect(size):
+    """Of products of weights that are smaller than 1 as well."""
+    sweeps = plain_sweeps()
+    sweeps.weight_norms[:] = size / math.sqrt(2)
+    for norms in (sweeps.unmasked_norms, sweeps.weighted_s_norms):
+        norms[:] = 0.0
+    sweeps.s_norms[1] = 1e-280
+    for share, proved in ((0.99, True), (1.01, False)):
+        sweeps.gaps[1, 0, 0] = share * 1e-290 * max(1.0, size)
+        assert (judge_sweeps(sweeps).problem == "") == proved
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e200])
+def test_a_resolution_is_relative_to_s_of_any_size(size):
+    sweeps = plain_sweeps()
+    for norms in (sweeps.s_norms, sweeps.unmasked_norms, sweeps.weighted_s_norms):
+        norms *= size
+    expected = np.max(thresholds(sweeps) / (size * np.array([[13.0], [26.0]])))
+    assert judge_sweeps(sweeps).resolution == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_layer_without_sensitivities_has_no_resolution():
+    sweeps = plain_sweeps()
+    sweeps.s_norms[:2] = 0.0
+    assert judge_sweeps(sweeps).resolution == 0.0
+
+
+def test_one_layer_has_nothing_to_prove():
+    certificate = judge_sweeps(plain_sweeps([2, 3]))
+    assert (certificate.problem, certificate.samples, certificate.differenced) == ("", 3, 3)
+    assert (certificate.resolution, certificate.closest) == (0.0, 0.0)
+
+
+def test_what_comes_first_is_said():
+    """A range that is left, then products that overflow, then a proof, then two losses."""
+    sweeps = plain_sweeps()
+    set_losses(sweeps, 0, 2.0, 1.0, 1.5)
+    assert "two real losses" in judge_sweeps(sweeps).problem
+    sweeps.gaps[1, 0, 1] = 1.0
+    assert "fail their certificate" in judge_sweeps(sweeps).problem
+    sweeps.weighted_s_norms[2, 2] = math.inf
+    assert "overflow: the products" in judge_sweeps(sweeps).problem
+    sweeps.s_norms[0, 0] = 1e291
+    assert "overflow: the sensitivities of layer 0" in judge_sweeps(sweeps).problem
 
 
 def test_nan_proves_nothing():
@@ -272,12 +319,15 @@ def filled_pair(loss, sample, largest):
 
 @pytest.mark.parametrize("loss", ["least_squares", "softmax_cross_entropy"])
 @pytest.mark.parametrize("sample", range(3))
-@pytest.mark.parametrize("largest", ["size", "bend", "none", *TERMS_OF_NOISE])
+@pytest.mark.parametrize("largest", ["size", "bend", "both losses", "none", *TERMS_OF_NOISE])
 def test_two_losses_differ_by_what_the_sensitivities_say(loss, sample, largest):
     """Where one part of what they may be off by is larger than all others, and where none is."""
     sweeps, expected, size = filled_pair(loss, sample, largest)
     middle, bend = 0.75, {"bend": 9e-7, "outputs": 1e-8}.get(largest, 0.0)
-    for share, wrong in ((0.999, False), (1.001, True)):
+    if largest == "both losses":
+        middle = 1e7
+        sweeps.facts[sweep_arrays.LARGEST_OUTPUT, sample] = 1e7
+    for share, wrong in ((0.9, False), (1.1, True)):
         for sign in (1.0, -1.0):
             off = 0.0
             for _ in range(20):  # the losses are part of their own rounding
@@ -307,7 +357,7 @@ def test_two_losses_that_say_nothing_are_left_out():
 
     assert differenced(lambda _: None) == 3
     assert differenced(lambda sweeps: sweeps.crossed.__setitem__(1, 1)) == 2
-    assert differenced(lambda sweeps: set_losses(sweeps, 0, 1e291, 1.0, 1.5)) == 2
+    assert differenced(lambda sweeps: set_losses(sweeps, 0, 1e291, 1e291, 1e291)) == 2
     assert differenced(lambda sweeps: set_losses(sweeps, 0, 1.0, math.inf, 1.5)) == 2
     first, end = SIZES[0] * PITCH, sum(SIZES[:-1]) * PITCH
     assert differenced(lambda sweeps: sweeps.doubt.__setitem__(first + 1, 1)) == 2
@@ -331,7 +381,7 @@ def test_a_step_along_which_the_network_bends_is_left_out(loss, most):
 
 def real_sweeps(loss, labels=False):
     rng = np.random.default_rng(3)
-    net = fastbp.Network.random([3, 4, 3], seed=1, loss=loss)
+    net = fastbp.Network.random([3, 4, 3], seed=1, loss=loss, scale=-3.0)
     y = np.array([0, 2]) if labels else rng.random((3, 2))
     if not labels and loss == "softmax_cross_entropy":
         y /= y.sum(axis=0)
@@ -343,25 +393,33 @@ def real_sweeps(loss, labels=False):
     return sweeps
 
 
+# What the two may be apart by: each part alone, then all.
+PARTS = {
+    "one": {"ALONG_STEP": 1e3},
+    "largest output": {"ALONG_STEP": 1.0, "LARGEST_OUTPUT": 1e6},
+    "losses": {"LOSSES_BESIDE": 1e4},
+    "size": {"ALONG_SIZE": 1e-3},
+    "all": {"ALONG_STEP": 1e-3, "LARGEST_OUTPUT": 50.0, "LOSSES_BESIDE": 2e4, "ALONG_SIZE": 1e-7},
+}
+
+
 @pytest.mark.parametrize("loss", ["least_squares", "softmax_cross_entropy"])
-@pytest.mark.parametrize("sample", [0, 1])
-def test_the_loss_moves_by_what_its_derivative_says(loss, sample):
-    sweeps = real_sweeps(loss)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_loss_moves_by_what_its_derivative_says(loss, part):
+    sweeps, sample = real_sweeps(loss), 1
     facts = sweeps.facts
-    step, largest, beside, along = 1e-3, 50.0, 2e4, 1e-7
-    for fact, value in (
-        (sweep_arrays.ALONG_STEP, step), (sweep_arrays.LARGEST_OUTPUT, largest),
-        (sweep_arrays.LOSSES_BESIDE, beside), (sweep_arrays.ALONG_SIZE, along),
-        (sweep_arrays.ALONG_LOSS, 0.25), (sweep_arrays.ALONG_OUTPUT, 0.25 * sweeps.factor),
-    ):  # fmt: skip
-        facts[fact, sample] = value
+    names = ("ALONG_STEP", "LARGEST_OUTPUT", "LOSSES_BESIDE", "ALONG_SIZE")
+    step, largest, beside, along = (PARTS[part].get(name, 0.0) for name in names)
+    for name, value in zip(names, (step, largest, beside, along), strict=True):
+        facts[getattr(sweep_arrays, name), sample] = value
+    facts[sweep_arrays.ALONG_LOSS, sample] = 0.25
     curved = 0.0 if loss == "least_squares" else 1e-10
     noise = (128 * UNIT * (1 + largest) + curved) * step + 128 * UNIT * beside
     allowed = abs(sweeps.factor) * noise + 1e-6 * along
-    for share in (0.99, -0.99):
+    for share in (0.9, -0.9):
         facts[sweep_arrays.ALONG_OUTPUT, sample] = 0.25 * sweeps.factor + share * allowed
         assert judge_values(sweeps) == ""
-    for share in (1.01, -1.01, math.nan):
+    for share in (1.1, -1.1, math.nan):
         facts[sweep_arrays.ALONG_OUTPUT, sample] = 0.25 * sweeps.factor + share * allowed
         assert (
             judge_values(sweeps)
