@@ -19,6 +19,7 @@ from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, measure_by_replay
 from fastbp.network.differences.propagated_noise import Rounding, rounding_of
 from fastbp.network.differences.quotient_noise import NOISE_MARGIN
+from fastbp.network.differences.replay import replay_pool
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.gradients import ParameterArray
     from fastbp.network.network import Network
+    from fastbp.runtime.workers.worker_pool import Workers
 
 
 __all__ = ["check_by_replay"]
@@ -50,6 +52,7 @@ def check_by_replay(
     *,
     max_memory: int,
     progress: bool | None,
+    workers: Workers | None = None,
 ) -> Outcome:
     """Compare a given gradient with a replay, entry by entry; arguments as of `check_network`."""
     coarser = unit_roundoff(coarser_dtype(net, given))
@@ -59,7 +62,8 @@ def check_by_replay(
         shapes = [array.shape for array in net.shapes.arrays]
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, rounding.problem)
         return Outcome(rows, [], 0, {"scheme": SCHEME, "delta": DELTA})
-    measured = measure_by_replay(base, max_memory=max_memory, progress=progress)
+    with replay_pool(base, workers) as pool:
+        measured = measure_by_replay(base, max_memory=max_memory, progress=progress, pool=pool)
     own = coarser if tolerance is None else UNIT_ROUNDOFF
     hull = rounding.hull(rounding.doubts)
     own_bars = rounding.error_bars(own, hull)

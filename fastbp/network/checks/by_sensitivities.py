@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
     from fastbp.report import ArrayReport, Failure
+    from fastbp.runtime.workers.worker_pool import Workers
 
 __all__ = ["check_by_sensitivities"]
 
@@ -60,6 +61,7 @@ def check_by_sensitivities(
     seed: int,
     max_memory: int,
     progress: bool | None,
+    workers: Workers | None = None,
 ) -> Outcome:
     """Compare a given gradient with s h^T, tile by tile.
 
@@ -71,8 +73,9 @@ def check_by_sensitivities(
         None: the given gradient is allowed the rounding of its dtype.
     exact : bool
         Whether s comes from exact differences, or from the recursion, with a certificate.
-    directions, seed, max_memory, progress : int, int, int, bool or None
-        As in `check_network`; directions of the certificate, progress of exact differences.
+    directions, seed, max_memory, progress, workers
+        As in `check_network`; directions of the certificate, progress and workers of exact
+        differences.
     """
     coarser = unit_roundoff(coarser_dtype(net, given))
     sweeps = Sweeps(
@@ -96,7 +99,7 @@ def check_by_sensitivities(
         return Outcome(rows, [], 0, {"certificate": certificate})
     hull = hull_of(sweeps)
     if exact:
-        replace_sensitivities(sweeps, max_memory=max_memory, progress=progress)
+        replace_sensitivities(sweeps, max_memory=max_memory, progress=progress, workers=workers)
     tiles = Tiles(
         sweeps,
         hull,

@@ -24,6 +24,7 @@ from fastbp.runtime.validation import (
     require_seed,
     require_tolerances,
 )
+from fastbp.runtime.workers.worker_pool import Workers, require_workers
 from fastbp.typing import Array
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row, rows_of_report, worst_of_all
@@ -57,6 +58,7 @@ def check_network(
     seed: int | None = None,
     max_memory: int = 2**30,
     progress: bool | None = None,
+    workers: Workers | None = None,
 ) -> Report:
     """Check every entry of the gradient of a network's loss by its parameters.
 
@@ -95,6 +97,9 @@ def check_network(
     progress : bool, optional
         None: a progress bar if stderr is a terminal and it takes over a second. True, False:
         always, never.
+    workers : int, concurrent.futures.Executor or callable, optional
+        Who computes the numerical gradient of "replay" and "exact", as in `finite_differences`.
+        "certified" takes none: it is a few products, sooner done than sent.
 
     Returns
     -------
@@ -156,6 +161,9 @@ def check_network(
     own_seed = require_seed(seed)
     memory = require_memory(max_memory)
     require_progress_option(progress)
+    require_workers(workers)
+    if workers is not None and method == "certified":
+        raise OptionError('workers must be None with method="certified": it is sooner done here.')
     batch = require_batch(net, x, y)
     require_finite(batch.y, "y")
     if method == "replay" or callable(gradients):  # else the sweeps see it: no pass over weights
@@ -164,12 +172,12 @@ def check_network(
         given = given_gradients(net, batch, gradients)
         if method == "replay":
             found = check_by_replay(
-                net, batch, given, tolerance, max_memory=memory, progress=progress
+                net, batch, given, tolerance, max_memory=memory, progress=progress, workers=workers
             )
         else:
             found = check_by_sensitivities(
                 net, batch, given, tolerance, exact=method == "exact", directions=directions,
-                seed=own_seed, max_memory=memory, progress=progress,
+                seed=own_seed, max_memory=memory, progress=progress, workers=workers,
             )  # fmt: skip
     others = []
     if given.misbehaviour:

@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.network.differences.quotient_noise import noise_of_long_steps, quotient_noise
 from fastbp.network.differences.replay import replay
 from fastbp.network.differences.unperturbed import Unperturbed
+from fastbp.runtime.workers.worker_pool import WorkerPool
 from fastbp.typing import AnyFloats, Floats, Indices, Mask, Vector
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Measured:
     evaluations: int
 
 
-def measure_by_replay(base: Unperturbed, *, max_memory: int, progress: bool | None) -> Measured:
+def measure_by_replay(
+    base: Unperturbed, *, max_memory: int, progress: bool | None, pool: WorkerPool | None = None
+) -> Measured:
     """Difference every parameter; then again, with smaller steps, those that cross a kink.
 
     Parameters
@@ -77,6 +80,8 @@ def measure_by_replay(base: Unperturbed, *, max_memory: int, progress: bool | No
     base : Unperturbed
     max_memory, progress : int, bool or None
         As in `check_network`.
+    pool : WorkerPool, optional
+        As in `replay`.
 
     Notes
     -----
@@ -99,7 +104,7 @@ def measure_by_replay(base: Unperturbed, *, max_memory: int, progress: bool | No
             shown = None if progress and not everything else progress
             quotients[part], kinked[part], _ = replay(
                 base, None if everything else entries[part], scheme=SCHEME, delta=step,
-                max_memory=max_memory, progress=shown, moved=moved,
+                max_memory=max_memory, progress=shown, moved=moved, pool=pool,
             )  # fmt: skip
         too_far = moved[0, entries] > far if curved else np.zeros(entries.size, np.bool_)
         return quotients, kinked, too_far

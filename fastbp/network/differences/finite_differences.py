@@ -12,7 +12,7 @@ import numpy as np
 from fastbp.errors import OptionError
 from fastbp.network.differences.exact_quality import ExactQuality, measure_noise
 from fastbp.network.differences.quotient_noise import quotient_noise
-from fastbp.network.differences.replay import replay
+from fastbp.network.differences.replay import replay, replay_pool
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.gradients import Gradients, Shapes
 from fastbp.network.network import Network, in_float64, require_batch, require_finite_batch
@@ -23,6 +23,7 @@ from fastbp.network.sensitivities.exact import (
 )
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.validation import require_choice, require_memory, require_number
+from fastbp.runtime.workers.worker_pool import Workers, require_workers
 from fastbp.typing import AnyFloats, Array, Floats, Mask
 
 METHODS = ("exact", "replay")
@@ -145,6 +146,7 @@ def finite_differences(
     delta: float | None = None,
     max_memory: int = 2**30,
     progress: bool | None = None,
+    workers: Workers | None = None,
 ) -> Differences:
     """Differentiate the loss numerically by every parameter.
 
@@ -169,6 +171,13 @@ def finite_differences(
         for each unit and sample.  It changes no bit of the result.
     progress : bool, optional
         None: a bar on a terminal for what takes over a second.
+    workers : int, concurrent.futures.Executor or callable, optional
+        Who computes, as in `numerical_gradient`: so many processes of this machine, -1 for one
+        per processor, or the workers of a Dask cluster inside ``joblib.parallel_config("dask")``;
+        any executor; anything that maps as `map` does. What takes milliseconds stays here. The
+        bits are the same; `max_memory` is that of all workers together, beside what each of them
+        is sent once: the network and, for each unit and sample, 8 bytes (replay) or 16. A loss
+        of your own must be one that can be sent. Needs the extra ``fastbp[cluster]``.
 
     Returns
     -------
@@ -178,6 +187,8 @@ def finite_differences(
     Raises
     ------
     DTypeError, ShapeError, NonFiniteError, OptionError
+    EvaluationError
+        If the workers die again and again.
 
     Notes
     -----
@@ -208,13 +219,15 @@ def finite_differences(
     """
     require_choice(method, "method", METHODS)
     memory = require_memory(max_memory)
+    require_workers(workers)
     if method == "exact":
-        return _exact_differences(net, x, y, scheme, delta, memory, progress)
+        return _exact_differences(net, x, y, scheme, delta, memory, progress, workers)
     step, known = _require_step(delta, scheme)
     base = evaluate(net, require_batch(net, x, y))
-    flat, kinks, largest = replay(
-        base, None, scheme=known, delta=step, max_memory=memory, progress=progress
-    )
+    with replay_pool(base, workers) as pool:
+        flat, kinks, largest = replay(
+            base, None, scheme=known, delta=step, max_memory=memory, progress=progress, pool=pool
+        )
     noise = partial(quotient_noise, base, known, step, largest)
     return Differences(net.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
 
@@ -227,6 +240,7 @@ def _exact_differences(
     delta: object,
     max_memory: int,
     progress: bool | None,
+    workers: Workers | None,
 ) -> Differences:
     for name, value in (("scheme", scheme), ("delta", delta)):
         if value is not None:
@@ -235,6 +249,8 @@ def _exact_differences(
     net = in_float64(net)
     require_enough_memory(net.sizes, batch.size, max_memory)
     noise = measure_noise(net, batch, max_memory=max_memory)
-    sensitivities = exact_sensitivities(net, batch, max_memory=max_memory, progress=progress)
+    sensitivities = exact_sensitivities(
+        net, batch, max_memory=max_memory, progress=progress, workers=workers
+    )
     flat = gradient_of(sensitivities)
     return Differences(net.shapes, flat, ExactQuality(sensitivities, noise, flat, max_memory))

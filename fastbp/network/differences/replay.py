@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,13 +13,37 @@ from fastbp.kernels.layer_table import INPUTS
 from fastbp.kernels.perturbation import perturbed_network as kernels
 from fastbp.kernels.products.matmul import BLOCK_ROWS, DEPTH
 from fastbp.kernels.simd.vectors import MR, panel_width
-from fastbp.network.differences.unit_entries import UnitEntries, all_entries, chosen_entries
+from fastbp.network.differences.unit_entries import (
+    UnitEntries,
+    UnitRange,
+    all_entries,
+    all_operations,
+    chosen_entries,
+    entries_of_ranges,
+    grouped_by_unit,
+    unit_ranges,
+)
 from fastbp.network.differences.unperturbed import Unperturbed
 from fastbp.network.losses import CustomLoss
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.panels import block_count
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
+from fastbp.runtime.workers.worker_pool import (
+    OPERATIONS_PER_TASK,
+    OPERATIONS_WORTH_SENDING,
+    TASKS_PER_WORKER,
+    WorkerPool,
+    Workers,
+    pool_of,
+)
 from fastbp.typing import Floats, Indices, Mask
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from contextlib import AbstractContextManager
+
+    from fastbp.runtime.workers.task import Task
 
 CHUNK_PANELS = 8  # columns that go through the layers together: 8 panels share a strip of A
 
@@ -28,6 +54,26 @@ OPERATIONS_PER_CALL = 2e8
 UNITS_PER_THREAD = 4  # at least, in one call: threads share it by units
 NO_OUTPUTS = np.empty((0, 0, 0, 0))  # a loss that kernels know needs no perturbed outputs kept
 CUSTOM_BYTES_PER_CALL = 2**24  # of perturbed outputs kept for a custom loss
+
+
+class Options(NamedTuple):
+    """How entries are replayed."""
+
+    scheme: str
+    delta: float
+    panels: int  # of columns that go through the layers together
+    keeps_moved: bool  # whether it is wanted how far the losses move
+    alone: bool  # whether a call keeps to one thread
+
+
+class ReplayedPart(NamedTuple):
+    """Some entries, replayed."""
+
+    places: Indices  # (E,): in the parameter vector
+    quotients: Floats  # (E,)
+    kinks: Mask  # (E,)
+    moved: Floats | None  # (2, E), as `replay` says
+    largest: float
 
 
 def _realised_steps(values: Floats, scheme: str, delta: float) -> Floats:
@@ -93,7 +139,7 @@ def _replay_chunk(
     base: Unperturbed,
     group: UnitEntries,
     steps: Floats,
-    panels: int,
+    options: Options,
     operations: float,
 ) -> tuple[Floats, Floats, Mask]:
     """Replay a chunk of entries.
@@ -117,10 +163,10 @@ def _replay_chunk(
     arguments = (
         net.shapes.layers, net.shapes.transposed, net.relu_at_zero, objective.code, base.batch,
         base.parameters, base.levels, base.losses, targets, target_row, target_column, labels,
-        group.units, group.starts, group.columns, steps, panels, perturbed, totals, unmoved,
-        flagged,
+        group.units, group.starts, group.columns, steps, options.panels, perturbed, totals,
+        unmoved, flagged,
     )  # fmt: skip
-    run_team(kernels.replay, arguments, operations)
+    run_team(kernels.replay, arguments, operations, alone=options.alone)
     if objective.custom is not None:
         totals = _custom_totals(base, objective.custom, perturbed)
         unmoved = np.full(unmoved.shape, base.total)
@@ -154,6 +200,7 @@ def replay(
     max_memory: int,
     progress: bool | None,
     moved: Floats | None = None,
+    pool: WorkerPool | None = None,
 ) -> tuple[Floats, Mask, float]:
     """Replay some entries of the parameter vector, or all.
 
@@ -170,6 +217,8 @@ def replay(
     moved : float64, shape (2, P), optional
         At the places of the entries it gets how far their steps move the sum of the losses,
         before reduction and scale; and how far the mean of both signs does: how much it bends.
+    pool : WorkerPool, optional
+        Workers that have a `ReplayJob` of this network.
 
     Returns
     -------
@@ -181,50 +230,157 @@ def replay(
     """
     net = base.network
     costs = _operations_per_entry(net.sizes, base.batch, 2 if scheme == "central" else 1)
-    panels = _chunk_panels(net.sizes, base.batch, get_num_threads(), max_memory)
-    if net.objective.custom is not None and entries is None:
-        entries = np.arange(net.parameters.size)
-    groups = (
-        all_entries(net, costs, OPERATIONS_PER_CALL, UNITS_PER_THREAD * get_num_threads())
-        if entries is None
-        else chosen_entries(net, entries, costs, _most_entries(base, max(costs), max_memory))
-    )
+    threads = get_num_threads() if pool is None else pool.concurrency * pool.threads
+    options = Options(
+        scheme, delta, _chunk_panels(net.sizes, base.batch, threads, max_memory),
+        moved is not None, pool is not None and pool.threads == 1,
+    )  # fmt: skip
     count = net.parameters.size
     result, kinks = np.empty(count), np.zeros(count, np.bool_)
     largest = 0.0
     size = count if entries is None else entries.size
     if progress is None and size * max(costs) <= OPERATIONS_PER_CALL:
         progress = False  # one call of some milliseconds: no bar would show
-    with progress_bar(progress, size, "replay") as advance:
-        for group, operations in groups:
-            values = base.parameters[group.places]
-            steps = _realised_steps(values, scheme, delta)
-            _require_moving_steps(base, group.places, steps)
-            totals, unmoved, flagged = _replay_chunk(base, group, steps, panels, operations)
-            largest = max(largest, float(totals.max()))
+    custom = net.objective.custom is not None
+    if pool is None or (not custom and size * max(costs) <= OPERATIONS_WORTH_SENDING):
+        parts = _parts_here(base, entries, costs, options._replace(alone=False), max_memory)
+    else:
+        parts = _parts_elsewhere(base, entries, costs, options, max_memory, pool)
+    with progress_bar(progress, size, "replay") as advance, contextlib.closing(parts):
+        for part in parts:
+            result[part.places], kinks[part.places] = part.quotients, part.kinks
+            largest = max(largest, part.largest)
             if moved is not None:
-                with np.errstate(invalid="ignore", over="ignore"):
-                    change = totals - np.repeat(unmoved, group.counts)
-                    moved[0, group.places] = np.abs(change).max(axis=0)
-                    moved[1, group.places] = np.abs(change.mean(axis=0))
-            losses = _decayed(base, group, values, steps, totals * base.factor)
-            if scheme == "forward":
-                unmoved = unmoved * base.factor + base.decay_term
-                losses = np.stack([losses[0], np.repeat(unmoved, group.counts)])
-                steps = np.stack([steps[0], np.zeros(steps.shape[1])])
-            with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
-                quotients = (losses[0] - losses[1]) / (steps[0] - steps[1])
-            result[group.places] = quotients
-            kinks[group.places] = flagged
-            advance(group.places.size)
+                moved[:, part.places] = part.moved
+            advance(part.places.size)
     if entries is None:
         return result, kinks, largest
     return result[entries], kinks[entries], largest
 
 
-def _most_entries(base: Unperturbed, operations: float, max_memory: int) -> int:
+def _parts_here(
+    base: Unperturbed,
+    entries: Indices | None,
+    costs: tuple[float, ...],
+    options: Options,
+    max_memory: int,
+) -> Generator[ReplayedPart, None, None]:
+    """Replay entries chunk by chunk, each by all threads."""
+    net = base.network
+    if net.objective.custom is not None and entries is None:
+        entries = np.arange(net.parameters.size)
+    groups = (
+        all_entries(net, costs, OPERATIONS_PER_CALL, UNITS_PER_THREAD * get_num_threads())
+        if entries is None
+        else chosen_entries(
+            net, entries, costs, _most_entries(base, max(costs), OPERATIONS_PER_CALL, max_memory)
+        )
+    )
+    for group, operations in groups:
+        yield _replay_part(base, group, options, operations)
+
+
+def _parts_elsewhere(
+    base: Unperturbed,
+    entries: Indices | None,
+    costs: tuple[float, ...],
+    options: Options,
+    max_memory: int,
+    pool: WorkerPool,
+) -> Generator[ReplayedPart, None, None]:
+    """Let workers replay entries, as they get done: tasks name their units, or places."""
+    net, crew = base.network, pool.concurrency
+    together = all_operations(net.sizes, costs) if entries is None else entries.size * max(costs)
+    budget = min(OPERATIONS_PER_TASK, together / (TASKS_PER_WORKER * crew))
+    tasks: list[Task]
+    first: list[int]
+    if entries is None and net.objective.custom is None:
+        ranges = [
+            units for units, _ in unit_ranges(net, costs, budget, UNITS_PER_THREAD * pool.threads)
+        ]
+        tasks = [("units", (units, costs, options)) for units in ranges]
+        first = [int(entries_of_ranges(net, [units[0]]).places[0]) for units in ranges]
+    else:
+        places = np.arange(net.parameters.size) if entries is None else entries
+        most = _most_entries(base, max(costs), budget, max_memory // crew)
+        cut = [places[start : start + most] for start in range(0, places.size, most)]
+        tasks = [("entries", (some, costs, options)) for some in cut]
+        first = [int(some[0]) for some in cut]
+
+    def describe(task: int) -> str:
+        return f"with {net.shapes.entry_name(first[task])} and others changed"
+
+    with contextlib.closing(pool.results(tasks, None, describe)) as results:
+        for _, part in results:
+            yield part
+
+
+def replay_pool(
+    base: Unperturbed, workers: Workers | None
+) -> AbstractContextManager[WorkerPool | None]:
+    """Open a pool of workers for `replay`; None where there are none."""
+    net = base.network
+    parts: dict[str, object] = {"the loss": net.objective.custom, "net": net}
+    return pool_of(workers, "the replay", ReplayJob(base), parts)
+
+
+class ReplayJob:
+    """A network beside which workers replay entries.
+
+    Parameters
+    ----------
+    base : Unperturbed
+    """
+
+    def __init__(self, base: Unperturbed) -> None:
+        self.base = base
+
+    def of_a_thread(self) -> ReplayJob:
+        """Return itself: nothing in it is changed."""
+        return self
+
+    @own_errstate
+    def units(
+        self, ranges: list[UnitRange], costs: tuple[float, ...], options: Options
+    ) -> ReplayedPart:
+        """Replay all entries of some units."""
+        group = entries_of_ranges(self.base.network, ranges)
+        return _replay_part(self.base, group, options, group.operations(costs))
+
+    @own_errstate
+    def entries(self, places: Indices, costs: tuple[float, ...], options: Options) -> ReplayedPart:
+        """Replay the entries at some places."""
+        group = grouped_by_unit(self.base.network, places)
+        return _replay_part(self.base, group, options, group.operations(costs))
+
+
+def _replay_part(
+    base: Unperturbed, group: UnitEntries, options: Options, operations: float
+) -> ReplayedPart:
+    """Replay the entries of one call of the kernel, and take their quotients."""
+    scheme, values = options.scheme, base.parameters[group.places]
+    steps = _realised_steps(values, scheme, options.delta)
+    _require_moving_steps(base, group.places, steps)
+    totals, unmoved, flagged = _replay_chunk(base, group, steps, options, operations)
+    largest = float(totals.max())
+    moved = None
+    if options.keeps_moved:
+        with np.errstate(invalid="ignore", over="ignore"):
+            change = totals - np.repeat(unmoved, group.counts)
+            moved = np.stack((np.abs(change).max(axis=0), np.abs(change.mean(axis=0))))
+    losses = _decayed(base, group, values, steps, totals * base.factor)
+    if scheme == "forward":
+        unmoved = unmoved * base.factor + base.decay_term
+        losses = np.stack([losses[0], np.repeat(unmoved, group.counts)])
+        steps = np.stack([steps[0], np.zeros(steps.shape[1])])
+    with np.errstate(invalid="ignore"):  # of infinite losses: NaN says it is no number
+        quotients = (losses[0] - losses[1]) / (steps[0] - steps[1])
+    return ReplayedPart(group.places, quotients, flagged, moved, largest)
+
+
+def _most_entries(base: Unperturbed, operations: float, budget: float, max_memory: int) -> int:
     """Entries of one call: as many as keep it short, and a custom loss's outputs small."""
-    most = max(1, int(OPERATIONS_PER_CALL / operations))
+    most = max(1, int(budget / operations))
     if base.network.objective.custom is not None:
         room = min(max_memory, CUSTOM_BYTES_PER_CALL) // 2  # the outputs, and a copy of one
         most = max(1, min(most, room // (16 * base.output.size)))

@@ -14,6 +14,8 @@ from fastbp.kernels.layer_table import BIASES, INPUTS, OUTPUTS, WEIGHTS
 from fastbp.network.network import Network
 from fastbp.typing import Indices
 
+UnitRange = tuple[int, int, int]  # a layer, its first unit, and the one behind its last
+
 _WHOLE: WeakKeyDictionary[Network, UnitEntries] = WeakKeyDictionary()
 
 
@@ -42,6 +44,10 @@ class UnitEntries:
     def counts(self) -> Indices:
         """How many entries each unit has."""
         return np.diff(self.starts)
+
+    def operations(self, each: tuple[float, ...]) -> float:
+        """Operations of all entries, from those of one entry of each layer."""
+        return float(np.take(each, self.units[:, 0]) @ self.counts)
 
 
 def _places(network: Network, k: int, units: Indices, columns: Indices) -> Indices:
@@ -116,21 +122,34 @@ def all_entries(
     if together <= budget:
         yield _whole(network), together
         return
-    groups: list[UnitEntries] = []
+    for ranges, spent in unit_ranges(network, operations, budget, fewest):
+        yield entries_of_ranges(network, ranges), spent
+
+
+def entries_of_ranges(network: Network, ranges: list[UnitRange]) -> UnitEntries:
+    """Return all entries of some ranges of units."""
+    return _joined([_of_units(network, *units) for units in ranges])
+
+
+def unit_ranges(
+    network: Network, operations: tuple[float, ...], budget: float, fewest: int
+) -> Iterator[tuple[list[UnitRange], float]]:
+    """Yield all units in the chunks of `all_entries`, and how many operations they are."""
+    ranges: list[UnitRange] = []
     spent = 0.0
     for k, layer in enumerate(network.shapes.layers):
         each = operations[k] * (int(layer[INPUTS]) + 1)
         first, outputs = 0, int(layer[OUTPUTS])
         while first < outputs:
             last = min(outputs, first + max(fewest, int((budget - spent) / each)))
-            groups.append(_of_units(network, k, first, last))
+            ranges.append((k, first, last))
             spent += each * (last - first)
             first = last
             if spent >= budget:
-                yield _joined(groups), spent
-                groups, spent = [], 0.0
-    if groups:
-        yield _joined(groups), spent
+                yield ranges, spent
+                ranges, spent = [], 0.0
+    if ranges:
+        yield ranges, spent
 
 
 def chosen_entries(
@@ -138,11 +157,11 @@ def chosen_entries(
 ) -> Iterator[tuple[UnitEntries, float]]:
     """Yield the entries at ``places``, at most so many at a time, and their operations."""
     for first in range(0, places.size, most):
-        group = _grouped_by_unit(network, places[first : first + most])
-        yield group, float(np.take(operations, group.units[:, 0]) @ group.counts)
+        group = grouped_by_unit(network, places[first : first + most])
+        yield group, group.operations(operations)
 
 
-def _grouped_by_unit(network: Network, places: Indices) -> UnitEntries:
+def grouped_by_unit(network: Network, places: Indices) -> UnitEntries:
     """Sort any entries of the parameter vector (each named once) by unit."""
     layer_of, unit_of, column_of = (np.empty(places.size, np.int64) for _ in range(3))
     for k, layer in enumerate(network.shapes.layers):

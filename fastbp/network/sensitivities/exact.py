@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,10 +20,22 @@ from fastbp.network.passes import Passes
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.sweeps import Sweeps, riding_bytes
 from fastbp.network.sensitivities.weight_gradients import PANEL_WIDTH, add_decay, write_products
+from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
+from fastbp.runtime.workers.worker_pool import (
+    OPERATIONS_PER_TASK,
+    OPERATIONS_WORTH_SENDING,
+    TASKS_PER_WORKER,
+    WorkerPool,
+    Workers,
+    pool_of,
+)
 from fastbp.typing import Floats, Indices, Mask
+
+if TYPE_CHECKING:
+    from fastbp.runtime.workers.task import Task
 
 STRIPS = int(BLOCK_ROWS * (DEPTH + 1))
 # Panels of columns that go up together: 24 x 256 rows of them are 768 KB, most of an L2 cache, and
@@ -121,7 +135,12 @@ def _put_slopes(flat: Floats, slopes: Floats, width: int) -> None:
 
 
 def exact_sensitivities(
-    net: Network, batch: Batch, *, max_memory: int, progress: bool | None
+    net: Network,
+    batch: Batch,
+    *,
+    max_memory: int,
+    progress: bool | None,
+    workers: Workers | None = None,
 ) -> Sensitivities:
     """Difference the loss by every unit in every sample.
 
@@ -134,6 +153,8 @@ def exact_sensitivities(
     max_memory : int
         Bytes of scratch for all threads; they change no bit of the result.
     progress : bool or None
+    workers : int, concurrent.futures.Executor or callable, optional
+        As in `finite_differences`.
     """
     work = Passes(net.shapes, net.objective, net.relu_at_zero, batch)
     work.forward(net.parameters, batch)
@@ -143,11 +164,13 @@ def exact_sensitivities(
     result = Sensitivities(
         net, batch.by_unit(batch.x), batch.size, work.width, work.pitch, work.activations, flat
     )
-    _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress)
+    _propagate(result, (net.relu_at_zero, net.relu_at_zero), max_memory, progress, workers)
     return result
 
 
-def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | None) -> None:
+def replace_sensitivities(
+    sweeps: Sweeps, *, max_memory: int, progress: bool | None, workers: Workers | None = None
+) -> None:
     """Put differences in place of the sensitivities that finished sweeps hold.
 
     A unit whose f is exactly 0 counts as off, as in the sweeps: the hull judges it.
@@ -159,7 +182,7 @@ def replace_sensitivities(sweeps: Sweeps, *, max_memory: int, progress: bool | N
     levels = Sensitivities(
         net, batch.by_unit(batch.x), batch.size, sweeps.width, sweeps.pitch, sweeps.h, sweeps.s
     )
-    _propagate(levels, (0.0, 0.0), max_memory, progress)
+    _propagate(levels, (0.0, 0.0), max_memory, progress, workers)
 
 
 def _count_active(levels: Sensitivities, zeros_change: bool) -> Indices:
@@ -206,9 +229,9 @@ def require_enough_memory(sizes: tuple[int, ...], batch: int, max_memory: int) -
         )
 
 
-def _block_size(network: Network, counts: Indices, max_memory: int) -> int:
+def _block_size(network: Network, counts: Indices, max_memory: int, threads: int) -> int:
     """Choose how many columns go up together so that all threads stay within bounds."""
-    threads, largest = get_num_threads(), int(counts.max(initial=1))
+    largest = int(counts.max(initial=1))
     most = block_count(int(counts.sum(axis=0).max(initial=1)), PANEL_WIDTH)
     shared = int(counts.sum()) // (PANEL_WIDTH * BLOCKS_PER_THREAD * threads)
     panels = max(1, min(PANELS, most, shared))
@@ -248,31 +271,134 @@ def _plan_blocks(counts: Indices, outputs: int, size: int) -> tuple[Indices, Flo
 
 
 def _propagate(
-    levels: Sensitivities, at_zero: tuple[float, float], max_memory: int, progress: bool | None
+    levels: Sensitivities,
+    at_zero: tuple[float, float],
+    max_memory: int,
+    progress: bool | None,
+    workers: Workers | None = None,
 ) -> None:
     """Fill in s of the hidden layers, a few calls of the kernel after each other."""
-    net = levels.network
     counts = _count_active(levels, any(at_zero))
-    size = _block_size(net, counts, max_memory)
-    blocks, operations, columns = _plan_blocks(counts, net.sizes[-1], size)
+    outputs, largest = levels.network.sizes[-1], int(counts.max(initial=1))
+    job = ExactJob(levels, at_zero, largest)
+    if workers is not None and _all_operations(counts, outputs) > OPERATIONS_WORTH_SENDING:
+        with pool_of(workers, "exact differences", job, {"net": levels.network}) as pool:
+            assert pool is not None
+            threads = pool.concurrency * pool.threads
+            size = _block_size(levels.network, counts, max_memory, threads)
+            plan = _plan_blocks(counts, outputs, size)
+            _propagate_elsewhere(levels, plan, size, progress, pool)
+        return
+    size = _block_size(levels.network, counts, max_memory, get_num_threads())
+    blocks, operations, columns = _plan_blocks(counts, outputs, size)
     if progress is None and operations.sum() <= OPERATIONS_PER_CALL:
         progress = False  # one call: no bar would show
     with progress_bar(progress, int(columns.sum()), "exact") as advance:
-        for first, last in pairwise(_cuts(operations)):
-            arguments = (
-                blocks[first:last], size, int(counts.max(initial=1)), net.shapes.layers,
-                net.shapes.transposed, np.array(at_zero), levels.width, levels.pitch,
-                writable(net.parameters), levels.activations, levels.flat,
-            )  # fmt: skip
-            run_team(exact, arguments, float(operations[first:last].sum()))
+        for first, last in pairwise(_cuts(operations, OPERATIONS_PER_CALL)):
+            job.run(blocks[first:last], size, float(operations[first:last].sum()))
             advance(int(columns[first:last].sum()))
 
 
-def _cuts(operations: Floats) -> list[int]:
-    """Where to cut the blocks into calls of about the same work, both ends included."""
+def _propagate_elsewhere(
+    levels: Sensitivities,
+    plan: tuple[Indices, Floats, Indices],
+    size: int,
+    progress: bool | None,
+    pool: WorkerPool,
+) -> None:
+    """Let workers compute some blocks each, and put s where it belongs as they get done."""
+    blocks, operations, columns = plan
+    budget = min(OPERATIONS_PER_TASK, operations.sum() / (TASKS_PER_WORKER * pool.concurrency))
+    parts = list(pairwise(_cuts(operations, budget)))
+    alone = pool.threads == 1
+    tasks: list[Task] = [
+        ("sensitivities", (blocks[first:last], size, float(operations[first:last].sum()), alone))
+        for first, last in parts
+    ]
+
+    def describe(task: int) -> str:
+        return f"in sample {int(blocks[parts[task][0], 0])} and others"
+
+    with (
+        progress_bar(progress, int(columns.sum()), "exact") as advance,
+        contextlib.closing(pool.results(tasks, None, describe)) as results,
+    ):
+        for task, (places, values) in results:
+            levels.flat[places] = values
+            advance(int(columns[slice(*parts[task])].sum()))
+
+
+class ExactJob:
+    """What the kernel reads and writes, in this process or in a worker.
+
+    Parameters
+    ----------
+    levels : Sensitivities
+    at_zero : (float, float)
+        Weights of steps up and down where f is exactly 0.
+    largest : int
+        The most active units of a hidden layer in any sample.
+    """
+
+    def __init__(self, levels: Sensitivities, at_zero: tuple[float, float], largest: int) -> None:
+        shapes = levels.network.shapes
+        self.layers, self.transposed, self.largest = shapes.layers, shapes.transposed, largest
+        self.at_zero, self.parameters = np.array(at_zero), writable(levels.network.parameters)
+        self.width, self.pitch = levels.width, levels.pitch
+        self.activations, self.flat = levels.activations, levels.flat
+
+    def of_a_thread(self) -> ExactJob:
+        """Return itself: every block has places of its own in ``flat``."""
+        return self
+
+    def run(self, blocks: Indices, size: int, operations: float, alone: bool = False) -> None:
+        """Compute some blocks of columns."""
+        arguments = (
+            blocks, size, self.largest, self.layers, self.transposed, self.at_zero, self.width,
+            self.pitch, self.parameters, self.activations, self.flat,
+        )  # fmt: skip
+        run_team(exact, arguments, operations, alone=alone)
+
+    @own_errstate
+    def sensitivities(
+        self, blocks: Indices, size: int, operations: float, alone: bool
+    ) -> tuple[Indices, Floats]:
+        """Compute some blocks of columns, and return their places in ``flat`` and their s."""
+        self.run(blocks, size, operations, alone)
+        places = np.concatenate(
+            [self._places(sample, first, size) for sample, first in blocks.tolist()]
+        )
+        return places, self.flat[places]
+
+    def _places(self, sample: int, first: int, size: int) -> Indices:
+        """Find the active units that are the columns first..first + size of a sample."""
+        panel, lane = divmod(sample, self.width)
+        places = []
+        for layer in self.layers[:-1]:
+            at, units = int(layer[UNITS_OUT]) * self.pitch, int(layer[OUTPUTS])
+            start = at + panel * units * self.width + lane
+            h = self.activations[start : start + units * self.width : self.width]
+            able = ~(h <= 0.0)
+            if self.at_zero.any():
+                able |= (h == 0.0) & ~np.signbit(h)
+            before = int(self.layers[0, UNITS_OUT]) * self.pitch
+            places.append(start - before + np.flatnonzero(able) * self.width)
+        found: Indices = np.concatenate(places)[first : first + size]
+        return found
+
+
+def _all_operations(counts: Indices, outputs: int) -> float:
+    """Estimate the operations of all columns, each of which passes the layers above its own."""
+    above = np.vstack([counts[1:], np.full(counts.shape[1], outputs)])
+    begun = np.cumsum(counts, axis=0)
+    return float((2.0 * begun * counts * above).sum())
+
+
+def _cuts(operations: Floats, budget: float) -> list[int]:
+    """Where to cut the blocks into calls of about so much work, both ends included."""
     if operations.size == 0:
         return []
-    call = np.cumsum(operations) // OPERATIONS_PER_CALL
+    call = np.cumsum(operations) // budget
     return [0, *(np.flatnonzero(np.diff(call)) + 1).tolist(), operations.size]
 
 

@@ -17,7 +17,7 @@ from fastbp.errors import EvaluationError, OptionError
 from fastbp.runtime.workers.executor import WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from fastbp.runtime.workers.task import Contents, PickledJob, SharedJob, Task
 
 
-__all__ = ["WorkerPool", "Workers", "require_workers"]
+__all__ = [
+    "OPERATIONS_PER_TASK",
+    "OPERATIONS_WORTH_SENDING",
+    "TASKS_PER_WORKER",
+    "WorkerPool",
+    "Workers",
+    "pool_of",
+    "require_workers",
+]
 
 Workers: TypeAlias = "int | FuturesExecutor | Callable[..., Iterable[Any]]"
 
@@ -33,6 +41,10 @@ Workers: TypeAlias = "int | FuturesExecutor | Callable[..., Iterable[Any]]"
 # A task takes about so long: a hundred times what it costs to send, and what is lost, or still
 # runs after Ctrl-C, is no more than that or one evaluation.
 TASK_SECONDS = 0.1
+# The same for kernels, in floating-point operations; and what is done here sooner than sent.
+OPERATIONS_PER_TASK = 1e9
+OPERATIONS_WORTH_SENDING = 2e8
+TASKS_PER_WORKER = 4  # at least, so that all end together
 # A function that takes its worker with it each time is not tried without end.
 ATTEMPTS = 4
 
@@ -165,6 +177,30 @@ class WorkerPool:
         self._take_back()
         if self._job is not None:
             self._executor.close(self._job.token)
+
+
+@contextlib.contextmanager
+def pool_of(
+    workers: Workers | None, name: str, contents: Contents, parts: dict[str, object]
+) -> Iterator[WorkerPool | None]:
+    """Open a pool for one piece of work, and close it at the end; None where there are no workers.
+
+    Parameters
+    ----------
+    workers, name
+        As of `WorkerPool`.
+    contents, parts
+        As of its method `pack`.
+    """
+    if workers is None:
+        yield None
+        return
+    pool = WorkerPool(workers, name)
+    try:
+        pool.pack(contents, parts)
+        yield pool
+    finally:
+        pool.close()
 
 
 def require_workers(workers: object) -> None:
