@@ -22,6 +22,7 @@ from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
+from fastbp.function.methods.unjudged import is_zero_within_rounding
 from fastbp.report.wording.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.rows import bare_row, worst_first
@@ -125,6 +126,9 @@ def _each_output_alone(
     names = function.point.container.names
     for leaf, whole in enumerate(together.arrays):
         alone = [arrays[leaf] for _, _, arrays in products]
+        given = [array for array in (whole, *alone) if array is not None]
+        if all(is_zero_within_rounding(array, together.largest) for array in given):
+            continue  # what rounding leaves of 0 adds up to anything
         if whole is None or _adds_up(
             whole, alone, function.single_products, options.noise * (len(alone) + 1)
         ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastbp.errors import DTypeError, EvaluationError, FastbpError, ShapeError
-from fastbp.torch.modules.arithmetic import Arithmetic, CastsInDouble
+from fastbp.torch.autodiff.arithmetic import Arithmetic, CastsInDouble
 from fastbp.torch.modules.layer_calls import Recorder, Scripted
 from fastbp.torch.modules.module_copies import (
     copied_module,

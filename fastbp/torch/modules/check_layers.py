@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport
-    from fastbp.torch.modules.arithmetic import Arithmetic
+    from fastbp.torch.autodiff.arithmetic import Arithmetic
 
 
 __all__ = ["Subject", "check_layers"]

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastbp.errors import DTypeError
+from fastbp.errors import DTypeError, OptionError
 from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import checked_options
 from fastbp.runtime.compilation import Stopwatch
-from fastbp.torch.modules.arithmetic import without_warnings_of_ours
+from fastbp.runtime.validation import require_bool
+from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
 from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
 from fastbp.torch.modules.check_layers import Subject, check_layers
 from fastbp.torch.modules.exclusion import excluded_paths
 from fastbp.torch.modules.nesting import movable_tensors
+from fastbp.torch.modules.other_derivatives import with_forward_mode, with_second_order
 from fastbp.torch.modules.relu_network import ModuleAsNetwork, as_network, check_as_network
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def check_module(
     loss: Callable[..., Any] | None = None,
     target: Any = None,
     exclude: str | Sequence[str] = (),
+    order: int = 1,
+    forward_ad: bool = False,
     rtol: float | None = None,
     atol: float | None = None,
     seed: int | None = None,
@@ -65,6 +69,11 @@ def check_module(
         Parts that are wrong on purpose, as straight-through estimators and gradient reversal: names
         or patterns, as ``"quantise"`` or ``"blocks.*.quantise"``. Everything else is judged, their
         own parts too, and with what they give back.
+    order : {1, 2}
+        2: also the derivative of the backward pass of the whole, by parameters, inputs and incoming
+        gradient, as ``torch.autograd.gradgradcheck``.
+    forward_ad : bool
+        Also the forward mode of the whole, along a random tangent of each parameter and input.
     rtol, atol, seed, progress
         As in `check_gradient`.
 
@@ -81,7 +90,7 @@ def check_module(
     ------
     DTypeError, ShapeError, OptionError
         As in `check_gradient`; if the module returns no tensors of floats, the loss not one number,
-        or `exclude` matches nothing.
+        or `exclude` matches nothing, or is given beside ``order=2`` or `forward_ad`.
     EvaluationError
         If the module cannot be copied, or raises: the message says in which part.
 
@@ -122,17 +131,28 @@ def check_module(
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
     call = Call(inputs, _all_keywords(kwargs, keywords), loss, target)
+    if type(order) is not int or order not in (1, 2):
+        raise OptionError(f"order must be 1 or 2, not {order!r}.")
+    require_bool(forward_ad, "forward_ad")
     with without_warnings_of_ours():
         prepared = in_best_precision(module, call, options.seed)
         excluded = excluded_paths(prepared.module, exclude)
+        if excluded and (order == 2 or forward_ad):
+            raise OptionError("exclude leaves parts out; order=2 and forward_ad judge the whole.")
         network = None if excluded else _as_network(prepared, options.seed)
         if network is not None:
-            found = check_as_network(prepared.module, network, options)
-            return replace(found, notes=(*found.notes, *prepared.notes))
-        checks = check_layers(_subject(prepared, call, excluded), options)
-    title = f"backward pass of {type(module).__name__}"
-    report = report_of([checks], title, _precision(module, prepared), options, watch)
-    return replace(report, method="layers", notes=(*report.notes, *prepared.notes))
+            report = check_as_network(prepared.module, network, options)
+        else:
+            checks = check_layers(_subject(prepared, call, excluded), options)
+            title = f"backward pass of {type(module).__name__}"
+            report = report_of([checks], title, _precision(module, prepared), options, watch)
+            report = replace(report, method="layers")
+        report = replace(report, notes=(*report.notes, *prepared.notes))
+        if forward_ad:
+            report = with_forward_mode(report, prepared, options)
+        if order == 2:
+            report = with_second_order(report, prepared, options)
+    return report
 
 
 def _precision(module: torch.nn.Module, prepared: Prepared) -> str:

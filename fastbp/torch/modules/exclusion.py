@@ -28,7 +28,7 @@ from fastbp.torch.modules.scalar_functions import Alone, Counter, evaluated, rea
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastbp.torch.modules.arithmetic import Arithmetic
+    from fastbp.torch.autodiff.arithmetic import Arithmetic
     from fastbp.torch.modules.layer_calls import LayerCall
 
 __all__ = ["StandIns", "excluded_paths"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fastbp.torch.modules.arithmetic import Arithmetic
+from fastbp.torch.autodiff.arithmetic import Arithmetic
 from fastbp.torch.modules.layer_calls import LayerCall
 from fastbp.torch.modules.module_copies import in_precision
 from fastbp.torch.modules.nesting import changed_tensors

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from fastbp.torch.modules.arithmetic import Arithmetic
+    from fastbp.torch.autodiff.arithmetic import Arithmetic
     from fastbp.torch.modules.layer_calls import LayerCall
     from fastbp.torch.state import Buffers
 

@@ -259,3 +259,19 @@ def test_outputs_in_float64_that_are_computed_in_float32_raise_no_alarm() -> Non
             f, lambda x, v: forward(x, v) * (np.arange(40) != 7), x, method="probe", seed=seed
         )
         assert [failure.index for failure in report.failures] == [(7,)], report
+
+
+def test_what_rounding_leaves_of_zero_need_not_add_up() -> None:
+    """As the gradient of a bias before a normalisation."""
+    rng = np.random.default_rng(0)
+
+    def f(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        return p["x"] ** 2, 3 * p["x"]
+
+    def vjp(p: dict[str, np.ndarray], w: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
+        noise = np.where(w[0].any() and w[1].any(), 1e-17, 1e-17 * rng.normal())
+        return {"bias": np.full(3, noise), "x": 2 * p["x"] * w[0] + 3 * w[1]}
+
+    at = {"bias": np.ones(3), "x": np.linspace(0.5, 1.0, 3)}
+    report = fastbp.check_vjp(f, vjp, at, seed=0)
+    assert [row.verdict for row in report.arrays] == ["untested", "passed"]
