@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -532,7 +533,7 @@ def test_after_compile_a_new_process_compiles_nothing(tmp_path):
     env = environment(NUMBA_CACHE_DIR=str(tmp_path))
     first = run("compile", env=env)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.startswith("13 kernels compiled; ")
+    assert re.match(r"\d+ kernels compiled; ", first.stdout)
     assert first.stdout.endswith(f"Kernels are kept in {tmp_path / 'fastbp.kernels'}\n")
     assert run("compile", env=env).stdout.startswith("Nothing to compile: all is there; ")
     assert run_program(EVERYTHING, env=env) == "0\n"
