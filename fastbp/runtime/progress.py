@@ -97,6 +97,14 @@ def _is_shown(progress: bool | None) -> bool:
 _running: list[bool | _Bar | None] = []
 
 
+def _no_longer_running(entry: bool | _Bar | None) -> None:
+    """Take the latest such entry away; threads may end in any order."""
+    for place in reversed(range(len(_running))):
+        if _running[place] is entry:
+            del _running[place]
+            return
+
+
 def said_while_compiling(progress: bool | None) -> AbstractContextManager[object]:
     """Let the option `progress` of a check decide, within, whether a compilation is announced."""
     return _NoBar(progress)
@@ -148,7 +156,7 @@ class _NoBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _running.remove(self._progress)
+        _no_longer_running(self._progress)
 
     def __call__(self, steps: int) -> None:
         """Take no notice of the progress."""
@@ -212,7 +220,7 @@ class _Bar:
         traceback: TracebackType | None,
     ) -> None:
         if not self._is_line:
-            _running.remove(self)
+            _no_longer_running(self)
         if self._timer is not None:
             self._timer.cancel()
         with self._lock:

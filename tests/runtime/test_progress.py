@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import threading
 import pytest
 
 from fastbp.errors import OptionError
-from fastbp.runtime.progress import progress_bar
+from fastbp.runtime import progress
+from fastbp.runtime.progress import compilation_line, progress_bar, said_while_compiling
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are POSIX")
 import os  # noqa: E402
@@ -140,6 +142,15 @@ def test_a_compilation_is_said_on_a_terminal(around):
 @pytest.mark.parametrize("around", ["said_while_compiling(False)", "progress_bar(False, 8, 'x')"])
 def test_a_compilation_is_not_said_where_no_bar_may_be(around):
     assert on_a_terminal(compilation(around)) == ("done\n", "")
+
+
+def test_the_innermost_check_decides_whether_a_compilation_is_said(monkeypatch):
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    with said_while_compiling(None), said_while_compiling(False):
+        with said_while_compiling(None):
+            assert not isinstance(compilation_line(), contextlib.nullcontext)
+        assert isinstance(compilation_line(), contextlib.nullcontext)
+    assert progress._running == []
 
 
 def test_a_compilation_is_said_in_a_log_only_on_request():
