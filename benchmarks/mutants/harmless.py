@@ -4,9 +4,43 @@ from __future__ import annotations
 
 __all__ = ["reason_for"]
 
-HARMLESS: dict[str, str] = {}
+BLOCKS = "the size of a block, or of what is held at a time: results are the same"
+SCALE = "what divides numbers before they are squared, and multiplies the root: it cancels"
+MARKED = "any negative number says that nothing was judged"
+NEVER_FINITE = "an infinite or NaN number fails the other condition as well"
+MASKED = "a factor of what is multiplied by 0, or compared where nothing is judged"
+TIED = "the same for all that are compared by it"
+
+# Each name begins with the module; of what follows, the text of the changed expression alone.
+HARMLESS: dict[tuple[str, str], str] = {
+    ("verdict.entries", "known & np.isfinite(allowed) -> np.isfinite(allowed)"): NEVER_FINITE,
+    ("verdict.rows", "error < math.inf and allowed > 0.0 -> allowed > 0.0"): NEVER_FINITE,
+    ("verdict.rows", "return (-ratio, 0.0) -> return (-ratio, 1.0)"): TIED,
+    (
+        "verdict.rows",
+        "np.where(np.isinf(ratio), -error, 0.0) -> np.where(np.isinf(ratio), -error, 1.0)",
+    ): TIED,
+    ("verdict.summary", "nothing[:, columns.WORST_RATIO] = -1.0 -> "): MARKED,
+    ("verdict.summary", "np.where(used, given, 0.0) -> np.where(used, given, 1.0)"): MASKED,
+    ("sensitivities.error_bars", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
+    ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
+    ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
+    (
+        "sensitivities.certificate",
+        "np.where((scale > 0) & (scale < np.inf), scale, 1.0) -> ",
+    ): SCALE,
+    ("sensitivities.certificate", "(scale > 0) & (scale < np.inf) -> "): SCALE,
+    ("sensitivities.certificate", "there = (largest > 0) & proved -> "): MASKED,
+    ("sensitivities.certificate", "np.isfinite(losses) & (np.abs(losses) < LARGEST) -> np.abs"): (
+        NEVER_FINITE
+    ),
+}
 
 
 def reason_for(name: str) -> str:
     """Return why a mutant makes no difference; empty if it is not known to make none."""
-    return HARMLESS.get(name, "")
+    module, _, change = name.partition(": ")
+    for (end, text), reason in HARMLESS.items():
+        if module.endswith(end) and change.startswith(text):
+            return reason
+    return ""

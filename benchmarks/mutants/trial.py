@@ -159,7 +159,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Call:
-    """How long a test takes, which functions it calls (file and line), the hash of its file."""
+    """How long a test takes, which functions it calls (file and name), the hash of its file."""
 
     seconds: float
     functions: list[list[Any]]
@@ -188,10 +188,10 @@ def _file_of(nodeid: str) -> Path:
 
 def _traced(item: pytest.Item) -> str:
     """Run a test; return its seconds and the functions of fastbp that it calls."""
-    called: set[tuple[str, int]] = set()
+    called: set[tuple[str, str]] = set()
 
     def note(frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG001
-        called.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+        called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
 
     begin = time.process_time()
     sys.settrace(note)
@@ -229,7 +229,7 @@ def _tests_of(
     if not wanted:
         wanted = _readers(tree, mutant.line)
     if not wanted:
-        wanted = {(str(source), place) for place in _first_lines(tree)}
+        wanted = {(str(source), name) for name, _ in _functions(tree)}
     found = [
         (call.seconds, name)
         for name, call in calls.items()
@@ -250,24 +250,29 @@ def _tests_of(
     return chosen
 
 
-def _functions_around(tree: ast.Module, line: int, file: str) -> set[tuple[str, int]]:
-    """Where the functions begin that hold a line, decorators included."""
+def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield the functions of a module, of its classes and of each other, by qualified name."""
+    for node in ast.iter_child_nodes(tree):
+        inner = prefix
+        if isinstance(node, ast.FunctionDef):
+            yield prefix + node.name, node
+            inner = f"{prefix}{node.name}.<locals>."
+        elif isinstance(node, ast.ClassDef):
+            inner = f"{prefix}{node.name}."
+        yield from _functions(node, inner)
+
+
+def _functions_around(tree: ast.Module, line: int, file: str) -> set[tuple[str, str]]:
+    """Return the functions that hold a line."""
     return {
-        (file, min([node.lineno, *(part.lineno for part in node.decorator_list)]))
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        and node.lineno <= line <= (node.end_lineno or node.lineno)
+        (file, name)
+        for name, node in _functions(tree)
+        if node.lineno <= line <= (node.end_lineno or node.lineno)
     }
 
 
-def _first_lines(tree: ast.Module) -> Iterator[int]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            yield min([node.lineno, *(part.lineno for part in node.decorator_list)])
-
-
-def _readers(tree: ast.Module, line: int) -> set[tuple[str, int]]:
-    """Where the functions begin, of any module, that read the constants of a line."""
+def _readers(tree: ast.Module, line: int) -> set[tuple[str, str]]:
+    """Return the functions, of any module, that read the constants of a line."""
     names = {
         name.id
         for node in tree.body
@@ -280,12 +285,9 @@ def _readers(tree: ast.Module, line: int) -> set[tuple[str, int]]:
     for name, module in list(sys.modules.items()):
         if name.startswith("fastbp") and names & set(vars(module)):
             file = module.__file__ or ""
-            for node in ast.walk(ast.parse(Path(file).read_text())):
-                if isinstance(node, ast.FunctionDef) and names & {
-                    part.id for part in ast.walk(node) if isinstance(part, ast.Name)
-                }:
-                    first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
-                    found.add((file, first))
+            for qualified, node in _functions(ast.parse(Path(file).read_text())):
+                if names & {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}:
+                    found.add((file, qualified))
     return found
 
 

@@ -34,6 +34,9 @@ def assert_equals_backward_pass(problem: Problem) -> None:
     oracle = problem.reference()
     _, expected = reference.loss_and_gradients(oracle, problem.x, problem.y)
     s, h = reference_sensitivities(oracle, problem.x, problem.y)
+    # p - y of the reference is right to 1e-16 or so, however small it is: 1e-13 of 0.01.
+    cancelled = 0.01 if "cross_entropy" in str(oracle.loss) else 0.0
+    s = [np.abs(part) + cancelled for part in s]
     result = exact(problem)
     assert result.flat.dtype == np.float64
     assert result.flat.shape == expected.flat.shape
