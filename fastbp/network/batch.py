@@ -17,7 +17,7 @@ from fastbp.network.losses import (
     require_targets,
 )
 from fastbp.runtime.panels import flat_view
-from fastbp.runtime.validation import require_dtype, require_finite, require_shape
+from fastbp.runtime.validation import all_finite, require_dtype, require_finite, require_shape
 from fastbp.typing import AnyFloats, Array, Floats, Indices
 
 __all__ = ["Batch", "Targets", "require_all_finite"]
@@ -148,7 +148,7 @@ def require_all_finite(
     ------
     NonFiniteError
     """
-    if not np.isfinite(parameters).all():
+    if not all_finite(parameters):
         for array in shapes.arrays:
             require_finite(array.view(parameters), array.name)
     require_finite(batch.x, "x")

@@ -88,8 +88,8 @@ def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradient
 def _vector_of(gradients: Any) -> Array | None:
     """Return the vector of floats that gradients are views of, without a copy, or None."""
     vector = gradients.flat if isinstance(gradients, Gradients) else gradients
-    fit = isinstance(vector, np.ndarray) and vector.flags.c_contiguous and vector.flags.writeable
-    return vector if fit and vector.dtype in (np.float64, np.float32) else None
+    fit = isinstance(vector, np.ndarray) and vector.flags.c_contiguous
+    return np.asarray(vector) if fit and vector.dtype in (np.float64, np.float32) else None
 
 
 def arrays_of(net: Network, gradients: Any) -> list[Array]:

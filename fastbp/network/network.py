@@ -13,6 +13,7 @@ from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.gradients import LAYOUTS, Gradients, Shapes, Views
 from fastbp.network.losses import CustomLoss, Loss, Objective
 from fastbp.network.parameters import (
+    mapped_vector,
     random_parameters,
     require_biases,
     require_float_dtype,
@@ -73,7 +74,9 @@ class Network:
     Parameters
     ----------
     weights : list of ndarray, shape (n_out, n_in) each; (n_in, n_out) for layout "keras"
-        float64 or float32, all alike.  Copied into one vector.
+        float64 or float32, all alike.  Copied into one vector, unless weights and biases already
+        lie one after the other, in the order of `parameters`, in a file that is mapped with
+        `np.memmap`: then that is the vector, read-only, and the file may be larger than memory.
     biases : list of ndarray, shape (n_out, 1) or (n_out,) each, or None
         None: a network without biases.
     loss : str or (value, gradient)
@@ -133,11 +136,17 @@ class Network:
             None if checked_biases is None else tuple(b.shape for b in checked_biases),
             layout,
         )
-        self._parameters = np.empty(self.shapes.size, checked[0].dtype)
-        for view, array in zip(self.weights, checked, strict=True):
-            view[...] = array
-        for view, array in zip(self.biases or (), checked_biases or (), strict=True):
-            view[...] = array
+        arrays = checked
+        if checked_biases is not None:
+            pairs = zip(checked, checked_biases, strict=True)
+            arrays = [array for pair in pairs for array in pair]
+        mapped = mapped_vector(arrays)
+        self._parameters = (
+            np.empty(self.shapes.size, checked[0].dtype) if mapped is None else mapped
+        )
+        if mapped is None:
+            for view, array in zip(self.arrays(), arrays, strict=True):
+                view[...] = array
 
     @classmethod
     @own_errstate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -71,6 +72,34 @@ def require_biases(biases: object, weights: list[AnyFloats], layout: str) -> lis
         require_finite(array, name)
         arrays.append(array)
     return arrays
+
+
+def mapped_vector(arrays: list[AnyFloats]) -> AnyFloats | None:
+    """View arrays that lie one after the other in a memory-mapped file as one read-only vector.
+
+    Returns None where they do not, or not at addresses that are multiples of their items.
+    """
+    mappings = [_mapping_of(array) for array in arrays]
+    mapping, dtype = mappings[0], arrays[0].dtype
+    if mapping is None or any(other is not mapping for other in mappings):
+        return None
+    starts = [array.ctypes.data for array in arrays]
+    ends = [start + array.nbytes for start, array in zip(starts, arrays, strict=True)]
+    contiguous = all(array.flags.c_contiguous for array in arrays)
+    if not contiguous or starts[1:] != ends[:-1] or starts[0] % dtype.itemsize:
+        return None
+    offset = starts[0] - np.frombuffer(mapping, np.uint8).ctypes.data
+    size = (ends[-1] - starts[0]) // dtype.itemsize
+    vector = np.ndarray(size, dtype, buffer=mapping, offset=offset)
+    vector.flags.writeable = False
+    return vector
+
+
+def _mapping_of(array: Any) -> mmap.mmap | None:
+    """Find the mapped file of which an array is a view."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) else None
 
 
 def require_float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:

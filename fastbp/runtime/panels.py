@@ -78,8 +78,28 @@ def from_panels(panels: Array, batch: int) -> Array:
 
 
 def writable(array: Array) -> Array:
-    """Return an array as kernels take it, a copy if it is read-only: numba's type differs then."""
-    return array if array.flags.writeable else array.copy()
+    """Return an array as kernels take it, for operands that they only read.
+
+    The type that numba gives to a read-only array is another one, so that all kernels would be
+    compiled again. It is a view that says that it may be written: of a mapped file no page is
+    copied.
+    """
+    if array.flags.writeable:
+        return array
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        return array.copy()
+    return np.asarray(_SaidToBeWritable(array))
+
+
+class _SaidToBeWritable:
+    """A read-only array as NumPy takes in foreign ones; the view keeps this alive, and this it."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            **array.__array_interface__,
+            "data": (array.ctypes.data, False),
+        }
 
 
 def flat_view(array: Array) -> tuple[Array, int, int]:

@@ -23,6 +23,9 @@ def require_array(value: object, name: str) -> Array:
     raise DTypeError(f"{name} must be a NumPy array, not {type(value).__name__}.")
 
 
+BLOCK = 1 << 20  # entries that are looked at together
+
+
 def as_numbers(value: object, name: str) -> Array:
     """Return a gradient, as it is given, as an array of numbers; without a copy if possible."""
     if isinstance(value, np.ma.MaskedArray):
@@ -69,12 +72,26 @@ def require_shape(array: Array, name: str, shape: tuple[int | str, ...]) -> None
 
 def require_finite(array: Array, name: str) -> None:
     """Raise for NaN or infinity, naming the first place in C order."""
-    finite = np.isfinite(array)
-    if finite.all():
+    if all_finite(array):
         return
-    place = tuple(int(i) for i in np.argwhere(~finite)[0])
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     index = ", ".join(str(i) for i in place)
     raise NonFiniteError(f"{name} must be finite, but {name}[{index}] is {float(array[place])}.")
+
+
+def all_finite(array: Array) -> bool:
+    """Tell whether there is neither NaN nor infinity, block by block: a mapped file may be large.
+
+    Examples
+    --------
+    >>> all_finite(np.ones((3, 4))), all_finite(np.array([1.0, np.nan]))
+    (True, False)
+    """
+    if array.size <= BLOCK:
+        return bool(np.isfinite(array).all())
+    rows = max(1, BLOCK // (array.size // len(array)))
+    blocks = range(0, len(array), rows)
+    return all(np.isfinite(array[start : start + rows]).all() for start in blocks)
 
 
 def require_number(value: object, name: str, low: float, high: float, expected: str) -> float:

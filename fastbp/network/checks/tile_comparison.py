@@ -342,7 +342,7 @@ class _Comparison:
         offsets: list[int],
         scales: list[float],
     ) -> None:
-        self.tiles, self.layers, self.flat = tiles, layers, flat
+        self.tiles, self.layers, self.flat = tiles, layers, writable(flat)
         self.groups = tiles._groups(layers)
         self.table, self.packed = tiles._places(self.groups)
         self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
