@@ -146,6 +146,7 @@ def test_every_array_of_a_table_has_its_own_worst_entry():
     found = summaries(table, [0, 1, 2], [1, 2, 3])
     assert [array.worst.place for array in found] == [10, 11, 12]
     assert [array.worst.given for array in found] == [1.0, 9.0, 6.5]
+    assert summaries(table, [0], [6])[0].worst.given == 9.0
     merged = summaries(table, [0, 1], [1, 5])
     assert [array.worst.place for array in merged] == [10, 11]
     assert merged[1].wrong == 1
