@@ -33,20 +33,24 @@ class _Watch:
 
     def begin(self) -> None:
         """Begin, unless it is for a kernel that is being compiled."""
-        if self._depth == 0:
+        self._depth += 1  # first: numba tells of the end also where this raises
+        if self._depth == 1:
             self._began = time.perf_counter()
             self._line = compilation_line()
             self._line.__enter__()
-        self._depth += 1
 
     def end(self) -> None:
         """End, with the last of those that began."""
-        self._depth -= 1
-        if self._depth == 0:
+        if self._depth == 1:
             self.seconds += time.perf_counter() - self._began
             self.entries += 1
-            if self._line is not None:
-                self._line.__exit__(None, None, None)
+        self._depth -= 1
+        if self._depth == 0 and self._line is not None:
+            self._line.__exit__(None, None, None)
+
+    def seconds_until(self, now: float) -> float:
+        """Return how long kernels were compiled for, the one that is being compiled included."""
+        return self.seconds + (now - self._began if self._depth else 0.0)
 
 
 _WATCH = _Watch()
@@ -95,12 +99,15 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._compiled = _WATCH.seconds
+        self._compiled = _WATCH.seconds_until(self._started)
 
     @property
     def compile_seconds(self) -> float:
-        """Return the time in which this process compiled kernels, in whatever thread."""
-        return _WATCH.seconds - self._compiled
+        """Return the time in which this process compiled kernels, in whatever thread.
+
+        One that is still running does not count: whoever asks here has not waited for it.
+        """
+        return max(0.0, _WATCH.seconds - self._compiled)
 
     @property
     def seconds(self) -> float:

@@ -93,16 +93,14 @@ def _is_shown(progress: bool | None) -> bool:
     return progress
 
 
-# The option of each check that is running, or the bar that it shows, the latest last.
-_running: list[bool | _Bar | None] = []
+# The bars of the checks that are running, the latest last. Checks may run, and end, in several
+# threads at once: each use of the list is a single operation.
+_running: list[_Bar | _NoBar] = []
 
 
-def _no_longer_running(entry: bool | _Bar | None) -> None:
-    """Take the latest such entry away; threads may end in any order."""
-    for place in reversed(range(len(_running))):
-        if _running[place] is entry:
-            del _running[place]
-            return
+def _no_longer_running(bar: _Bar | _NoBar) -> None:
+    with contextlib.suppress(ValueError):  # it was interrupted before it was entered
+        _running.remove(bar)
 
 
 def said_while_compiling(progress: bool | None) -> AbstractContextManager[object]:
@@ -116,14 +114,15 @@ def compilation_line() -> AbstractContextManager[object]:
     Where a bar is shown, it is the bar that says so; else a line by itself, where the option
     `progress` of the check that runs, or its default, would show a bar.
     """
-    latest = _running[-1] if _running else None
+    latest = next(iter(_running[-1:]), None)
     if isinstance(latest, _Bar):
         return latest.compiling()
-    if not _is_shown(latest):
+    progress = None if latest is None else latest.progress
+    if not _is_shown(progress):
         return contextlib.nullcontext()
     surface: type[_Surface] = _NotebookLine if _is_notebook() else _StderrLine
     return _Bar(
-        None, COMPILING, surface, patience=PATIENCE_SECONDS, stays=latest is True, is_line=True
+        None, COMPILING, surface, patience=PATIENCE_SECONDS, stays=progress is True, is_line=True
     )
 
 
@@ -149,14 +148,14 @@ class _NoBar:
     """Counts nothing and shows nothing."""
 
     def __init__(self, progress: bool | None) -> None:
-        self._progress = progress
+        self.progress = progress
 
     def __enter__(self) -> _NoBar:
-        _running.append(self._progress)
+        _running.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _no_longer_running(self._progress)
+        _no_longer_running(self)
 
     def __call__(self, steps: int) -> None:
         """Take no notice of the progress."""
@@ -254,7 +253,7 @@ class _Bar:
     def _describe(self, description: str) -> None:
         with self._lock:
             self._description = description
-            if self._shown is not None:
+            if self._shown is not None and not self._ended:
                 self._shown.describe(description)
 
     def _update(self) -> None:

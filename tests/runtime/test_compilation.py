@@ -23,9 +23,14 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def test_the_seconds_of_a_check_are_without_those_of_compilation(monkeypatch, clock):
+@pytest.fixture
+def watch(monkeypatch) -> compilation._Watch:
     watch = compilation._Watch()
     monkeypatch.setattr(compilation, "_WATCH", watch)
+    return watch
+
+
+def test_the_seconds_of_a_check_are_without_those_of_compilation(watch, clock):
     check = Stopwatch()
     clock.now += 1
     watch.begin()
@@ -38,3 +43,37 @@ def test_the_seconds_of_a_check_are_without_those_of_compilation(monkeypatch, cl
     assert (check.seconds, check.compile_seconds) == (1001.0, 110.0)
     assert watch.entries == 1
     assert Stopwatch().compile_seconds == 0
+
+
+def test_what_another_thread_compiles_counts_while_the_check_runs(watch, clock):
+    watch.begin()
+    clock.now += 1000
+    check = Stopwatch()
+    clock.now += 10
+    watch.end()
+    clock.now += 1
+    assert (check.seconds, check.compile_seconds) == (1.0, 10.0)
+    watch.begin()
+    clock.now += 100
+    assert (check.seconds, check.compile_seconds) == (101.0, 10.0)
+    assert Stopwatch().compile_seconds == 0
+
+
+def test_a_line_that_cannot_be_shown_ends_with_its_compilation(watch, monkeypatch):
+    """numba tells of the end of what began with an exception too."""
+
+    class Line:
+        def __enter__(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(compilation, "compilation_line", Line)
+    with pytest.raises(RuntimeError):
+        watch.begin()
+    watch.end()
+    monkeypatch.undo()
+    before = watch.entries
+    watch.begin()
+    watch.end()
+    assert watch.entries == before + 1

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
+import fastbp
 from fastbp.errors import OptionError
 from fastbp.runtime import progress
 from fastbp.runtime.progress import compilation_line, progress_bar, said_while_compiling
@@ -151,6 +153,39 @@ def test_the_innermost_check_decides_whether_a_compilation_is_said(monkeypatch):
             assert not isinstance(compilation_line(), contextlib.nullcontext)
         assert isinstance(compilation_line(), contextlib.nullcontext)
     assert progress._running == []
+
+
+def test_checks_of_several_threads_end_in_any_order(monkeypatch):
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    first, second, third = (said_while_compiling(option) for option in (False, None, False))
+    for check in (first, second, third):
+        check.__enter__()
+    first.__exit__(None, None, None)
+    assert isinstance(compilation_line(), contextlib.nullcontext)
+    third.__exit__(None, None, None)
+    third.__exit__(None, None, None)  # as after an interrupt before it was entered
+    assert not isinstance(compilation_line(), contextlib.nullcontext)
+    second.__exit__(None, None, None)
+    assert progress._running == []
+
+
+@pytest.mark.parametrize("call", ["finite_differences", "check_network"])
+def test_no_part_of_a_call_says_a_compilation_if_it_shows_no_bar(monkeypatch, call):
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    silent = []
+
+    def value(output, y):
+        silent.append(isinstance(compilation_line(), contextlib.nullcontext))
+        return float(np.sum((output - y) ** 2))
+
+    def gradient(output, y):
+        silent.append(isinstance(compilation_line(), contextlib.nullcontext))
+        return 2 * (output - y)
+
+    net = fastbp.Network.random([2, 3, 1], loss=(value, gradient))
+    getattr(fastbp, call)(net, np.ones((2, 2)), np.ones((1, 2)), method="replay", progress=False)
+    assert all(silent)
+    assert silent
 
 
 def test_a_compilation_is_said_in_a_log_only_on_request():

@@ -179,11 +179,11 @@ def check_network(
                 net, batch, given, tolerance, exact=method == "exact", directions=directions,
                 seed=own_seed, max_memory=memory, progress=progress, workers=workers,
             )  # fmt: skip
+        loss = check_loss(net, batch, tolerance, progress)
     others = []
     if given.misbehaviour:
         others.append(bare_row("gradients", (), 0, "failed", given.misbehaviour))
     failures, evaluations = list(found.failures), found.evaluations
-    loss = check_loss(net, batch, tolerance, progress)
     if loss is not None:
         others.insert(0, loss.row)
         failures.append(loss.failures)

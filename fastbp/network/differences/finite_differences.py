@@ -22,6 +22,7 @@ from fastbp.network.sensitivities.exact import (
     require_enough_memory,
 )
 from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.progress import require_progress_option, said_while_compiling
 from fastbp.runtime.validation import require_choice, require_memory, require_number
 from fastbp.runtime.workers.worker_pool import Workers, require_workers
 from fastbp.typing import AnyFloats, Array, Floats, Mask
@@ -219,15 +220,31 @@ def finite_differences(
     """
     require_choice(method, "method", METHODS)
     memory = require_memory(max_memory)
+    require_progress_option(progress)
     require_workers(workers)
-    if method == "exact":
-        return _exact_differences(net, x, y, scheme, delta, memory, progress, workers)
+    with said_while_compiling(progress):
+        if method == "exact":
+            return _exact_differences(net, x, y, scheme, delta, memory, progress, workers)
+        return _replayed_differences(net, x, y, scheme, delta, memory, progress, workers)
+
+
+def _replayed_differences(
+    net: Network,
+    x: AnyFloats,
+    y: Array,
+    scheme: object,
+    delta: object,
+    max_memory: int,
+    progress: bool | None,
+    workers: Workers | None,
+) -> Differences:
     step, known = _require_step(delta, scheme)
     base = evaluate(net, require_batch(net, x, y))
     with replay_pool(base, workers) as pool:
         flat, kinks, largest = replay(
-            base, None, scheme=known, delta=step, max_memory=memory, progress=progress, pool=pool
-        )
+            base, None, scheme=known, delta=step, max_memory=max_memory, progress=progress,
+            pool=pool,
+        )  # fmt: skip
     noise = partial(quotient_noise, base, known, step, largest)
     return Differences(net.shapes, flat, _ReplayQuality(flat.size, noise, kinks))
 
