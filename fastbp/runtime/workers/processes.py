@@ -14,6 +14,7 @@ import numpy as np
 from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+from fastbp.errors import OptionError
 from fastbp.runtime.workers.executor import LARGE_BYTES
 from fastbp.runtime.workers.futures_pool import FuturesPool
 from fastbp.runtime.workers.orphans import end_with_parent
@@ -64,12 +65,26 @@ class Processes(FuturesPool):
         """Write a large array to a file, of which the workers get the name."""
         if array.nbytes < LARGE_BYTES:
             return array
+        try:
+            return self._written(array)
+        except OSError as error:
+            raise OptionError(
+                f"workers: {array.nbytes:,} bytes for them cannot be written to a temporary file: "
+                f"{error}. TMPDIR names the folder."
+            ) from error
+
+    def _written(self, array: NDArray[Any]) -> ArrayInFile:
         descriptor, name = tempfile.mkstemp(prefix="fastbp-")
         # The tracker removes the file where this process is killed.
         resource_tracker.register(name, "file")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(np.ascontiguousarray(array).data)
-        return ArrayInFile(name, array.dtype, array.shape)
+        handle = ArrayInFile(name, array.dtype, array.shape)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(np.ascontiguousarray(array).data)
+        except BaseException:
+            self.drop(handle)
+            raise
+        return handle
 
     def drop(self, handle: Any) -> None:
         """Remove the file."""

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from fastbp.errors import OptionError
 
 pytest.importorskip("joblib")
 
@@ -50,3 +56,38 @@ def test_tasks_that_are_given_up_end_without_a_word(
         (0, 0.0), (1, 0.001), (2, 0.002),
     ]  # fmt: skip
     crew._abandon([])
+
+
+def test_a_file_that_cannot_be_written_is_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from fastbp.runtime.workers import processes
+
+    crew, array = processes.Processes(2), np.ones(processes.LARGE_BYTES)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    raised: BaseException = OSError(28, "No space left on device")
+
+    class Full:
+        def __init__(self, descriptor: int, mode: str) -> None:
+            assert mode == "wb"
+            self.descriptor = descriptor
+
+        def __enter__(self) -> Full:
+            return self
+
+        def write(self, _: Any) -> None:
+            raise raised
+
+        def __exit__(self, *_: object) -> None:
+            os.close(self.descriptor)
+
+    monkeypatch.setattr(processes.os, "fdopen", Full)
+    with pytest.raises(OptionError, match=r"^workers: 2,097,152 bytes .*No space left on device"):
+        crew.put(array)
+    raised = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        crew.put(array)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OptionError, match=r"^workers: .* cannot be written to a temporary file"):
+        crew.put(array)
