@@ -249,6 +249,14 @@ def test_mutants_by_hand_stand_in_the_code_once():
         assert (ROOT / tests).exists()
 
 
+def test_the_tests_that_judge_mutants_exist():
+    from benchmarks.mutants.targets import TARGETS
+
+    for module, tests in TARGETS.items():
+        assert importlib.util.find_spec(module), module
+        assert all((ROOT / test).exists() for test in tests), module
+
+
 def test_a_mutant_takes_the_place_of_its_module(monkeypatch, tmp_path):
     from benchmarks.mutants.exchange import exchange
     from benchmarks.mutants.operators import mutants_of

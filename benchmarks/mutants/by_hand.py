@@ -89,7 +89,7 @@ def by_hand(module: str, source: str) -> list[tuple[Mutant, str]]:
         if name == module:
             before, there, after = source.partition(text)
             if not there or text in after:
-                raise ValueError(f"this text stands not once in {module}: {text}")
+                raise ValueError(f"this text does not occur exactly once in {module}: {text}")
             line = before.count("\n") + 1
             shown = " ".join(text.split()), " ".join(other.split())
             found.append((Mutant(module, line, *shown, ast.parse(before + other + after)), tests))

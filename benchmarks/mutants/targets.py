@@ -20,10 +20,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.verdict.summary": VERDICT,
     "fastbp.verdict.tolerance": VERDICT,
     # comparison with s h^T
-    "fastbp.kernels.comparison.chunks": (
-        "tests/kernels/comparison",
-        "tests/network/checks/test_tile_comparison.py",
-    ),
+    "fastbp.kernels.comparison.chunks": NETWORKS,
     # certificate, hull, error bars, range
     "fastbp.network.sensitivities.certificate": PROOFS,
     "fastbp.network.sensitivities.error_bars": PROOFS,
