@@ -77,6 +77,7 @@ class Network:
         float64 or float32, all alike.  Copied into one vector, unless weights and biases already
         lie one after the other, in the order of `parameters`, in a file that is mapped with
         `np.memmap`: then that is the vector, read-only, and the file may be larger than memory.
+        What is written to such a file later changes the network: write nothing while it is checked.
     biases : list of ndarray, shape (n_out, 1) or (n_out,) each, or None
         None: a network without biases.
     loss : str or (value, gradient)

@@ -5,8 +5,8 @@ then does the same again in each of its callers. Python calls only the entries. 
 kept here as they were lowered, and are linked, optimised and emitted once, in the entry: LLVM then
 takes 0.4 times as long for a certified check.
 
-This rests on names of numba that are not public. Where one is missing, numba compiles in its own
-way: slower, with the same results.
+This rests on names of numba that are not public. Where one of those that are listed below is
+missing, numba compiles in its own way: slower, with the same results.
 """
 
 from __future__ import annotations

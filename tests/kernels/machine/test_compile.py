@@ -236,6 +236,9 @@ def run_a_network(dtype: np.dtype, loss: str, **options: object) -> None:
         frozen_y = y.copy()
         frozen_y.flags.writeable = False
         net.loss_and_gradients(x, frozen_y)
+        net.parameters.flags.writeable = False  # as in a mapped file
+        net.loss_and_gradients(x, y)
+        net.parameters.flags.writeable = True
 
 
 @pytest.mark.parametrize("name", ["float64", "float32"])
