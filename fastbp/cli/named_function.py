@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from fastbp.errors import FastbpError, OptionError
 
-__all__ = ["call_of", "named_function"]
+__all__ = ["call_of", "modules_from_here", "named_function"]
+
+
+@contextlib.contextmanager
+def modules_from_here() -> Iterator[None]:
+    """Let modules be imported from where the program runs, also while a function is called."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # a module of the user's may have removed it
+            sys.path.remove(here)
 
 
 def named_function(name: str) -> Any:
-    """Import a module, also from where the program runs, and return a function of it.
+    """Import a module, and return a function of it.
 
     Parameters
     ----------
@@ -27,7 +41,6 @@ def named_function(name: str) -> Any:
         If the module or the function is missing, the module raises, or it is no function.
     """
     module_name, _, attributes = name.partition(":")
-    sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -38,8 +51,6 @@ def named_function(name: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise OptionError(f"{name}: {module_name} raised {raised(error)}.") from error
-    finally:
-        sys.path.remove(os.getcwd())
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             raise OptionError(f"{name}: there is no {attribute} in {module_name}.")

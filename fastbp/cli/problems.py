@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from fastbp.cli.named_function import call_of, named_function
+from fastbp.cli.named_function import call_of, modules_from_here, named_function
 from fastbp.cli.outputs.checked import Checked
 from fastbp.errors import FastbpError, OptionError
 
@@ -30,9 +31,10 @@ def check_problem(name: str, options: argparse.Namespace) -> Checked:
     try:
         if os.path.exists(name) or not NAMED_FUNCTION.fullmatch(name):
             return check_file(name, options)
-        function = named_function(name)
-        source = source_of(function)
-        report, own = check_returned(name, call_of(name, function), options)
+        with modules_from_here():
+            function = named_function(name)
+            source = source_of(function)
+            report, own = check_returned(name, call_of(name, function), options)
         return Checked(name, report, own=own, source=source)
     except FastbpError as error:
         return Checked(name, None, complaint=str(error), source=source)
@@ -104,9 +106,15 @@ def described(value: Any) -> str:
 
 
 def source_of(function: Any) -> tuple[str, int] | None:
-    """Return the file, relative to where the program runs, and the first line of a function."""
-    code = getattr(function, "__code__", None)
-    if code is None:
+    """Return the file, relative to where the program runs, and the first line of a function.
+
+    Of a decorated function they are its own, where its decorator tells (`functools.wraps`).
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or not os.path.isabs(code.co_filename):
         return None
-    path = os.path.relpath(code.co_filename) if os.path.isabs(code.co_filename) else ""
-    return (path.replace(os.sep, "/"), code.co_firstlineno) if path else None
+    try:
+        path = os.path.relpath(code.co_filename)
+    except ValueError:  # on another drive of Windows
+        return None
+    return path.replace(os.sep, "/"), code.co_firstlineno

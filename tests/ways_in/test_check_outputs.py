@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import xml.etree.ElementTree as ET
 
@@ -148,6 +149,18 @@ def test_annotations_leave_standard_output_to_json(tmp_path, monkeypatch, capsys
     captured = capsys.readouterr()
     assert json.loads(captured.out)["verdict"] == "vacuous"
     assert captured.err.startswith("::warning ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes with names")
+def test_an_output_may_be_a_device_or_a_pipe(tmp_path, capsys):
+    assert main(["check", ALL[0], "--json", os.devnull]) == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert main(["check", ALL[2], "--markdown", str(pipe)]) == 3
+    assert os.read(reader, 10_000).startswith(b"## outputs")
+    os.close(reader)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from pathlib import Path
 
 import pytest
 
 from fastbp.cli import main
+from fastbp.cli.problems import source_of
 
 pytestmark = pytest.mark.small
 
@@ -145,6 +148,53 @@ def test_a_module_that_cannot_be_imported_is_refused(text, message, tmp_path, mo
         capsys.readouterr().err == f"fastbp: {name}_not.there:f: there is no module {name}_not.\n"
     )
     assert sys.path == before
+
+
+def test_modules_beside_the_function_are_found_while_it_runs(tmp_path, monkeypatch, capsys):
+    name = f"late_{tmp_path.name}"
+    tmp_path.joinpath(f"{name}.py").write_text(
+        f"def problem():\n    import {name}_beside\n    return {name}_beside.problem()\n"
+    )
+    tmp_path.joinpath(f"{name}_beside.py").write_text(
+        "import numpy as np\ndef problem():\n    return np.sum, np.ones(2), np.zeros(2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert main(["check", f"{name}:problem"]) == 0
+    assert sys.path == before
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("line", ["os.chdir('elsewhere')", "sys.path.remove(os.getcwd())"])
+def test_a_module_may_go_elsewhere(line, tmp_path, monkeypatch, capsys):
+    name = f"goes_{tmp_path.name}"
+    tmp_path.joinpath("elsewhere").mkdir()
+    tmp_path.joinpath(f"{name}.py").write_text(
+        f"import os, sys\nimport numpy as np\n{line}\n"
+        "def problem():\n    return np.sum, np.ones(2), np.zeros(2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert main(["check", f"{name}:problem"]) == 0
+    assert sys.path == before
+    capsys.readouterr()
+
+
+def test_the_line_of_a_decorated_function_is_its_own(monkeypatch):
+    def decorated(function):
+        @functools.wraps(function)
+        def called():
+            return function()
+
+        return called
+
+    @decorated
+    def problem():
+        pass
+
+    monkeypatch.chdir(Path(__file__).parent)
+    first = problem.__wrapped__.__code__.co_firstlineno
+    assert source_of(problem) == ("test_problems_by_name.py", first)
 
 
 def test_a_file_of_that_name_is_a_file(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,11 +92,13 @@ def opened(output: OutputFile) -> Iterator[Callable[[str], None]]:
     is_new = not os.path.exists(output.target)
     with refusing(output):
         file = open(output.target, "a", encoding="utf-8", newline="\n")  # noqa: SIM115
+    # A pipe or a device holds nothing that could be cut off.
+    replaces = not output.appends and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     written: list[str] = []
 
     def write(text: str) -> None:
         with refusing(output):
-            if not output.appends:
+            if replaces:
                 file.truncate(0)
             file.write(text)
             file.flush()
