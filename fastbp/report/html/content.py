@@ -75,7 +75,7 @@ def full_content(report: Report) -> dict[str, Any]:
     shown, folded = shown_arrays(arrays, most=len(arrays))
     passed = folded[0][1] if folded else []
     return _content(report, shown) | {
-        "passed_arrays": _array_table("passed", passed, report),
+        "passed_arrays": _array_table(passed, report),
         "failures": _failure_table(report.failures),
         "rows_at_first": ROWS_AT_FIRST,
         "maps": sorted(of_failed[:MAPS_SHOWN], key=lambda one: one["line"]),
@@ -107,7 +107,7 @@ def _content(report: Report, shown: list[ArrayReport]) -> dict[str, Any]:
         "summary": _summary(report),
         "subject": shortened(subject(report)),
         "diagnosis": [shortened(sentence) for sentence in report.diagnosis],
-        "arrays": _array_table("arrays", shown, report),
+        "arrays": _array_table(shown, report),
         "array_count": f"{len(report.arrays):,}",
         "factors": [] if report.diagnosis else _factors(report.arrays),
         "reasons": [
@@ -178,13 +178,12 @@ def _again(report: Report) -> list[tuple[str, str]]:
     return [(what, text) for what, text in named if text]
 
 
-def _array_table(identity: str, rows: list[ArrayReport], report: Report) -> dict[str, Any]:
+def _array_table(rows: list[ArrayReport], report: Report) -> dict[str, Any]:
     kinks = report.kinks > 0
     columns = [column for column in ARRAY_COLUMNS if column[0] != "kinks" or kinks]
     cells = [_array_cells(row, kinks=kinks) for row in rows]
     errors = [row.worst.beyond_hull for row in rows if row.worst is not None]
-    return _table(identity, columns, cells) | {
-        "names": {ends(row.name): row.name for row in rows if len(row.name) > LONGEST_WORD},
+    return _table(columns, cells, [row.name for row in rows]) | {
         "count": f"{len(rows):,}",
         "entries": f"{sum(row.entries for row in rows):,}",
         "largest": _number(max(errors, default=0.0)),
@@ -216,18 +215,21 @@ def _failure_table(failures: Iterable[Failure]) -> dict[str, Any]:
         ]
         for failure in failures
     ]
-    return _table("failures", FAILURE_COLUMNS, cells) | {"names": {}}
+    return _table(FAILURE_COLUMNS, cells, [])
 
 
 def _table(
-    identity: str, columns: list[tuple[str, str, str]], rows: list[list[str]]
+    columns: list[tuple[str, str, str]], rows: list[list[str]], names: list[str]
 ) -> dict[str, Any]:
     """Return a table, without the columns in which every cell is empty."""
     used = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     return {
-        "id": identity,
         "columns": [columns[place] for place in used],
         "rows": [[row[place] for place in used] for row in rows],
+        # By the row, from 0: of two long names the ends may be alike.
+        "long_names": {
+            number: name for number, name in enumerate(names) if len(name) > LONGEST_WORD
+        },
         # What cells are called where a row is no line: of the columns counted from 1.
         "labels": [
             (number, columns[place][0])

@@ -149,6 +149,21 @@ def test_a_name_of_ten_thousand_letters_is_shown_once_and_by_its_ends_elsewhere(
     assert f"<li>{shortened(name + ':')} transposed</li>" in html
 
 
+def test_long_names_with_the_same_ends_are_shown_as_their_own():
+    names = [f"{'x' * 60}{middle}{'y' * 60}" for middle in "ab"]
+    html = page(report(*map(failed_row, names), verdict="failed"))
+    assert [f"</summary>{name}</details>" in html for name in names] == [True, True]
+
+
+def test_several_reports_in_one_page_have_no_identity_in_common():
+    shown = report(failed_row(), row(), verdict="failed", failures=[failure()])
+    excerpt = Outline(in_notebook(shown))
+    assert not any("id" in attributes for _, attributes in excerpt.elements)
+    identities = [parts["id"] for _, parts in Outline(page(shown)).elements if "id" in parts]
+    assert len(set(identities)) == len(identities)
+    assert {"arrays", "failures"} <= set(identities)
+
+
 def test_a_report_of_ten_thousand_arrays_has_all_of_them():
     rows = [row(f"layer[{place}]") for place in range(9_990)]
     rows += [failed_row(f"wrong[{place}]") for place in range(10)]
