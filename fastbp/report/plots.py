@@ -11,7 +11,9 @@ from fastbp.errors import OptionError, printable
 from fastbp.report.outline import counted, subject, worst_first
 from fastbp.report.pictures.axes import Drawn, add_colour_bar, draw_errors, draw_values, top_of
 from fastbp.report.pictures.cells import Cells
-from fastbp.report.pictures.style import pyplot, shortened, wrapped
+from fastbp.report.pictures.picture import place_in
+from fastbp.report.pictures.style import MOST_SIGNS, pyplot, wrapped
+from fastbp.report.wording.long_names import ends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,7 @@ def plot_array(report: Report, name: str, ax: Any = None) -> Any:
     """Draw one array on some axes; on new ones, its values beside it."""
     row = next((row for row in report.arrays if row.name == name), None)
     if row is None:
-        known = ", ".join(repr(shortened(row.name)) for row in report.arrays[:3])
+        known = ", ".join(repr(ends(row.name, MOST_SIGNS)) for row in report.arrays[:3])
         more = ", ..." if len(report.arrays) > 3 else ""
         raise OptionError(f"name must be that of an array ({known}{more}), not {name!r}.")
     drawn = _drawn(report, row)
@@ -81,13 +83,16 @@ def plot_array(report: Report, name: str, ax: Any = None) -> Any:
 
 
 def _drawn(report: Report, row: ArrayReport) -> Drawn:
-    own = [one for one in report.failures if one.array == row.name and _fits(one, row)]
-    picture = _of_failures(row, own) if row.picture is None else row.picture
-    worst = row.worst
+    own = {
+        place: one
+        for one in report.failures
+        if one.array == row.name and (place := place_in(row.shape, one.index)) is not None
+    }
+    picture = _of_failures(row.shape, own) if row.picture is None else row.picture
     at = None
-    if row.wrong and worst is not None and picture is not None and _fits(worst, row):
-        at = _place(worst, row)
-    wrong = [(_place(one, row), one.given, one.numerical) for one in own]
+    if row.wrong and row.worst is not None and picture is not None:
+        at = place_in(row.shape, row.worst.index)
+    wrong = [(place, one.given, one.numerical) for place, one in own.items()]
     return Drawn(
         name=row.name,
         shape=row.shape,
@@ -100,27 +105,13 @@ def _drawn(report: Report, row: ArrayReport) -> Drawn:
     )
 
 
-def _fits(entry: Failure, row: ArrayReport) -> bool:
-    """Tell whether an entry is one of the array: not so in a file that somebody made up."""
-    return len(entry.index) == len(row.shape) and all(
-        0 <= place < length for place, length in zip(entry.index, row.shape, strict=True)
-    )
-
-
-def _place(entry: Failure, row: ArrayReport) -> int:
-    place = 0
-    for index, length in zip(entry.index, row.shape, strict=True):
-        place = place * length + index
-    return place
-
-
-def _of_failures(row: ArrayReport, wrong: Sequence[Failure]) -> Picture | None:
-    """Make a picture of wrong entries, where nothing is known of the others."""
+def _of_failures(shape: tuple[int, ...], wrong: dict[int, Failure]) -> Picture | None:
+    """Make a picture of wrong entries by their places, where nothing is known of the others."""
     if not wrong:
         return None
-    places = np.array([_place(one, row) for one in wrong])
-    ratios = [one.error / one.allowed if one.allowed > 0 else math.inf for one in wrong]
-    cells = Cells(row.shape)
+    places = np.array([*wrong])
+    ratios = [one.error / one.allowed if one.allowed > 0 else math.inf for one in wrong.values()]
+    cells = Cells(shape)
     # Infinite over infinite, as with a NaN beside no finite bar, is infinitely wrong.
     cells.add_at(
         places, np.nan_to_num(ratios, nan=math.inf, posinf=math.inf), np.zeros(len(wrong), bool)

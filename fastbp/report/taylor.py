@@ -178,7 +178,8 @@ class TaylorTest:
         """
         import numpy as np
 
-        from fastbp.report.pictures.style import plain, pyplot, shortened
+        from fastbp.report.pictures.style import MOST_SIGNS, plain, pyplot
+        from fastbp.report.wording.long_names import ends
 
         if ax is None:
             _, ax = pyplot("plot").subplots()
@@ -193,7 +194,7 @@ class TaylorTest:
             ax.loglog(self.steps, slanted, ":", color=line.get_color(), label=f"slope {order + 1}")
         ax.set_xlabel("h")
         ax.set_ylabel("remainder")
-        title = f"{shortened(plain(self.function))}: {self.verdict}"
+        title = f"{ends(plain(self.function), MOST_SIGNS)}: {self.verdict}"
         ax.set_title(title, parse_math=False, usetex=False)
         ax.legend()
         return ax

@@ -254,7 +254,7 @@ def test_names_of_users_are_only_shown():
     titles = [ax.get_title().split("\n")[0] for ax in axes_of(figure, "errors")]
     assert titles == [
         "$\\frac{1}{0}$", "a$b", "<script>alert(1)</script>", r"w\x1b[2J\n\u202eb\r\ud800",
-        "x" * 19 + "..." + "x" * 18, r"\u4e2d\u6587" + "\U0001f600\u05d0", "_^{}%\\", "",
+        "x" * 25 + "..." + "x" * 12, r"\u4e2d\u6587" + "\U0001f600\u05d0", "_^{}%\\", "",
     ]  # fmt: skip
 
 

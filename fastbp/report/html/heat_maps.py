@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import printable
 from fastbp.report.outline import worst_first
-from fastbp.report.pictures.picture import leading_axes, matrix_shape
+from fastbp.report.pictures.picture import leading_axes, matrix_shape, place_in
 from fastbp.report.wording.digits import told_apart
 from fastbp.report.wording.long_names import ends
 
@@ -98,16 +96,11 @@ def _known_entries(
     row: ArrayReport, picture: Picture, failures: list[Failure]
 ) -> list[tuple[int, str, str]]:
     """Return place, given and numerical derivative of the worst entries and of some others."""
-    strides = _strides(row.shape)
     known = {
-        sum(map(operator.mul, failure.index, strides)): (failure.given, failure.numerical)
+        place: (failure.given, failure.numerical)
         for failure in failures
-        if len(failure.index) == len(strides)
+        if (place := place_in(row.shape, failure.index)) is not None
     }
     for place, given, numerical, *_ in picture.samples.tolist():
         known.setdefault(int(place), (given, numerical))
     return [(place, *told_apart(*pair)) for place, pair in known.items()]
-
-
-def _strides(shape: tuple[int, ...]) -> list[int]:
-    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]

@@ -16,14 +16,15 @@ from fastbp.report.pictures.style import (
     LIGHT,
     LOWEST,
     MOST_DECADES,
+    MOST_SIGNS,
     WRONG,
     colours,
     decade_ticks,
     levels_of,
     plain,
-    shortened,
     wrapped,
 )
+from fastbp.report.wording.long_names import ends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def draw_errors(ax: Any, drawn: Drawn, top: float) -> Any:
     array of one row or one column is a line of dots.
     """
     ax.set_title(
-        f"{shortened(plain(drawn.name))}\n{drawn.shape} {drawn.said}",
+        f"{ends(plain(drawn.name), MOST_SIGNS)}\n{drawn.shape} {drawn.said}",
         fontsize=9, parse_math=False, usetex=False, pad=12,
     )  # fmt: skip
     picture = drawn.picture

@@ -30,6 +30,7 @@ __all__ = [
     "cell_shape",
     "leading_axes",
     "matrix_shape",
+    "place_in",
     "with_few_cells",
 ]
 
@@ -111,6 +112,26 @@ def matrix_shape(shape: Shape) -> tuple[int, int]:
         return 1, math.prod(shape)
     split = leading_axes(shape)
     return math.prod(shape[:split]), math.prod(shape[split:])
+
+
+def place_in(shape: Shape, index: Shape) -> int | None:
+    """Return the place of an entry in C order; None where the array has no such entry.
+
+    A file that somebody made up may hold such an index.
+
+    Examples
+    --------
+    >>> place_in((2, 3, 4), (1, 0, 2)), place_in((2, 3, 4), (1, 0, 4)), place_in((), ())
+    (14, None, 0)
+    """
+    if len(index) != len(shape):
+        return None
+    place = 0
+    for at, length in zip(index, shape, strict=True):
+        if not 0 <= at < length:
+            return None
+        place = place * length + at
+    return place
 
 
 def cell_shape(shape: Shape) -> tuple[int, int]:

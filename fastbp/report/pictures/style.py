@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.errors import OptionError, printable
+from fastbp.report.wording.long_names import ends
 from fastbp.typing import Floats
 
 __all__ = [
@@ -17,13 +18,13 @@ __all__ = [
     "KINK",
     "LIGHT",
     "LOWEST",
+    "MOST_SIGNS",
     "WRONG",
     "colours",
     "decade_ticks",
     "levels_of",
     "plain",
     "pyplot",
-    "shortened",
     "wrapped",
 ]
 
@@ -113,20 +114,6 @@ def decade_ticks(top: float, most: int) -> tuple[list[int], list[str]]:
     return decades, ["1" if decade == 0 else f"1e{decade}" for decade in decades]
 
 
-def shortened(name: str, most: int = MOST_SIGNS) -> str:
-    """Return a name without its middle where it is long.
-
-    Examples
-    --------
-    >>> shortened("encoder.layers.0.attention.in_proj_weight", 20)
-    'encoder.l...j_weight'
-    """
-    if len(name) <= most:
-        return name
-    head = (most - 3 + 1) // 2
-    return f"{name[:head]}...{name[len(name) - (most - 3 - head) :]}"
-
-
 def plain(text: str) -> str:
     """Return text of users as the font can show it: the rest is escaped as Python does."""
     text = printable(text)
@@ -140,7 +127,7 @@ def plain(text: str) -> str:
 
 def wrapped(text: str, width: int, most_lines: int) -> str:
     """Return text of users in lines."""
-    lines = textwrap.wrap(shortened(plain(text), 1000), width)
+    lines = textwrap.wrap(ends(plain(text), 1000), width)
     if len(lines) > most_lines:
         lines = [*lines[: most_lines - 1], f"{lines[most_lines - 1][: width - 3]}..."]
     return "\n".join(lines)

@@ -6,20 +6,25 @@ import re
 
 __all__ = ["LONGEST_WORD", "ends", "shortened"]
 
-# Whoever has longer names knows them by their ends.
 LONGEST_WORD = 100
-HEAD, TAIL = 60, 30
+LEFT_OUT = "..."  # every font has it
 
 
-def ends(name: str) -> str:
-    """Return a name with its middle left out where it is very long.
+def ends(name: str, most: int = LONGEST_WORD) -> str:
+    """Return a name, without its middle where it has more letters than `most`.
+
+    Whoever has longer names knows them by their ends.
 
     Examples
     --------
-    >>> ends("weights[0]"), len(ends("x" * 10_000))
-    ('weights[0]', 91)
+    >>> ends("weights[0]"), ends("encoder.layers.0.attention.in_proj_weight", 20)
+    ('weights[0]', 'encoder.laye...eight')
     """
-    return f"{name[:HEAD]}…{name[-TAIL:]}" if len(name) > LONGEST_WORD else name
+    if len(name) <= most:
+        return name
+    kept = most - len(LEFT_OUT)
+    tail = kept // 3
+    return f"{name[: kept - tail]}{LEFT_OUT}{name[-tail:]}"
 
 
 def shortened(text: str) -> str:
@@ -28,7 +33,7 @@ def shortened(text: str) -> str:
     Examples
     --------
     >>> shortened("short words stay"), len(shortened("x" * 10_000 + " is wrong"))
-    ('short words stay', 100)
+    ('short words stay', 109)
     """
     if len(text) <= LONGEST_WORD:
         return text

@@ -44,6 +44,13 @@ def test_the_worst_entries_and_the_samples_are_known_by_their_place():
     assert shown["data"]["entries"] == [(7, "2.5", "nan"), (2, "3", "3")]
 
 
+def test_an_entry_that_the_array_does_not_have_is_left_out():
+    wrong = failed_row("w", shape=(2, 3), picture=Picture(np.ones((2, 3))))
+    odd = [failure("w", index) for index in [(0, 3), (-1, 0), (1,), (1, 2)]]
+    [shown] = heat_maps(report(wrong, failures=odd))
+    assert [place for place, *_ in shown["data"]["entries"]] == [5]
+
+
 def test_failed_arrays_come_first_and_arrays_without_a_picture_have_no_map():
     picture = Picture(np.ones((5, 4)))
     shown = heat_maps(
