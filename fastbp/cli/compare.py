@@ -166,5 +166,7 @@ def cells(row: ArrayReport | None) -> list[str]:
     """Return the columns of an array in one report."""
     if row is None:
         return ["", "", ""]
-    error = "" if row.worst is None else f"{row.worst.beyond_hull:.1e}"
+    from fastbp.report.outline import worst_cells
+
+    error, _relative = worst_cells(row)
     return [row.verdict, f"{row.wrong}", error]

@@ -6,24 +6,22 @@ import re
 from typing import TYPE_CHECKING
 
 from fastbp.report.outline import (
+    FAILURE_HEADINGS,
     FAILURES_SHOWN,
+    SENTENCES_SHOWN,
+    about,
     counted,
-    counts,
-    detectable,
-    doubt,
     factor,
-    kink,
-    method,
+    failure_cells,
+    folded_line,
     printable_report,
     reasons,
-    relative,
     shown_arrays,
     shown_failures,
     subject,
-    tolerance,
+    worst_cells,
     worst_first,
 )
-from fastbp.report.wording.digits import told_apart
 from fastbp.report.wording.long_names import ends, shortened
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from fastbp.report.model import ArrayReport, Report
 
 __all__ = ["as_code", "as_markdown", "as_prose"]
-
-SENTENCES_SHOWN = 5
 
 MARKUP = re.compile(r"([\\`*_\[\]<>|~&#$@])")
 # What begins a list inside of a list.
@@ -54,7 +50,7 @@ def as_markdown(report: Report) -> str:
         _list(f"**{as_prose(one)}**" for one in report.diagnosis[:SENTENCES_SHOWN]),
         _list(as_prose(one) for one in [*reasons(shown), *multiples] if one),
         _arrays(shown),
-        _list(_folded(what, rows) for what, rows in folded),
+        _list(as_prose(folded_line(what, rows)) for what, rows in folded),
         _failures(report),
         _list(as_prose(one) for one in _about(report) if one),
     ]
@@ -117,36 +113,21 @@ def _arrays(arrays: list[ArrayReport]) -> str:
             f"{row.wrong:,}",
             f"{row.zero:,}",
             f"{row.kinks:,}",
-            "" if row.worst is None else f"{row.worst.beyond_hull:.1e}",
-            "" if row.worst is None else relative(row.worst),
+            *worst_cells(row),
         ]
         for row in arrays
     ]
     return _table(headings, rows, left=3)
 
 
-def _folded(what: str, rows: list[ArrayReport]) -> str:
-    more = "" if what == "passed" else " more"
-    return f"{len(rows):,}{more} arrays {what}: {sum(row.entries for row in rows):,} entries"
-
-
 def _failures(report: Report) -> str:
     if not report.failures:
         return ""
-    rows = [
-        [
-            as_code(failure.where),
-            *told_apart(failure.given, failure.numerical),
-            f"{failure.error:.1e}",
-            relative(failure),
-            f"{failure.allowed:.1e}",
-        ]
-        for failure in shown_failures(report.failures)
-    ]
-    headings = ["wrong entry", "given", "numerical", "error", "relative", "allowed"]
+    cells = map(failure_cells, shown_failures(report.failures))
+    rows = [[as_code(where), *numbers] for where, *numbers in cells]
     more = len(report.failures) - FAILURES_SHOWN
     note = f"\n\n{more:,} more in `report.failures`." if more > 0 else ""
-    return _table(headings, rows, left=1) + note
+    return _table(FAILURE_HEADINGS, rows, left=1) + note
 
 
 def _about(report: Report) -> list[str]:
@@ -154,12 +135,7 @@ def _about(report: Report) -> list[str]:
     more = len(report.diagnosis) - SENTENCES_SHOWN
     return [
         f"{counted(more, 'sentence', 'sentences')} more in report.diagnosis" if more > 0 else "",
-        f"method {method(report)}, {tolerance(report)}",
-        counts(report),
-        detectable(report.arrays),
-        doubt(report),
-        kink(report),
-        *report.notes,
+        *about(report),
         "" if report.seed is None else f"seed {report.seed}",
         report.made,
     ]

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from fastbp.report.model import ArrayReport, Failure, Report
 
 __all__ = [
+    "FAILURES_SHOWN",
+    "FAILURE_HEADINGS",
+    "SENTENCES_SHOWN",
+    "about",
     "counted",
     "counts",
     "detectable",
     "doubt",
     "factor",
+    "failure_cells",
+    "folded_line",
     "kink",
     "method",
     "printable_report",
@@ -31,13 +37,16 @@ __all__ = [
     "slips",
     "subject",
     "tolerance",
+    "worst_cells",
     "worst_first",
 ]
 
 FAILURES_SHOWN = 10
+SENTENCES_SHOWN = 5  # of a diagnosis
 ROWS_SHOWN = 40  # of arrays that did not pass
 FOLDED_FROM = 10  # arrays that passed are one line where there are more
 SENTENCES = frozenset({"reason", "notes"})  # fields that may hold newlines
+FAILURE_HEADINGS = ["wrong entry", "given", "numerical", "error", "relative", "allowed"]
 
 # A factor is worth a line when what it leaves unexplained is no more than rounding.
 CLEAN_RESIDUAL = 1e-4
@@ -88,6 +97,17 @@ def shown_arrays(
     return shown, [(what, rows) for what, rows in folded if rows]
 
 
+def folded_line(what: str, rows: list[ArrayReport]) -> str:
+    """Return the line that stands for a group of arrays of `shown_arrays`."""
+    more = "" if what == "passed" else "more "
+    entries = sum(row.entries for row in rows)
+    largest = max((row.worst.beyond_hull for row in rows if row.worst is not None), default=0.0)
+    return (
+        f"{counted(len(rows), f'{more}array', f'{more}arrays')} {what}: "
+        f"{counted(entries, 'entry', 'entries')}, errors of at most {largest:.1e}"
+    )
+
+
 def shown_failures(failures: tuple[Failure, ...], most: int = FAILURES_SHOWN) -> list[Failure]:
     """Return the entries to show: the worst of each array first, then the worst of the rest."""
     first: dict[str, Failure] = {}
@@ -122,6 +142,19 @@ def counts(report: Report) -> str:
         f"{report.kinks:,} on kinks; {counted(report.evaluations, *evaluated)} evaluated; "
         f"{report.seconds:.3g} s{compiled if report.compile_seconds else ''}"
     )
+
+
+def about(report: Report) -> list[str]:
+    """Return what there is to know of a check beside its verdict, in sentences."""
+    sentences = [
+        f"method {method(report)}, {tolerance(report)}",
+        counts(report),
+        detectable(report.arrays),
+        doubt(report),
+        kink(report),
+        *report.notes,
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def method(report: Report) -> str:
@@ -218,6 +251,24 @@ def relative(failure: Failure) -> str:
     if failure.numerical == 0.0:
         return ""
     return f"{failure.beyond_hull / abs(failure.numerical):.1e}"
+
+
+def worst_cells(row: ArrayReport) -> list[str]:
+    """Return the largest error of an array, and the same over the numerical derivative."""
+    if row.worst is None:
+        return ["", ""]
+    return [f"{row.worst.beyond_hull:.1e}", relative(row.worst)]
+
+
+def failure_cells(failure: Failure) -> list[str]:
+    """Return what stands below `FAILURE_HEADINGS`."""
+    return [
+        failure.where,
+        *told_apart(failure.given, failure.numerical),
+        f"{failure.error:.1e}",
+        relative(failure),
+        f"{failure.allowed:.1e}",
+    ]
 
 
 def factor(row: ArrayReport) -> str:

@@ -7,31 +7,28 @@ from typing import TYPE_CHECKING
 
 from fastbp.report.causes import listed
 from fastbp.report.outline import (
+    FAILURE_HEADINGS,
     FAILURES_SHOWN,
-    counts,
-    detectable,
-    doubt,
+    SENTENCES_SHOWN,
+    about,
     factor,
-    kink,
-    method,
+    failure_cells,
+    folded_line,
     printable_report,
     reasons,
-    relative,
     shown_arrays,
     shown_failures,
     subject,
-    tolerance,
+    worst_cells,
     worst_first,
 )
 from fastbp.report.wording.columns import table, wrapped
-from fastbp.report.wording.digits import told_apart
 
 if TYPE_CHECKING:
     from fastbp.report.model import ArrayReport, Failure, Report
 
 __all__ = ["render"]
 
-SENTENCES_SHOWN = 5
 # A report of more lines says its verdict again at the end, where a terminal stands.
 LONG = 40
 COLOURS = {"failed": "31;1", "passed": "32;1", "inconclusive": "33;1", "untested": "33",
@@ -75,16 +72,7 @@ def _again(report: Report, arrays: list[ArrayReport]) -> str:
 
 
 def _header(report: Report) -> str:
-    lines = [
-        f"{report.verdict.upper()}: {subject(report)}",
-        f"method {method(report)}, {tolerance(report)}",
-        counts(report),
-        detectable(report.arrays),
-        doubt(report),
-        kink(report),
-        *report.notes,
-    ]
-    return "\n".join(wrapped(line) for line in lines if line)
+    return "\n".join(map(wrapped, [f"{report.verdict.upper()}: {subject(report)}", *about(report)]))
 
 
 def _diagnosis(sentences: tuple[str, ...]) -> str:
@@ -106,24 +94,13 @@ def _arrays_table(arrays: list[ArrayReport], folded: list[tuple[str, list[ArrayR
             f"{row.wrong}",
             f"{row.zero}",
             f"{row.kinks}" if kinks else "",
-            "" if row.worst is None else f"{row.worst.beyond_hull:.1e}",
-            "" if row.worst is None else relative(row.worst),
+            *worst_cells(row),
             row.verdict,
         ]
         for row in arrays
     ]
     parts = [table([*headings, "verdict"], rows, left=2)] if rows else []
-    return "\n".join([*parts, *(_folded(what, those) for what, those in folded)])
-
-
-def _folded(what: str, rows: list[ArrayReport]) -> str:
-    """Return the line that stands for many arrays."""
-    entries = sum(row.entries for row in rows)
-    largest = max((row.worst.beyond_hull for row in rows if row.worst is not None), default=0.0)
-    more = "" if what == "passed" else " more"
-    return wrapped(
-        f"{len(rows):,}{more} arrays {what}: {entries:,} entries, errors of at most {largest:.1e}"
-    )
+    return "\n".join([*parts, *(wrapped(folded_line(what, those)) for what, those in folded)])
 
 
 def _factors(report: Report) -> str:
@@ -140,17 +117,7 @@ def _factors(report: Report) -> str:
 def _failures(failures: tuple[Failure, ...]) -> str:
     if not failures:
         return ""
-    headings = ["wrong entry", "given", "numerical", "error", "relative", "allowed"]
-    rows = [
-        [
-            failure.where,
-            *told_apart(failure.given, failure.numerical),
-            f"{failure.error:.1e}",
-            relative(failure),
-            f"{failure.allowed:.1e}",
-        ]
-        for failure in shown_failures(failures)
-    ]
+    rows = [failure_cells(failure) for failure in shown_failures(failures)]
     more = len(failures) - FAILURES_SHOWN
     note = f"\n({more} more in report.failures)" if more > 0 else ""
-    return table(headings, rows, left=1) + note
+    return table(FAILURE_HEADINGS, rows, left=1) + note

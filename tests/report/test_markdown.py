@@ -47,7 +47,7 @@ def test_ten_thousand_arrays_are_a_short_text():
     rows = [failed_row(f"weights[{k}]") for k in range(10_000)]
     text = report(*rows, verdict="failed").to_markdown()
     assert text.count("\n| `") == 40
-    assert "- 9,960 more arrays did not pass: 199,200 entries\n" in text
+    assert "- 9,960 more arrays did not pass: 199,200 entries, errors of at most 1.0e-10\n" in text
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 0.0])
@@ -113,5 +113,13 @@ def test_prose_has_no_markup(text, prose):
 
 def test_arrays_that_passed_are_folded():
     text = report(*(row(f"weights[{k}]") for k in range(20))).to_markdown()
-    assert "- 20 arrays passed: 400 entries\n" in text
+    assert "- 20 arrays passed: 400 entries, errors of at most 1.0e-10\n" in text
     assert "| array |" not in text
+
+
+def test_a_single_array_that_is_not_shown_is_told_as_one():
+    found = report(*(failed_row(f"weights[{k}]") for k in range(41)), verdict="failed")
+    for text in (found.to_markdown(), str(found), found._repr_html_()):
+        assert "1 more array did not pass: 20 entries, errors of at most 1.0e-10\n" in (
+            text.replace("</li>", "")
+        )

@@ -14,6 +14,7 @@ from fastbp.report.outline import (
     detectable,
     doubt,
     factor,
+    folded_line,
     kink,
     method,
     printable_report,
@@ -76,6 +77,7 @@ def full_content(report: Report) -> dict[str, Any]:
     passed = folded[0][1] if folded else []
     return _content(report, shown) | {
         "passed_arrays": _array_table(passed, report),
+        "passed_line": folded_line("passed", passed),
         "failures": _failure_table(report.failures),
         "rows_at_first": ROWS_AT_FIRST,
         "maps": sorted(of_failed[:MAPS_SHOWN], key=lambda one: one["line"]),
@@ -91,9 +93,7 @@ def excerpt(report: Report) -> dict[str, Any]:
     shown, folded = shown_arrays(arrays)
     more = len(report.failures) - FAILURES_SHOWN
     return _content(report, shown) | {
-        "folded": [
-            f"{counted(len(rows), 'more array', 'more arrays')} {what}" for what, rows in folded
-        ],
+        "folded": [folded_line(what, rows) for what, rows in folded],
         "failures": _failure_table(shown_failures(report.failures)),
         "more_failures": f"{more:,} more in report.failures" if more > 0 else "",
     }
@@ -108,7 +108,6 @@ def _content(report: Report, shown: list[ArrayReport]) -> dict[str, Any]:
         "subject": shortened(subject(report)),
         "diagnosis": [shortened(sentence) for sentence in report.diagnosis],
         "arrays": _array_table(shown, report),
-        "array_count": f"{len(report.arrays):,}",
         "factors": [] if report.diagnosis else _factors(report.arrays),
         "reasons": [
             shortened(reason) for reason in reasons(shown) if not SAID_BY_COUNTS.fullmatch(reason)
@@ -182,12 +181,7 @@ def _array_table(rows: list[ArrayReport], report: Report) -> dict[str, Any]:
     kinks = report.kinks > 0
     columns = [column for column in ARRAY_COLUMNS if column[0] != "kinks" or kinks]
     cells = [_array_cells(row, kinks=kinks) for row in rows]
-    errors = [row.worst.beyond_hull for row in rows if row.worst is not None]
-    return _table(columns, cells, [row.name for row in rows]) | {
-        "count": f"{len(rows):,}",
-        "entries": f"{sum(row.entries for row in rows):,}",
-        "largest": _number(max(errors, default=0.0)),
-    }
+    return _table(columns, cells, [row.name for row in rows])
 
 
 def _array_cells(row: ArrayReport, *, kinks: bool) -> list[str]:
