@@ -12,12 +12,9 @@ from __future__ import annotations
 import doctest
 import importlib
 import math
-import os
 import pkgutil
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +23,7 @@ from typing import Any
 
 import fastbp.kernels
 import pytest
-from blocks import blocks_of
+from blocks import blocks_of, run_command
 
 import fastbp
 
@@ -134,9 +131,7 @@ def test_every_block_of_a_page_runs(
         elif kind == "console":
             run_commands(text)
         elif kind == "command":
-            assert run_command(text.strip().removeprefix("$ ")).returncode == int(
-                options.get("code", 0)
-            )
+            assert run_command(text).returncode == int(options.get("code", 0))
 
 
 def close_figures() -> None:
@@ -160,20 +155,6 @@ def run_examples(test: doctest.DocTest) -> None:
 def run_commands(text: str) -> None:
     for command, wanted in COMMAND.findall(text):
         require_output(wanted, run_command(command).stdout, f"$ {command}")
-
-
-def run_command(command: str) -> subprocess.CompletedProcess[str]:
-    programs = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
-    program, *arguments = shlex.split(command)
-    return subprocess.run(
-        [*programs[program], *arguments],
-        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
 
 
 def require_output(wanted: str, printed: str, origin: str) -> None:

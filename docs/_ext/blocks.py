@@ -24,11 +24,17 @@ block in braces may be options, ``:name: value``: of ``{exec}``
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Block", "blocks_of"]
+__all__ = ["Block", "blocks_of", "run_command"]
+
+PROGRAMS = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
 
 FENCED = re.compile(
     r"^```(?P<kind>\w+|\{(?:exec|command)\})\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -67,3 +73,17 @@ def blocks_of(page: str) -> Iterator[Block]:
             options[option[1]] = option[2]
             text = text[option.end() :]
         yield Block(kind.strip("{}"), text, options, match.start(), match.end())
+
+
+def run_command(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of a block, with or without the ``$``; what it says on stderr is in its output."""
+    program, *arguments = shlex.split(command.strip().removeprefix("$ "))
+    return subprocess.run(
+        [*PROGRAMS[program], *arguments],
+        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )

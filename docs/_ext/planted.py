@@ -1,11 +1,8 @@
-"""The mistakes of the gallery: planted as ``fastbp demo MISTAKE`` does, checked and shown."""
+"""The mistakes of the gallery, as ``fastbp demo MISTAKE`` shows them, and drawn."""
 
 from __future__ import annotations
 
-import numpy as np
-
-import fastbp
-from fastbp.network.checks.diagnosis.planted_mistakes import planted_gradients
+from fastbp.cli.demo import planted_report
 
 __all__ = ["show"]
 
@@ -18,12 +15,6 @@ def show(name: str) -> None:
     name : str
         One of those that ``fastbp demo list`` names.
     """
-    net = fastbp.Network.random(
-        [5, 7, 7, 4], seed=1, loss="softmax_cross_entropy", reduction="mean", weight_decay=0.01
-    )
-    random = np.random.default_rng(1)
-    x, y = random.standard_normal((5, 6)), random.integers(4, size=6)
-    gradients = planted_gradients(name, net, x, y)
-    report = fastbp.check_network(net, x, y, gradients, method="replay")
+    report = planted_report(name)
     print(report)
     report.plot()

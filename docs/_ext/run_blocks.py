@@ -10,16 +10,12 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks import Block, blocks_of
+from blocks import Block, blocks_of, run_command
 from sphinx.util import logging
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIGURES = "_figures"  # in the folder of the sources; not committed
-PROGRAMS = {"fastbp": [sys.executable, "-m", "fastbp"], "python": [sys.executable]}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -122,15 +117,7 @@ class Session:
         return shown
 
     def commanded(self, block: Block) -> str:
-        program, *arguments = shlex.split(block.text.strip().removeprefix("$ "))
-        ran = subprocess.run(
-            [*PROGRAMS[program], *arguments],
-            env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-        )
+        ran = run_command(block.text)
         if ran.returncode != int(block.options.get("code", 0)):
             raise ValueError(f"exit code {ran.returncode}:\n{ran.stdout}")
         return fenced("console", block.text + excerpt(ran.stdout, block.options))

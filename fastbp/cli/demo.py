@@ -11,7 +11,9 @@ from fastbp.errors import FastbpError
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_demo"]
+    from fastbp.report import Report
+
+__all__ = ["add_demo", "planted_report"]
 
 
 def add_demo(commands: Any) -> None:
@@ -56,26 +58,32 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_planted(name: str) -> int:
     """Plant a mistake in a backward pass, check it, and print the report."""
-    import numpy as np
-
-    from fastbp.network.checks.check_network import check_network
-    from fastbp.network.checks.diagnosis.planted_mistakes import MISTAKES, planted_gradients
-    from fastbp.network.network import Network
+    from fastbp.network.checks.diagnosis.planted_mistakes import MISTAKES
 
     if name == "list":
         width = max(map(len, MISTAKES))
         print("\n".join(f"{one:{width}}  {mistake.said}" for one, mistake in MISTAKES.items()))
         return 0
+    try:
+        report = planted_report(name)
+    except FastbpError as error:
+        return complain(str(error))
+    print(f"Planted: {MISTAKES[name].said}.\n")
+    print_report(report)
+    return EXIT_CODES[report.verdict]
+
+
+def planted_report(name: str) -> Report:
+    """Return the report of a backward pass with a mistake; the documentation shows it too."""
+    import numpy as np
+
+    from fastbp.network.checks.check_network import check_network
+    from fastbp.network.checks.diagnosis.planted_mistakes import planted_gradients
+    from fastbp.network.network import Network
+
     net = Network.random(
         [5, 7, 7, 4], seed=1, loss="softmax_cross_entropy", reduction="mean", weight_decay=0.01
     )
     random = np.random.default_rng(1)
     x, y = random.standard_normal((5, 6)), random.integers(4, size=6)
-    try:
-        gradients = planted_gradients(name, net, x, y)
-    except FastbpError as error:
-        return complain(str(error))
-    print(f"Planted: {MISTAKES[name].said}.\n")
-    report = check_network(net, x, y, gradients, method="replay")
-    print_report(report)
-    return EXIT_CODES[report.verdict]
+    return check_network(net, x, y, planted_gradients(name, net, x, y), method="replay")
