@@ -126,10 +126,12 @@ def summary_of(found: Report | TaylorTest) -> str:
 
 def counts_of(entries: list[dict[str, Any]]) -> str:
     """Say how many checks there were, by verdict."""
+    from fastbp.report.outline import counted
+
     counts = Counter(entry["verdict"] for entry in entries)
     each = ", ".join(f"{counts[one]} {one}" for one in WORST_FIRST if counts[one])
-    many = "check" if len(entries) == 1 else "checks"
-    return f"{len(entries)} gradient {many}" + (f" ({each})" if each else "")
+    checks = counted(len(entries), "gradient check", "gradient checks")
+    return f"{checks} ({each})" if each else checks
 
 
 def json_of_run(entries: list[dict[str, Any]]) -> str:

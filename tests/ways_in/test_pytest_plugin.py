@@ -91,6 +91,17 @@ def test_assertion_of_a_name():
     report = fastbp.check_gradient(f, wrong, AT)
     assert report, "not good"
 
+class Unbound:
+    # As a proxy of flask or werkzeug that stands for nothing.
+
+    @property
+    def __class__(self):
+        raise RuntimeError("unbound")
+
+def test_assertion_beside_a_proxy():
+    unbound, report = Unbound(), fastbp.check_gradient(f, wrong, AT)
+    assert report
+
 def test_assertion_of_a_verdict():
     report = fastbp.check_gradient(f, wrong, AT)
     assert report.verdict == "passed"
@@ -133,7 +144,7 @@ def folder(tmp_path_factory):
 def outside(folder):
     """Folder and output of one run of all tests."""
     result = run(folder, "--gradient-report=out", "--junitxml=junit.xml", "-rA")
-    assert "7 failed, 3 passed, 2 errors" in result.stdout
+    assert "8 failed, 3 passed, 2 errors" in result.stdout
     return folder, result
 
 
@@ -155,7 +166,9 @@ def test_a_check_that_does_not_pass_fails_its_test_and_shows_the_report(outside)
     assert "E       FAILED: Taylor test of f(x)" in section(output, "test_wrong_along_a_direction")
 
 
-@pytest.mark.parametrize("test", ["test_plain_assertion", "test_assertion_of_a_name"])
+@pytest.mark.parametrize(
+    "test", ["test_plain_assertion", "test_assertion_of_a_name", "test_assertion_beside_a_proxy"]
+)
 def test_a_plain_assertion_shows_the_report(outside, test):
     shown = section(outside[1].stdout, test)
     assert "assert <Report: failed, 1 of 4 entries wrong in 1 arrays>" in shown
@@ -336,7 +349,7 @@ def test_the_oldest_pytest_that_is_supported(tmp_path):
     flags = ["-p", "no:cacheprovider", "--gradient-report=out", "-rA", "test_out.py"]
     result = run(tmp_path, *flags, PYTHONPATH=[str(old)])
     assert "pytest-8.0" in result.stdout
-    assert "7 failed, 3 passed, 2 errors" in result.stdout
+    assert "8 failed, 3 passed, 2 errors" in result.stdout
     assert "10 gradient checks (3 failed, 2 vacuous, 5 passed): " in result.stdout
     for test in ("test_wrong", "test_plain_assertion", "test_assertion_of_a_name"):
         assert "FAILED: gradient of f(x), float64\n" in section(result.stdout, test)
