@@ -209,7 +209,8 @@ class _Bar:
         else:  # not at the next step: that may take a minute
             self._timer = threading.Timer(self._patience, self._show)
             self._timer.daemon = True
-            self._timer.start()
+            with contextlib.suppress(RuntimeError):  # the system has no more threads: no bar
+                self._timer.start()
         return self
 
     def __exit__(

@@ -169,6 +169,18 @@ def test_checks_of_several_threads_end_in_any_order(monkeypatch):
     assert progress._running == []
 
 
+def test_without_a_thread_for_the_bar_there_is_none(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    monkeypatch.setattr(threading.Timer, "start", start)
+    with progress_bar(None, 2, "work") as advance:
+        advance(2)
+    with compilation_line():
+        pass
+
+
 @pytest.mark.parametrize("call", ["finite_differences", "check_network"])
 def test_no_part_of_a_call_says_a_compilation_if_it_shows_no_bar(monkeypatch, call):
     monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)

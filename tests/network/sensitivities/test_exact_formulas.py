@@ -170,18 +170,17 @@ def test_no_doubt_is_no_hull():
 
 
 def test_large_weights_are_taken_in_parts(monkeypatch):
-    net = fastbp.Network([np.ones((3, 2)), np.arange(-6.0, 6.0).reshape(4, 3)])
-    doubts, levels = [np.ones((3, 1), bool)], [np.ones((2, 1)), np.zeros((3, 1))]
-    net = fastbp.Network([np.ones((3, 2)), net.weights[1], np.ones((1, 4))])
-    doubts.append(np.ones((4, 1), bool))
-    levels.append(np.zeros((4, 1)))
+    middle = np.arange(-6.0, 6.0).reshape(4, 3)
+    net = fastbp.Network([np.ones((3, 2)), middle, np.ones((1, 4))])
+    doubts = [np.ones((3, 1), bool), np.ones((4, 1), bool)]
+    levels = [np.ones((2, 1)), np.zeros((3, 1)), np.zeros((4, 1))]
     whole = hull_of_levels(net, levels, np.ones((1, 1)), doubts, UNIT)
     monkeypatch.setattr("fastbp.network.sensitivities.hull.ABSOLUTE_ENTRIES", 4)
     parts = hull_of_levels(net, levels, np.ones((1, 1)), doubts, UNIT)
     assert [r.tolist() for r in parts.radii] == [r.tolist() for r in whole.radii]
     # W^T (1/2) and |W|^T (1/2), each cut at 0.
-    middle, half = net.weights[1].sum(axis=0) / 2, np.abs(net.weights[1]).sum(axis=0) / 2
-    low, high = np.minimum(middle - half, 0), np.maximum(middle + half, 0)
+    centre, half = middle.sum(axis=0) / 2, np.abs(middle).sum(axis=0) / 2
+    low, high = np.minimum(centre - half, 0), np.maximum(centre + half, 0)
     np.testing.assert_allclose(whole.centres[0][:, 0], (low + high) / 2, rtol=1e-14)
     np.testing.assert_allclose(whole.radii[0][:, 0], (high - low) / 2, rtol=1e-13)
 
