@@ -104,10 +104,11 @@ def outputs_of(options: argparse.Namespace) -> list[OutputFile]:
 def check_all(options: argparse.Namespace, *, quiet: bool) -> list[Checked]:
     """Check one problem after the other, whatever is wrong with those before."""
     before, after = commands_stopped() if options.github and not quiet else ("", "")
-    several = len(options.problems) > 1
+    names = dict.fromkeys(options.problems)
+    several = len(names) > 1
     print(before, end="")
     checked = []
-    for name in dict.fromkeys(options.problems):
+    for name in names:
         found = check_problem(name, options)
         checked.append(found)
         if found.report is None:

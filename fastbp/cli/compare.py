@@ -135,7 +135,7 @@ class Comparison:
             lines.append(f"{when}: {report.verdict.upper()}, {printable(subject(report))}")
             told.append((method(report), tolerance(report)))
         if len(told) == 2:
-            for (what, before), (_, after) in zip(*map(named_parts, told), strict=True):
+            for what, before, after in zip(("method", "tolerance"), *told, strict=True):
                 if before != after:
                     lines.append(f"{what}: {printable(before)}; then {printable(after)}")
         return [wrapped(line) for line in lines]
@@ -150,11 +150,6 @@ class Comparison:
         ]
         headings = ["array", "before", "wrong", "error", "after", "wrong", "error", "change"]
         return table(headings, rows, left=2) if rows else ""
-
-
-def named_parts(told: tuple[str, str]) -> list[tuple[str, str]]:
-    """Name the parts of what is told of a report."""
-    return list(zip(("method", "tolerance"), told, strict=True))
 
 
 def badness(row: ArrayReport) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp.errors import printable
 from fastbp.report.outline import worst_first
-from fastbp.report.pictures.picture import leading_axes, matrix_shape, place_in
+from fastbp.report.pictures.picture import matrix_shape, place_in
 from fastbp.report.wording.digits import told_apart
 from fastbp.report.wording.long_names import ends
 
@@ -63,7 +63,6 @@ def _heat_map(
         "data": {
             "name": ends(printable(row.name)),
             "shape": list(row.shape),
-            "leading": leading_axes(row.shape),
             "matrix": list(matrix_shape(row.shape)),
             "cells": [rows, columns],
             "cell": [height, width],
