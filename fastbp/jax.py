@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from fastbp.errors import DTypeError, OptionError
+from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.function.checks.report_assembly import joined, noting_scalar_cotangent
+from fastbp.function.checks.report_assembly import followed_by, noting_scalar_cotangent
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.user_code import calling
+from fastbp.runtime.validation import require_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,8 +94,7 @@ def check_function(
     ('passed', "backward by args['cotangent']")
     """
     keywords, options = keywords_of(f, kwargs, options, DEFAULTS)
-    if type(order) is not int or order not in (1, 2):
-        raise OptionError(f"order must be 1 or 2, not {order!r}.")
+    require_order(order)
     seed = options["seed"] = checked_options(options).seed  # type: ignore[arg-type]
     arguments = [*enumerate(args), *keywords.items()]
     wide = any(map(_is_double, jax.tree.leaves(arguments)))
@@ -102,8 +102,9 @@ def check_function(
         function = _OfFloats(f, OrderedDict(arguments), len(args))
         report = _checked(function, options)
         if order == 2:
-            second = _backward_pass(function, seed)
-            report = joined(report, _checked(second, options), "backward by ")
+            report = followed_by(
+                report, lambda: _checked(_backward_pass(function, seed), options), "backward by "
+            )
     return report
 
 

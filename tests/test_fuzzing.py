@@ -67,7 +67,7 @@ def damage(draw: Any, content: bytes) -> bytes:
     return bytes(damaged)
 
 
-def saved_problems() -> list[bytes]:
+def saved_problems(folder: Path) -> list[bytes]:
     rng = np.random.default_rng(0)
     found = []
     for loss, layout, with_gradient in (
@@ -80,12 +80,8 @@ def saved_problems() -> list[bytes]:
         x = rng.normal(size=samples)
         y = np.array([0, 1, 1, 0]) if loss == "softmax_cross_entropy" else rng.random(samples)
         gradients = net.loss_and_gradients(x, y)[1] if with_gradient else None
-        file = io.BytesIO()
-        path = Path(os.environ.get("TMPDIR", "/tmp")) / f"fuzzed-{os.getpid()}.npz"
-        fastbp.save_problem(path, net, x, y, gradients)
-        file.write(path.read_bytes())
-        path.unlink()
-        found.append(file.getvalue())
+        fastbp.save_problem(folder / "whole.npz", net, x, y, gradients)
+        found.append((folder / "whole.npz").read_bytes())
     return found
 
 
@@ -112,14 +108,15 @@ PROBLEMS: list[bytes] = []
 @fuzzed
 @given(st.data())
 def test_a_damaged_problem_is_checked_or_refused(tmp_path_factory: Any, data: Any) -> None:
+    folder = tmp_path_factory.getbasetemp()
     if not PROBLEMS:
-        PROBLEMS.extend(saved_problems())
+        PROBLEMS.extend(saved_problems(folder))
     content = data.draw(st.sampled_from(PROBLEMS))
     if data.draw(st.booleans()):
         content = with_damaged_member(data.draw, content)
     else:
         content = damage(data.draw, content)
-    path = tmp_path_factory.getbasetemp() / "fuzzed.npz"
+    path = folder / "fuzzed.npz"
     path.write_bytes(content)
     try:
         problem = fastbp.load_problem(path)

@@ -85,6 +85,8 @@ class VectorFunction:
         The time that one evaluation takes, from the last one at the point.
     chosen : Chosen or None
         The entries by which derivatives are asked for; None for all.
+    errors : list of EvaluationError
+        What f raised on both sides of an entry, where the check went on.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class VectorFunction:
         self.domain = Domain()
         self.chosen: Chosen | None = None
         self.findings: list[str] = []
+        self.errors: list[EvaluationError] = []
         before = references(self.point)
         self.output = self._called_twice(evaluated, noise)
         require_leaves(self.output, self.result, complex_too=True, empty_too=True)

@@ -39,9 +39,9 @@ Leaves: TypeAlias = int | tuple[int, ...]
 
 # Values of a function in few digits may be off by so many units in their last place.
 MOST_ROUNDINGS = 64
-# Between two looks at the account: a sign of life ten times a second, if f is that fast.
 # A function that raises on both sides of more entries raises as a rule.
 MOST_ERRORS = 3
+# Between two looks at the account: a sign of life ten times a second, if f is that fast.
 SECONDS_AT_A_TIME, MOST_AT_A_TIME = 0.1, 1 << 15
 
 

@@ -134,6 +134,13 @@ def require_choice(value: object, name: str, known: Sequence[str]) -> str:
     return value
 
 
+def require_order(value: object) -> int:
+    """Return ``value`` if it is an order up to which derivatives are checked."""
+    if type(value) is not int or value not in (1, 2):
+        raise OptionError(f"order must be 1 or 2, not {value!r}.")
+    return value
+
+
 def require_bool(value: object, name: str) -> bool:
     """Return ``value`` if it is True or False."""
     if not isinstance(value, bool | np.bool_):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fastbp.errors import EvaluationError, OptionError
+from fastbp.errors import EvaluationError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_jvp, check_vjp
-from fastbp.function.checks.report_assembly import joined, noting_scalar_cotangent, with_rows
+from fastbp.function.checks.report_assembly import followed_by, noting_scalar_cotangent, with_rows
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
-from fastbp.runtime.validation import require_bool
+from fastbp.runtime.validation import require_bool, require_order
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.half_precision import compared_in_half, half_dtype
 from fastbp.torch.autodiff.incoming import (
@@ -120,8 +120,7 @@ def check_function(
     ('passed', "backward by inputs['incoming gradient'][0]")
     """
     keywords, options = keywords_of(f, kwargs, options, DEFAULTS)
-    if type(order) is not int or order not in (1, 2):
-        raise OptionError(f"order must be 1 or 2, not {order!r}.")
+    require_order(order)
     require_bool(forward_ad, "forward_ad")
     require_bool(batched, "batched")
     seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
@@ -130,16 +129,21 @@ def check_function(
     if forward_ad:
         forward = _named(function.outputs, function)
         along = {"method": "probe"} if options.get("method", "auto") == "auto" else {}
-        found = check_jvp(
-            forward, function.jvp, function.arguments.at, convention="torch", **options | along
-        )
-        report = joined(report, found, "forward: ")
+
+        def check_forward() -> Report:
+            return check_jvp(
+                forward, function.jvp, function.arguments.at, convention="torch", **options | along
+            )
+
+        report = followed_by(report, check_forward, "forward: ")
     if batched:
         found_batched = batched_findings(function, np.random.default_rng((seed, 5)))
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
-        second = backward_pass(function, np.random.default_rng((seed, 6)))
-        report = joined(report, _checked(second, options), "backward by ")
+        rng = np.random.default_rng((seed, 6))
+        report = followed_by(
+            report, lambda: _checked(backward_pass(function, rng), options), "backward by "
+        )
     return _beside_half(report, function, inputs, keywords)
 
 

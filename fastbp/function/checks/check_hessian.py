@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastbp.function.checks.jvp import check_tangents
 from fastbp.function.checks.matrices.given_matrix import Sides
 from fastbp.function.checks.matrices.matrix_check import check_matrix
 from fastbp.function.checks.matrices.symmetry import symmetry_of_matrix, symmetry_of_product
+from fastbp.function.checks.report_assembly import unless_stopped
 from fastbp.function.checks.vjp_against_jvp import finished_report
 from fastbp.function.methods.options import CheckOptions, checked_options, takes_check_options
 from fastbp.function.real_outputs import real_leaf
@@ -95,7 +97,12 @@ def check_hessian(
             matrix, checks = matrix_or_findings(hessian, "hessian", function, own)
             if matrix is not None:
                 found = check_matrix(function, matrix, own)
-                checks += [found.check, symmetry_of_matrix(function, matrix, found, own)]
+                symmetry = partial(symmetry_of_matrix, function, matrix, found, own)
+                by_products = matrix.form == "operator"
+                checks += [
+                    found.check,
+                    unless_stopped(account, symmetry, "symmetry") if by_products else symmetry(),
+                ]
         return finished_report(function, checks, "hessian, by differences", own, watch)
 
 
@@ -160,11 +167,11 @@ def check_hvp(
             checks = [check_tangents(function, product, own, rng, "hvp")]
         size = function.value.size
         if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
-            checks.append(
-                symmetry_of_product(
-                    _flattened(function, product), size, "hvp", function.single_products, own
-                )
-            )
+            symmetry = partial(
+                symmetry_of_product,
+                _flattened(function, product), size, "hvp", function.single_products, own,
+            )  # fmt: skip
+            checks.append(unless_stopped(account, symmetry, "symmetry"))
         return finished_report(function, checks, "hvp, by differences", own, watch)
 
 

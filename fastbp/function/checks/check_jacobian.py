@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastbp.function.checks.matrices.given_matrix import (
 from fastbp.function.checks.matrices.matrix_check import check_matrix
 from fastbp.function.checks.matrices.measured_entries import precision_of
 from fastbp.function.checks.matrices.product_pairs import unequal_entry
-from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.checks.report_assembly import FunctionCheck, unless_stopped
 from fastbp.function.checks.vjp_against_jvp import finished_report
 from fastbp.function.methods.options import (
     CheckOptions,
@@ -119,7 +120,8 @@ def check_jacobian(
             if matrix is not None:
                 checks.append(check_matrix(function, matrix, own).check)
                 if matrix.form == "operator":
-                    checks.append(_transposed_product(function, matrix, own))
+                    transposed = partial(_transposed_product, function, matrix, own)
+                    checks.append(unless_stopped(account, transposed, f"{matrix.name}.rmatvec"))
         return finished_report(function, checks, "jacobian", own, watch)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from fastbp.function.array_function import CONVENTIONS, VectorFunction
 from fastbp.function.checks.jvp import check_tangents
-from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.checks.report_assembly import FunctionCheck, unless_stopped
 from fastbp.function.checks.vjp import check_cotangent
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
 from fastbp.function.containers.calls import Unpacked, member_names
@@ -189,6 +190,7 @@ def _checked(
             else:
                 checks = [check_tangents(function, jvp, options, rng)]
         checks.append(FunctionCheck(notes=tuple(places.notes(function.name))))
-        if vjp is not None and jvp is not None and account.stopped is None:
-            checks.append(agreement_of_products(function, vjp, jvp, cotangent, rng))
+        if vjp is not None and jvp is not None:
+            check = partial(agreement_of_products, function, vjp, jvp, cotangent, rng)
+            checks.append(unless_stopped(account, check, "jvp against vjp"))
         return finished_report(function, checks, what, options, watch)

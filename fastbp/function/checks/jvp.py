@@ -60,6 +60,7 @@ def check_tangents(
     function.domain = domain_of(function.point, options.bounds, options.scale)
     function.chosen = chosen_entries(options.entries, function.point, options.seed)
     masks = [function.mask(leaf) for leaf in range(len(function.point.base))]
+    findings = _jvp_findings(function, jvp, options.noise, called)
     method, notes = _planned(function, masks, options)
     rows: list[ArrayReport] = []
     failures: list[tuple[Failure, ...]] = []
@@ -82,10 +83,7 @@ def check_tangents(
     if left:
         notes.append(f"{left:,} tangents not judged: {function.why_stopped}")
     others += [bare_row(function.called, (), 0, "failed", finding) for finding in function.findings]
-    others += [
-        bare_row(called, (), 0, "failed", found)
-        for found in _jvp_findings(function, jvp, options.noise, called)
-    ]
+    others += [bare_row(called, (), 0, "failed", finding) for finding in findings]
     return FunctionCheck(
         rows=tuple(rows),
         others=tuple(others),

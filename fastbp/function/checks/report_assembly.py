@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fastbp.errors import EvaluationError
 from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
 from fastbp.runtime.environment import made_here
@@ -12,18 +13,18 @@ from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import rows_of_report, worst_of_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from fastbp.errors import EvaluationError
     from fastbp.runtime.account import Account
     from fastbp.runtime.compilation import Stopwatch
 
 __all__ = [
     "FunctionCheck",
     "finished",
-    "joined",
+    "followed_by",
     "noting_scalar_cotangent",
     "report_of",
+    "unless_stopped",
     "with_rows",
 ]
 
@@ -102,8 +103,32 @@ def with_rows(report: Report, rows: Sequence[ArrayReport]) -> Report:
     return replace(report, verdict=verdict, arrays=(*report.arrays, *rows))
 
 
-def joined(report: Report, other: Report, prefix: str) -> Report:
-    """Return one report of two; names of the second begin with a prefix."""
+def unless_stopped(
+    account: Account, check: Callable[[], FunctionCheck], what: str
+) -> FunctionCheck:
+    """Make a check that only calls the derivative; a note where the account is, or gets, closed."""
+    if account.stopped is None:
+        with account.until_stopped():
+            return check()
+    assert account.stopped is not None
+    return FunctionCheck(notes=(f"{what} not checked: {account.stopped.reason}",))
+
+
+def followed_by(report: Report, check: Callable[[], Report], prefix: str) -> Report:
+    """Return one report of two, the second of which is made now; its names begin with a prefix.
+
+    What ends the second check carries the first report too.
+    """
+    try:
+        other = check()
+    except (KeyboardInterrupt, EvaluationError) as error:
+        partial = vars(error).get("report")
+        vars(error)["report"] = report if partial is None else _joined(report, partial, prefix)
+        raise
+    return _joined(report, other, prefix)
+
+
+def _joined(report: Report, other: Report, prefix: str) -> Report:
     rows = [
         replace(
             row,

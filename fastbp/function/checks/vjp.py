@@ -69,17 +69,17 @@ def check_cotangent(
             given.findings.append(f"vjp changed its cotangent: {', '.join(watched.changed)}")
         given = real_given(given, function)
         check = check_scalar(scalar, given, options)
-        for error in scalar.raised.errors:
-            raise error
     function.evaluations += scalar.evaluations
-    if function.account.stopped is not None:
+    function.errors = scalar.raised.errors
+    if function.account.stopped is not None or function.errors:
         return check
     with function.account.until_stopped():
         if not any(row.verdict == "failed" for row in (*check.rows, *check.others)):
             alone = _each_output_alone(function, vjp, cotangent, given, options)
             check = replace(check, others=(*check.others, *alone))
         return _named_outputs(check, function, vjp, cotangent)
-    return check
+    note = f"outputs not looked at alone: {function.why_stopped}"
+    return replace(check, notes=(*check.notes, note))
 
 
 class _Watched:

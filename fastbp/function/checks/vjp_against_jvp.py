@@ -92,7 +92,7 @@ def finished_report(
 ) -> Report:
     """Put the checks of a product together, and say which convention was in force.
 
-    Where an interrupt ended the check, that is raised with the report on it.
+    An interrupt that ended the check, or what f raised in it, is raised with the report on it.
     """
     f = function.f
     title = f"{what} of {getattr(f, '__name__', type(f).__name__)}({function.name})"
@@ -105,4 +105,4 @@ def finished_report(
         pairing = "Re(w z)" if function.convention == "jax" else "Re(conj(w) z)"
         notes.insert(0, f"complex by the convention of {function.convention}: {pairing}")
     report = replace(report, notes=tuple(notes), evaluations=function.evaluations)
-    return finished(report, function.account)
+    return finished(report, function.account, function.errors)

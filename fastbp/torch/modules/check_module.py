@@ -15,7 +15,7 @@ from fastbp.function.checks.report_assembly import report_of
 from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import checked_options
 from fastbp.runtime.compilation import Stopwatch
-from fastbp.runtime.validation import require_bool
+from fastbp.runtime.validation import require_bool, require_order
 from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
 from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
 from fastbp.torch.modules.check_layers import Subject, check_layers
@@ -131,8 +131,7 @@ def check_module(
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
     call = Call(inputs, _all_keywords(kwargs, keywords), loss, target)
-    if type(order) is not int or order not in (1, 2):
-        raise OptionError(f"order must be 1 or 2, not {order!r}.")
+    require_order(order)
     require_bool(forward_ad, "forward_ad")
     with without_warnings_of_ours():
         prepared = in_best_precision(module, call, options.seed)

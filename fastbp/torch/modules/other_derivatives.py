@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastbp.function.checks.check_products import check_jvp, check_vjp
-from fastbp.function.checks.report_assembly import joined
+from fastbp.function.checks.report_assembly import followed_by
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.second_order import backward_pass
 from fastbp.torch.autodiff.tensor_function import TensorFunction
@@ -29,17 +29,26 @@ __all__ = ["with_forward_mode", "with_second_order"]
 
 def with_forward_mode(report: Report, prepared: Prepared, options: Options) -> Report:
     """Add the forward mode, along a random tangent of each parameter and input."""
-    function = _whole(prepared, options.seed)
-    found = check_jvp(function.outputs, function.jvp, function.arguments.at, **_asked(options))
-    return _joined(report, found, function, "forward: ")
+
+    def check() -> Report:
+        function = _whole(prepared, options.seed)
+        at = function.arguments.at
+        found = check_jvp(function.outputs, function.jvp, at, **_asked(options))
+        return replace(found, notes=(*found.notes, *function.notes))
+
+    return followed_by(report, check, "forward: ")
 
 
 def with_second_order(report: Report, prepared: Prepared, options: Options) -> Report:
     """Add the derivative of the backward pass, along random directions."""
-    function = _whole(prepared, options.seed)
-    second = backward_pass(function, np.random.default_rng((options.seed, 6)))
-    found = check_vjp(second.outputs, second.vjp, second.arguments.at, **_asked(options))
-    return _joined(report, found, second, "backward by ")
+
+    def check() -> Report:
+        function = _whole(prepared, options.seed)
+        second = backward_pass(function, np.random.default_rng((options.seed, 6)))
+        found = check_vjp(second.outputs, second.vjp, second.arguments.at, **_asked(options))
+        return replace(found, notes=(*found.notes, *second.notes))
+
+    return followed_by(report, check, "backward by ")
 
 
 def _whole(prepared: Prepared, seed: int) -> TensorFunction:
@@ -83,8 +92,3 @@ def _asked(options: Options) -> dict[str, Any]:
         "convention": "torch", "method": "probe", "rtol": options.rtol, "atol": options.atol,
         "seed": options.seed, "progress": options.progress,
     }  # fmt: skip
-
-
-def _joined(report: Report, found: Report, function: TensorFunction, prefix: str) -> Report:
-    found = replace(found, notes=(*found.notes, *function.notes))
-    return joined(report, found, prefix)

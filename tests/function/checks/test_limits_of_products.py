@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+from scipy.sparse.linalg import LinearOperator
 
 import fastbp
 from fastbp.function.array_function import VectorFunction
@@ -102,6 +103,81 @@ def test_an_interrupt_carries_what_was_judged(
     report = vars(caught.value)["report"]
     assert report.verdict == "inconclusive"
     assert any(row.reason.endswith("interrupted") for row in report.arrays)
+
+
+class Interrupts:
+    """A function that is interrupted in its last call, of those that it gets otherwise."""
+
+    def __init__(self, f: Any, check: Any) -> None:
+        self.f, self.calls, self.last = f, 0, 0
+        check(self)
+        self.last, self.calls = self.calls, 0
+
+    def __call__(self, *given: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        return self.f(*given)
+
+
+def vjp(x: Any, w: Any) -> Any:
+    return jacobian(x).T @ w
+
+
+def jvp(x: Any, v: Any) -> Any:
+    return jacobian(x) @ v
+
+
+def pair(x: Any) -> Any:
+    return np.sin(x), x**2
+
+
+def pair_vjp(x: Any, w: Any) -> Any:
+    return w[0] * np.cos(x) + 2 * w[1] * x
+
+
+def of_rmatvec(rmatvec: Any) -> Any:
+    matrix = jacobian(AT)
+    given = LinearOperator((5, 8), matvec=matrix.__matmul__, rmatvec=rmatvec, dtype=np.float64)
+    return fastbp.check_jacobian(tanh, given, AT)
+
+
+def of_matvec(matvec: Any) -> Any:
+    given = LinearOperator((8, 8), matvec=matvec, dtype=np.float64)
+    return fastbp.check_hessian(quartic_gradient, given, AT, method="probe")
+
+
+@pytest.mark.parametrize(
+    ("derivative", "check", "note"),
+    [
+        (jvp, lambda jvp: fastbp.check_vjp(tanh, vjp, AT, jvp=jvp), "jvp against vjp not checked"),
+        (pair_vjp, lambda vjp: fastbp.check_vjp(pair, vjp, AT), "outputs not looked at alone"),
+        (
+            lambda x, v: quartic_hessian(x) @ v,
+            lambda hvp: fastbp.check_hvp(quartic_gradient, hvp, AT),
+            "symmetry not checked",
+        ),
+        (lambda u: jacobian(AT).T @ u, of_rmatvec, "jacobian.rmatvec not checked"),
+        (lambda v: quartic_hessian(AT) @ v, of_matvec, "symmetry not checked"),
+    ],
+    ids=["jvp", "vjp", "hvp", "rmatvec", "matvec"],
+)
+def test_an_interrupt_of_the_last_comparison_leaves_the_others(
+    derivative: Any, check: Any, note: str
+) -> None:
+    interrupted = Interrupts(derivative, check)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        check(interrupted)
+    report = vars(caught.value)["report"]
+    assert report.verdict == "passed"
+    assert f"{note}: interrupted" in report.notes
+
+
+def test_products_are_not_compared_where_nothing_may_be_spent() -> None:
+    jvp = Counted(tanh)
+    report = fastbp.check_vjp(tanh, vjp, AT, jvp=jvp, max_evaluations=10)
+    assert jvp.calls == 0
+    assert "jvp against vjp not checked: max_evaluations = 10 are spent" in report.notes
 
 
 def test_columns_that_were_judged_stay() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from support.gradient_checks import square
@@ -174,8 +176,9 @@ def test_what_is_raised_once_is_told_with_its_entry() -> None:
     assert note.endswith(" at the point): no answer")
 
 
+@pytest.mark.parametrize("check", [fastbp.check_gradient, fastbp.check_vjp])
 @pytest.mark.parametrize("wrong", [False, True])
-def test_an_entry_by_which_f_raises_does_not_take_the_report_away(wrong: bool) -> None:
+def test_an_entry_by_which_f_raises_does_not_take_the_report_away(wrong: bool, check: Any) -> None:
     at = np.linspace(1.0, 2.0, 100)
     given = np.cos(at)
     given[40] += wrong
@@ -185,10 +188,9 @@ def test_an_entry_by_which_f_raises_does_not_take_the_report_away(wrong: bool) -
             raise ValueError("seven is fixed")
         return float(np.sum(np.sin(x)))
 
-    with pytest.raises(
-        fastbp.EvaluationError, match=r"^f raised ValueError when x\[7\] was .*: seven is fixed$"
-    ) as caught:
-        fastbp.check_gradient(f, given, at, method="every")
+    message = r"^f raised ValueError when x\[7\] was .*: seven is fixed$"
+    with pytest.raises(fastbp.EvaluationError, match=message) as caught:
+        check(f, lambda _, cotangent=1.0: cotangent * given, at, method="every")
     report = vars(caught.value)["report"]
     assert report.verdict == ("failed" if wrong else "inconclusive")
     assert [failure.where for failure in report.failures] == ["x[40]"] * wrong

@@ -193,6 +193,26 @@ def test_the_second_order() -> None:
         assert f"backward by {place}" in {failure.array for failure in report.failures}
 
 
+@pytest.mark.parametrize("calls", [1, 20])
+def test_what_ends_the_check_of_the_second_order_carries_the_first(calls: int) -> None:
+    left = calls
+
+    def interrupted(x: Any, gradient: Any) -> Any:
+        nonlocal left
+        left -= torch.is_grad_enabled()
+        if left == 0:
+            raise KeyboardInterrupt
+        return 3 * x**2 * gradient
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fastbp.torch.check_function(cube(interrupted), X, order=2, method="probe", seed=0)
+    report = vars(caught.value)["report"]
+    second = ["backward by inputs[0]", "backward by inputs['incoming gradient'][0]"]
+    assert [row.name for row in report.arrays] == ["inputs[0]", *(second if calls > 1 else [])]
+    assert report.arrays[0].verdict == "passed"
+    assert all(row.reason == "not judged: interrupted" for row in report.arrays[1:])
+
+
 def test_a_backward_pass_that_can_be_differentiated_only_once() -> None:
     class Once(torch.autograd.Function):
         @staticmethod
