@@ -265,6 +265,11 @@ class VectorFunction:
         return self.chosen.masks[leaf]
 
     @property
+    def chosen_numbers(self) -> Mask:
+        """By which real numbers of the argument derivatives are asked for."""
+        return np.concatenate([self.mask(leaf) for leaf in range(len(self.point.base))])
+
+    @property
     def concurrency(self) -> int:
         """How many evaluations go on at the same time."""
         return 1 if self._pool is None else self._pool.concurrency

@@ -412,7 +412,7 @@ class Function:
         def evaluate() -> Vector:
             results = moved_results(
                 self.function, self.point, self.name, leaf, direction[part], steps, part,
-                restore=self._restore_always, outside=np.nan,
+                restore=self._restore_always, outside=np.nan, raised=self.raised,
             )  # fmt: skip
             return as_floats(results, self.name)
 
@@ -513,10 +513,12 @@ def moved_results(
     *,
     restore: bool = False,
     outside: Any = None,
+    raised: Raised | None = None,
 ) -> list[Any]:
     """Evaluate with a slice of a leaf, or of several, moved along that of a direction.
 
-    `outside` stands for what the function returns where it raises; with None that is an error.
+    `outside` stands for what the function returns where it raises, and `raised` is told of it; with
+    None that is an error.
     """
     places = [
         (point.flat[one][own], point.base[one][own], place)
@@ -524,8 +526,12 @@ def moved_results(
     ]
     results: list[Any] = []
     step = 0.0
+
+    def where() -> str:
+        return _where_moved(point, leaf, direction, step, part)
+
     try:
-        with calling(name, lambda: _where_moved(point, leaf, direction, step, part)):
+        with calling(name, where):
             for step in steps:
                 if restore:
                     point.restore()
@@ -538,6 +544,8 @@ def moved_results(
                     if outside is None or isinstance(error, FastbpError):
                         raise
                     results.append(outside)
+                    if raised is not None:
+                        raised.add(error, where)
     finally:
         for numbers, base, _ in places:
             numbers[:] = base

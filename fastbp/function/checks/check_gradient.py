@@ -76,8 +76,9 @@ def check_gradient(
         `gradient` is neither callable nor of the structure of `at`.
     EvaluationError
         If `f` or `gradient` raises: the message says with which entry changed. Where `f` raises
-        beside the point, and not as a rule, it has an attribute `report` with all the rest; what it
-        raises only once or on one side of an entry is a note.
+        beside the point, and not as a rule, it has (here and in `check_vjp`) an attribute `report`
+        with all the rest. What `f` raises only once or on one side of an entry is a note, unless
+        `workers` evaluate it.
     OptionError
         If an option is unknown or senseless.
 

@@ -165,11 +165,11 @@ def check_hvp(
         product = _Named(hvp)
         with function:
             checks = [check_tangents(function, product, own, rng, "hvp")]
-        size = function.value.size
         if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
             symmetry = partial(
                 symmetry_of_product,
-                _flattened(function, product), size, "hvp", function.single_products, own,
+                _flattened(function, product), function.chosen_numbers, "hvp",
+                function.single_products, own,
             )  # fmt: skip
             checks.append(unless_stopped(account, symmetry, "symmetry"))
         return finished_report(function, checks, "hvp, by differences", own, watch)

@@ -129,7 +129,7 @@ def _matches(pattern: str, point: Point, leaf: int) -> bool:
 
 def _mark_entry(name: str, point: Point, masks: list[NDArray[np.bool_]]) -> bool:
     """Mark one entry by its name, as reports write it: ``w[0, 3]``."""
-    match = re.fullmatch(r"(.*)\[([\d, ]+)\]", name, re.DOTALL)
+    match = re.fullmatch(r"(.*)\[ *(\d{1,18}(?: *, *\d{1,18})*) *\]", name, re.DOTALL)
     if match is None:
         return False
     index = tuple(int(part) for part in match[2].split(","))

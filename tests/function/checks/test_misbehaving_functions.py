@@ -159,6 +159,19 @@ def test_noise_that_makes_no_sense_is_refused(noise: object) -> None:
         fastbp.check_gradient(square, AT, AT, noise=noise)
 
 
+def test_what_is_raised_beside_the_point_is_told_by_probe_too() -> None:
+    def f(x: np.ndarray) -> float:
+        if np.min(x) < 0.5:
+            raise ValueError("outside")
+        return float(np.sum(x**2))
+
+    at = np.array([0.5 + 1e-6, 2.0, 3.0])
+    report = fastbp.check_gradient(f, 2 * at, at, method="probe", seed=0)
+    [note] = [note for note in report.notes if "raised" in note]
+    assert note.startswith("f raised ")
+    assert note.endswith(" at random: outside")
+
+
 def test_what_is_raised_once_is_told_with_its_entry() -> None:
     calls = [0]
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import fastbp
 
@@ -172,6 +174,43 @@ def test_some_entries_of_very_many_cost_little() -> None:
     report = fastbp.check_gradient(lambda x: np.sum(x**2), lambda x: 2 * x, at, entries=100)
     assert (report.verdict, report.entries) == ("passed", 100)
     assert report.evaluations < 600
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csc_array, aslinearoperator])
+@METHODS
+def test_symmetry_is_that_of_the_chosen_entries(form: Any, method: str) -> None:
+    matrix = np.array([[2.0, 1.0, 0.5], [1.0, 3.0, 1.0], [0.5, 1.0, 4.0]])
+    wrong = matrix.copy()
+    wrong[0, 1] = 9.0
+
+    def gradient(x: np.ndarray) -> Any:
+        return matrix @ x
+
+    for entries, verdict in ((["x[0]", "x[2]"], "passed"), (["x[0]", "x[1]"], "failed")):
+        options: Any = {"entries": entries, "method": method, "seed": 0}
+        report = fastbp.check_hessian(gradient, form(wrong), np.ones(3), **options)
+        assert report.arrays[-1].verdict == verdict
+        assert report.arrays[-1].name == "hessian, symmetry"
+        report = fastbp.check_hvp(gradient, lambda _, v: wrong @ v, np.ones(3), **options)
+        assert report.arrays[-1].verdict == verdict
+        assert report.arrays[-1].name == "hvp, symmetry"
+
+
+def test_rmatvec_is_compared_in_the_chosen_columns() -> None:
+    matrix = np.array([[2.0, 1.0], [1.0, 3.0]])
+    wrong = np.array([[2.0, 2.0], [1.0, 3.0]])
+    given = LinearOperator(
+        (2, 2), matvec=lambda v: matrix @ v, rmatvec=lambda u: wrong.T @ u, dtype=np.float64
+    )
+    for entries, verdict in (("x[0]", "passed"), ("x[1]", "failed")):
+        report = fastbp.check_jacobian(lambda x: matrix @ x, given, np.ones(2), entries=entries)
+        assert report.verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["x[,]", "x[ ]", "x[0 1]", "x[0,]", "x[" + "9" * 20 + "]"])
+def test_an_index_that_is_none_is_an_unknown_name(name: str) -> None:
+    with pytest.raises(fastbp.OptionError, match="matches none of x"):
+        fastbp.check_gradient(lambda x: np.sum(x), np.ones(2), np.ones(2), entries=name)
 
 
 def test_a_hessian_by_some_entries() -> None:

@@ -165,7 +165,7 @@ def _judged_block(
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     inside = block.holds(found.rows, found.columns)
     if function.chosen is not None:
-        inside &= np.concatenate(function.chosen.masks)[found.columns]
+        inside &= function.chosen_numbers[found.columns]
     which = np.flatnonzero(inside)
     numerical = Numerical(
         block.name, (which.size,), found.slope[which], found.error_bar[which], found.hull[which],
@@ -362,7 +362,7 @@ def _probed_row(
     if entries == 0:
         return bare_row(block.name, block.shape, 0, "untested", "has no entries")
     if function.chosen is not None:
-        columns = np.concatenate(function.chosen.masks)[block.columns]
+        columns = function.chosen_numbers[block.columns]
         entries = int(np.count_nonzero(columns)) * (block.rows.stop - block.rows.start)
         if entries == 0:
             return bare_row(block.name, block.shape, 0, "untested", NOT_CHOSEN)

@@ -11,7 +11,7 @@ from fastbp.function.methods.directions import random_components
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastbp.typing import Vector
+    from fastbp.typing import Mask, Vector
 
     Product = Callable[[Vector], Vector]
 
@@ -27,6 +27,7 @@ def unequal_entry(
     rng: np.random.Generator,
     share: float,
     noise: float = 0.0,
+    chosen: tuple[Mask | bool, Mask | bool] = (True, True),
 ) -> tuple[int, int, float, float] | None:
     """Find an entry in which the matrices of two products differ.
 
@@ -42,6 +43,8 @@ def unequal_entry(
         By how much the two sides may differ, relative to the sum of the sizes of their terms.
     noise : float
         By how much each number of a product may be off beside that.
+    chosen : pair of ndarray of bool
+        The rows and the columns of A whose entries are compared; all by default.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def unequal_entry(
     """
     rows, columns = shape
     for _ in range(PAIRS):
-        u, v = random_components(rng, rows), random_components(rng, columns)
+        u, v = random_components(rng, rows) * chosen[0], random_components(rng, columns) * chosen[1]
         back = backward(u)
 
         def sides_by_column(part: slice, u: Vector = u, v: Vector = v, back: Vector = back) -> bool:

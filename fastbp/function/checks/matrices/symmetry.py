@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastbp.function.checks.matrices.matrix_check import MatrixCheck
     from fastbp.function.checks.matrices.measured_entries import MeasuredEntries
     from fastbp.function.methods.options import Options
-    from fastbp.typing import Vector
+    from fastbp.typing import Mask, Vector
 
 __all__ = ["symmetry_of_matrix", "symmetry_of_product"]
 
@@ -31,14 +31,17 @@ def symmetry_of_matrix(
 ) -> FunctionCheck:
     """Compare a given Hessian with its transpose, and the differences with theirs.
 
+    Of the chosen entries, where not all are.
+
     Two entries may differ by the bars of both: what the noise of the gradient does to differences
     the rounding of a Hessian may do too.
     """
     single = precision_of(function, matrix) == np.float32
+    chosen = function.chosen_numbers
     if matrix.form == "operator":
-        check = symmetry_of_product(matrix.times, matrix.shape[0], matrix.name, single, options)
+        check = symmetry_of_product(matrix.times, chosen, matrix.name, single, options)
     else:
-        check = _of_entries(matrix, found, _share(options, single), options.atol or 0.0)
+        check = _of_entries(matrix, found, chosen, _share(options, single), options.atol or 0.0)
     if found.entries is None or matrix.form == "sparse" or check.others[0].verdict == "failed":
         return check
     reason = _differences_not_symmetric(function, matrix, found.entries)
@@ -47,14 +50,14 @@ def symmetry_of_matrix(
 
 
 def symmetry_of_product(
-    product: Callable[[Vector], Vector], size: int, name: str, single: bool, options: Options
+    product: Callable[[Vector], Vector], chosen: Mask, name: str, single: bool, options: Options
 ) -> FunctionCheck:
     """Compare <u, H v> with <v, H u>, and find an entry in which they differ."""
     rng = np.random.default_rng((options.seed, 4))
     share = _share(options, single)
-    found = unequal_entry(
-        product, product, (size, size), rng, share, options.noise + (options.atol or 0.0)
-    )
+    noise = options.noise + (options.atol or 0.0)
+    shape = (chosen.size, chosen.size)
+    found = unequal_entry(product, product, shape, rng, share, noise, (chosen, chosen))
     if found is None:
         return FunctionCheck(others=(_row(name, ""),))
     i, j, one, other = found
@@ -77,7 +80,7 @@ def _unequal(first: str, second: str, one: float, other: float) -> str:
 
 
 def _of_entries(
-    matrix: GivenMatrix, found: MatrixCheck, share: float, atol: float
+    matrix: GivenMatrix, found: MatrixCheck, chosen: Mask, share: float, atol: float
 ) -> FunctionCheck:
     bars = found.bars
     if matrix.form == "sparse":
@@ -98,7 +101,7 @@ def _of_entries(
             ).reshape(matrix.shape)  # fmt: skip
             allowed = share * beside + 2 * atol + (own + own.T).reshape(-1)
         excess = np.abs(numbers) - allowed
-    wrong = np.isfinite(numbers) & (excess > 0)
+    wrong = np.isfinite(numbers) & (excess > 0) & chosen[rows] & chosen[columns]
     if not wrong.any():
         return FunctionCheck(others=(_row(matrix.name, ""),))
     worst = int(np.argmax(np.where(wrong, excess, -np.inf)))
