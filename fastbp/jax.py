@@ -16,7 +16,7 @@ import numpy as np
 from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.function.checks.report_assembly import followed_by, noting_scalar_cotangent
+from fastbp.function.checks.report_assembly import followed_by, limits_left, noting_scalar_cotangent
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
@@ -102,8 +102,9 @@ def check_function(
         function = _OfFloats(f, OrderedDict(arguments), len(args))
         report = _checked(function, options)
         if order == 2:
+            left = limits_left(options, report)
             report = followed_by(
-                report, lambda: _checked(_backward_pass(function, seed), options), "backward by "
+                report, lambda: _checked(_backward_pass(function, seed), left), "backward by "
             )
     return report
 

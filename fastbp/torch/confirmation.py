@@ -8,6 +8,7 @@ general methods, which take their time over it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ __all__ = ["confirmed"]
 
 # What may be chosen, and the gradient still be confirmed here; and the largest arrays.
 HARMLESS = ("seed", "progress", "rtol", "atol", "noise", "budget", "method")
-MOST_ENTRIES = 4096
+MOST_ENTRIES, MOST_EVALUATIONS = 4096, 8  # evaluations for each entry
 MOST_OUTPUTS = 20
 
 FINEST = 2.0**-7  # a step for eight values, relative to the size of an entry
@@ -121,7 +122,10 @@ class _Confirmation:
         """Return the report; raise if there is any doubt."""
         function = self.function
         centre = self._value()
-        _require(agree(centre, self._value()) and self._unchanged())
+        began = time.perf_counter()
+        again = self._value()
+        _require(self._fits_in_time(time.perf_counter() - began, options))
+        _require(agree(centre, again) and self._unchanged())
         rows = []
         for place, array in enumerate(self._given()):
             slope, bar = self._slopes(self.numbers[place], _real(array), centre)
@@ -145,6 +149,12 @@ class _Confirmation:
         precision = described_precision(dtypes, [str(base.dtype) for base in self.base])
         title = f"{'gradient' if function.scalar else 'vjp'} of {function.__name__}(inputs)"
         return report_of([check], title, precision, options, watch)
+
+    def _fits_in_time(self, seconds: float, options: Options) -> bool:
+        """Tell whether every entry may be measured; `seconds` is for one evaluation."""
+        limit = options.seconds_for_every if options.method == "auto" else options.budget
+        entries = sum(part.size for part in self.base)
+        return limit is None or MOST_EVALUATIONS * entries * seconds <= limit
 
     def _unchanged(self) -> bool:
         return all(map(np.array_equal, self.numbers, self.base))

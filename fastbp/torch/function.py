@@ -10,7 +10,12 @@ import numpy as np
 from fastbp.errors import EvaluationError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_jvp, check_vjp
-from fastbp.function.checks.report_assembly import followed_by, noting_scalar_cotangent, with_rows
+from fastbp.function.checks.report_assembly import (
+    followed_by,
+    limits_left,
+    noting_scalar_cotangent,
+    with_rows,
+)
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
@@ -131,8 +136,9 @@ def check_function(
         along = {"method": "probe"} if options.get("method", "auto") == "auto" else {}
 
         def check_forward() -> Report:
+            left = limits_left(options, report)
             return check_jvp(
-                forward, function.jvp, function.arguments.at, convention="torch", **options | along
+                forward, function.jvp, function.arguments.at, convention="torch", **left | along
             )
 
         report = followed_by(report, check_forward, "forward: ")
@@ -140,9 +146,9 @@ def check_function(
         found_batched = batched_findings(function, np.random.default_rng((seed, 5)))
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
-        rng = np.random.default_rng((seed, 6))
+        left, rng = limits_left(options, report), np.random.default_rng((seed, 6))
         report = followed_by(
-            report, lambda: _checked(backward_pass(function, rng), options), "backward by "
+            report, lambda: _checked(backward_pass(function, rng), left), "backward by "
         )
     return _beside_half(report, function, inputs, keywords)
 

@@ -81,7 +81,8 @@ def check_tangents(
         rows += merged
         failures += wrong
     if left:
-        notes.append(f"{left:,} tangents not judged: {function.why_stopped}")
+        tangents = "tangent" if left == 1 else "tangents"
+        notes.append(f"{left:,} {tangents} not judged: {function.why_stopped}")
     others += [bare_row(function.called, (), 0, "failed", finding) for finding in function.findings]
     others += [bare_row(called, (), 0, "failed", finding) for finding in findings]
     return FunctionCheck(

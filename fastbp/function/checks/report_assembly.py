@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import EvaluationError
 from fastbp.function.methods.options import Options
@@ -13,7 +13,7 @@ from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import rows_of_report, worst_of_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastbp.runtime.account import Account
     from fastbp.runtime.compilation import Stopwatch
@@ -22,6 +22,7 @@ __all__ = [
     "FunctionCheck",
     "finished",
     "followed_by",
+    "limits_left",
     "noting_scalar_cotangent",
     "report_of",
     "unless_stopped",
@@ -126,6 +127,16 @@ def followed_by(report: Report, check: Callable[[], Report], prefix: str) -> Rep
         vars(error)["report"] = report if partial is None else _joined(report, partial, prefix)
         raise
     return _joined(report, other, prefix)
+
+
+def limits_left(options: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Return the options of another check, with what a first one leaves of the limits."""
+    left = dict(options)
+    if left.get("budget") is not None:
+        left["budget"] = max(0.0, left["budget"] - report.seconds)
+    if left.get("max_evaluations") is not None:
+        left["max_evaluations"] = max(1, left["max_evaluations"] - report.evaluations)
+    return left
 
 
 def _joined(report: Report, other: Report, prefix: str) -> Report:

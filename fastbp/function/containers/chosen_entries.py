@@ -41,7 +41,8 @@ class Chosen:
     def note(self) -> str:
         """A sentence for the report."""
         whole = sum(mask.size for mask in self.masks)
-        return f"{self.count:,} of {whole:,} entries were chosen; the others are not judged"
+        verb = "was" if self.count == 1 else "were"
+        return f"{self.count:,} of {whole:,} entries {verb} chosen; the others are not judged"
 
 
 def chosen_entries(entries: Any, point: Point, seed: int) -> Chosen | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,28 @@ def test_an_oscillation_that_hides_behind_a_step_is_seen() -> None:
                 return incoming, None
 
         assert fastbp.torch.check_function(Forgetful.apply, x, seed=0).verdict != "passed"
+
+
+class Slow:
+    """The sum of sines, in two milliseconds; counts the calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Any) -> Any:
+        self.calls += 1
+        time.sleep(0.002)
+        return torch.sin(x).sum()
+
+
+@pytest.mark.parametrize("method", ["auto", "every"])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_budget_is_kept_by_all_that_is_checked(method: str, order: int) -> None:
+    f = Slow()
+    x = torch.linspace(0.1, 1.0, 400, dtype=torch.float64)
+    options: dict[str, Any] = {"method": method, "order": order, "forward_ad": order == 2}
+    fastbp.torch.check_function(f, x, budget=0.2, seed=0, **options)
+    assert 0.002 * f.calls <= 0.4
 
 
 def test_methods_and_options_are_obeyed() -> None:
