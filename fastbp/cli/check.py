@@ -67,7 +67,7 @@ def run_check(options: argparse.Namespace) -> int:
     try:
         outputs = outputs_of(options)
         quiet = any(output.is_standard_output for output in outputs)
-        with all_opened(outputs) as write:
+        with all_opened(outputs, options.problems) as write:
             checked = check_all(options, quiet=quiet)
             write(checked)
     except FastbpError as error:

@@ -44,7 +44,7 @@ def run_show(options: argparse.Namespace) -> int:
         if options.html is not None:
             require_page(several=len(reports) > 1)
             outputs.append(OutputFile("--html", options.html, as_page))
-        with all_opened(outputs) as write:
+        with all_opened(outputs, [options.report]) as write:
             if options.html != "-":
                 print_all(reports)
             write([Checked(name, report) for name, report in reports.items()])

@@ -163,6 +163,17 @@ def test_an_output_may_be_a_device_or_a_pipe(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_no_output_overwrites_an_input(tmp_path, capsys):
+    file = tmp_path / "report.json"
+    main(["check", ALL[0], "--json", str(file)])
+    stored, same = file.read_bytes(), str(tmp_path / "." / "report.json")
+    capsys.readouterr()
+    for command, option in (("show", "--html"), ("check", "--junit")):
+        assert main([command, str(file), option, same]) == 2
+        assert capsys.readouterr().err.startswith(f"fastbp: {option} would overwrite ")
+        assert file.read_bytes() == stored
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

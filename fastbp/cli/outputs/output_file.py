@@ -45,7 +45,9 @@ class OutputFile:
 
 
 @contextlib.contextmanager
-def all_opened(outputs: Sequence[OutputFile]) -> Iterator[Callable[[list[Checked]], None]]:
+def all_opened(
+    outputs: Sequence[OutputFile], inputs: Sequence[str]
+) -> Iterator[Callable[[list[Checked]], None]]:
     """Yield what writes all files; one that cannot be written is known before.
 
     A file that is there keeps what it holds until there is something to write, and one that was
@@ -54,11 +56,12 @@ def all_opened(outputs: Sequence[OutputFile]) -> Iterator[Callable[[list[Checked
     Raises
     ------
     OptionError
-        If two outputs have the same target.
+        If two outputs have the same target, or one would overwrite an input.
     OutputFileError
         If a file cannot be written.
     """
     refuse_equal_targets(outputs)
+    refuse_inputs_as_targets(outputs, inputs)
     with contextlib.ExitStack() as stack:
         writers = [(one, stack.enter_context(opened(one))) for one in outputs]
 
@@ -81,6 +84,14 @@ def refuse_equal_targets(outputs: Sequence[OutputFile]) -> None:
                 f"{seen[place]} and {output.option} both write to {printable(output.target)}."
             )
         seen[place] = output.option
+
+
+def refuse_inputs_as_targets(outputs: Sequence[OutputFile], inputs: Sequence[str]) -> None:
+    """Complain if an output would overwrite what the command reads."""
+    read = {os.path.realpath(name) for name in inputs}
+    for output in outputs:
+        if not output.is_standard_output and os.path.realpath(output.target) in read:
+            raise OptionError(f"{output.option} would overwrite {printable(output.target)}.")
 
 
 @contextlib.contextmanager
