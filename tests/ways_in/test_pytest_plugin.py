@@ -122,7 +122,10 @@ def run(folder, *arguments, program=("-m", "pytest"), **environment):
     lines = ["[pytest11]", *(f"{name} = {module}" for name, module in entry_points.items())]
     installed.joinpath("entry_points.txt").write_text("\n".join(lines))
     installed.joinpath("RECORD").write_text("fastbp/__init__.py,,\n")
-    path = os.pathsep.join([*environment.pop("PYTHONPATH", []), str(installed.parent)])
+    found_before = [path for path in [os.environ.get("PYTHONPATH")] if path]
+    path = os.pathsep.join(
+        [*environment.pop("PYTHONPATH", []), str(installed.parent), *found_before]
+    )
     # pytest-benchmark warns where it meets pytest-xdist, whoever installed it.
     flags = ["-p", "no:benchmark", "-W", "error", "--strict-markers"]
     return subprocess.run(

@@ -409,7 +409,7 @@ def test_a_plot_shows_what_is_finite_and_names_as_they_are(axes: Any) -> None:
     odd.plot(axes)
     axes.figure.canvas.draw()
     assert axes.lines[0].get_ydata().tolist() == [1e-5]
-    assert axes.get_title() == "$\\frac{$" + r"\u4e2d" + "xxxxx..." + "x" * 18 + ": passed"
+    assert axes.get_title() == "$\\frac{$" + r"\u4e2d" + "x" * 11 + "..." + "x" * 12 + ": passed"
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
