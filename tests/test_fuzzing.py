@@ -240,7 +240,9 @@ def real_leaves(tree: Any) -> list[Any]:
         return [leaf for part in tree.values() for leaf in real_leaves(part)]
     if isinstance(tree, (list, tuple, collections.deque)):
         return [leaf for part in tree for leaf in real_leaves(part)]
-    array = np.asarray(tree) if isinstance(tree, (float, np.ndarray, np.generic)) else np.zeros(0)
+    if not isinstance(tree, (float, np.ndarray, np.generic)):
+        return []
+    array = np.asarray(tree)
     return [array] if array.dtype.kind == "f" else []
 
 
@@ -256,8 +258,11 @@ def cosines(tree: Any) -> Any:
         return Pair(cosines(tree.w), cosines(tree.b))
     if isinstance(tree, (list, tuple, collections.deque)):
         return type(tree)(cosines(part) for part in tree)
-    with np.errstate(all="ignore"):
-        return np.cos(tree) if real_leaves(tree) else tree
+    if real_leaves(tree):
+        with np.errstate(all="ignore"):
+            return np.cos(tree)
+    array = np.asarray(tree)
+    return np.zeros_like(array) if array.dtype.kind in "iubc" else tree  # f does not depend on it
 
 
 @fuzzed
@@ -274,5 +279,6 @@ def test_containers_are_checked_or_refused(at: Any, other: Any, changed: bool) -
         require_message(error)
         return
     assert "\x1b" not in str(found)
-    if other is None and all(np.isfinite(leaf).all() for leaf in real_leaves(at)):
+    # Beside 1e308 no two numbers are less than many periods of a sine apart: it has no slope there.
+    if other is None and all((np.abs(leaf) < 1e6).all() for leaf in real_leaves(at)):
         assert found.verdict != "failed"

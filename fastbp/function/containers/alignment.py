@@ -7,6 +7,7 @@ and nothing, or zeros, for what is held fixed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,8 @@ class _Alignment:
     def _numbers(self, path: str) -> NDArray[Any]:
         leaf = self.given.pop(path)
         if type(leaf) is int:  # a number of Python is exact; an array of integers may be cut off
-            leaf = float(leaf)
+            with contextlib.suppress(OverflowError):  # such an integer is refused below
+                leaf = float(leaf)
         return as_numbers(leaf, self.name + path)
 
     def _sparse(self, path: str, form: SparseForm) -> NDArray[Any] | None:

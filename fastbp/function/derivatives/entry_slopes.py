@@ -58,6 +58,8 @@ FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
 ENTRIES_PER_SAMPLE = 16
 # An entry that is so much smaller than the typical one is measured with steps of its own size too.
 SMALLEST_SCALE = 2.0**-16
+# What is smaller counts as that: steps are down to 2**-48 of it, and denormal ones would be 0.
+SMALLEST_SIZE = 2.0**-970
 # Where more than so many are so small, each entry gets steps of its own size.
 SPREAD_SHARE = 0.01
 # Steps that are no powers of two, so that the rounding of an argument within f shows. After steps
@@ -120,8 +122,8 @@ def first_step(function: Function) -> float:
 
 
 def power_of_two(values: Vector) -> Vector:
-    """Round positive numbers to powers of two: such steps are exact."""
-    nearest: Vector = np.exp2(np.round(np.log2(values)))
+    """Round positive sizes to powers of two, at least `SMALLEST_SIZE`: such steps are exact."""
+    nearest: Vector = np.exp2(np.round(np.log2(np.maximum(values, SMALLEST_SIZE))))
     return nearest
 
 
@@ -394,12 +396,12 @@ def entry_sizes(
     """Return the scale on which each entry may vary, a power of two."""
     scale = function.domain.scale(leaf)
     if scale is not None:
-        return power_of_two(scale[indices])
-    base = function.point.base[leaf][indices]
-    entries = np.where(np.isfinite(base), np.abs(base), 0.0).astype(np.float64)
-    if own_sizes:
-        return power_of_two(np.where(entries > 0, entries, size))
-    return power_of_two(np.maximum(entries, size))
+        sizes = scale[indices]
+    else:
+        base = function.point.base[leaf][indices]
+        entries = np.where(np.isfinite(base), np.abs(base), 0.0).astype(np.float64)
+        sizes = np.where(entries > 0, entries, size) if own_sizes else np.maximum(entries, size)
+    return power_of_two(sizes)
 
 
 def cheap_slopes(

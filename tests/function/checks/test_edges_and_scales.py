@@ -186,3 +186,20 @@ def test_a_jvp_of_zero_is_not_wrong_between_steps(method: Any) -> None:
             at, method=method, seed=seed,
         )  # fmt: skip
         assert wrong.verdict == "failed"
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 2.3e-308, 1e-300])
+def test_denormal_entries_are_measured_with_steps_that_are_not(size: float) -> None:
+    at = np.array([size, -size, 0.5])
+    report = fastbp.check_gradient(lambda x: float(np.sum(np.sin(x))), np.cos, at)
+    assert report.verdict == "passed"
+    wrong = np.cos(at) + np.array([0.0, 1e-3, 0.0])
+    report = fastbp.check_gradient(lambda x: float(np.sum(np.sin(x))), wrong, at)
+    assert [failure.index for failure in report.failures] == [(1,)]
+
+
+def test_a_denormal_scale_is_inconclusive_for_a_function_that_varies_on_none_such() -> None:
+    report = fastbp.check_gradient(
+        lambda x: float(np.sum(np.sin(x))), np.cos, np.array([0.0, 0.5]), scale=5e-324
+    )
+    assert report.verdict == "inconclusive"
