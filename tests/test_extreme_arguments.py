@@ -60,3 +60,8 @@ def test_containers_without_an_end(value: object) -> None:
     ):
         with pytest.raises(fastbp.DTypeError, match="is nested too deeply, or holds itself"):
             check()
+
+
+def test_a_gradient_of_an_integer_beyond_all_floats_is_refused():
+    with pytest.raises(fastbp.FastbpError, match=r"gradient\[1\]"):
+        fastbp.check_gradient(lambda x: x[0] * x[1], (1.0, HUGE), (1.0, 2.0))
