@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    import pytest  # asv imports this module, in an environment without pytest
 
 from .exchange import exchange
 from .operators import Mutant
@@ -74,7 +75,6 @@ class Trial:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     unfinished: int = 0
 
-    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Take the place of the loop over the tests."""
         calls = self._calls(session.items)
