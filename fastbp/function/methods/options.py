@@ -148,7 +148,7 @@ def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) 
     """
     finite = np.isfinite(numerical)
     sizes = np.abs(numerical[finite])
-    if base is None or not is_spread(base):
+    if base is None or sizes.size == 0 or not is_spread(base):
         return float(np.max(sizes, initial=0.0))
     entries = np.abs(base[finite])
     entries = np.where(np.isfinite(entries), entries, 0.0)

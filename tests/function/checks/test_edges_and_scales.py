@@ -203,3 +203,9 @@ def test_a_denormal_scale_is_inconclusive_for_a_function_that_varies_on_none_suc
         lambda x: float(np.sum(np.sin(x))), np.cos, np.array([0.0, 0.5]), scale=5e-324
     )
     assert report.verdict == "inconclusive"
+
+
+def test_a_function_that_is_nan_at_entries_far_apart_is_inconclusive() -> None:
+    at = np.array([1e-30, 1.0, 1e10])
+    report = fastbp.check_gradient(lambda x: float(np.sum(x) * np.nan), np.ones_like, at)
+    assert report.verdict == "inconclusive"
