@@ -23,7 +23,6 @@ class Exact:
     param_names = ("sizes", "batch", "layout")
 
     def setup(self, sizes: str, batch: int, layout: str) -> None:
-        common.skip_unless(batch == (1 if sizes == "1-6^5-1" else 64))
         weights, biases = common.parameters(sizes)
         x, y = common.examples(sizes, batch)
         if layout == "keras":
@@ -51,7 +50,6 @@ class ExactProducts:
     param_names = ("sizes", "batch")
 
     def setup(self, sizes: str, batch: int) -> None:
-        common.skip_unless(batch == (8 if sizes == "8-16^3-4" else 64))
         weights, biases = common.parameters(sizes)
         self.x, self.y = common.examples(sizes, batch)
         self.network = fastbp.Network(weights, biases)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 
-# Small networks, and the batch that each is measured with.
-SMALL = {"1-6^5-1": 1, "10-32-32-10": 16, "64-128-128-10": 64}
+SMALL = ("1-6^5-1", "10-32-32-10", "64-128-128-10")
 
 
 def layer_sizes(name: str) -> tuple[int, ...]:
