@@ -70,7 +70,7 @@ class Check:
 class CheckByReplay:
     """A correct gradient, ours or a given one, against two real losses for every entry."""
 
-    params = (list(common.SMALL), [16])
+    params = (list(common.SMALL), [1, 64])
     param_names = ("sizes", "batch")
 
     def setup(self, sizes: str, batch: int) -> None:

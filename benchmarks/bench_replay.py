@@ -17,7 +17,7 @@ LOOP_ENTRIES = 200
 class Replay:
     """Central and forward differences, and the loop they replay."""
 
-    params = (list(common.SMALL), [16], ["central", "forward"])
+    params = (list(common.SMALL), [1, 64], ["central", "forward"])
     param_names = ("sizes", "batch", "scheme")
 
     def setup(self, sizes: str, batch: int, scheme: str) -> None:
