@@ -30,9 +30,7 @@ from fastbp.runtime.panels import block_count
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.workers.worker_pool import (
-    OPERATIONS_PER_TASK,
     OPERATIONS_WORTH_SENDING,
-    TASKS_PER_WORKER,
     WorkerPool,
     Workers,
     pool_of,
@@ -291,7 +289,7 @@ def _parts_elsewhere(
     """Let workers replay entries, as they get done: tasks name their units, or places."""
     net, crew = base.network, pool.concurrency
     together = all_operations(net.sizes, costs) if entries is None else entries.size * max(costs)
-    budget = min(OPERATIONS_PER_TASK, together / (TASKS_PER_WORKER * crew))
+    budget = pool.operations_per_task(together)
     tasks: list[Task]
     first: list[int]
     if entries is None and net.objective.custom is None:

@@ -25,9 +25,7 @@ from fastbp.runtime.panels import block_count, from_panels, to_panels, writable
 from fastbp.runtime.progress import progress_bar
 from fastbp.runtime.threads import get_num_threads, run_team
 from fastbp.runtime.workers.worker_pool import (
-    OPERATIONS_PER_TASK,
     OPERATIONS_WORTH_SENDING,
-    TASKS_PER_WORKER,
     WorkerPool,
     Workers,
     pool_of,
@@ -308,7 +306,7 @@ def _propagate_elsewhere(
 ) -> None:
     """Let workers compute some blocks each, and put s where it belongs as they get done."""
     blocks, operations, columns = plan
-    budget = min(OPERATIONS_PER_TASK, operations.sum() / (TASKS_PER_WORKER * pool.concurrency))
+    budget = pool.operations_per_task(float(operations.sum()))
     parts = list(pairwise(_cuts(operations, budget)))
     alone = pool.threads == 1
     tasks: list[Task] = [

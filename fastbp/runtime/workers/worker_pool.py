@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "OPERATIONS_PER_TASK",
     "OPERATIONS_WORTH_SENDING",
-    "TASKS_PER_WORKER",
     "WorkerPool",
     "Workers",
     "pool_of",
@@ -90,6 +88,10 @@ class WorkerPool:
         most = -(-count // self.concurrency)
         each = min(most, max(1, round(TASK_SECONDS / max(seconds, 1e-9))))
         return [slice(start, min(start + each, count)) for start in range(0, count, each)]
+
+    def operations_per_task(self, together: float) -> float:
+        """Return how many floating-point operations of so many make one task."""
+        return min(OPERATIONS_PER_TASK, together / (TASKS_PER_WORKER * self.concurrency))
 
     def run(
         self,
