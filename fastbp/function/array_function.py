@@ -29,7 +29,7 @@ from fastbp.function.containers.point import (
 )
 from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 from fastbp.function.domain import Domain
-from fastbp.function.evaluation import moved_results
+from fastbp.function.moved_values import moved_results
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 from fastbp.runtime.account import Account
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling

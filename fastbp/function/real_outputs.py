@@ -12,7 +12,7 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.containers.point import real_numbers
 from fastbp.function.containers.pytree import take_apart
-from fastbp.function.evaluation import moved_results
+from fastbp.function.moved_values import moved_results
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:

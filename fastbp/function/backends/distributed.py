@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.function.evaluation import (
-    Function,
+from fastbp.function.evaluation import Function
+from fastbp.function.moved_values import (
     Leaves,
     as_floats,
     moved_name,

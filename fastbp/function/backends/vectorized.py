@@ -8,7 +8,8 @@ import numpy as np
 
 from fastbp.errors import EvaluationError, ShapeError
 from fastbp.function.containers.point import real_numbers
-from fastbp.function.evaluation import Function, Leaves, moved_name, pieces
+from fastbp.function.evaluation import Function
+from fastbp.function.moved_values import Leaves, moved_name, pieces
 from fastbp.runtime.user_code import calling
 from fastbp.typing import Vector
 

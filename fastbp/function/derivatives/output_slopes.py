@@ -15,7 +15,7 @@ from fastbp.function.derivatives.line_slopes import (
     LAST_STEP,
     measure_lines,
 )
-from fastbp.function.evaluation import moved_results, raise_on_both_sides
+from fastbp.function.moved_values import moved_results, raise_on_both_sides
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
