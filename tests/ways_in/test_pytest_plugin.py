@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -152,7 +153,8 @@ def outside(folder):
 
 
 def section(output, test):
-    return output.split(f" {test} ___", 1)[1].split("\n_____", 1)[0]
+    """Return what pytest shows of one failure, without the summary that follows the last one."""
+    return re.split(r"\n(?:_____|=====)", output.split(f" {test} ___", 1)[1], maxsplit=1)[0]
 
 
 def test_a_check_that_does_not_pass_fails_its_test_and_shows_the_report(outside):
