@@ -29,7 +29,7 @@ from fastbp.function.containers.point import (
 )
 from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 from fastbp.function.domain import Domain
-from fastbp.function.moved_values import moved_results
+from fastbp.function.moved_values import Raised, moved_results
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 from fastbp.runtime.account import Account
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
@@ -87,6 +87,8 @@ class VectorFunction:
         The entries by which derivatives are asked for; None for all.
     errors : list of EvaluationError
         What f raised on both sides of an entry, where the check went on.
+    raised : Raised
+        What it raised beside the point.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class VectorFunction:
         self.chosen: Chosen | None = None
         self.findings: list[str] = []
         self.errors: list[EvaluationError] = []
+        self.raised = Raised()
         before = references(self.point)
         self.output = self._called_twice(evaluated, noise)
         require_leaves(self.output, self.result, complex_too=True, empty_too=True)
@@ -220,14 +223,7 @@ class VectorFunction:
         if self.vectorized:
             rows: list[Vector] = []
             for some, batch in moved_batches(self.point, leaf, direction, steps, slice(None)):
-                with calling(self.called):
-                    found = self.outputs(self.point.container.rebuilt(batch))
-                if len(found) != len(some):
-                    raise ShapeError(
-                        f"{self.called} is vectorized: for {len(some)} points it must return as "
-                        f"many, not {len(found)}."
-                    )
-                rows += list(found)
+                rows += self._rows_of(batch, len(some))
             return rows
         if self._pool is not None:
             tasks: list[Task] = [
@@ -235,8 +231,12 @@ class VectorFunction:
                 for share in self._pool.shares(len(steps), np.inf)
             ]
             where = f"with {self.point.container.names[leaf]} moved along a tangent"
-            results = self._pool.run(tasks, direction, lambda _: where)
-            return [row for result in results for row in result]
+            results: list[tuple[NDArray[np.float64], Raised]] = self._pool.run(
+                tasks, direction, lambda _: where
+            )
+            for _, raised in results:
+                self.raised.include(raised)
+            return [row for rows, _ in results for row in rows]
         if not self._may_keep or not any(steps):
             return self._moved_here(leaf, direction, steps)
         self._may_keep = False
@@ -245,12 +245,35 @@ class VectorFunction:
         kept = self._keeps_its_argument(before)  # which was changed since then
         return self._moved_here(leaf, direction, steps) if kept else rows
 
+    def _rows_of(self, batch: list[NDArray[Any]], count: int) -> list[Vector]:
+        """Evaluate many points; where f raises, halve them: it is NaN for that one."""
+        try:
+            with calling(self.called):
+                found = self.outputs(self.point.container.rebuilt(batch))
+        except EvaluationError as error:
+            if count == 1:
+                self.raised.add(error.__cause__ or error, lambda: "beside the point")
+                return [np.full(self.value.size, np.nan)]
+            halves = (slice(0, count // 2), slice(count // 2, count))
+            return [
+                row
+                for half in halves
+                for row in self._rows_of([leaf[half] for leaf in batch], half.stop - half.start)
+            ]
+        if len(found) != count:
+            raise ShapeError(
+                f"{self.called} is vectorized: for {count} points it must return as many, not "
+                f"{len(found)}."
+            )
+        return list(found)
+
     def _moved_here(
         self, leaf: int, direction: NDArray[Any], steps: Sequence[float]
     ) -> list[Vector]:
         return moved_results(
             self.outputs, self.point, self.called, leaf, direction, steps,
             restore=bool(self.findings), outside=np.full(self.value.size, np.nan),
+            raised=self.raised,
         )  # fmt: skip
 
     @property

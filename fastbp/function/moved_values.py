@@ -220,11 +220,17 @@ class Raised:
         self.times, self.first = 0, ""
         self.errors: list[EvaluationError] = []
 
-    def add(self, error: Exception, where: Callable[[], str]) -> None:
+    def add(self, error: BaseException, where: Callable[[], str]) -> None:
         """Count what was raised."""
         self.times += 1
         if self.times == 1:
             self.first = f"{type(error).__name__} {where()}: {error}"
+
+    def include(self, later: Raised) -> None:
+        """Count what was raised elsewhere, after all that is counted here."""
+        if not self.times:
+            self.first = later.first
+        self.times += later.times
 
     def notes(self, name: str) -> list[str]:
         """Return what there is to know of it."""

@@ -12,7 +12,7 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.containers.point import real_numbers
 from fastbp.function.containers.pytree import take_apart
-from fastbp.function.moved_values import moved_results
+from fastbp.function.moved_values import Raised, moved_results
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class RealOutputs:
     vectorized : bool
         Whether it takes and returns many points at once, each leaf with one more axis, the first;
         then there is a row for each point.
+
+    Attributes
+    ----------
+    size : int
+        How many real numbers the result has, at one point.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class RealOutputs:
         self.called, self.result = called, result
         self.f, self.form, self.vectorized = f, form, vectorized
         self._alone = form.names == [result]  # an array, and no nesting
+        self.size = sum(real_leaf(leaf).size for leaf in form.leaves)
 
     def __call__(self, argument: Any) -> NDArray[np.float64]:
         """Evaluate f."""
@@ -141,10 +147,11 @@ class OutputsJob:
 
     def moved(
         self, leaf: int, steps: Sequence[float], part: slice, direction: NDArray[Any]
-    ) -> NDArray[np.float64]:
-        """Return a row of outputs for each step along a direction."""
-        return np.array(
-            moved_results(
-                self.outputs, self.point, self.outputs.called, leaf, direction[part], steps, part
-            )
-        )
+    ) -> tuple[NDArray[np.float64], Raised]:
+        """Return a row of outputs for each step along a direction; NaN where f raises."""
+        raised = Raised()
+        rows = moved_results(
+            self.outputs, self.point, self.outputs.called, leaf, direction[part], steps, part,
+            outside=np.full(self.outputs.size, np.nan), raised=raised,
+        )  # fmt: skip
+        return np.array(rows), raised

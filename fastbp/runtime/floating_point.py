@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-__all__ = ["callers_errstate", "own_errstate"]
+__all__ = ["callers_errstate", "callers_geterr", "own_errstate"]
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -52,6 +52,12 @@ def own_errstate(function: Callable[Arguments, Result]) -> Callable[Arguments, R
     return quietly
 
 
+def callers_geterr() -> dict[str, Any]:
+    """Return ``np.geterr()`` as whoever called the library has it."""
+    caller = _callers.get()
+    return {**(np.geterr() if caller is None else caller.run(np.geterr))}
+
+
 class callers_errstate:  # noqa: N801 - used as a statement, like np.errstate
     """Surround the call of a user's function: it runs under the setting of whoever called us.
 
@@ -79,8 +85,7 @@ class callers_errstate:  # noqa: N801 - used as a statement, like np.errstate
 
     def __enter__(self) -> None:
         """Give NumPy back to the user."""
-        caller = _callers.get()
-        state: dict[str, Any] = {**(np.geterr() if caller is None else caller.run(np.geterr))}
+        state = callers_geterr()
         if not self.warn:
             state = {
                 kind: "ignore" if what in ("warn", "print") else what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,19 @@ def f(x: np.ndarray) -> Any:
 def mixed(z: np.ndarray) -> Any:
     """Neither holomorphic nor real, with a real and a complex result."""
     return z * np.conj(z[0]) + z**2, np.sum(np.abs(z) ** 2)
+
+
+def raises_above_one(x: np.ndarray) -> np.ndarray:
+    if x[1] > 1.0:
+        raise ValueError("too large")
+    return np.sin(x)
+
+
+def careful(x: np.ndarray) -> float:
+    if x[0] > 0.3:
+        warnings.warn("careful", RuntimeWarning, stacklevel=1)
+    return float(np.sum(np.sin(x)))
+
+
+def divides_by_zero(x: np.ndarray) -> float:
+    return float(np.array(0.0) / np.array(0.0 if x[0] > 1.0 else 1.0))

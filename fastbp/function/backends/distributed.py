@@ -9,6 +9,7 @@ import numpy as np
 from fastbp.function.evaluation import Function
 from fastbp.function.moved_values import (
     Leaves,
+    Raised,
     as_floats,
     moved_name,
     moved_results,
@@ -41,19 +42,26 @@ class Job:
         """Return it with a working copy of the point of its own."""
         return Job(self.function, self.point.copy(), self.name)
 
-    def perturbed(self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]) -> Vector:
-        """Evaluate with single entries replaced."""
-        return perturbed_values(self.function, self.point, self.name, leaf, indices, entries)
+    def perturbed(
+        self, leaf: int, indices: NDArray[np.int64], entries: NDArray[Any]
+    ) -> tuple[Vector, Raised]:
+        """Evaluate with single entries replaced; also what the function raised."""
+        raised = Raised()
+        values = perturbed_values(
+            self.function, self.point, self.name, leaf, indices, entries, raised
+        )
+        return values, raised
 
     def moved(
         self, leaf: Leaves, steps: Sequence[float], part: slice, direction: NDArray[Any]
-    ) -> Vector:
-        """Evaluate with a slice of a leaf moved along a direction."""
+    ) -> tuple[Vector, Raised]:
+        """Evaluate with a slice of a leaf moved along a direction; also what was raised."""
+        raised = Raised()
         results = moved_results(
             self.function, self.point, self.name, leaf, direction[part], steps, part,
-            outside=np.nan,
+            outside=np.nan, raised=raised,
         )  # fmt: skip
-        return as_floats(results, self.name)
+        return as_floats(results, self.name), raised
 
     def moved_or_raised(self, leaf: Leaves, step: float, direction: NDArray[Any]) -> Vector:
         """Evaluate with a leaf moved along a direction; raise what the function raises."""
@@ -120,7 +128,10 @@ class DistributedFunction(Function):
             if self.account.stopped is None and self.account.seconds_left < 0:
                 self.account.require(0.0)
 
-        return np.concatenate(self._pool.run(tasks, shared, describe, done))
+        found: list[tuple[Vector, Raised]] = self._pool.run(tasks, shared, describe, done)
+        for _, raised in found:
+            self.raised.include(raised)
+        return np.concatenate([values for values, _ in found])
 
     @property
     def counts_itself(self) -> bool:  # type: ignore[override]

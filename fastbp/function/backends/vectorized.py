@@ -74,8 +74,9 @@ class VectorizedFunction(Function):
         count = len(batch[0])
         try:
             return self._evaluated(batch, "beside the point")
-        except EvaluationError:
+        except EvaluationError as error:
             if count == 1:
+                self.raised.add(error.__cause__ or error, lambda: "beside the point")
                 return np.full(1, np.nan)
         halves = (slice(0, count // 2), slice(count // 2, count))
         return np.concatenate(

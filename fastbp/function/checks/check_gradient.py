@@ -77,8 +77,7 @@ def check_gradient(
     EvaluationError
         If `f` or `gradient` raises: the message says with which entry changed. Where `f` raises
         beside the point, and not as a rule, it has (here and in `check_vjp`) an attribute `report`
-        with all the rest. What `f` raises only once or on one side of an entry is a note, unless
-        `workers` evaluate it.
+        with all the rest. What `f` raises only once or on one side of an entry is a note.
     OptionError
         If an option is unknown or senseless.
 

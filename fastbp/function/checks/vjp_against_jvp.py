@@ -100,7 +100,9 @@ def finished_report(
     complex_somewhere = any(function.complex_output) or any(
         dtype.kind == "c" for dtype in function.point.dtypes
     )
-    notes = [*_outputs_not_finite(function), *report.notes]
+    # That of <w, f> is a note of its own.
+    raised = [] if what == "vjp" else function.raised.notes(function.called)
+    notes = [*_outputs_not_finite(function), *report.notes, *raised]
     if complex_somewhere:
         pairing = "Re(w z)" if function.convention == "jax" else "Re(conj(w) z)"
         notes.insert(0, f"complex by the convention of {function.convention}: {pairing}")

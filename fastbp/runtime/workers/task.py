@@ -9,15 +9,19 @@ from __future__ import annotations
 import threading
 import traceback
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import cloudpickle
 import numpy as np
 
 from fastbp.errors import FastbpError, OptionError
+from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.workers.surroundings import Surroundings, Warned, surroundings_here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 
@@ -62,7 +66,7 @@ class PickledJob:
     def __init__(self, contents: Contents, parts: dict[str, object]) -> None:
         self.token = uuid.uuid4().hex
         try:
-            pickled = cloudpickle.dumps(contents)
+            pickled = cloudpickle.dumps(Packed(contents, surroundings_here(sent=True)))
         except Exception as error:
             raise _cannot_be_sent(parts, error) from error
         self.data = np.frombuffer(pickled, dtype=np.uint8)
@@ -94,14 +98,19 @@ class SharedJob:
 
     def __init__(self, contents: Contents) -> None:
         self.token = uuid.uuid4().hex
-        self.data = SharedContents(contents)
+        self.data = Packed(contents, surroundings_here(sent=False))
 
 
 @dataclass(frozen=True, slots=True)
-class SharedContents:
-    """Contents that are there already, and need not be unpacked."""
+class Packed:
+    """What tasks work on, and the settings under which they do."""
 
     contents: Contents
+    surroundings: Surroundings
+
+    def of_a_thread(self) -> Packed:
+        """Return it for one of several threads."""
+        return replace(self, contents=self.contents.of_a_thread())
 
 
 def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
@@ -121,12 +130,14 @@ def _cannot_be_sent(parts: dict[str, object], error: Exception) -> OptionError:
 class TaskResult:
     """What a task gave: values, or an error.
 
-    That is one of ours and, pickled, its cause; or, pickled, one of a function of the user.
+    That is one of ours and, pickled, its cause; or, pickled, one of a function of the user. And
+    what was warned of meanwhile.
     """
 
     values: Any
     error: FastbpError | None = None
     cause: bytes = b""
+    warned: tuple[Warned, ...] = ()
 
     def result(self) -> Any:
         """Return the values, or raise what the worker did."""
@@ -139,7 +150,7 @@ class TaskResult:
 
 
 # Threads of one worker must not share a working copy of the point.
-_unpacked: dict[tuple[int, str], Contents] = {}
+_unpacked: dict[tuple[int, str], Packed] = {}
 
 
 def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
@@ -155,7 +166,7 @@ def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
         The name of a method of the contents, and its arguments.
     """
     try:
-        contents = _contents(token, data)
+        packed = _packed(token, data)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         return TaskResult(
@@ -169,23 +180,28 @@ def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
     method, arguments = task
     if shared is not None:
         arguments = (*arguments, _array(shared))
+    with packed.surroundings.around() as warned:
+        result = _result(own_errstate(getattr(packed.contents, method)), arguments)
+    return replace(result, warned=tuple(warned))
+
+
+def _result(method: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskResult:
     try:
-        return TaskResult(getattr(contents, method)(*arguments))
+        return TaskResult(method(*arguments))
     except FastbpError as error:
         return TaskResult(None, error, _pickled_cause(error.__cause__))
     except Exception as error:
         return TaskResult(None, None, _pickled_cause(error))
 
 
-def _contents(token: str, data: Any) -> Any:
+def _packed(token: str, data: Any) -> Packed:
     """Unpack a job, unless it is the one that this thread unpacked last."""
     key = threading.get_ident(), token
     if key not in _unpacked:
         for other in [other for other in _unpacked if other[0] == key[0]]:
             del _unpacked[other]
-        shared = isinstance(data, SharedContents)
         _unpacked[key] = (
-            data.contents.of_a_thread() if shared else cloudpickle.loads(_array(data).data)
+            data.of_a_thread() if isinstance(data, Packed) else cloudpickle.loads(_array(data).data)
         )
     return _unpacked[key]
 

@@ -11,8 +11,6 @@ from concurrent.futures import Executor as FuturesExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from fastbp.errors import EvaluationError, OptionError
 from fastbp.runtime.workers.executor import WorkerDiedError
 
@@ -76,8 +74,10 @@ class WorkerPool:
 
     def pack(self, contents: Contents, parts: dict[str, object]) -> None:
         """Say whose methods the tasks call; raise if it cannot be sent."""
+        from fastbp.runtime.workers.surroundings import Shown
         from fastbp.runtime.workers.task import PickledJob, SharedJob
 
+        self._shown = Shown()
         if self._executor.shares_memory:
             self._job = SharedJob(contents)
         else:
@@ -99,7 +99,7 @@ class WorkerPool:
         shared: NDArray[Any] | None,
         describe: Callable[[int], str],
         done: Callable[[int], None] = lambda _: None,
-    ) -> list[NDArray[np.float64]]:
+    ) -> list[Any]:
         """Return what the tasks give, in their order.
 
         Parameters
@@ -109,7 +109,7 @@ class WorkerPool:
         done : callable
             Is told which task is done.
         """
-        found: dict[int, NDArray[np.float64]] = {}
+        found: dict[int, Any] = {}
         with contextlib.closing(self.results(tasks, shared, describe)) as results:
             for place, values in results:
                 found[place] = values
@@ -147,6 +147,7 @@ class WorkerPool:
                 )
                 with contextlib.closing(results):  # type: ignore[type-var]
                     for place, result in results:
+                        self._shown.show(result.warned)
                         values = result.result()
                         del waiting[places[place]]
                         yield places[place], values
