@@ -2,7 +2,8 @@
 
 The tests are collected once. A first pass notes which functions each of them calls, and how long it
 takes; then a child is forked for every mutant, exchanges the code, and runs the tests that call the
-changed function, the quickest first, until one fails. No file is written but the results.
+changed function until one fails: first those that noticed most mutants for their time, then the
+quickest. No file is written but the results.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,8 +139,13 @@ class Trial:
         self, waiting: list[tuple[Mutant, list[pytest.Item], str]], calls: dict[str, Call]
     ) -> None:
         digests = {mutant.name: digest for mutant, _, digest in waiting}
+        noticed: Counter[str] = Counter()
+
+        def by_success(item: pytest.Item) -> float:
+            return -noticed[item.nodeid] / (0.01 + calls[item.nodeid].seconds)
+
         tasks = (
-            (mutant, _changed(self.modules[mutant.module], chosen))
+            (mutant, _changed(self.modules[mutant.module], sorted(chosen, key=by_success)))
             for mutant, chosen, _ in waiting
             if time.monotonic() < self.deadline
         )
@@ -151,6 +158,7 @@ class Trial:
                     _digest_of(mutant, [noticed_by]) if noticed_by else digests[mutant.name],
                 )  # fmt: skip
                 self.outcomes[mutant.name] = outcome
+                noticed[noticed_by] += 1
                 file.write(json.dumps(vars(outcome)) + "\n")
                 file.flush()
                 done += 1

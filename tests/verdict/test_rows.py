@@ -7,14 +7,20 @@ import pytest
 from support.judging import BAR, TIGHT, gradient, judge
 
 from fastbp.report import Failure
+from fastbp.report.pictures.cells import Cells
 from fastbp.verdict import blocks
+from fastbp.verdict.entries import Entries
 from fastbp.verdict.rows import (
     FAILURES_IN_ALL,
+    Numerical,
     bare_row,
+    judged_row,
+    summarised_row,
     unjudged_rows,
     worst_first,
     worst_of_all,
 )
+from fastbp.verdict.summary import summarise
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -83,6 +89,59 @@ def test_a_row_without_a_comparison_has_nothing_but_its_verdict():
     assert [(row.wrong, row.worst, row.detectable) for row in rows] == [
         (0, None, np.inf), (2, None, np.inf),
     ]  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_no_single_precision():
+    """Of four bytes are integers too, which have no tolerance of their own."""
+    beside = Numerical("a", (3,), np.ones(3), 1e-9)
+    for dtype, shape in ((np.int32, (3,)), (np.float32, (2,))):
+        row, _ = judged_row(np.ones(shape, dtype), beside, np.dtype(np.float64), None)
+        plain, _ = judged_row(np.ones(2), beside, np.dtype(np.float64), None)
+        assert (row.verdict, row.detectable) == ("failed", plain.detectable)
+
+
+# ---- pictures ----
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_picture_shows_entries_at_their_places(monkeypatch, chosen):
+    """In blocks of two; of an array of 2 x 3 entries four were chosen, or of 2 x 2 all."""
+    monkeypatch.setattr(blocks, "BLOCK", 2)
+    places, kink = np.array([5, 0, 3, 1]), np.array([False, True, False, True])
+    shape = (4,) if chosen else (2, 2)
+    inside = ((2, 3), places) if chosen else None
+    beside = Numerical("a", shape, np.zeros(4), 1.0, kink=kink, inside=inside)
+    given = np.array([1.0, 2.0, 3.0, 4.0]).reshape(shape)
+    row, _ = judged_row(given, beside, np.dtype(np.float64), Tolerance(0.0, 0.0))
+    assert row.picture is not None
+    ratios = [[2.0, 4.0, -1.0], [3.0, -1.0, 1.0]] if chosen else [[1.0, 2.0], [3.0, 4.0]]
+    assert row.picture.ratios.tolist() == ratios
+    assert row.picture.kinks is not None
+    assert row.picture.kinks.tolist() == (
+        [[True, True, False], [False, False, False]] if chosen else [[False, True], [False, True]]
+    )
+    assert row.picture.samples[:, 0].tolist() == (places.tolist() if chosen else [0, 1, 2, 3])
+
+
+def test_an_array_that_failed_is_drawn_again_where_it_has_a_picture():
+    given, bars, radii = np.array([5.0, 2.0]), np.ones(2), np.array([0.5, 3.0])
+    entries = Entries(0, given, np.zeros(2), bars, radii)
+    tolerance = Tolerance(0.0, 0.0)
+    found = summarise(given, np.zeros(2), bars, tolerance, hull=radii)
+    coarse, finer = Cells((2,)), Cells((2,))
+    coarse.add(0, np.full(2, 9.0), np.zeros(2, bool))
+    first = coarse.picture(np.ones((1, 5)))
+    again = (lambda: [entries], tolerance, None)
+    row, _ = summarised_row("a", (2,), found, *again, first, finer)
+    assert row.picture is not None
+    assert row.picture.ratios.tolist() == [[5.0 / 1.5, 2.0 / 4.0]]
+    assert row.picture.kinks is not None
+    assert row.picture.kinks.tolist() == [[False, True]]
+    assert row.picture.samples.tolist() == [[1.0] * 5]
+    without, _ = summarised_row("a", (2,), found, *again, None, Cells((2,)))
+    assert without.picture is None
+    same, _ = summarised_row("a", (2,), found, *again, first)
+    assert same.picture is first
 
 
 def test_a_hull_passes_what_is_inside_and_counts_as_a_kink():

@@ -101,6 +101,14 @@ def test_arrays_end_to_end_are_summed_up_as_each_alone():
         assert repr(found) == repr(alone)  # NaN is no equal of itself
 
 
+def test_the_worst_of_merged_rows_is_looked_for_in_each_array():
+    rows = np.zeros((6, columns.SUMMARY_COLUMNS))
+    rows[:, columns.WORST_RATIO] = [1.0, 7.0, 3.0, 2.0, 9.0, 8.0]
+    rows[:, columns.WORST_PLACE] = range(6)
+    merged = summaries(rows, [0, 3], [3, 3])
+    assert [found.worst and found.worst.place for found in merged] == [1, 4]
+
+
 def test_merged_rows_count_the_whole_and_name_the_first_of_the_worst():
     rows = np.zeros((3, columns.SUMMARY_COLUMNS))
     rows[:, columns.WRONG] = [1, 0, 2]

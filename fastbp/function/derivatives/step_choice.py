@@ -182,9 +182,8 @@ def best_of(candidates: Candidates, slopes: Vector, noise: Vector, steps: Vector
     chosen = np.argmin(score, axis=0)
     columns = np.arange(score.shape[1])
     found = np.isfinite(score[chosen, columns])
-    nothing = np.where(found, 0.0, np.nan)
     return Best(
-        candidates.value[chosen, columns] + nothing,
+        np.where(found, candidates.value[chosen, columns], np.nan),
         np.where(found, candidates.error_bar[chosen, columns], np.inf),
         np.where(found, candidates.jump[chosen, columns], 0.0),
     )

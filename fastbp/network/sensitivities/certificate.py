@@ -109,11 +109,11 @@ def _thresholds(sweeps: Sweeps) -> Floats:
     starts = np.cumsum(sizes[1:])[:-1]
     alive = slice(0, sweeps.batch)
     with np.errstate(invalid="ignore", over="ignore"):
-        scale = np.maximum.reduceat(sweeps.weight_norms, starts) if starts.size else np.empty(0)
+        scale = np.maximum.reduceat(sweeps.weight_norms, starts)
         safe = np.where((scale > 0) & (scale < np.inf), scale, 1.0)
         squares = np.square(sweeps.weight_norms[sizes[1] :] / np.repeat(safe, sizes[2:]))
         starts = starts - sizes[1]
-        frobenius = safe * np.sqrt(np.add.reduceat(squares, starts) if starts.size else squares)
+        frobenius = safe * np.sqrt(np.add.reduceat(squares, starts))
         total = frobenius[:, None] * sweeps.s_norms[1:, alive]
         sums = sweeps.unmasked_norms[1:, alive] + 2.0 * sweeps.weighted_s_norms[1:, alive]
         thresholds: Floats = PROOF_MARGIN * UNIT_ROUNDOFF * (total + growth[:, None] * sums)
@@ -126,10 +126,9 @@ def _resolution(sweeps: Sweeps, thresholds: Floats, proved: Mask) -> float:
     sizes = np.where(proved, sweeps.s_norms[:-1, : sweeps.batch], 0.0)
     largest = sizes.max(axis=1, initial=0.0)[:, None]
     there = (largest > 0) & proved
-    with np.errstate(invalid="ignore", over="ignore"):
-        unit = np.where(largest > 0, largest, 1.0)
-        unit *= np.sqrt(np.square(sizes / unit).sum(axis=1, keepdims=True))
-        relative = thresholds / np.where(largest > 0, unit, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        norms = largest * np.sqrt(np.square(sizes / largest).sum(axis=1, keepdims=True))
+        relative = thresholds / norms
     return float(np.max(relative, initial=0.0, where=there))
 
 
@@ -233,10 +232,9 @@ def _wrong_slopes(sweeps: Sweeps) -> Mask:
         slopes = loss_slopes(net.objective, output, sweeps.data) * sweeps.factor
         own = sweeps.sensitivity(sweeps.count - 1)
         allowed = np.abs(own)
-        if net.objective.loss != "least_squares":
-            allowed = allowed + abs(sweeps.factor) * (1.0 + np.abs(output).max(axis=0, initial=0.0))
-        gap = np.abs(slopes - own)
-        wrong: Mask = (np.isfinite(gap) & ~(gap <= 64 * UNIT_ROUNDOFF * allowed)).any(axis=0)
+        if net.objective.loss != "least_squares":  # p - y, of a p that is off by u of its logits
+            allowed = abs(sweeps.factor) * (1.0 + np.abs(output).max(axis=0))
+        wrong: Mask = (~(np.abs(slopes - own) <= 64 * UNIT_ROUNDOFF * allowed)).any(axis=0)
     return wrong
 
 

@@ -60,6 +60,8 @@ def test_the_first_step_has_the_next_to_be_compared_with():
 def test_slopes_that_are_not_finite_have_no_bar():
     assert flat(of([1.0, 2.0, NAN, 3.0]).error_bar) == [2.0, 2.0, INF, INF]
     assert flat(of([INF, 2.0, 3.0, 4.0]).error_bar) == [INF, INF, 2.0, 2.0]
+    # Nor does the change from such a slope count as the one before.
+    assert flat(of([INF, 2.0, 2.0, 2.0]).error_bar) == [INF, INF, 0.0, 0.0]
 
 
 def test_an_infinite_noise_is_that_of_one_step_alone():
@@ -100,6 +102,13 @@ def test_the_hull_of_the_shortest_step_replaces_what_tells_less(half, taken):
     assert candidates.error_bar[0, 0] == (half if taken else 0.5)
     assert candidates.jump[0, 0] == (0.0 if taken else -1.0)
     assert candidates.value[1, 0] == 3.0
+
+
+def test_the_hull_of_the_shortest_step_is_compared_with_its_bar_and_half_its_jump():
+    for half, bar in ((2.9, 2.9), (2.999, 1.0)):
+        candidates = of([3.0, 3.0], noise=[1.0, 0.0], jumps=[-4.0, 0.0])
+        candidates.replace_first(hulls([2.0, 2.0], [half, half]))
+        assert candidates.error_bar[0, 0] == bar
 
 
 def test_a_slope_that_curves_lies_beyond_the_shortest_step():
@@ -145,6 +154,25 @@ def test_after_a_step_that_clearly_met_a_kink_a_longer_one_does_not_count():
     low, high = -4.0 / 3, 6.0  # the left one without its curvature
     assert centre == [pytest.approx((low + high) / 2)] * 3
     assert half == [pytest.approx((high - low) / 2 + 0.5)] * 3
+
+
+@pytest.mark.parametrize(("noise", "clear"), [(1.5, True), (2.0, False)])
+def test_a_kink_is_clear_from_twice_the_noise_on(noise, clear):
+    # Half the width of the first step is 11 / 3, that of the second is 1.
+    _, half = hulls_of((0.0, 4.0, 4.0), (6.0, 6.0, 6.0), (noise, 0.25, 0.25), (True,) * 3)
+    assert half[1] == (pytest.approx(11 / 3 + noise) if clear else 1.25)
+
+
+def test_a_step_at_which_f_is_not_finite_has_no_hull():
+    _, half = hulls_of((NAN, 4.0, 4.0, 4.0), (6.0,) * 4, (0.25,) * 4, (True,) * 4)
+    assert np.isnan(half[0])
+    assert half[1:] == [1.25, 1.25, 1.25]
+
+
+def test_a_step_that_tells_less_than_the_one_before_does_not_count():
+    # Half widths of 11 / 3, 1 and 2, all within noise.
+    _, half = hulls_of((0.0, 4.0, 2.0, 2.0), (6.0,) * 4, (4.0,) * 4, (True,) * 4)
+    assert half[1:] == [5.0, 5.0, 5.0]
 
 
 def test_where_no_step_met_a_kink_there_is_no_hull():

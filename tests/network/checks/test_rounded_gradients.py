@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import fastbp
 from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.network import in_float64, require_batch
+from fastbp.network.sensitivities.loss_slopes import loss_slopes
 
 SIZES = ([10, 16, 16, 3], [20, 30, 4], [4, 1], [6, 5, 5, 5, 2])
 
@@ -80,3 +85,112 @@ def test_samples_that_a_network_does_not_tell_apart_round_alike():
             given = sign * net.loss_and_gradients(x, y)[1].flat
             report = fastbp.check_network(net, x, y, given, seed=0)
             assert sign < 0 or report.verdict in ("passed", "vacuous"), (seed, str(report))
+
+
+# ---- beside its formulas written out ----
+
+SINGLE, OTHER = 2.0**-24, 2.0**-30  # any other counts as float64, whose own rounding is far below
+SMALLEST = {SINGLE: 2.0**-126, OTHER: 1e-290}
+NORMALS, GOLDEN = 4096, 0x9E3779B97F4A7C15
+
+
+class RoundedByHand:
+    """A backward pass with one random rounding in every operation, number by number."""
+
+    def __init__(self, roundoff, random):
+        self.u, self.single, self.random = roundoff, roundoff == SINGLE, random
+        self.table = random.standard_normal(NORMALS)
+
+    def kept(self, value):
+        return float(np.float32(value)) if self.single else value
+
+    def rounded(self, values, sizes, depth):
+        """Sums of so many products: equal values of a unit are rounded alike."""
+        if not self.u:
+            return values
+        growth = max(0.25 * math.sqrt(depth), depth / 64)
+        keys = self.random.integers(0, 2**63, (len(values), 1), np.uint64)
+        found = np.empty(values.shape)
+        for i, n in np.ndindex(values.shape):
+            bits = int(values[i, n : n + 1].view(np.uint64)[0]) >> (25 if self.single else 6)
+            place = ((bits + int(keys[i, 0])) * GOLDEN) % 2**64 >> 52
+            lost = self.u * sizes(i, n, growth) + SMALLEST[self.u] * (1 + growth)
+            found[i, n] = values[i, n] + lost * self.table[place]
+        return found
+
+    def product(self, left, right, offset):
+        values = left @ right
+
+        def sizes(i, n, growth):
+            return math.sqrt(sum((left[i] * right[:, n]) ** 2)) + growth * abs(values[i, n])
+
+        found = self.rounded(values, sizes, left.shape[1])
+        signs = np.zeros(len(found))
+        if self.u and not self.single:
+            signs = self.random.standard_normal((len(found), 1))[:, 0]
+        for i, n in np.ndindex(found.shape):
+            total = self.kept(found[i, n]) + offset[i, n]
+            total += min(abs(offset[i, n]), self.u * abs(total)) * signs[i]
+            found[i, n] = self.kept(total)
+        return found
+
+    def gradient(self, net, x, slopes):
+        levels, last = [x], len(net.weights) - 1
+        for k, weight in enumerate(net.weights):
+            bias = np.zeros((len(weight), 1)) if net.biases is None else net.biases[k]
+            f = self.product(weight, levels[-1], bias + np.zeros(x.shape[1]))
+            levels.append(np.where(f > 0, f, 0.0) if k < last else f)
+        own, sizes = slopes(levels[-1])
+        s = -0.5 * self.rounded(own, lambda i, n, _: sizes[i, n], 1)  # of the loss as it is scaled
+        found = []
+        for k in range(last, -1, -1):
+            if net.biases is not None:
+                found.append(self.product(s, np.ones((x.shape[1], 1)), np.zeros((len(s), 1))))
+            found.append(self.product(s, levels[k].T, 0.25 * net.weights[k]))
+            if k:
+                s = self.product(net.weights[k].T, s, np.zeros(levels[k].shape))
+                s[levels[k] <= 0] = 0.0
+        return found[::-1]
+
+
+def slopes_of(net, data, output):
+    """The derivative of the loss by the outputs, and what its rounding is relative to."""
+    own = loss_slopes(net.objective, output, data)
+    if net.objective.loss == "least_squares":
+        return own, np.abs(own)
+    targets = np.eye(len(output))[data.y].T if data.y.ndim == 1 else data.y
+    return own, np.abs(own) + 2 * targets
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(
+    ("kind", "size", "biases", "roundoff"),
+    [
+        ("least_squares", 1.0, True, SINGLE),
+        ("least_squares", 1.0, True, OTHER),
+        ("least_squares", 1e-25, False, SINGLE),
+        ("sigmoid_cross_entropy", 1.0, True, SINGLE),
+        ("softmax_cross_entropy", 1.0, True, OTHER),
+    ],
+)
+def test_noise_is_that_of_sixteen_roundings_at_random(kind, size, biases, roundoff):
+    rng = np.random.default_rng(5)
+    sizes, batch = (2, 3, 2), 3
+    net = fastbp.Network(
+        [rng.normal(size=(o, i)) for i, o in pairwise(sizes)],
+        [rng.normal(size=(o, 1)) for o in sizes[1:]] if biases else None,
+        loss=kind, reduction="mean", scale=-1.5, weight_decay=0.25,
+    )  # fmt: skip
+    x, y = size * rng.normal(size=(2, batch)), size * rng.uniform(size=(2, batch))
+    y = np.array([0, 1, 1]) if kind == "softmax_cross_entropy" else y
+    data = require_batch(net, x, y)
+    found = noise_of_arrays(net, data, roundoff)
+    random = np.random.default_rng(0)
+    slopes = partial(slopes_of, net, data)
+    exact = RoundedByHand(0.0, random).gradient(net, x, slopes)
+    runs = [RoundedByHand(roundoff, random).gradient(net, x, slopes) for _ in range(16)]
+    squares = [
+        [np.sum(np.square(one - other)) for one, other in zip(run, exact, strict=True)]
+        for run in runs
+    ]
+    np.testing.assert_allclose(found, np.sqrt(np.mean(squares, axis=0)), rtol=1e-5)

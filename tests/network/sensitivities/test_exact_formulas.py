@@ -59,6 +59,8 @@ def test_a_bar_has_every_term(roundoff, batch):
     assert some.tolist() == layer.terms()[1:, 1:].tolist()
     expected = math.sqrt(batch) * (ds + grow * (s + radius))
     np.testing.assert_allclose(layer.bias_terms(), expected, rtol=1e-15)
+    without_hull = LayerNorms(s, ds, h, dh, batch, roundoff).bias_terms()
+    np.testing.assert_allclose(without_hull, math.sqrt(batch) * (ds + grow * s), rtol=1e-15)
     assert bars(np.zeros(1), roundoff).tolist() == [smallest]
 
 
@@ -87,7 +89,7 @@ def test_numbers_below_the_range_are_those_of_the_precision():
 def test_a_mask_is_in_doubt_within_32_times_its_noise(roundings, doubtful):
     """f = x - 1 + d, rounded by u (|W| |h| + |b|) = 2 u; in doubt within 64 u."""
     net = fastbp.Network(
-        [np.ones((1, 1)), np.ones((1, 1))],
+        [np.ones((1, 1)), np.full((1, 1), 2.0)],
         [np.full((1, 1), -1.0 + roundings * UNIT), np.zeros((1, 1))],
     )
     batch = require_batch(net, np.ones((1, 1)), np.zeros((1, 1)))
@@ -98,9 +100,10 @@ def test_a_mask_is_in_doubt_within_32_times_its_noise(roundings, doubtful):
     assert hull.affected == doubtful
     assert hull.doubtful == (int(doubtful),)
     if doubtful:
-        slope = 2 * roundings * UNIT
-        assert hull.centres[0].tolist() == [[slope / 2]]
-        assert hull.radii[0].tolist() == [[slope / 2]]
+        slope = 4 * roundings * UNIT  # of the output, which is twice f
+        assert hull.centres[1].tolist() == [[slope]]
+        assert hull.centres[0].tolist() == [[slope]]
+        assert hull.radii[0].tolist() == [[slope]]
         assert not hull.active(0).any()
 
 
@@ -167,6 +170,10 @@ def test_no_doubt_is_no_hull():
     doubts = [np.zeros((3, 2), bool)]
     hull = hull_of_levels(net, [np.ones((2, 2)), np.ones((3, 2))], np.ones((1, 2)), doubts, UNIT)
     assert (hull.affected, hull.doubtful, hull.centres, hull.radii) == (0, (0,), [], [])
+    net = fastbp.Network.random([2, 3, 4, 1], seed=0)
+    doubts.append(np.zeros((4, 2), bool))
+    levels = [np.ones((size, 2)) for size in (2, 3, 4)]
+    assert hull_of_levels(net, levels, np.ones((1, 2)), doubts, UNIT).doubtful == (0, 0)
 
 
 def test_large_weights_are_taken_in_parts(monkeypatch):

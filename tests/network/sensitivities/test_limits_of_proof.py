@@ -88,9 +88,11 @@ def test_what_is_proved_is_said_in_numbers():
     assert certificate.problem == ""
     assert (certificate.samples, certificate.differenced) == (3, 3)
     assert (certificate.directions, certificate.seed) == (2, 7)
-    assert certificate.closest == pytest.approx(0.25, rel=1e-14)
+    assert certificate.closest == pytest.approx(0.25, rel=1e-14, abs=0)
     sizes = np.array([13.0, 26.0])  # of s of the two layers below, over the batch
-    assert certificate.resolution == pytest.approx(np.max(limits / sizes[:, None]), rel=1e-14)
+    assert certificate.resolution == pytest.approx(
+        np.max(limits / sizes[:, None]), rel=1e-14, abs=0
+    )
 
 
 @pytest.mark.parametrize("sizes", [SIZES, [2, 40, 2, 4], [1, 2, 1000, 3], [1, 1, 1, 5000]])
@@ -115,7 +117,7 @@ def test_weights_of_any_size_have_their_threshold(size):
     certificate = judge_sweeps(sweeps)
     assert certificate.problem == ""
     expected = np.max(thresholds_of_scaled(sweeps, size) / np.array([[13.0], [26.0]]))
-    assert certificate.resolution == pytest.approx(expected, rel=1e-13)
+    assert certificate.resolution == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def thresholds_of_scaled(sweeps, size):
@@ -147,13 +149,25 @@ def test_a_resolution_is_relative_to_s_of_any_size(size):
     for norms in (sweeps.s_norms, sweeps.unmasked_norms, sweeps.weighted_s_norms):
         norms *= size
     expected = np.max(thresholds(sweeps) / (size * np.array([[13.0], [26.0]])))
-    assert judge_sweeps(sweeps).resolution == pytest.approx(expected, rel=1e-13)
+    assert judge_sweeps(sweeps).resolution == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def test_a_layer_without_sensitivities_has_no_resolution():
     sweeps = plain_sweeps()
     sweeps.s_norms[:2] = 0.0
     assert judge_sweeps(sweeps).resolution == 0.0
+
+
+def test_a_sample_that_is_not_proved_has_no_part_in_the_resolution():
+    sweeps = plain_sweeps()
+    for norms in (sweeps.s_norms, sweeps.unmasked_norms, sweeps.weighted_s_norms):
+        norms *= 1e-3
+    sweeps.s_norms[:, 0] = 1e-295
+    sizes = 1e-3 * math.hypot(4.0, 12.0) * np.array([[1.0], [2.0]])
+    expected = np.max(thresholds(sweeps)[:, 1:] / sizes)
+    certificate = judge_sweeps(sweeps)
+    assert certificate.samples == 2
+    assert certificate.resolution == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 def test_one_layer_has_nothing_to_prove():

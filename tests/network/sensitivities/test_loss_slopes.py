@@ -43,6 +43,13 @@ def slopes_in_decimal(loss: str, output: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 @pytest.mark.small
+def test_logits_beyond_the_range_of_exp_have_slopes():
+    output, y = np.array([[1000.0], [-1000.0]]), np.array([1])
+    found = loss_slopes(Objective("softmax_cross_entropy"), output, Batch(output, y, 0))
+    assert found.tolist() == [[1.0], [-1.0]]
+
+
+@pytest.mark.small
 @pytest.mark.parametrize("scale", [1.0, 30.0, 300.0])
 @pytest.mark.parametrize(
     "loss", ["least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy"]
