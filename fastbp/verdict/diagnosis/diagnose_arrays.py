@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastbp.report.causes import Cause, Finding, listed
-from fastbp.verdict.diagnosis.factors import AGREEING, Named, factor_cause, is_telling
+from fastbp.verdict.diagnosis.factors import AGREEING, Named, factor_cause, is_factor_worth_naming
 from fastbp.verdict.diagnosis.likeness import Likeness, fitted_multiple, residual
 from fastbp.verdict.diagnosis.single_arrays import misarranged, misshapen, partly_wrong, rounded
 
@@ -103,7 +103,7 @@ def diagnose_rows(rows: Sequence[ArrayReport], given: Sequence[Array | None]) ->
             by_cause.setdefault(Cause("zero"), []).append((row.name, 0.0))
         elif row.factor and row.residual is not None and row.residual <= CLOSEST_SINGLE:
             cause = _factor_cause(row.factor, [*SMALL, *named], CLOSEST_SINGLE)
-            if is_telling(cause):
+            if is_factor_worth_naming(cause, informative=1):
                 by_cause.setdefault(cause, []).append((row.name, row.residual))
     return [
         Finding(cause, places([name for name, _ in those], len(rows)), max(r for _, r in those))
@@ -170,7 +170,7 @@ def _candidates(
     found = fitted_multiple(given, truth)
     if found is not None and found.factor != 0.0:
         cause = _factor_cause(found.factor, named, likeness.tolerance)
-        if is_telling(cause) or found.informative >= AGREEING:
+        if is_factor_worth_naming(cause, found.informative):
             yield cause, found.factor * truth
     for other in arrays:
         if other is array or other.numerical.shape != truth.shape or not other.numerical.any():

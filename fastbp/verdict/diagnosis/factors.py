@@ -11,6 +11,7 @@ __all__ = [
     "AGREEING",
     "Named",
     "factor_cause",
+    "is_factor_worth_naming",
     "is_simple",
     "is_telling",
     "plain_factor",
@@ -85,6 +86,21 @@ def is_telling(cause: Cause) -> bool:
     (True, False)
     """
     return cause.kind == "sign" or bool(cause.readings) or is_simple(cause.factor)
+
+
+def is_factor_worth_naming(cause: Cause, informative: int) -> bool:
+    """Tell whether a factor says what the mistake is: never 1, and no number of a few entries.
+
+    Examples
+    --------
+    >>> is_factor_worth_naming(Cause("factor", factor=2.0), 1)
+    True
+    >>> is_factor_worth_naming(Cause("factor", factor=0.37), 2)
+    False
+    >>> is_factor_worth_naming(factor_cause(1.0 + 1e-11, [], 1e-9), 1000)
+    False
+    """
+    return cause.factor != 1.0 and (is_telling(cause) or informative >= AGREEING)
 
 
 def plain_factor(factor: float, tolerance: float) -> float:

@@ -211,7 +211,8 @@ def _how(given: Floats, truth: Floats, likeness: Likeness) -> str:
         return ", not finite"
     multiple = fitted_multiple(given, truth)
     if multiple is not None and given.size > 2 and likeness.alike(given, multiple.factor * truth):
-        return f", {multiple.factor:.4g} times what it should be"
+        times = f"{multiple.factor:.4g}"
+        return "" if times == "1" else f", {times} times what it should be"
     return ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fastbp.report.causes import Cause, sentence
-from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays
+from fastbp.verdict.diagnosis.diagnose_arrays import Compared, diagnose_arrays, diagnose_rows
+from fastbp.verdict.rows import bare_row
 
 pytestmark = pytest.mark.small
 
@@ -119,3 +122,17 @@ def test_a_single_entry_has_simple_factors_alone():
     assert of_one(1.7) == []
     assert of_one(-1.0)[0].cause == Cause("sign")
     assert of_one(3.0)[0].cause.factor == 3.0
+
+
+def test_a_factor_of_one_is_no_mistake():
+    random = np.random.default_rng(0)
+    truth = random.standard_normal(12)
+    almost = truth * (1 + 5e-9) + 1e-11 * random.standard_normal(12)
+    assert diagnose_arrays([Compared("x", almost, truth, 1e-13, True)]) == []
+    row = replace(bare_row("x", (12,), 12, "failed", ""), factor=1 + 5e-9, residual=1e-11)
+    assert diagnose_rows([row], [almost]) == []
+    part = np.arange(12) < 4
+    wrong = Compared("x", np.where(part, truth * 1.00002, truth), truth, 1e-13, True)
+    assert [finding.cause.detail for finding in diagnose_arrays([wrong])] == [
+        "entries 0, 1, 2 and 3"
+    ]

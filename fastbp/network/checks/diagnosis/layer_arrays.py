@@ -14,8 +14,8 @@ from fastbp.verdict.diagnosis.factors import (
     AGREEING,
     Named,
     factor_cause,
+    is_factor_worth_naming,
     is_simple,
-    is_telling,
     plain_factor,
     readings,
 )
@@ -163,7 +163,7 @@ class LayerArrays:
         if found is None or found.factor == 0.0:
             return
         cause = self.factor_cause(kind, found.factor)
-        if is_telling(cause) or found.informative >= AGREEING:
+        if is_factor_worth_naming(cause, found.informative):
             yield cause, found.factor * multiplied + rest
 
     def _weight_ideas(
@@ -218,7 +218,7 @@ class LayerArrays:
         else:
             cause = Cause("decay_extra", "", float(f"{found.factor:.3g}"))
             simple = False
-        if simple or found.informative >= AGREEING:
+        if cause.factor != 1.0 and (simple or found.informative >= AGREEING):
             yield cause, rest + found.factor * parameters
 
     def _of_decay(self) -> list[Named]:

@@ -209,6 +209,8 @@ def _with_a_factor(
         if factor in (0.0, 1.0) or not np.isfinite(factor):
             continue
         cause = arrays.factor_cause(kind, factor)
+        if cause.factor == 1.0:
+            continue
         step = Step(cause, factor * plain.raw, factor * plain.used, factor * plain.carried)
         fitting = _if_it_fits(arrays, k, path, step, above)
         if fitting and _all_plain(fitting[0], path):
