@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.calls import Watched
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
 from fastbp.function.containers.pytree import take_apart
@@ -388,10 +389,12 @@ def _jvp_findings(
     leaf = next(i for i, numbers in enumerate(function.point.base) if numbers.size)
     tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
 
+    watched = Watched(jvp, "tangent")
+
     def call() -> tuple[list[str], list[Any], list[str]]:
         own = function.point.as_given()
         with calling(called):
-            result = jvp(own.argument, function.nested_tangent(leaf, tangent))
+            result = watched(own.argument, function.nested_tangent(leaf, tangent))
         parts = take_apart(result, function.result)
         return parts.names, parts.leaves, own.changed()
 
@@ -399,5 +402,7 @@ def _jvp_findings(
     twice = called_twice(call, unit, noise)
     if twice.changed:
         return [f"{called} changed its argument: {', '.join(twice.changed)}"]
+    if watched.changed:
+        return [f"{called} changed its tangent: {', '.join(watched.changed)}"]
     ending = NOISE_IS_AN_OPTION if twice.apart else ""
     return [f"{called}, called twice, {twice.differing}{ending}"] if twice.differing else []

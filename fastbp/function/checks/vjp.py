@@ -16,8 +16,8 @@ from fastbp.errors import EvaluationError
 from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
 from fastbp.function.checks.scalar_check import check_scalar
+from fastbp.function.containers.calls import Watched
 from fastbp.function.containers.given_gradient import given_leaves
-from fastbp.function.containers.pytree import take_apart
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
@@ -61,7 +61,7 @@ def check_cotangent(
     scalar.domain = domain_of(function.point, options.bounds, options.scale)
     scalar.allow_noise(options.noise * float(np.sum(np.abs(cotangent))))
     with scalar:
-        watched = _Watched(vjp)
+        watched = Watched(vjp, "cotangent")
         given = given_leaves(
             watched, function.point, "vjp", function.nested_output(cotangent), noise=options.noise
         )
@@ -80,25 +80,6 @@ def check_cotangent(
         return _named_outputs(check, function, vjp, cotangent)
     note = f"outputs not looked at alone: {function.why_stopped}"
     return replace(check, notes=(*check.notes, note))
-
-
-class _Watched:
-    """A vjp that gets a copy of its cotangent in every call; says whether it changes that."""
-
-    def __init__(self, vjp: Callable[..., Any]) -> None:
-        self.vjp = vjp
-        self.changed: list[str] = []
-
-    def __call__(self, at: Any, cotangent: Any) -> Any:
-        before = take_apart(cotangent, "cotangent")
-        own = before.copied()
-        result = self.vjp(at, own.rebuilt(own.leaves))
-        self.changed = [
-            name
-            for name, one, two in zip(before.names, before.leaves, own.leaves, strict=True)
-            if not np.array_equal(one, two)
-        ]
-        return result
 
 
 def _each_output_alone(

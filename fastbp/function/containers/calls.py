@@ -1,16 +1,19 @@
-"""How a user's function is called: with several arguments, or for its value and its gradient."""
+"""How a user's function is called: with several arguments, for two results, and watched."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastbp.errors import DTypeError, OptionError, ShapeError
+from fastbp.function.containers.pytree import take_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["MemberOfPair", "Unpacked", "keywords_of", "member_names"]
+__all__ = ["MemberOfPair", "Unpacked", "Watched", "keywords_of", "member_names"]
 
 
 def keywords_of(
@@ -89,6 +92,32 @@ class MemberOfPair:
                 f"{type(result).__name__}."
             )
         return result[self.member]
+
+
+class Watched:
+    """A product that gets a copy of its vector in every call, and is asked what it changed of it.
+
+    Attributes
+    ----------
+    changed : list of str
+        The arrays that the last call changed.
+    """
+
+    def __init__(self, product: Callable[[Any, Any], Any], name: str) -> None:
+        self.product, self.name = product, name
+        self.changed: list[str] = []
+
+    def __call__(self, at: Any, vector: Any) -> Any:
+        """Call it with a copy of a vector."""
+        before = take_apart(vector, self.name)
+        own = before.copied()
+        result = self.product(at, own.rebuilt(own.leaves))
+        self.changed = [
+            name
+            for name, one, two in zip(before.names, before.leaves, own.leaves, strict=True)
+            if not np.array_equal(one, two)
+        ]
+        return result
 
 
 def member_names(function: Callable[..., Any], at: Any) -> dict[str, str]:

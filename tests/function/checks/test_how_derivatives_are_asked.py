@@ -97,3 +97,16 @@ def test_a_vjp_that_changes_its_cotangent_is_named() -> None:
     report = fastbp.check_vjp(two, wrong, np.array([0.3, -0.7, 1.1]), seed=0)
     assert report.verdict == "failed"
     assert "vjp changed its cotangent: cotangent['squares']" in report.arrays[-1].reason
+
+
+def test_products_that_change_their_tangent_are_named() -> None:
+    def times(factor: Any, v: Any) -> Any:
+        v *= factor
+        return v
+
+    at = np.array([0.3, -0.7, 1.1])
+    report = fastbp.check_jvp(np.sin, lambda x, v: times(np.cos(x), v), at)
+    assert (report.verdict, report.wrong) == ("failed", 0)
+    assert report.arrays[-1].reason == "jvp changed its tangent: tangent"
+    report = fastbp.check_hvp(np.square, lambda x, v: times(2 * x, v), at)
+    assert report.arrays[1].reason == "hvp changed its tangent: tangent"
