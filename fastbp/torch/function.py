@@ -34,6 +34,7 @@ from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.second_order import backward_pass
 from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
 from fastbp.torch.confirmation import confirmed
+from fastbp.torch.state import with_gradients
 from fastbp.torch.tensors import HALF_UNITS
 from fastbp.verdict.rows import bare_row
 
@@ -53,6 +54,7 @@ IN_PLACE = "the backward pass changes its incoming gradient in place"
 HALF_ROUNDINGS = 32
 
 
+@with_gradients
 @takes_check_options
 def check_function(
     f: Callable[..., Any],

@@ -1,19 +1,36 @@
-"""Random numbers and buffers of a module, put back after each call."""
+"""Random numbers and buffers of a module, put back after each call; how torch itself is set."""
 
 from __future__ import annotations
 
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Buffers", "buffers_of", "restore_buffers", "same_random_numbers"]
+__all__ = ["Buffers", "buffers_of", "restore_buffers", "same_random_numbers", "with_gradients"]
+
+AnyCheck = TypeVar("AnyCheck", bound="Callable[..., Any]")
+
+
+def with_gradients(check: AnyCheck) -> AnyCheck:
+    """Let a check have its graphs also where it is called under no_grad or inference_mode.
+
+    What the checked function switches off itself stays off.
+    """
+
+    @wraps(check)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.enable_grad():
+            return check(*args, **kwargs)
+
+    return cast("AnyCheck", checked)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

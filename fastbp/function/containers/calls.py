@@ -13,7 +13,7 @@ from fastbp.function.containers.pytree import take_apart
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-__all__ = ["MemberOfPair", "Unpacked", "Watched", "keywords_of", "member_names"]
+__all__ = ["MemberOfPair", "Unpacked", "Watched", "keywords_of", "member_names", "takes_keyword"]
 
 
 def keywords_of(
@@ -39,7 +39,7 @@ def keywords_of(
         raise DTypeError(f"kwargs must have names as keys, not {list(keywords)}.")
     rest = {}
     for name, value in options.items():
-        if name in known or not _takes(f, name):
+        if name in known or not takes_keyword(f, name):
             rest[name] = value
         elif name in keywords:
             raise OptionError(f"{name} is given twice: among kwargs, and as a keyword.")
@@ -48,7 +48,7 @@ def keywords_of(
     return keywords, rest
 
 
-def _takes(f: Callable[..., Any], name: str) -> bool:
+def takes_keyword(f: Callable[..., Any], name: str) -> bool:
     """Tell whether a function may take a keyword; of those written in C nobody knows."""
     try:
         parameters = inspect.signature(getattr(f, "forward", f)).parameters

@@ -194,26 +194,34 @@ def _run_in_double(
 
 
 def _run(prepared: Prepared) -> tuple[Any, Any]:
-    arguments, keywords = changed_tensors(
-        torch.clone, (prepared.call.arguments, prepared.call.keywords)
-    )
-    output = prepared.module(*arguments, **keywords)
+    output = _output_of(prepared)
     return output, prepared.what_loss_returns(output)
 
 
+def _output_of(prepared: Prepared) -> Any:
+    arguments, keywords = changed_tensors(
+        torch.clone, (prepared.call.arguments, prepared.call.keywords)
+    )
+    return prepared.module(*arguments, **keywords)
+
+
 def _run_or_say_where(prepared: Prepared) -> Any:
-    """Run a copy once in the precision of its own; say in which part it raises."""
+    """Run a copy once in the precision of its own; say in which part it, or the loss, raises."""
     copied = copied_module(prepared.module)[0]
     recorder = Recorder(copied, lambda _: False)
     ready = Prepared(copied, prepared.call, prepared.arithmetic, ())
+    running = "module"
     try:
         with prepared.arithmetic.calling(), recorder:
-            return _run(ready)[0]
+            output = _output_of(ready)
+            running = "loss"
+            ready.what_loss_returns(output)
+            return output
     except FastbpError:
         raise
     except Exception as error:
-        where = recorder.where()
-        what = f"module raised {type(error).__name__}: {error}"
+        where = recorder.where() if running == "module" else ""
+        what = f"{running} raised {type(error).__name__}: {error}"
         raise EvaluationError(what + (f" (in {where})" if where else "")) from error
 
 

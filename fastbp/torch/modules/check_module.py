@@ -12,8 +12,9 @@ import torch
 
 from fastbp.errors import DTypeError, OptionError
 from fastbp.function.checks.report_assembly import report_of
+from fastbp.function.containers.calls import takes_keyword
 from fastbp.function.containers.point import described_precision
-from fastbp.function.methods.options import checked_options
+from fastbp.function.methods.options import DEFAULTS, checked_options
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.validation import require_bool, require_order
 from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
@@ -23,6 +24,7 @@ from fastbp.torch.modules.exclusion import excluded_paths
 from fastbp.torch.modules.nesting import movable_tensors
 from fastbp.torch.modules.other_derivatives import with_forward_mode, with_second_order
 from fastbp.torch.modules.relu_network import ModuleAsNetwork, as_network, check_as_network
+from fastbp.torch.state import with_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["check_module"]
 
 
+@with_gradients
 def check_module(
     module: torch.nn.Module,
     *inputs: Any,
@@ -90,9 +93,10 @@ def check_module(
     ------
     DTypeError, ShapeError, OptionError
         As in `check_gradient`; if the module returns no tensors of floats, the loss not one number,
-        or `exclude` matches nothing, or is given beside ``order=2`` or `forward_ad`.
+        if there is a target and no loss, or `exclude` matches nothing, or is given beside
+        ``order=2`` or `forward_ad`.
     EvaluationError
-        If the module cannot be copied, or raises: the message says in which part.
+        If the module cannot be copied, or it or the loss raises: the message says in which part.
 
     Notes
     -----
@@ -130,6 +134,8 @@ def check_module(
     )
     if not isinstance(module, torch.nn.Module):
         raise DTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}.")
+    _require_known(keywords, module)
+    _require_loss(loss, target)
     call = Call(inputs, _all_keywords(kwargs, keywords), loss, target)
     require_order(order)
     require_bool(forward_ad, "forward_ad")
@@ -182,6 +188,25 @@ def _subject(prepared: Prepared, call: Call, excluded: list[str]) -> Subject:
         prepared.module, (prepared.call.arguments, prepared.call.keywords), wanted, chosen,
         prepared.loss, prepared.arithmetic, excluded, half,
     )  # fmt: skip
+
+
+def _require_known(keywords: dict[str, Any], module: torch.nn.Module) -> None:
+    """Raise where an option of other checks would go to a module that does not take it."""
+    for name in keywords:
+        if name in DEFAULTS and not takes_keyword(module, name):
+            raise OptionError(
+                f"{name} is no option of check_module, and module takes no such keyword."
+            )
+
+
+def _require_loss(loss: Any, target: Any) -> None:
+    if loss is None and target is not None:
+        raise OptionError(
+            "target is the second argument of loss, but there is no loss; a keyword of the module "
+            "is given as kwargs={'target': ...}."
+        )
+    if loss is not None and not callable(loss):
+        raise OptionError(f"loss must be None or a callable, not {loss!r}.")
 
 
 def _all_keywords(kwargs: Any, keywords: dict[str, Any]) -> dict[str, Any]:

@@ -141,3 +141,27 @@ def test_reports_say_in_which_precision_they_were_differenced(dtype: torch.dtype
         assert fastbp.torch.check_function(f, x, seed=0).dtype == said
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh()).to(dtype)
     assert fastbp.torch.check_module(module, x, seed=0).dtype == said
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "message"),
+    [
+        (None, torch.ones(2), "target is the second argument of loss, but there is no loss"),
+        ("mse", None, "loss must be None or a callable, not 'mse'"),
+        (torch.nn.CrossEntropyLoss(), torch.tensor([0, 7]), "loss raised IndexError: Target 7"),
+    ],
+)
+def test_a_loss_that_cannot_be_taken_is_named(loss: Any, target: Any, message: str) -> None:
+    with pytest.raises(fastbp.FastbpError, match=message):
+        fastbp.torch.check_module(torch.nn.Linear(3, 2), torch.ones(2, 3), loss=loss, target=target)
+
+
+def test_an_option_of_other_checks_is_none_here_where_no_module_takes_it() -> None:
+    class Limited(torch.nn.Module):
+        def forward(self, x: Any, budget: float) -> Any:
+            return budget * x
+
+    x = torch.ones(2, 3)
+    assert fastbp.torch.check_module(Limited(), x, budget=2.0).verdict == "passed"
+    with pytest.raises(OptionError, match="workers is no option of check_module"):
+        fastbp.torch.check_module(Limited(), x, budget=2.0, workers=2)

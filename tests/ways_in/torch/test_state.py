@@ -65,3 +65,15 @@ def test_buffers_that_every_call_changes_are_said_and_no_mistake() -> None:
     assert "buffers that every call changes" in rows["1: Centred"].reason
     assert report.verdict == "inconclusive"
     assert equal(state_of(module), before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_where_a_program_has_gradients_switched_off_they_are_checked_all_the_same(
+    mode: Any,
+) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh())
+    with mode():
+        x = torch.linspace(0.5, 2.0, 3, dtype=torch.float64)
+        assert fastbp.torch.check_function(lambda x: x * 2, x).verdict == "passed"
+        assert fastbp.torch.check_module(module, x.float()).verdict == "passed"
+        assert not torch.is_grad_enabled()
