@@ -36,11 +36,11 @@ def largest_finite(values: AnyFloats) -> float:
 def norm(values: AnyFloats) -> float:
     """Return the Euclidean norm, divided by the largest entry before anything is squared."""
     size = np.abs(values, dtype=np.float64)
-    largest = float(np.max(size, initial=0.0))
+    largest = float(size.max(initial=0.0))
     if not 0.0 < largest < math.inf:
         return largest
     size /= largest
-    return largest * math.sqrt(float(np.sum(np.square(size))))
+    return largest * math.sqrt(float(np.square(size).sum()))
 
 
 def power_below(value: float) -> float:

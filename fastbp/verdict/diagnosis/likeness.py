@@ -47,9 +47,22 @@ class Likeness:
             return False
         if not given.size:
             return True
-        largest = float(np.max(np.abs(expected)))
         with np.errstate(invalid="ignore", over="ignore"):
-            return bool(np.all(np.abs(given - expected) <= self.tolerance * largest))
+            apart = np.abs(given - expected).max()
+            return bool(apart <= self.tolerance * np.abs(expected).max())
+
+    def may_be_alike(self, given: float, expected: float, largest: float) -> bool:
+        """Tell whether arrays with this entry may be alike; `largest` is that of the given one.
+
+        Examples
+        --------
+        >>> likeness = Likeness(1e-9)
+        >>> likeness.may_be_alike(1.0, 1.0 + 1e-12, 2.0), likeness.may_be_alike(1.0, 1.1, 2.0)
+        (True, False)
+        """
+        # If they are alike, the largest entry of the expected one is at most 1 / (1 - tolerance)
+        # times that of the given one.
+        return abs(given - expected) <= 1.001 * self.tolerance * largest
 
     def explains(self, given: Floats, expected: Floats, truth: Floats) -> bool:
         """Tell whether it is alike, and far nearer to the given array than the truth is."""

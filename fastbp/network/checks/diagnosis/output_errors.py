@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +11,48 @@ from fastbp.network.checks.diagnosis.recorded_pass import probabilities, sigmoid
 from fastbp.report.causes import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastbp.network.checks.diagnosis.recorded_pass import RecordedPass
+    from fastbp.network.checks.diagnosis.way_back import Units
     from fastbp.typing import Floats
 
 __all__ = ["output_errors"]
 
 
-def output_errors(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
-    """Yield what people take for the error at the output."""
+def output_errors(right: RecordedPass) -> Iterator[tuple[Cause, Callable[[Units], Floats]]]:
+    """Yield what people take for the error at the output, as a function of the units."""
+    for cause, error in _of_all_examples(right):
+        yield cause, error.__getitem__
+    for n in range(min(right.batch, MOST_EXAMPLES)) if right.batch > 1 else ():
+        for said, times in OF_AN_EXAMPLE:
+            yield Cause("examples", said.format(n)), partial(_of_example, right.s[-1], n, times)
+        alone = Cause("examples", f"the gradient of example {n} alone")
+        yield alone, partial(_example_alone, right.s[-1], n)
+
+
+MOST_EXAMPLES = 64
+# By what an example is multiplied.
+OF_AN_EXAMPLE = (
+    ("example {} is left out", 0.0),
+    ("example {} counts twice", 2.0),
+    ("example {} has the wrong sign", -1.0),
+)
+
+
+def _of_example(true: Floats, n: int, times: float, units: Units) -> Floats:
+    error = true[units].copy()
+    error[:, n] *= times
+    return error
+
+
+def _example_alone(true: Floats, n: int, units: Units) -> Floats:
+    error = np.zeros_like(true[units])
+    error[:, n] = true[units][:, n]
+    return error
+
+
+def _of_all_examples(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
     output, targets, true = right.f[-1], right.targets, right.s[-1]
     yield Cause("zero"), np.zeros_like(true)
     yield Cause("mask_at_output"), true * (output > 0)
@@ -38,20 +71,6 @@ def output_errors(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:
         yield _wrong("the sign of the error in place of the error"), right.factor * np.sign(true)
     yield _wrong("the targets are not subtracted"), true + right.factor * _target_share(right)
     yield _wrong("only the targets are left"), -right.factor * _target_share(right)
-    for n in range(min(right.batch, MOST_EXAMPLES)) if right.batch > 1 else ():
-        yield from _of_example(true, n)
-
-
-MOST_EXAMPLES = 64
-
-
-def _of_example(true: Floats, n: int) -> Iterator[tuple[Cause, Floats]]:
-    only, without = np.zeros_like(true), true.copy()
-    only[:, n], without[:, n] = true[:, n], 0.0
-    yield Cause("examples", f"the gradient of example {n} alone"), only
-    yield Cause("examples", f"example {n} is left out"), without
-    yield Cause("examples", f"example {n} counts twice"), true + only
-    yield Cause("examples", f"example {n} has the wrong sign"), true - 2 * only
 
 
 def _of_softmax(right: RecordedPass) -> Iterator[tuple[Cause, Floats]]:

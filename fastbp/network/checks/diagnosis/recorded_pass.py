@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from fastbp.network.batch import Batch
     from fastbp.network.losses import Objective
     from fastbp.network.network import Network
-    from fastbp.typing import Floats
+    from fastbp.typing import Floats, Indices
 
-__all__ = ["RecordedPass", "probabilities", "recorded_pass", "sigmoid"]
+__all__ = ["EVERY", "RecordedPass", "probabilities", "recorded_pass", "sigmoid"]
+
+
+EVERY = slice(None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +67,11 @@ class RecordedPass:
         """How many examples there are."""
         return int(self.f[-1].shape[1])
 
-    def weight_gradient(self, k: int) -> Floats:
-        """Return dL/dW[k]."""
-        product: Floats = self.s[k] @ self.h[k].T
+    def weight_gradient(self, k: int, columns: slice | Indices = EVERY) -> Floats:
+        """Return dL/dW[k], or some of its columns."""
+        product: Floats = self.s[k] @ self.h[k][columns].T
         if self.objective.weight_decay:
-            product += self.objective.weight_decay * self.weights[k]
+            product += self.objective.weight_decay * self.weights[k][:, columns]
         return product
 
 

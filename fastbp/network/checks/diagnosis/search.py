@@ -9,9 +9,9 @@ different mistakes is believed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from fastbp.network.checks.diagnosis import way_back
 from fastbp.network.checks.diagnosis.layer_arrays import (
@@ -20,6 +20,7 @@ from fastbp.network.checks.diagnosis.layer_arrays import (
     LayerArrays,
 )
 from fastbp.network.checks.diagnosis.output_errors import output_errors
+from fastbp.network.checks.diagnosis.recorded_pass import EVERY
 from fastbp.network.checks.diagnosis.way_back import Step
 from fastbp.report.causes import Cause
 from fastbp.verdict.diagnosis.factors import AGREEING, is_telling
@@ -28,6 +29,7 @@ from fastbp.verdict.diagnosis.likeness import fitted_multiple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastbp.network.checks.diagnosis.way_back import Way
     from fastbp.typing import Floats
 
 __all__ = ["Path", "search"]
@@ -94,18 +96,28 @@ def is_unnamed_factor(cause: Cause) -> bool:
 
 
 def search(arrays: LayerArrays) -> Path:
-    """Return the path with the fewest unexplained arrays, then the fewest mistakes."""
+    """Return the path with the fewest unexplained arrays, then the fewest mistakes.
+
+    No path becomes cheaper on its way down: the cheapest one is followed first, and the first to
+    arrive at layer 0 is the best.
+    """
     right = arrays.right
     true = right.s[right.last]
-    start = Path(Step(None, true, true, true))
-    paths = _best(_at_the_output(arrays, start))
-    for k in range(right.last - 1, -1, -1):
-        paths = _best([one for path in paths for one in _one_layer_down(arrays, k, path)])
-    return paths[0]
-
-
-def _best(paths: list[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: path.cost)[:KEPT]
+    order = count()
+    open_paths = [
+        (path.cost, right.last, next(order), path)
+        for path in _at_the_output(arrays, Path(Step(None, true, true, true)))
+    ]
+    heapify(open_paths)
+    followed = [0] * len(arrays.layers)
+    while True:
+        _, k, _, path = heappop(open_paths)
+        if k == 0:
+            return path
+        followed[k] += 1
+        if followed[k] <= KEPT:
+            for longer in _one_layer_down(arrays, k - 1, path):
+                heappush(open_paths, (longer.cost, k - 1, next(order), longer))
 
 
 def _explained(
@@ -119,12 +131,13 @@ def _at_the_output(arrays: LayerArrays, start: Path) -> list[Path]:
     plain = start.step
     found = _explained(arrays, k, plain, None)
     paths = [start.extended(k, plain, found)]
-    if found == (None, None):
+    if found == (None, None) or _settled(arrays, k, paths[0], start):
         return paths
-    kind = "output_factor" if right.objective.weight_decay else "factor"
-    paths += _with_a_factor(arrays, k, start, plain, kind, None)
+    paths += _with_a_factor(arrays, k, start, plain, None)
     for cause, error in output_errors(right):
-        paths += _if_it_fits(arrays, k, start, Step(cause, error, error, error), None)
+        if arrays.fits(k, error):
+            whole = error(EVERY)
+            paths += _extended(arrays, k, start, Step(cause, whole, whole, whole), None)
     return paths if any(not path.unexplained for path in paths) else [_lost(paths[0], k, found)]
 
 
@@ -132,33 +145,57 @@ def _one_layer_down(arrays: LayerArrays, k: int, path: Path) -> list[Path]:
     """Go on from layer k + 1 to layer k."""
     right = arrays.right
     carried, above = path.step.carried, path.used[0]
-    on_truth = carried is right.s[k + 1]
     plain = way_back.plain_step(right, k + 1, carried)
-    if on_truth:
+    if carried is right.s[k + 1]:
         plain = Step(None, plain.raw, right.s[k], right.s[k])
+    if path.steps and path.lost is None and not arrays.fits(k, plain.used.__getitem__):
+        again = _by_the_last_mistake(arrays, k, path, plain, above)
+        if again:
+            return again
     found = _explained(arrays, k, plain, above)
     paths = [path.extended(k, plain, found)]
     if path.lost is not None or _nothing_new(paths[0], path):
         return paths
-    paths += _with_a_factor(arrays, k, path, plain, "delta_factor", above)
-    paths += _with_another_mask(arrays, k, path, plain.raw, above)
-    paths += _with_the_mask_not_carried(arrays, k, path, above)
-    if _cheap(paths, path):
+    if _settled(arrays, k, paths[0], path):
         return paths
-    given = arrays.layers[k + 1].weights.values
-    steps = way_back.weighted_steps(right, k + 1, carried, given)
-    paths += _fitting(arrays, k, path, above, steps)
-    if not _cheap(paths, path):
-        paths += _with_updated_weights(arrays, k, path, plain, above)
+    for tried in (_with_a_factor, _with_another_mask, _with_the_mask_not_carried,
+                  _with_other_weights, _with_updated_weights):  # fmt: skip
+        paths += tried(arrays, k, path, plain, above)
+        if _cheap(paths, path):
+            return paths
     both = found[0] is UNEXPLAINED and (found[1] is UNEXPLAINED or found[1] is None)
     if both and len(paths) == 1:
         return [_lost(paths[0], k, found)]
     return paths
 
 
+def _by_the_last_mistake(
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None
+) -> list[Path]:
+    """Try the mistake of the layer above again: who makes it in one layer makes it in all."""
+    cause = path.steps[-1][1]
+    tried = WHERE_TRIED.get(cause.kind, _with_another_mask)
+    return [
+        longer
+        for longer in tried(arrays, k, path, plain, above, cause)
+        if _nothing_new(longer, path)
+    ][:1]
+
+
 def _nothing_new(path: Path, before: Path) -> bool:
     """Tell whether a layer is right, or wrong by mistakes that are known from those above."""
     return path.cost[:2] == before.cost[:2]
+
+
+def _settled(arrays: LayerArrays, k: int, path: Path, before: Path) -> bool:
+    """Tell whether one array of a layer has a mistake of its own, and the other is right.
+
+    An error that is wrong would show in both, unless the other is zero.
+    """
+    if path.unexplained != before.unexplained or len(path.arrays) != len(before.arrays) + 1:
+        return False
+    both = arrays.layers[k].arrays
+    return len(both) == 2 and not any(array.untested for array in both)
 
 
 def _lost(path: Path, k: int, found: tuple[Explained, Explained]) -> Path:
@@ -183,102 +220,110 @@ def _if_it_fits(
     made_at: int | None = None,
 ) -> list[Path]:
     """Extend a path by a step if that makes one of the layer's arrays as it was given."""
-    if not _fits(arrays, k, step.used):
+    if not arrays.fits(k, step.used.__getitem__):
         return []
+    return _extended(arrays, k, path, step, above, made_at)
+
+
+def _extended(
+    arrays: LayerArrays,
+    k: int,
+    path: Path,
+    step: Step,
+    above: Floats | None,
+    made_at: int | None = None,
+) -> list[Path]:
+    """Extend a path by a step that makes one of the arrays, if all of the layer is explained."""
     found = _explained(arrays, k, step, above)
-    if UNEXPLAINED in found:
-        return []
-    return [path.extended(k, step, found, made_at)]
-
-
-def _with_a_factor(
-    arrays: LayerArrays, k: int, path: Path, plain: Step, kind: str, above: Floats | None
-) -> list[Path]:
-    """Try whether the error is a multiple of what it should be."""
-    layer = arrays.layers[k]
-    candidates: list[float] = []
-    if layer.biases is not None and layer.biases.values is not None:
-        found = fitted_multiple(layer.biases.values, plain.used.sum(axis=1))
-        candidates += [] if found is None else [found.factor]
-    values = arrays.sampled_weights(k)
-    if values is not None:
-        product = plain.used[layer.rows] @ arrays.right.h[k][layer.columns].T
-        found = fitted_multiple(values - arrays.sampled_decay(k), product)
-        candidates += [] if found is None else [found.factor]
-    for factor in candidates:
-        if factor in (0.0, 1.0) or not np.isfinite(factor):
-            continue
-        cause = arrays.factor_cause(kind, factor)
-        if cause.factor == 1.0:
-            continue
-        step = Step(cause, factor * plain.raw, factor * plain.used, factor * plain.carried)
-        fitting = _if_it_fits(arrays, k, path, step, above)
-        if fitting and _all_plain(fitting[0], path):
-            return fitting
-    return []
-
-
-def _all_plain(path: Path, before: Path) -> bool:
-    """A factor explains both arrays of a layer, or it is that of one array."""
-    return len(path.arrays) == len(before.arrays)
-
-
-def _with_another_mask(
-    arrays: LayerArrays, k: int, path: Path, raw: Floats, above: Floats | None
-) -> list[Path]:
-    right, layer = arrays.right, arrays.layers[k]
-    every = np.arange(raw.shape[0])
-    if layer.rows.size == every.size:
-        return _fitting(arrays, k, path, above, way_back.masked_steps(right, k + 1, raw, every))
-    likely = {
-        step.cause
-        for step in way_back.masked_steps(right, k + 1, raw[layer.rows], layer.rows)
-        if _fits(arrays, k, step.used, sampled=True)
-    }
-    if not likely:
-        return []
-    steps = way_back.masked_steps(right, k + 1, raw, every)
-    return _fitting(arrays, k, path, above, (step for step in steps if step.cause in likely))
-
-
-def _with_the_mask_not_carried(
-    arrays: LayerArrays, k: int, path: Path, above: Floats | None
-) -> list[Path]:
-    """Try whether the error went on from layer k + 1 as it was before its mask."""
-    if path.step.raw is path.step.used:
-        return []
-    plain = way_back.plain_step(arrays.right, k + 1, path.step.raw)
-    step = plain._replace(cause=Cause("mask_not_carried"))
-    return _if_it_fits(arrays, k, path, step, above, made_at=k + 1)
-
-
-def _fits(arrays: LayerArrays, k: int, used: Floats, *, sampled: bool = False) -> bool:
-    """Tell whether an error makes one of the arrays of a layer as it was given.
-
-    Of a sampled error the rows are those of the layer's sample.
-    """
-    layer = arrays.layers[k]
-    rows = slice(None) if sampled else layer.rows
-    if layer.biases is not None and layer.biases.values is not None:
-        given = layer.biases.values[layer.rows]
-        if arrays.likeness.alike(given, used[rows].sum(axis=1)):
-            return True
-    values = arrays.sampled_weights(k)
-    if values is None:
-        return False
-    fed = arrays.right.h[k][layer.columns]
-    return arrays.likeness.alike(values, used[rows] @ fed.T + arrays.sampled_decay(k))
+    return [] if UNEXPLAINED in found else [path.extended(k, step, found, made_at)]
 
 
 def _fitting(
-    arrays: LayerArrays, k: int, path: Path, above: Floats | None, steps: Iterator[Step]
+    arrays: LayerArrays,
+    k: int,
+    path: Path,
+    above: Floats | None,
+    ways: Iterator[Way],
+    only: Cause | None,
 ) -> list[Path]:
-    return [one for step in steps for one in _if_it_fits(arrays, k, path, step, above)]
+    """Extend a path by each mistake that fits, or by one of them alone."""
+    return [
+        longer
+        for way in ways
+        if only is None or way.cause == only
+        if arrays.fits(k, lambda units, way=way: way.step(units).used)  # type: ignore[misc]
+        for longer in _extended(arrays, k, path, way.step(EVERY), above)
+    ]
+
+
+def _with_a_factor(
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None,
+    only: Cause | None = None,
+) -> list[Path]:  # fmt: skip
+    """Try whether the error is a multiple of what it should be: of both arrays, or of none."""
+    del above
+    kind = "delta_factor"
+    if k == arrays.right.last:
+        kind = "output_factor" if arrays.right.objective.weight_decay else "factor"
+    for factor in _factors(arrays, k, plain):
+        cause = arrays.factor_cause(kind, factor)
+        if cause.factor == 1.0 or (only is not None and cause != only):
+            continue
+        step = Step(cause, factor * plain.raw, factor * plain.used, factor * plain.carried)
+        if arrays.fits_all(k, step.used):
+            return [path.extended(k, step, (None, None))]
+    return []
+
+
+def _factors(arrays: LayerArrays, k: int, plain: Step) -> Iterator[float]:
+    """Yield the factors by which the arrays of a layer are larger than the error makes them."""
+    biases, values = arrays.layers[k].biases, arrays.sampled_weights(k)
+    fitted = []
+    if biases is not None and biases.values is not None:
+        fitted.append(fitted_multiple(biases.values, plain.used.sum(axis=1)))
+    if values is not None:
+        product = arrays.product(k, plain.used)
+        fitted.append(fitted_multiple(values - arrays.sampled_decay(k), product))
+    for found in fitted:
+        if found is not None and found.factor not in (0.0, 1.0):
+            yield found.factor
+
+
+def _with_another_mask(
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None,
+    only: Cause | None = None,
+) -> list[Path]:  # fmt: skip
+    ways = way_back.masked_ways(arrays.right, k + 1, plain.raw)
+    return _fitting(arrays, k, path, above, ways, only)
+
+
+def _with_the_mask_not_carried(
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None,
+    only: Cause | None = None,
+) -> list[Path]:  # fmt: skip
+    """Try whether the error went on from layer k + 1 as it was before its mask."""
+    del plain, only
+    if path.step.raw is path.step.used:
+        return []
+    step = way_back.plain_step(arrays.right, k + 1, path.step.raw)
+    step = step._replace(cause=Cause("mask_not_carried"))
+    return _if_it_fits(arrays, k, path, step, above, made_at=k + 1)
+
+
+def _with_other_weights(
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None,
+    only: Cause | None = None,
+) -> list[Path]:  # fmt: skip
+    del plain
+    given = arrays.layers[k + 1].weights.values
+    ways = way_back.weighted_ways(arrays.right, k + 1, path.step.carried, given)
+    return _fitting(arrays, k, path, above, ways, only)
 
 
 def _with_updated_weights(
-    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None
-) -> list[Path]:
+    arrays: LayerArrays, k: int, path: Path, plain: Step, above: Floats | None,
+    only: Cause | None = None,
+) -> list[Path]:  # fmt: skip
     """Fit the step of weights that were updated before the error went back through them."""
     layer, right = arrays.layers[k], arrays.right
     carried, given = path.step.carried, arrays.layers[k + 1].weights.values
@@ -286,9 +331,8 @@ def _with_updated_weights(
     paths: list[Path] = []
     for raw, used in way_back.updated_steps(right, k + 1, carried, given):
         if values is not None:
-            fed = right.h[k][layer.columns].T
-            now = plain.used[layer.rows] @ fed + arrays.sampled_decay(k)
-            found = fitted_multiple(now - values, used[layer.rows] @ fed)
+            now = arrays.product(k, plain.used) + arrays.sampled_decay(k)
+            found = fitted_multiple(now - values, arrays.product(k, used))
         elif layer.biases is not None and layer.biases.values is not None:
             sums = plain.used.sum(axis=1)
             found = fitted_multiple(sums - layer.biases.values, used.sum(axis=1))
@@ -298,7 +342,24 @@ def _with_updated_weights(
             continue
         rate = found.factor
         cause = Cause("updated_weights", "", float(f"{rate:.3g}"))
+        if only is not None and cause != only:
+            continue
         moved = plain.used - rate * used
         step = Step(cause, plain.raw - rate * raw, moved, moved)
         paths += _if_it_fits(arrays, k, path, step, above)
+        if paths and only is not None:
+            break
     return paths
+
+
+# By the kind of a mistake where it is tried; all others are wrong masks.
+WHERE_TRIED = {
+    "factor": _with_a_factor,
+    "output_factor": _with_a_factor,
+    "delta_factor": _with_a_factor,
+    "mask_not_carried": _with_the_mask_not_carried,
+    "not_transposed": _with_other_weights,
+    "gradient_for_weights": _with_other_weights,
+    "other_weights": _with_other_weights,
+    "updated_weights": _with_updated_weights,
+}
