@@ -94,7 +94,7 @@ class CollectedReports:
 def as_entry(test: str, check: str, found: Report | TaylorTest) -> dict[str, Any]:
     """Return what is kept of a check, in strings alone: processes send it to each other."""
     from fastbp.report import Report
-    from fastbp.report.serialise import as_json
+    from fastbp.report.serialise import as_json, json_text
 
     return {
         "test": test,
@@ -102,14 +102,13 @@ def as_entry(test: str, check: str, found: Report | TaylorTest) -> dict[str, Any
         "verdict": found.verdict,
         "shown": shown(found),
         "report": as_json(found) if isinstance(found, Report) else None,
+        "taylor": None if isinstance(found, Report) else json_text(found.to_dict()),
     }
 
 
 def shown(found: Report | TaylorTest) -> str:
     """Return what the page has of a check: what a notebook would show, or plain text."""
-    from fastbp.report import Report
-
-    page = found._repr_html_() if isinstance(found, Report) else None
+    page = found._repr_html_()
     return page or f'<pre tabindex="0">{html.escape(printable(str(found), lines=True))}</pre>'
 
 
@@ -137,14 +136,15 @@ def counts_of(entries: list[dict[str, Any]]) -> str:
 def json_of_run(entries: list[dict[str, Any]]) -> str:
     """Return the checks of a run as JSON: for each its test, check, verdict and report.
 
-    A report has the form of ``fastbp/report/report.schema.json``; that of a Taylor test is null.
+    A report has the form of ``fastbp/report/report.schema.json``; a Taylor test has none, but is
+    itself there, in the form of ``fastbp/report/taylor.schema.json``.
     """
     from fastbp.report.serialise import RUN_VERSION, json_text
 
     checks = [
         {
             **{name: entry[name] for name in ("test", "check", "verdict")},
-            "report": None if entry["report"] is None else json.loads(entry["report"]),
+            **{name: json.loads(entry[name] or "null") for name in ("report", "taylor")},
         }
         for entry in entries
     ]

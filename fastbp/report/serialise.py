@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fastbp.errors import OutputFileError
 if TYPE_CHECKING:
     from fastbp.report.model import Report
     from fastbp.report.pictures.picture import Picture
+    from fastbp.report.taylor import TaylorTest
 
 __all__ = [
     "RUN_VERSION",
@@ -23,12 +24,15 @@ __all__ = [
     "as_dict",
     "as_json",
     "json_text",
+    "taylor_as_dict",
     "write_json",
     "write_text",
 ]
 
 # Of report.schema.json: a larger one where a reader of this one would go wrong.
 SCHEMA_VERSION = 1
+# Of taylor.schema.json, likewise.
+TAYLOR_VERSION = 1
 # Of a file with all checks of a test run.
 RUN_VERSION = 1
 
@@ -56,6 +60,20 @@ def as_json(report: Report) -> str:
 def json_text(content: Any) -> str:
     """Return what consists of the types of JSON as JSON, a list of numbers on one line."""
     return _written(content, "\n") + "\n"
+
+
+def taylor_as_dict(result: TaylorTest) -> dict[str, Any]:
+    """Return the outcome of a Taylor test in the types that JSON knows."""
+    content: dict[str, Any] = {"schema_version": TAYLOR_VERSION}
+    for part in fields(result):
+        value = getattr(result, part.name)
+        if part.name == "steps":
+            value = value.tolist()
+        elif part.name in ("remainders", "rates"):
+            value = [column.tolist() for column in value]
+        content[part.name] = value
+    plain: dict[str, Any] = _plain(content)
+    return plain
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from fastbp.errors import GradientMismatchError, OptionError, printable
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Collection
 
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TaylorTest", "TaylorVerdict"]
+__all__ = ["TaylorTest", "TaylorVerdict", "cells"]
 
 TaylorVerdict: TypeAlias = Literal["passed", "failed", "inconclusive"]
 
@@ -107,18 +108,63 @@ class TaylorTest:
         return "\n".join(wrapped) + "\n\n" + "\n".join(self._table())
 
     def _table(self) -> list[str]:
-        names = ["|f(x+hv) - f(x)|", "... - h <g, v>", "... - h^2/2 <v, H v>"]
-        shown = names[: len(self.remainders)]
-        head = f"{'h':>10}" + "".join(f"   {name:>20}   rate" for name in shown)
-        lines = [head, "-" * len(head)]
-        for place, step in enumerate(self.steps.tolist()):
-            cells = [f"{step:10.3g}"]
-            for remainder, rates in zip(self.remainders, self.rates, strict=True):
-                rate = float(rates[place - 1]) if place else float("nan")
-                text = "      " if rate != rate else f"{rate:6.2f}"
-                cells.append(f"   {float(remainder[place]):20.3e} {text}")
-            lines.append("".join(cells).rstrip())
-        return lines
+        lines = []
+        for step, *pairs in cells(self):
+            columns = zip(pairs[::2], pairs[1::2], strict=True)
+            line = f"{step:>10}" + "".join(f"   {one:>20} {rate:>6}" for one, rate in columns)
+            lines.append(line.rstrip())
+        return [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as dicts, lists, strings and numbers, ready for JSON.
+
+        Numbers that are not finite, which JSON has no notation for, become the strings "nan",
+        "inf" and "-inf".
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> result = fastbp.taylor_test(lambda x: np.sum(x**2), lambda x: 2 * x, np.ones(3), seed=0)
+        >>> result.to_dict()["verdict"]
+        'passed'
+        """
+        from fastbp.report.serialise import taylor_as_dict
+
+        return taylor_as_dict(self)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a file, as the JSON of `to_dict`, in UTF-8.
+
+        Its form is that of ``fastbp/report/taylor.schema.json``, a JSON Schema that is installed
+        with fastbp.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; a file that is there is replaced.
+
+        Raises
+        ------
+        OutputFileError
+            If the file cannot be written; it is an `OSError` too.
+
+        Examples
+        --------
+        >>> import fastbp
+        >>> import numpy as np
+        >>> result = fastbp.taylor_test(lambda x: np.sum(x**2), lambda x: 2 * x, np.ones(3), seed=0)
+        >>> result.to_json("taylor.json")
+        """
+        from fastbp.report.serialise import json_text, write_text
+
+        write_text(json_text(self.to_dict()), path)
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None, for the text, where Jinja is not installed."""
+        from fastbp.report.html.page import taylor_in_notebook
+
+        return taylor_in_notebook(self)
 
     def raise_unless_passed(self, allow: Collection[str] = ()) -> None:
         """Raise `GradientMismatchError`, with this result, unless the verdict is "passed".
@@ -198,3 +244,16 @@ class TaylorTest:
         ax.set_title(title, parse_math=False, usetex=False)
         ax.legend()
         return ax
+
+
+def cells(result: TaylorTest) -> list[list[str]]:
+    """Return the table of steps, remainders and rates, a heading first."""
+    names = ["|f(x+hv) - f(x)|", "... - h <g, v>", "... - h^2/2 <v, H v>"]
+    rows = [["h", *(part for name in names[: len(result.remainders)] for part in (name, "rate"))]]
+    for place, step in enumerate(result.steps.tolist()):
+        row = [f"{step:.3g}"]
+        for remainder, rates in zip(result.remainders, result.rates, strict=True):
+            rate = float(rates[place - 1]) if place else float("nan")
+            row += [f"{float(remainder[place]):.3e}", "" if rate != rate else f"{rate:.2f}"]
+        rows.append(row)
+    return rows

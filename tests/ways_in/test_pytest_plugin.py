@@ -211,6 +211,8 @@ def without_times(folder):
     for check in content["checks"]:
         if check["report"] is not None:
             del check["report"]["seconds"], check["report"]["made"]
+        else:
+            del check["taylor"]["seconds"]
     return content
 
 
@@ -218,6 +220,8 @@ def test_the_reports_of_a_run_are_one_page_and_one_file(outside):
     folder, result = outside
     content = without_times(folder / "out")
     assert content["schema_version"] == 1
+    taylor = [check["taylor"] for check in content["checks"] if check["check"] == "taylor_test"]
+    assert {one["verdict"] for one in taylor} == {"passed", "failed"}
     found = {check["test"]: check["verdict"] for check in content["checks"]}
     assert found["test_out.py::test_right"] == "passed"
     assert found["test_out.py::test_wrong"] == "failed"

@@ -26,6 +26,7 @@ from fastbp.report.outline import (
     tolerance,
     worst_first,
 )
+from fastbp.report.taylor import cells
 from fastbp.report.wording.digits import told_apart
 from fastbp.report.wording.long_names import LONGEST_WORD, ends, shortened
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastbp.report.model import ArrayReport, Failure, Report
+    from fastbp.report.taylor import TaylorTest
 
-__all__ = ["excerpt", "full_content"]
+__all__ = ["excerpt", "full_content", "taylor_content"]
 
 TITLE_WIDTH = 80
 
@@ -96,6 +98,27 @@ def excerpt(report: Report) -> dict[str, Any]:
         "folded": [folded_line(what, rows) for what, rows in folded],
         "failures": _failure_table(shown_failures(report.failures)),
         "more_failures": f"{more:,} more in report.failures" if more > 0 else "",
+    }
+
+
+def taylor_content(result: TaylorTest) -> dict[str, Any]:
+    """Return what a notebook shows of a Taylor test."""
+    result = printable_report(result)
+    heading, *rows = cells(result)
+    said = (
+        f"<g, v> = {result.slope:.9g}; {counted(result.evaluations, 'value', 'values')} evaluated"
+    )
+    along = "the given direction" if result.seed is None else f"the direction of seed {result.seed}"
+    return {
+        "verdict": result.verdict,
+        "summary": shortened(result.reason),
+        "subject": f"Taylor test of {shortened(result.function)}, {result.dtype}",
+        "table_of": {
+            "columns": [(name, "number", "") for name in heading],
+            "rows": rows,
+            "long_names": {},
+        },
+        "notes": [f"along {along}: {said}", *map(shortened, result.notes)],
     }
 
 

@@ -10,15 +10,16 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
-from fastbp.report.html.content import excerpt, full_content
+from fastbp.report.html.content import excerpt, full_content, taylor_content
 from fastbp.report.serialise import write_text
 
 if TYPE_CHECKING:
     import os
 
     from fastbp.report.model import Report
+    from fastbp.report.taylor import TaylorTest
 
-__all__ = ["in_notebook", "page", "write_html"]
+__all__ = ["in_notebook", "page", "taylor_in_notebook", "write_html"]
 
 TEMPLATES = "templates"
 NEGATIVE_POWER = re.compile(r"[\d.]+e-\d+")
@@ -56,6 +57,16 @@ def in_notebook(report: Report) -> str | None:
         return None
     style = _text("colours.css") + _text("notebook.css")
     return _rendered("notebook.html", style=style, text=str(report), **excerpt(report))
+
+
+def taylor_in_notebook(result: TaylorTest) -> str | None:
+    """Return a Taylor test for the output of a cell; None where Jinja is not installed."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        return None
+    style = _text("colours.css") + _text("notebook.css")
+    return _rendered("taylor.html", style=style, text=str(result), **taylor_content(result))
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> None:
