@@ -40,7 +40,7 @@ def test_json_holds_every_part_in_the_form_of_its_schema(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(OutputFileError, match="taylor.json"):
+    with pytest.raises(OutputFileError, match=r"taylor\.json"):
         outcome().to_json(tmp_path / "missing" / "taylor.json")
 
 
