@@ -23,6 +23,9 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("verdict.summary", "nothing[:, columns.WORST_RATIO] = -1.0 -> "): MARKED,
     ("verdict.summary", "np.where(used, given, 0.0) -> np.where(used, given, 1.0)"): MASKED,
     ("sensitivities.error_bars", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
+    ("noise.distant_jumps", "start + (place - 1) * spacing -> "): (
+        "a jump lies between the third and the fourth of five points, wherever the next grid begins"
+    ),
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
     (

@@ -31,8 +31,7 @@ def projected(rows, depth, a, a_at, a_row, a_column, factors, results):
     project_rows(rows, depth, a, a_at, a_row, a_column, factors, results)
 
 
-@given(rows=st.integers(1, 20), depth=st.integers(1, 300), by_columns=st.booleans(), seed=SEEDS)
-def test_projections_of_rows(rows, depth, by_columns, seed):
+def projections_fit(rows, depth, by_columns, seed):
     rng = np.random.default_rng(seed)
     matrix, factors = whole_numbers(rng, rows, depth), whole_numbers(rng, depth)
     roomy = np.full((depth + 2, rows + 3) if by_columns else (rows + 2, depth + 3), np.nan)
@@ -43,6 +42,16 @@ def test_projections_of_rows(rows, depth, by_columns, seed):
     results = np.full(rows + 1, GUARD)
     projected(rows, depth, flat, 4, *strides, factors, results[:rows])
     np.testing.assert_array_equal(results, [*(matrix @ factors), GUARD])
+
+
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_projections_of_three_rows(by_columns):
+    projections_fit(3, 40, by_columns, 0)
+
+
+@given(rows=st.integers(1, 20), depth=st.integers(1, 300), by_columns=st.booleans(), seed=SEEDS)
+def test_projections_of_rows(rows, depth, by_columns, seed):
+    projections_fit(rows, depth, by_columns, seed)
 
 
 # ---- masks ----
@@ -125,14 +134,7 @@ def test_what_is_proved_with_is_the_network_itself(sizes, batch, directions, lay
         np.testing.assert_array_equal(sweeps.sensitivity(k - 1), np.where(mask, before, 0.0))
 
 
-@settings(max_examples=20)
-@given(
-    sizes=st.lists(st.sampled_from([1, 2, 3, 7, 9, 17]), min_size=3, max_size=4),
-    batch=st.sampled_from([1, 5, WIDTH, 2 * WIDTH + 3]),
-    directions=st.integers(1, 5),
-    seed=SEEDS,
-)
-def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
+def gaps_fit(sizes, batch, directions, seed):
     """<U, v> and <s, p> of whole numbers that have nothing to do with each other."""
     sweeps, rng = swept(sizes, batch, directions=directions), np.random.default_rng(seed)
     for array in (sweeps.unmasked, sweeps.s, sweeps.v, sweeps.w_v):
@@ -149,6 +151,22 @@ def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
         expected = np.where(sweeps.level(sweeps.h, k) > 0, own, 0.0)
         wrong = np.count_nonzero(sweeps.sensitivity(k - 1) != expected, axis=0)
         np.testing.assert_array_equal(sweeps.flipped[k, :batch], wrong)
+
+
+@pytest.mark.parametrize("directions", [1, 3])
+def test_gaps_of_a_small_network(directions):
+    gaps_fit([2, 3, 40, 2], WIDTH + 3, directions, 0)
+
+
+@settings(max_examples=20)
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 3, 7, 9, 17]), min_size=3, max_size=4),
+    batch=st.sampled_from([1, 5, WIDTH, 2 * WIDTH + 3]),
+    directions=st.integers(1, 5),
+    seed=SEEDS,
+)
+def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
+    gaps_fit(sizes, batch, directions, seed)
 
 
 @pytest.mark.parametrize("place", ["U", "s", "v", "W v"])

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from fastbp.kernels.comparison.summary_columns import PROOF
 from support.swept_networks import swept
 
 import fastbp
+from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import given_gradients
-from fastbp.network.network import require_batch
+from fastbp.network.network import book_weight, require_batch
+from fastbp.network.sensitivities.hull import hull_of
+from fastbp.network.sensitivities.sweeps import Sweeps
+from fastbp.verdict.entries import Entries, compare
+from fastbp.verdict.summary import summaries, summary_rows
+from fastbp.verdict.tolerance import Tolerance
 
 
 def test_a_corrupted_tile_is_caught():
@@ -31,3 +38,92 @@ def test_a_corrupted_tile_is_caught():
         found = tiles.compare([0, 1], own.flat, list(net.shapes.weight_offsets), [1.0, 1.0])
         assert found.tables[0][:, PROOF].max() > 1, seed
         assert found.tables[1][:, PROOF].max() == 0
+
+
+# ---- beside the same comparison in NumPy ----
+
+UNIT, SIZES, BATCH = 2.0**-53, [11, 9, 3], 5
+TOLERANCE, SCALE = Tolerance(1e-6, 1e-9), 0.5
+
+
+def compared(layout, decay, kinks):
+    """Tiles of a network of whole numbers, with masks in doubt, or of one without."""
+    rng = np.random.default_rng(2)
+    net = fastbp.Network.random(SIZES, seed=0, layout=layout, weight_decay=decay)
+    x, y = rng.standard_normal((SIZES[0], BATCH)), rng.standard_normal((SIZES[-1], BATCH))
+    if kinks:
+        x[:, 0] = rng.integers(-2, 3, SIZES[0])
+        net.parameters[...] = rng.integers(-2, 3, net.parameters.shape)
+        net.biases[0].reshape(-1)[::2] = -(book_weight(net, 0) @ x[:, 0])[::2]
+    if layout != "book":
+        x, y = np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)
+    sweeps = Sweeps(
+        net, require_batch(net, x, y), roundoff=UNIT, directions=1, seed=0, max_memory=2**30
+    )
+    sweeps.forward()
+    sweeps.reverse()
+    sweeps.prove()
+    hull = hull_of(sweeps)
+    assert (hull.affected > 0) == kinks
+    return net, Tiles(sweeps, hull, roundoff=UNIT, tolerance=TOLERANCE)
+
+
+def spoiled(values, kind):
+    """What is given beside these values."""
+    rng = np.random.default_rng(3)
+    given = values * (1 + 1e-7 * rng.standard_normal(values.shape))
+    if kind != "right":
+        given[rng.random(values.shape) < 0.2] = 0.0
+    if kind == "wrong":
+        given[rng.random(values.shape) < 0.2] *= -1.5
+    if kind == "not finite":
+        given[0, 1], given[2, 0], given[1, 1] = np.nan, np.inf, -np.inf
+    return given
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("kind", ["right", "zeros", "wrong", "not finite"])
+@pytest.mark.parametrize(
+    ("layout", "decay", "kinks"),
+    [("book", 0.0, False), ("keras", 0.25, False), ("torch", 0.25, True), ("keras", 0.0, True)],
+)
+def test_tiles_are_summed_up_as_their_entries_are(layout, decay, kinks, kind):
+    net, tiles = compared(layout, decay, kinks)
+    shapes = net.shapes.weights
+    values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in (0, 1)), strict=True)
+    bars = [tiles.bar_rows(k, slice(0, shapes[k][0])) for k in (0, 1)]
+    assert np.any(radii[0] > bars[0]) == kinks
+    given = [spoiled(value, kind) for value in values]
+    flat = np.concatenate([[np.nan], *(array.reshape(-1) for array in given)])
+    found = tiles.compare([0, 1], flat, [1, 1 + given[0].size], [SCALE, SCALE])
+    for k in (0, 1):
+        entries = Entries(0, *(a[k].reshape(-1) for a in (given, values, bars, radii)))
+        (own,) = summaries(found.tables[k], [0], [values[k].size])
+        (expected,) = summaries(summary_rows(entries, TOLERANCE, SCALE), [0], [values[k].size])
+        for name in ("wrong", "zero", "kinks", "left_out", "broken", "not_finite"):
+            assert getattr(own, name) == getattr(expected, name), name
+        for name in ("above_noise", "not_zero"):  # only whether there are any
+            assert (getattr(own, name) > 0) == (getattr(expected, name) > 0), name
+        for name in ("largest_allowed", "product", "square"):
+            near = pytest.approx(getattr(expected, name), rel=1e-12, abs=0, nan_ok=True)
+            assert getattr(own, name) == near, name
+        np.testing.assert_allclose(own.worst, expected.worst, rtol=1e-12)
+        check_picture(found.pictures[k], shapes[k], entries, values[k].shape)
+
+
+def check_picture(picture, shape, entries, own_shape):
+    """Cells hold the largest ratio of their entries, and whether one is on a kink."""
+    ratios = compare(entries, TOLERANCE).ratio.reshape(own_shape)
+    marked = (entries.hull > entries.error_bar).reshape(own_shape)
+    rows, columns = (range(0, n, step) for n, step in zip(shape, picture.cell, strict=True))
+    for spread, cells in ((ratios, picture.ratios), (marked, picture.kinks)):
+        largest = np.maximum.reduceat(np.maximum.reduceat(spread, rows, axis=0), columns, axis=1)
+        if cells is None:
+            assert not spread.any()
+        else:
+            np.testing.assert_allclose(cells, largest, rtol=1e-9)
+    assert len(picture.samples) > 0
+    places = picture.samples[:, 0].astype(int)
+    beside = zip(picture.samples[:, 1:].T, entries[1:5], strict=True)
+    for sampled, whole in beside:
+        np.testing.assert_allclose(sampled, whole[places], rtol=1e-12)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.function.derivatives.noise.evaluation_noise import lower_median
 from fastbp.function.derivatives.noise.hidden_noise import Evaluate
 from fastbp.typing import Vector
 
@@ -60,7 +61,7 @@ def slope_of_distant_jumps(evaluate: Evaluate, centre: Vector, size: Vector) -> 
     values = np.concatenate([beside[:POINTS], centre[np.newaxis], beside[POINTS:]])
     size_of_jump, place = _largest_fourth_difference(values)
     with np.errstate(invalid="ignore", over="ignore"):
-        usual = np.nanmedian(np.abs(np.diff(values, 4, axis=0)), axis=0)
+        usual = lower_median(np.abs(np.diff(values, 4, axis=0)))
         unusual = np.flatnonzero(size_of_jump > UNUSUAL * usual)
     if unusual.size == 0:
         return np.zeros(centre.size)
@@ -114,6 +115,6 @@ def _largest_step(values: Vector) -> Vector:
         before, after = change[:-2], change[2:]
         above = change[1:-1] - np.maximum(before, after)
         below = np.minimum(before, after) - change[1:-1]
-        outside = np.nan_to_num(np.maximum(above, below), nan=0.0, posinf=0.0, neginf=0.0)
-    step: Vector = np.max(outside, axis=0, initial=0.0)
+        outside = np.maximum(above, below)
+    step: Vector = np.max(outside, axis=0, initial=0.0, where=np.isfinite(outside))
     return step

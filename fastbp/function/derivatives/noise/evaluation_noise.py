@@ -6,7 +6,7 @@ import numpy as np
 
 from fastbp.typing import Vector
 
-__all__ = ["ROUNDING", "evaluation_noise", "rounding_of_values"]
+__all__ = ["ROUNDING", "evaluation_noise", "lower_median", "rounding_of_values"]
 
 # The standard deviation of a k-th difference of independent noise is sqrt((2k)! / k!^2) of it.
 THIRD_DIFFERENCE = np.sqrt(20.0)
@@ -37,7 +37,7 @@ def evaluation_noise(table: Vector, unit: float) -> Vector:
     between two points of the table three. Moré & Wild (2011), section 4, use root mean squares.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        middle = _lower_median(np.abs(np.diff(table, 3, axis=0)))
+        middle = lower_median(np.abs(np.diff(table, 3, axis=0)))
         estimate = middle / (TYPICAL_OF_LOWER_MEDIAN * THIRD_DIFFERENCE)
     found: Vector = np.fmax(estimate, rounding_of_values(table, unit))
     return found
@@ -50,10 +50,10 @@ def rounding_of_values(table: Vector, unit: float) -> Vector:
     return noise
 
 
-def _lower_median(values: Vector) -> Vector:
+def lower_median(values: Vector) -> Vector:
     """Median of the finite values, the lower one of two; NaN where there are none."""
     finite = np.isfinite(values)
     ordered = np.sort(np.where(finite, values, np.inf), axis=0)
-    middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
+    middle = (finite.sum(axis=0) - 1) // 2  # the last one, infinite, where none is finite
     found: Vector = ordered[middle, np.arange(values.shape[1])]
     return np.where(np.isfinite(found), found, np.nan)
