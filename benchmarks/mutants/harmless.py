@@ -26,6 +26,20 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("noise.distant_jumps", "start + (place - 1) * spacing -> "): (
         "a jump lies between the third and the fourth of five points, wherever the next grid begins"
     ),
+    ("propagated_noise", "np.expm1(np.minimum(reach, 1.0)) -> "): (
+        "a reach of more than 1 is not looked up there"
+    ),
+    ("propagated_noise", "np.minimum(0.0, logarithm + reach) -> "): (
+        "what a probability can move by is cut at 1 once more"
+    ),
+    ("propagated_noise", "base.data.custom_gradient(loss, output + step * moved) -> "): (
+        "only the size of the change counts"
+    ),
+    (
+        "propagated_noise",
+        "0.0 -> 1.0",
+    ): "the least of a maximum over numbers, of which there are some",
+    ("propagated_noise", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
     (

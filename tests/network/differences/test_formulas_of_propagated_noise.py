@@ -16,7 +16,7 @@ from fastbp.network.sensitivities.error_bars import LayerNorms, bars, flat_terms
 
 pytestmark = pytest.mark.small
 
-DOUBLE, SINGLE, COARSE = 2.0**-53, 2.0**-24, 2.0**-11
+DOUBLE, SINGLE, COARSE = 2.0**-53, 2.0**-24, 2.0**-9
 SMALLEST = {DOUBLE: 1e-290, SINGLE: 2.0**-126, COARSE: 1e-290}
 SIZES, BATCH = (3, 5, 4, 2), 6
 FACTOR = -0.5  # a scale of -3 over six samples
@@ -43,11 +43,13 @@ def example(kind, *, size=1.0, biases=True, scale=-3.0, roundoff=SINGLE):
     """A network with masks in doubt in sample 0, where the inputs are of that size."""
     rng = np.random.default_rng(11)
     weights = [rng.normal(size=(o, i)) for i, o in pairwise(SIZES)]
-    weights[1][2] *= 1e-30
+    # Two units of which one is on, with weights as small as what underflows, in and out.
+    weights[1][2:] = 1e-30 * weights[1][2] * np.array([[1.0], [-1.0]])
+    weights[2][:, 2:] *= 1e-30
     x = size * rng.normal(size=(SIZES[0], BATCH))
     offsets = [size * rng.normal(size=(o, 1)) for o in SIZES[1:]]
     offsets[0][:2, 0] = -(weights[0] @ x)[:2, 0] + size * roundoff * np.array([3.0, -3.0])
-    y = rng.uniform(size=(SIZES[-1], BATCH))
+    y = rng.uniform(size=(SIZES[-1], BATCH)) * (size if kind == "custom" else 1.0)
     if kind == "labels":
         y = np.arange(BATCH) % 2
     elif kind == "shares":
@@ -202,9 +204,39 @@ def test_every_number_has_its_noise(kind, size, roundoff, biases):
     assert (found.network, found.roundoff) == (base.network, roundoff)
 
 
-def test_a_loss_times_0_has_no_noise():
+def test_a_loss_times_0_has_no_noise_but_what_underflows():
     _, base, _ = example("labels", scale=0.0)
     assert not rounding_of(base, SINGLE).sensitivity_noise[-1].any()
+    _, base, y = example("squares", scale=0.0)
+    expected = noise_of_outputs("squares", base, y, SINGLE, None)
+    found = rounding_of(base, SINGLE)
+    moved = expected(
+        by_hand(base.network, base.by_level(), SINGLE, 0 * y, lambda z, _: z)[4][-1],
+        SMALLEST[SINGLE] / SINGLE,
+    )
+    np.testing.assert_allclose(found.sensitivity_noise[-1], moved, rtol=1e-9)
+
+
+def test_probabilities_of_any_logits_have_noise():
+    _, base, _ = example("labels", size=1e4)
+    assert np.isfinite(rounding_of(base, SINGLE).sensitivity_noise[-1]).all()
+
+
+@pytest.mark.parametrize("size", [1e3, 1.0, 0.0])
+def test_noise_moves_the_outputs_of_a_custom_loss_by_half_their_digits(size):
+    seen = []
+
+    def gradient(output, targets):
+        seen.append(output.copy())
+        return output - targets
+
+    one = np.ones((1, 2))
+    net = fastbp.Network([size * np.ones((1, 1))], loss=(bent, gradient))
+    base = evaluate(net, require_batch(net, one, one))
+    seen.clear()
+    rounding_of(base, DOUBLE)
+    steps = [np.max(np.abs(output - size)) for output in seen]
+    assert max(steps) == pytest.approx(1e-8 * max(size, 1e-8), rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("roundoff", [DOUBLE, SINGLE])
