@@ -6,10 +6,12 @@ __all__ = ["TARGETS"]
 
 VERDICT = ("tests/verdict",)
 PROOFS = ("tests/network/sensitivities", "tests/kernels/sensitivities")
-NETWORKS = ("tests/network/checks", "tests/network/differences")
+KERNELS = ("tests/kernels/sensitivities",)
 SLOPES = ("tests/function/derivatives",)
+NOISE = ("tests/function/derivatives/noise",)
+CHECKS, DIFFERENCES = "tests/network/checks/test_", "tests/network/differences/test_"
 
-# Of the tests, those that are quick in plain Python.
+# Of the tests, those that are quick in plain Python; where a file has them all, that alone.
 TARGETS: dict[str, tuple[str, ...]] = {
     # the verdict
     "fastbp.verdict.agreement": VERDICT,
@@ -20,27 +22,29 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.verdict.summary": VERDICT,
     "fastbp.verdict.tolerance": VERDICT,
     # comparison with s h^T
-    "fastbp.kernels.comparison.chunks": NETWORKS,
+    "fastbp.kernels.comparison.chunks": (f"{CHECKS}tile_comparison.py",),
     # certificate, hull, error bars, range
     "fastbp.network.sensitivities.certificate": PROOFS,
     "fastbp.network.sensitivities.error_bars": PROOFS,
     "fastbp.network.sensitivities.hull": PROOFS,
     "fastbp.network.sensitivities.loss_slopes": PROOFS,
     "fastbp.network.sensitivities.number_range": PROOFS,
-    "fastbp.kernels.sensitivities.proof": PROOFS,
-    "fastbp.kernels.sensitivities.rounding_noise": (*PROOFS, *NETWORKS),
+    "fastbp.kernels.sensitivities.proof": KERNELS,
+    "fastbp.kernels.sensitivities.rounding_noise": KERNELS,
     # what rounding makes of an array, and of a replay
-    "fastbp.network.checks.rounded_gradients": NETWORKS,
-    "fastbp.network.differences.exact_quality": NETWORKS,
-    "fastbp.network.differences.propagated_noise": NETWORKS,
-    "fastbp.network.differences.quotient_noise": NETWORKS,
+    "fastbp.network.checks.rounded_gradients": (f"{CHECKS}rounded_gradients.py",),
+    "fastbp.network.differences.exact_quality": (f"{DIFFERENCES}exact_quality.py",),
+    "fastbp.network.differences.propagated_noise": (
+        f"{DIFFERENCES}formulas_of_propagated_noise.py",
+    ),
+    "fastbp.network.differences.quotient_noise": (f"{DIFFERENCES}quotient_noise.py",),
     # slopes of any function: noise and the choice of steps
     "fastbp.function.derivatives.climb": SLOPES,
-    "fastbp.function.derivatives.divergence": SLOPES,
+    "fastbp.function.derivatives.divergence": ("tests/function/derivatives/test_divergence.py",),
     "fastbp.function.derivatives.lines": SLOPES,
     "fastbp.function.derivatives.line_slopes": SLOPES,
-    "fastbp.function.derivatives.noise.distant_jumps": SLOPES,
-    "fastbp.function.derivatives.noise.evaluation_noise": SLOPES,
+    "fastbp.function.derivatives.noise.distant_jumps": NOISE,
+    "fastbp.function.derivatives.noise.evaluation_noise": NOISE,
     "fastbp.function.derivatives.noise.hidden_noise": SLOPES,
     "fastbp.function.derivatives.second_slopes": SLOPES,
     "fastbp.function.derivatives.step_choice": SLOPES,

@@ -10,7 +10,7 @@ from ..machine.compile import kernel
 from ..simd.vectors import panel_width
 from .sweep_arrays import kept_start, panel_start
 
-MOST_LIKELY = math.log(0.5)  # and above: of a probability
+MOST_LIKELY = math.log(0.6)  # and above: of a probability, no two of which can be so large
 
 
 @kernel(inline=True)

@@ -114,8 +114,11 @@ class _Program:
         return self.rounded(total)
 
     def rounded(self, values: Floats) -> Floats:
-        """Round to float32; what is float64 is rounded anyway."""
-        return values.astype(np.float32).astype(np.float64) if self.single else values
+        """Round to float32 what fits; what is float64 is rounded anyway."""
+        if not self.single:
+            return values
+        found = values.astype(np.float32).astype(np.float64)
+        return np.where(np.isfinite(found), found, values)
 
     def slopes(self, output: Floats) -> Floats:
         """DL/d(outputs): p - y loses digits of both."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Rounding", "rounding_of"]
 
 SEED = 0  # of the noise: the same call gives the same bars
+MOST_LIKELY = 0.6  # and above: of a probability, no two of which can be so large
 
 
 @dataclass(slots=True, eq=False)
@@ -248,7 +249,7 @@ def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats,
     logarithm -= np.log(np.sum(np.exp(logarithm), axis=0))
     share = np.exp(logarithm)
     reach = margin * (away + (np.sum(share * away, axis=0) + 1.0 + largest))
-    step, likeliest = _moved_share(logarithm, reach), share > 0.5
+    step, likeliest = _moved_share(logarithm, reach), share >= MOST_LIKELY
     rest, rest_moved = (np.sum(np.where(likeliest, 0.0, a), axis=0) for a in (share, step))
     return np.where(likeliest, rest_moved + np.minimum(rest, margin * largest), step), share
 

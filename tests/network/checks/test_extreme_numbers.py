@@ -93,6 +93,22 @@ def test_a_replay_of_features_that_nobody_normalised_shortens_its_steps(loss):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_two_classes_that_are_equally_likely_move_with_their_logits(method):
+    """One rounding of a pre-activation that is 0 here moves them by a tenth each way."""
+    weights = [np.array([[1.0, -1.0]], np.float32), np.array([[1e6], [-1e6]], np.float32)]
+    biases = [np.zeros((1, 1), np.float32), np.zeros((2, 1), np.float32)]
+    net = fastbp.Network(weights, biases, loss="softmax_cross_entropy")
+    x, h = np.ones((2, 1), np.float32), np.float32(1e-7)
+    p = np.exp(weights[1] * h) / np.exp(weights[1] * h).sum()
+    s = p - np.array([[1.0], [0.0]])
+    below = weights[1].T @ s
+    given = [[below @ x.T, s * h], [below, s]]
+    given = [[array.astype(np.float32) for array in arrays] for arrays in given]
+    report = fastbp.check_network(net, x, np.array([0]), tuple(given), method=method, seed=0)
+    assert report.verdict == "passed", str(report)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_preactivation_of_ten_roundings_is_in_doubt_and_one_of_a_thousand_is_not(method):
     unit = 2.0**-24
     net = fastbp.Network([np.array([[1.0, -1.0]], np.float32), np.ones((1, 1), np.float32)])

@@ -163,6 +163,15 @@ def slopes_of(net, data, output):
 
 
 @pytest.mark.small
+def test_what_float32_cannot_hold_has_noise_too():
+    """A sum of two terms of 3e38, of which a program may take the difference first."""
+    net = fastbp.Network([np.array([[3e19, 3e19, -3e19]])], scale=1e-38)
+    x, y = np.array([[1e19], [1e19], [1e19]]), np.zeros((1, 1))
+    (noise,) = noise_of_arrays(net, require_batch(net, x, y), SINGLE)
+    assert 0 < noise < 1e-5 * 1e20 * 1e19
+
+
+@pytest.mark.small
 @pytest.mark.parametrize(
     ("kind", "size", "biases", "roundoff"),
     [

@@ -126,7 +126,7 @@ def moved_softmax(o, away, margin):
     largest = np.abs(o).max()
     reach = margin * (away + share @ away + 1 + largest)
     step = np.array([moved_share(p, r) for p, r in zip(share, reach, strict=True)])
-    for k in np.flatnonzero(share > 0.5):
+    for k in np.flatnonzero(share > 0.6):
         others = np.arange(len(o)) != k
         step[k] = step[others].sum() + min(share[others].sum(), margin * largest)
     return step, share
