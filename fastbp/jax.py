@@ -21,7 +21,7 @@ from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.user_code import calling
-from fastbp.runtime.validation import require_order
+from fastbp.runtime.validation import require_callable, require_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,6 +94,7 @@ def check_function(
     ('passed', "backward by args['cotangent']")
     """
     keywords, options = keywords_of(f, kwargs, options, DEFAULTS)
+    require_callable(f, "f")
     require_order(order)
     seed = options["seed"] = checked_options(options).seed  # type: ignore[arg-type]
     arguments = [*enumerate(args), *keywords.items()]

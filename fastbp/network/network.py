@@ -495,6 +495,8 @@ def require_batch(net: Network, x: object, y: object) -> Batch:
     ------
     DTypeError, ShapeError, NonFiniteError, OptionError
     """
+    if not isinstance(net, Network):
+        raise DTypeError(f"net must be a fastbp.Network, not {type(net).__name__}.")
     return Batch.required(net.shapes, net.objective, net.dtype, x, y)
 
 

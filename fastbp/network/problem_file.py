@@ -37,6 +37,7 @@ from fastbp.network.gradients import Gradients
 from fastbp.network.network import Network, require_finite_batch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.npz_reader import key_text, path_text, read_npz
+from fastbp.runtime.validation import require_path
 from fastbp.typing import Array
 
 __all__ = ["Problem", "load_problem", "save_problem"]
@@ -135,6 +136,7 @@ def save_problem(
     ((2, 3, 1), (2, 4), None)
 
     """
+    where = require_path(path)
     batch = require_finite_batch(net, x, y)
     arrays = {
         **_options_of(net),
@@ -144,7 +146,7 @@ def save_problem(
         "x": batch.x,
         "y": batch.y,
     }
-    _write_atomically(Path(path), arrays)
+    _write_atomically(where, arrays)
 
 
 @own_errstate
@@ -183,7 +185,7 @@ def load_problem(path: str | os.PathLike[str]) -> Problem:
     (2, 2)
 
     """
-    where = Path(path)
+    where = require_path(path)
     arrays = _read_arrays(where)
     count = 1 + max(_indices(arrays, "weights"), default=0)
     weights = _layers(where, arrays, "weights", count)

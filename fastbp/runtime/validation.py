@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,27 @@ def require_number(value: object, name: str, low: float, high: float, expected: 
     if not low <= number <= high or not np.isfinite(number):
         raise OptionError(f"{name} must be {expected}, not {number!r}.")
     return number
+
+
+def require_callable(value: object, name: str) -> None:
+    """Raise unless ``value`` can be called.
+
+    Examples
+    --------
+    >>> require_callable(3, "f")
+    Traceback (most recent call last):
+        ...
+    fastbp.errors.DTypeError: f must be callable, not int.
+    """
+    if not callable(value):
+        raise DTypeError(f"{name} must be callable, not {type(value).__name__}.")
+
+
+def require_path(value: object, name: str = "path") -> Path:
+    """Return a path of a file."""
+    if not isinstance(value, str | os.PathLike):
+        raise DTypeError(f"{name} must be a path, not {type(value).__name__}.")
+    return Path(value)
 
 
 def require_tolerances(rtol: object, atol: object) -> None:

@@ -19,7 +19,7 @@ from fastbp.function.checks.report_assembly import (
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
-from fastbp.runtime.validation import require_bool, require_order
+from fastbp.runtime.validation import require_bool, require_callable, require_order
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.half_precision import compared_in_half, half_dtype
 from fastbp.torch.autodiff.incoming import (
@@ -126,6 +126,7 @@ def check_function(
     >>> report.verdict, [row.name for row in report.arrays][-1]
     ('passed', "backward by inputs['incoming gradient'][0]")
     """
+    require_callable(f, "f")
     keywords, options = keywords_of(f, kwargs, options, DEFAULTS)
     require_order(order)
     require_bool(forward_ad, "forward_ad")

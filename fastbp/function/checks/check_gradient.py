@@ -17,7 +17,7 @@ from fastbp.function.methods.options import CheckOptions, checked_options, takes
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.validation import require_bool
+from fastbp.runtime.validation import require_bool, require_callable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,7 @@ def check_gradient(
     ('failed', "params['weight'][1, 2]")
     """
     watch = Stopwatch()
+    require_callable(f, "f")
     own = checked_options(options, keeps_values=True)
     require_bool(unpack, "unpack")
     with own.account() as account:

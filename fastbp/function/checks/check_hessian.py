@@ -20,6 +20,7 @@ from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.user_code import calling
+from fastbp.runtime.validation import require_callable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,7 @@ def check_hessian(
     (['hessian[0, 1]'], 'hessian[0, 1] is 0, but hessian[1, 0] is 480')
     """
     watch = Stopwatch()
+    require_callable(gradient, "gradient")
     own = checked_options(options)
     with own.account() as account:
         function = _gradient_function(gradient, at, own, account, "check_hessian")
@@ -158,6 +160,8 @@ def check_hvp(
     'failed'
     """
     watch = Stopwatch()
+    require_callable(gradient, "gradient")
+    require_callable(hvp, "hvp")
     own = checked_options(options)
     with own.account() as account:
         function = _gradient_function(gradient, at, own, account, "check_hvp")

@@ -31,6 +31,7 @@ from fastbp.function.structured.substitution import Substitution
 from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.validation import require_callable
 from fastbp.verdict.rows import bare_row
 from fastbp.verdict.tolerance import agreement_of_sums
 
@@ -112,6 +113,7 @@ def check_jacobian(
     ['jacobian[1, 1]']
     """
     watch = Stopwatch()
+    require_callable(f, "f")
     own = checked_options(options)
     with own.account() as account:
         function = real_function(f, at, own, account, "check_jacobian")

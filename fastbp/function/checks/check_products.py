@@ -18,7 +18,7 @@ from fastbp.function.methods.options import CheckOptions, checked_options, takes
 from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.validation import require_bool, require_choice
+from fastbp.runtime.validation import require_bool, require_callable, require_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +164,10 @@ def _checked(
 ) -> Report:
     """Check one product, and both against each other where both are given."""
     watch = Stopwatch()
+    require_callable(f, "f")
+    for product, name in ((vjp, "vjp"), (jvp, "jvp")):
+        if product is not None or name == what:
+            require_callable(product, name)
     require_choice(convention, "convention", CONVENTIONS)
     options = checked_options(given)
     require_bool(unpack, "unpack")

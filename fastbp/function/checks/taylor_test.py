@@ -27,7 +27,7 @@ from fastbp.function.structured.substitution import Substitution
 from fastbp.report.taylor import TaylorTest
 from fastbp.report.wording.digits import told_apart
 from fastbp.runtime.floating_point import own_errstate
-from fastbp.runtime.validation import require_number, require_seed
+from fastbp.runtime.validation import require_callable, require_number, require_seed
 from fastbp.verdict.rows import unusable_reason
 from fastbp.verdict.tolerance import RTOL_FLOAT32, Tolerance, allowed_difference
 
@@ -134,6 +134,7 @@ def taylor_test(
     'failed'
     """
     started = time.perf_counter()
+    require_callable(f, "f")
     require_number(noise, "noise", 0.0, np.inf, "a finite number of at least 0")
     drawn = require_seed(seed)
     name = argument_name(f)

@@ -25,7 +25,7 @@ from fastbp.function.structured.substitution import Substitution
 from fastbp.runtime.account import Account, Stopped
 from fastbp.runtime.floating_point import own_errstate
 from fastbp.runtime.progress import require_progress_option
-from fastbp.runtime.validation import require_bool
+from fastbp.runtime.validation import require_bool, require_callable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,6 +163,7 @@ def numerical_gradient(
     >>> bool(found.error_bar["scale"] < 1e-9)
     True
     """
+    require_callable(f, "f")
     require_progress_option(progress)
     require_bool(thorough, "thorough")
     require_bool(unpack, "unpack")

@@ -61,3 +61,25 @@ def test_a_direction_that_raises_is_named() -> None:
 def test_senseless_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         fastbp.check_gradient(square, np.ones(2), np.ones(2), **options)
+
+
+@pytest.mark.parametrize(
+    ("check", "arguments", "name"),
+    [
+        ("check_gradient", (3, np.sin), "f"),
+        ("numerical_gradient", (3,), "f"),
+        ("taylor_test", (3, np.sin), "f"),
+        ("check_vjp", (3, np.multiply), "f"),
+        ("check_vjp", (np.sin, np.ones(2)), "vjp"),
+        ("check_jvp", (np.sin, None), "jvp"),
+        ("check_jacobian", (3, np.eye(2)), "f"),
+        ("check_hessian", (np.ones(2), np.eye(2)), "gradient"),
+        ("check_hvp", (np.ones(2), np.multiply), "gradient"),
+        ("check_hvp", (np.sin, np.eye(2)), "hvp"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_before_anything_is(
+    check: str, arguments: Any, name: str
+) -> None:
+    with pytest.raises(DTypeError, match=rf"^{name} must be callable, not"):
+        getattr(fastbp, check)(*arguments, np.ones(2))

@@ -181,3 +181,19 @@ def test_progress_reaches_the_differences(problem, capsys):
     assert capsys.readouterr().err
     check_network(net, x, y, method="replay", progress=False)
     assert not capsys.readouterr().err
+
+
+def test_what_is_no_network_is_refused():
+    x = np.ones((2, 3))
+    for call in (
+        lambda: fastbp.check_network(x, x, x),
+        lambda: fastbp.finite_differences(x, x, x),
+        lambda: fastbp.save_problem("unused.npz", x, x, x),
+    ):
+        with pytest.raises(DTypeError, match=r"net must be a fastbp\.Network, not ndarray"):
+            call()
+
+
+def test_what_is_no_path_is_refused():
+    with pytest.raises(DTypeError, match="path must be a path, not int"):
+        fastbp.load_problem(3)
