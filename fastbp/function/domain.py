@@ -83,15 +83,23 @@ def domain_of(point: Point, bounds: Any, scale: Any) -> Domain:
     fastbp.errors.OptionError: bounds: params['p'][1] must be within 0.0 and 0.9, but it is 1.0.
     """
     scales = None if scale is None else _like(point, scale, "scale")
-    for lengths in scales or []:
-        if not np.all((lengths > 0) & np.isfinite(lengths)):
-            raise OptionError("scale must be positive and finite.")
+    for leaf, lengths in enumerate(scales or []):
+        for entry in np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)))[:1].tolist():
+            raise OptionError(
+                f"scale must be positive and finite, not {lengths[entry]} for "
+                f"{point.entry_name(leaf, entry)}."
+            )
     if bounds is None:
         return Domain(scales=scales)
     low, high = _pair(bounds)
     lower = _like(point, -np.inf if low is None else low, "bounds[0]")
     upper = _like(point, np.inf if high is None else high, "bounds[1]")
     for leaf, base in enumerate(point.base):
+        for entry in np.flatnonzero(~(lower[leaf] <= upper[leaf]))[:1].tolist():
+            raise OptionError(
+                f"bounds must be (lower, upper), but for {point.entry_name(leaf, entry)} they are "
+                f"{lower[leaf][entry]} and {upper[leaf][entry]}."
+            )
         outside = np.flatnonzero(~((base >= lower[leaf]) & (base <= upper[leaf])))
         if outside.size:
             entry = int(outside[0])
@@ -110,10 +118,17 @@ def _pair(bounds: Any) -> tuple[Any, Any]:
     return bounds[0], bounds[1]
 
 
+def _as_float(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise OptionError(f"{name} must be a number, not an integer beyond 1e308.") from None
+
+
 def _like(point: Point, value: Any, name: str) -> list[Vector]:
     """Return a number for each real number of the point."""
-    if isinstance(value, float | int | np.number) and not isinstance(value, bool):
-        return [np.full(base.size, float(value)) for base in point.base]
+    if isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool):
+        return [np.full(base.size, _as_float(value, name)) for base in point.base]
     given = take_apart(value, name).without(point.container.held)
     if given.structure != point.container.structure:
         raise OptionError(f"{name} must be a number or of the structure of {point.name}.")

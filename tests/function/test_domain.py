@@ -111,7 +111,13 @@ def test_a_long_scale_serves_a_small_argument() -> None:
         ({"bounds": (0.1, 1)}, r"bounds: p\[0\] must be within 0.1 and 1.0, but it is 0.0"),
         ({"bounds": (np.zeros(3), 1)}, r"bounds\[0\] must be a real number or an array of shape"),
         ({"bounds": ({"a": 0}, 1)}, r"bounds\[0\] must be a number or of the structure of p"),
-        ({"scale": 0.0}, "scale must be positive and finite"),
+        (
+            {"bounds": (1, 0)},
+            r"bounds must be \(lower, upper\), but for p\[0\] they are 1.0 and 0.0",
+        ),
+        ({"bounds": (np.nan, 1)}, r"but for p\[0\] they are nan and 1.0"),
+        ({"bounds": (-(10**400), 1)}, r"bounds\[0\] must be a number, not an integer beyond 1e308"),
+        ({"scale": 0.0}, r"scale must be positive and finite, not 0.0 for p\[0\]"),
         ({"scale": "long"}, "scale must be a real number"),
     ],
 )
