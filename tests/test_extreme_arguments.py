@@ -58,7 +58,7 @@ def test_containers_without_an_end(value: object) -> None:
         lambda: fastbp.check_gradient(square, value, np.ones(2)),
         lambda: fastbp.numerical_gradient(square, value),
     ):
-        with pytest.raises(fastbp.DTypeError, match="is nested too deeply, or holds itself"):
+        with pytest.raises(fastbp.DTypeError, match=r"^\w+ is nested too deeply, or holds itself"):
             check()
 
 

@@ -198,7 +198,7 @@ def flattened(value: Any, name: str) -> Container:
         make_known(value)
         accessors, leaves, structure = optree.tree_flatten_with_accessor(value, namespace=NAMESPACE)
     except RecursionError as error:
-        raise DTypeError(f"{name} is nested too deeply, or holds itself.") from error
+        raise DTypeError(f"{name or 'at'} is nested too deeply, or holds itself.") from error
     paths = [accessor.codify("") for accessor in accessors]
     return Container(
         [name + path for path in paths], leaves, structure, paths, [None] * len(leaves)
