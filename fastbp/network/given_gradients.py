@@ -122,11 +122,11 @@ def _split(net: Network, vector: Array) -> list[Array]:
 
 def _interleaved(net: Network, dweights: Any, dbiases: Any) -> list[Array]:
     """Return the arrays in the order of the parameters: weights, biases, layer by layer."""
-    weights = _listed(dweights, "weight", len(net.weights))
-    if net.biases is None:
+    weights = _listed(dweights, "weight", len(net.shapes.weights))
+    if net.shapes.biases is None:
         _require_no_biases(dbiases)
         return weights
-    biases = _listed(dbiases, "bias", len(net.biases))
+    biases = _listed(dbiases, "bias", len(net.shapes.biases))
     return [array for layer in zip(weights, biases, strict=True) for array in layer]
 
 

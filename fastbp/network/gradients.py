@@ -115,13 +115,14 @@ class Shapes:
 
     def weight_views(self, flat: Array) -> Views:
         """Views of the weights in ``flat``."""
-        return tuple(array.view(flat) for array in self.arrays if array.kind == "weights")
+        step = 1 if self.biases is None else 2
+        return tuple([array.view(flat) for array in self.arrays[::step]])
 
     def bias_views(self, flat: Array) -> Views | None:
         """Views of the biases in ``flat``, or None where there are none."""
         if self.biases is None:
             return None
-        return tuple(array.view(flat) for array in self.arrays if array.kind == "biases")
+        return tuple([array.view(flat) for array in self.arrays[1::2]])
 
     @property
     def weight_offsets(self) -> list[int]:

@@ -7,12 +7,8 @@ import os
 import platform
 import shlex
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["made_here"]
 
@@ -34,18 +30,19 @@ def made_here() -> str:
     now = datetime.datetime.now(datetime.UTC)
     packages = (*ALWAYS, *(name for name in IF_IMPORTED if name in sys.modules))
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
-    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), _command(sys.orig_argv)]
+    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), _command(tuple(sys.orig_argv))]
     return "; ".join(part for part in parts if part)
 
 
-def _command(words: Sequence[str]) -> str:
+@lru_cache(maxsize=1)
+def _command(words: tuple[str, ...]) -> str:
     """Return the command that others can repeat, with the name of the program alone.
 
     Examples
     --------
-    >>> _command(["/usr/bin/python3", "-m", "pytest", "tests/my gradients"])
+    >>> _command(("/usr/bin/python3", "-m", "pytest", "tests/my gradients"))
     "python3 -m pytest 'tests/my gradients'"
-    >>> _command(["python", "-c", "import fastbp"]), _command(["python"])
+    >>> _command(("python", "-c", "import fastbp")), _command(("python",))
     ('', '')
     """
     if "-c" in words or "ipykernel" in " ".join(words[:4]):

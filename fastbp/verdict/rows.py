@@ -7,7 +7,8 @@ unusable (what was given cannot be compared), unjudged (there is nothing to comp
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,10 @@ __all__ = [
     "worst_first",
     "worst_of_all",
 ]
+
+*_FIELDS, _PICTURE = (field.name for field in fields(ArrayReport))
+assert _PICTURE == "picture"
+_all_but_picture = attrgetter(*_FIELDS)
 
 FAILURES_IN_ALL = 1000
 FAILURES_PER_ARRAY = 10
@@ -266,7 +271,7 @@ def rows_of_report(rows: Sequence[ArrayReport]) -> list[ArrayReport]:
     """Return rows whose pictures are not too large together."""
     pictures = with_few_cells([row.picture for row in rows])
     return [
-        row if row.picture is picture else replace(row, picture=picture)
+        row if row.picture is picture else ArrayReport(*_all_but_picture(row), picture)
         for row, picture in zip(rows, pictures, strict=True)
     ]
 

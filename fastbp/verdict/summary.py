@@ -7,12 +7,13 @@ both as rows of one table (``kernels/comparison/summary_columns.py``), which `su
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastbp.kernels.comparison import summary_columns as columns
-from fastbp.typing import AnyFloats, Mask, Radius, Vector
+from fastbp.typing import AnyFloats, Indices, Mask, Radius, Vector
 from fastbp.verdict.blocks import largest_finite, norm, power_below
 from fastbp.verdict.entries import Entries, compare, entries_of
 
@@ -36,6 +37,7 @@ OF_WORST = [
     columns.WORST_RATIO, columns.WORST_PLACE, columns.WORST_GIVEN, columns.WORST_VALUE,
     columns.WORST_BAR, columns.WORST_RADIUS,
 ]  # fmt: skip
+_worst_of = itemgetter(*OF_WORST[1:])
 
 
 class Entry(NamedTuple):
@@ -141,13 +143,14 @@ def summarise(
     (1, 2)
     """
     scale = power_below(largest_finite(numerical))
-    nothing = np.zeros((1, columns.SUMMARY_COLUMNS))
-    nothing[:, columns.WORST_RATIO] = -1.0
     rows = [
         summary_rows(entries, tolerance, scale, note=note)
         for entries in entries_of(given, numerical, error_bar, hull, left_out)
     ]
-    return summaries(np.concatenate([nothing, *rows]), [0], [given.size])[0]
+    if not rows:
+        rows = [np.zeros((1, columns.SUMMARY_COLUMNS))]
+        rows[0][:, columns.WORST_RATIO] = -1.0
+    return summaries(np.concatenate(rows), [0], [given.size])[0]
 
 
 def summary_rows(
@@ -212,14 +215,25 @@ def summary_rows(
 
 
 def _note_worst(table: Table, entries: Entries, ratio: Vector, starts: Sequence[int]) -> None:
-    bars = np.broadcast_to(entries.error_bar, ratio.shape)
-    radii = np.broadcast_to(entries.hull, ratio.shape)
-    for row, start, stop in zip(table, starts, [*starts[1:], ratio.size], strict=True):
-        at = start + int(np.argmax(ratio[start:stop]))
-        row[OF_WORST] = (
-            ratio[at], entries.start + at - start, entries.given[at], entries.numerical[at],
-            bars[at], radii[at],
-        )  # fmt: skip
+    at = _first_largest(ratio, starts)
+    bars, radii = entries.error_bar, entries.hull
+    worst = (
+        ratio[at], entries.start + at - starts, entries.given[at], entries.numerical[at],
+        bars[at] if isinstance(bars, np.ndarray) else bars,
+        radii[at] if isinstance(radii, np.ndarray) else radii,
+    )  # fmt: skip
+    for column, values in zip(OF_WORST, worst, strict=True):
+        table[:, column] = values
+
+
+def _first_largest(values: Vector, starts: Sequence[int]) -> Indices:
+    """Find the largest number of each part, the first of equals."""
+    if len(starts) == 1:
+        return np.array([values.argmax()])
+    largest = np.maximum.reduceat(values, starts)
+    found = np.flatnonzero(values == np.repeat(largest, np.diff([*starts, values.size])))
+    first: Indices = found[np.searchsorted(found, starts)]
+    return first
 
 
 def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> list[Summary]:
@@ -234,22 +248,19 @@ def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> li
     entries : sequence of int
         The entries of each array.
     """
-    merged = np.maximum.reduceat(table, starts, axis=0)
-    merged[:, COUNTS_AND_SUMS] = np.add.reduceat(table[:, COUNTS_AND_SUMS], starts, axis=0)
-    ratios = table[:, columns.WORST_RATIO]
-    stops = [*starts[1:], len(table)]
-    worst = [
-        start + int(np.argmax(ratios[start:stop]))
-        for start, stop in zip(starts, stops, strict=True)
-    ]
-    merged[:, OF_WORST] = table[np.ix_(worst, OF_WORST)]
+    merged = table
+    if len(starts) < len(table):  # else each array has one row, as small ones have
+        merged = np.maximum.reduceat(table, starts, axis=0)
+        merged[:, COUNTS_AND_SUMS] = np.add.reduceat(table[:, COUNTS_AND_SUMS], starts, axis=0)
+        worst = _first_largest(table[:, columns.WORST_RATIO], starts)
+        merged[:, OF_WORST] = table[worst][:, OF_WORST]
     return [_read(*both) for both in zip(merged.tolist(), entries, strict=True)]
 
 
 def _read(line: list[float], entries: int) -> Summary:
     worst = None
     if line[columns.WORST_RATIO] >= 0.0:
-        place, *values = (line[column] for column in OF_WORST[1:])
+        place, *values = _worst_of(line)
         worst = Entry(int(place), *values)
     return Summary(
         entries=entries,

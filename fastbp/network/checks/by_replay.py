@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.network.checks.conventions import Seen, fitting_convention, worst_kink
-from fastbp.network.checks.dead_units import note_on_dead_units
+from fastbp.network.checks.dead_units import count_dead_units, note_on_dead_units
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, measure_by_replay
@@ -95,10 +95,11 @@ def check_by_replay(
         looked_at = (rounding.network, hull, seen, allowed)
         convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
     hidden = zip(rounding.levels[1:], rounding.doubts, strict=True)
+    dead = [count_dead_units(*layer) for layer in hidden]
     return Outcome(
         [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
         {"scheme": SCHEME, "delta": DELTA, "doubtful": hull.doubtful, "convention": convention,
-         "kink": kink, "notes": note_on_dead_units(hidden)},
+         "kink": kink, "notes": note_on_dead_units(dead, net.sizes[1:-1])},
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.number_range import LARGEST
 from fastbp.network.sensitivities.sweeps import Sweeps
 from fastbp.report.model import Certificate
-from fastbp.report.pictures.cells import Cells, samples_of
+from fastbp.report.pictures.cells import Cells, pictures_of_parts
 from fastbp.report.pictures.picture import Picture, cell_shape
 from fastbp.typing import Array, Floats, Mask, Vector
 from fastbp.verdict.blocks import power_below
@@ -174,16 +174,20 @@ class _Check:
             [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
             {"certificate": self.certificate, "doubtful": self.hull.doubtful,
              "convention": convention, "kink": kink,
-             "notes": note_on_dead_units(self._hidden_layers())},
+             "notes": note_on_dead_units(self._dead_units(), self.sweeps.network.sizes[1:-1])},
         )  # fmt: skip
 
-    def _hidden_layers(self) -> Iterator[tuple[Floats, Mask]]:
-        """Activations of each hidden layer, and where masks are in doubt."""
-        for level in range(1, self.sweeps.count):
-            yield (
-                self.sweeps.level(self.sweeps.h, level),
-                self.sweeps.level(self.sweeps.doubt, level),
-            )
+    def _dead_units(self) -> list[int]:
+        """Count the units of each hidden layer that no sample activates: first by their norms."""
+        sweeps, sizes = self.sweeps, self.sweeps.network.sizes
+        quiet = np.flatnonzero(~(self.tiles.bars.h_sizes[sizes[0] : -sizes[-1]] > 0.0)) + sizes[0]
+        if quiet.size:  # where squares underflow a unit is not dead
+            active = sweeps.any_sample(sweeps.h, quiet) | sweeps.any_sample(sweeps.doubt, quiet)
+            quiet = quiet[~active]
+        ends = np.cumsum(sizes[:-1])
+        before = np.searchsorted(quiet, ends)
+        dead: list[int] = np.diff(before).tolist()
+        return dead
 
     def _seen(self) -> list[Seen]:
         """Write out the entries that masks in doubt move most, of all arrays that are usable."""
@@ -263,16 +267,13 @@ class _Check:
     def _compare_biases(self) -> tuple[list[Summary], list[Picture | None]]:
         starts, sizes = self.starts.tolist(), [array.size for array in self.biases]
         given, numerical, bars, radii = self._bias_vectors()
+        entries = Entries(0, given, numerical, bars, radii)
         pictures: list[Picture | None] = []
 
         def note(_: int, ratio: Vector, kink: Mask) -> None:
-            for start, array in zip(starts, self.biases, strict=True):
-                part, cells = slice(start, start + array.size), Cells(array.shape)
-                cells.add(0, ratio[part], kink[part])
-                samples = samples_of(given[part], numerical[part], bars[part], radii[part])
-                pictures.append(cells.picture(samples))
+            shapes = [array.shape for array in self.biases]
+            pictures.extend(pictures_of_parts(shapes, starts, entries[1:5], ratio, kink))
 
-        entries = Entries(0, given, numerical, bars, radii)
         table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts, note=note)
         return summaries(table, range(len(sizes)), sizes), pictures
 
@@ -284,7 +285,7 @@ class _Check:
             return unusable_row(name, shape, found, unusable), ()
         return summarised_row(
             name, shape, found, lambda: self._entries(i), self.tiles.tolerance,
-            lambda: self._noise[i], picture, _finer(shape, picture),
+            lambda: self._noise[i], picture, _finer(shape, picture) if found.wrong else None,
         )  # fmt: skip
 
     @cached_property

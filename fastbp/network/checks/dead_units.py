@@ -7,31 +7,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from fastbp.typing import Floats, Mask
 
-__all__ = ["note_on_dead_units"]
+__all__ = ["count_dead_units", "note_on_dead_units"]
 
 LAYERS_NAMED = 5
 
 
-def note_on_dead_units(hidden: Iterable[tuple[Floats, Mask]]) -> tuple[str, ...]:
+def count_dead_units(activations: Floats, doubts: Mask) -> int:
+    """Count the units of a layer that no sample activates, and of which no mask is in doubt.
+
+    Parameters
+    ----------
+    activations, doubts : ndarray, shape (units, batch)
+    """
+    return int(np.count_nonzero(~(activations.any(axis=1) | doubts.any(axis=1))))
+
+
+def note_on_dead_units(dead: Sequence[int], units: Sequence[int]) -> tuple[str, ...]:
     """Return a sentence on units that are never active, or nothing.
 
     Parameters
     ----------
-    hidden : iterable of (ndarray, ndarray), shape (units, batch) each
-        Of each hidden layer the activations, and where their masks are in doubt: a unit whose
-        pre-activation may be 0 is on a kink, and not dead.
+    dead, units : sequence of int
+        Of each hidden layer, how many of its units no sample activates, and how many it has. A
+        unit whose pre-activation may be 0 in some sample is on a kink, and not dead.
     """
     parts = []
-    for layer, (activations, doubts) in enumerate(hidden):
-        dead = ~(activations.any(axis=1) | doubts.any(axis=1))
-        count = int(np.count_nonzero(dead))
+    for layer, (count, every) in enumerate(zip(dead, units, strict=True)):
         if count:
-            units = "unit" if dead.size == 1 else "units"
-            parts.append(f"{count:,} of {dead.size:,} {units} of layer {layer}")
+            named = "unit" if every == 1 else "units"
+            parts.append(f"{count:,} of {every:,} {named} of layer {layer}")
     if not parts:
         return ()
     more = len(parts) - LAYERS_NAMED

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from fastbp.network.sensitivities.error_bars import (
 )
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.network.sensitivities.sweeps import noise_of_levels
-from fastbp.report.pictures.picture import MOST_CELLS, Picture
+from fastbp.report.pictures.picture import CELLS_IN_ALL, MOST_CELLS, Picture
 from fastbp.runtime.panels import aligned_zeros, block_count, to_panels, writable
 from fastbp.runtime.threads import run_team
 
@@ -248,16 +249,22 @@ class Tiles:
 
     def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
         """Place packed operands: two groups of layers in turn, while one is packed one is read."""
+        lefts: list[list[int]] = []
+        rights: list[list[int]] = []
+        for group in groups:
+            sizes = [self._operand_sizes(k) for k in group]
+            lefts.append([*accumulate((left for left, _ in sizes), initial=0)])
+            rights.append([*accumulate((right for _, right in sizes), initial=0)])
         table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
-        ends = np.zeros((len(groups), 2), np.int64)
-        for group, end in zip(groups, ends, strict=True):
-            for k in group:
-                table[k, [compare.LEFT_AT, compare.RIGHT_AT]] = end
-                end += self._operand_sizes(k)
-        first, second = ends[::2].max(axis=0), ends[1::2].max(axis=0, initial=0)
-        for group in groups[1::2]:
-            table[np.ix_(group, [compare.LEFT_AT, compare.RIGHT_AT])] += first
-        left, right = aligned_zeros((first + second).tolist())
+        room = []
+        for column, starts in ((compare.LEFT_AT, lefts), (compare.RIGHT_AT, rights)):
+            first = max(own[-1] for own in starts[::2])
+            for turn, (group, own) in enumerate(zip(groups, starts, strict=True)):
+                table[group, column] = own[:-1]
+                if turn % 2:
+                    table[group, column] += first
+            room.append(first + max((own[-1] for own in starts[1::2]), default=0))
+        left, right = aligned_zeros(room)
         return table, arrays.Packed(left=left, right=right)
 
     def _radius_operands(self, layers: list[int], table: NDArray[np.int64]) -> arrays.Radius:
@@ -346,7 +353,7 @@ class _Comparison:
         self.groups = tiles._groups(layers)
         self.table, self.packed = tiles._places(self.groups)
         self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
-        self.counts, self.map_shapes = {}, {}
+        self.counts, self.tiles_at, self.maps = {}, {}, {}
         width = kernels.TILE_PANELS * tiles.sweeps.width
         end = map_end = 0
         places: list[tuple[int, ...]] = []
@@ -354,15 +361,18 @@ class _Comparison:
             rows, columns = self.shapes[k]
             self.counts[k] = block_count(rows, BLOCK_ROWS) * block_count(columns, width)
             height, cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, width, 1)
-            self.map_shapes[k] = (block_count(rows, height), block_count(columns, cell))
-            places.append((offset, end, map_end, self.map_shapes[k][1], height, cell))
+            drawn = _Map(
+                map_end, (block_count(rows, height), block_count(columns, cell)), (height, cell)
+            )
+            self.maps[k], self.tiles_at[k] = drawn, end
+            places.append((offset, end, map_end, drawn.shape[1], height, cell))
             end += self.counts[k]
-            map_end += self.map_shapes[k][0] * self.map_shapes[k][1]
+            map_end = drawn.stop
         known = [
             compare.GIVEN_AT, compare.TILES_AT, compare.MAP_AT, compare.MAP_COLUMNS,
             compare.CELL_ROWS, compare.CELL_COLUMNS,
         ]  # fmt: skip
-        self.table[np.ix_(layers, known)] = places
+        self.table[np.array(layers)[:, None], known] = places
         self.kept = max(1, SAMPLED_PAIRS // end)
         table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
         table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
@@ -399,31 +409,58 @@ class _Comparison:
         )  # fmt: skip
         found = self.collected
         result = Compared({}, {})
+        kinks = found.kinks if found.kinks.any() else None
+        # Parts of what there is for all layers, unless that is more than a report keeps.
+        kept_together = found.cells.size <= CELLS_IN_ALL
         for k in self.layers:
-            first, last = self.table[k, compare.TILES_AT], self.table[k, compare.TILES_AT]
-            last = last + self.counts[k]
+            first, last = self.tiles_at[k], self.tiles_at[k] + self.counts[k]
             result.tables[k] = found.summaries[first:last]
             samples = found.samples[first * self.kept : last * self.kept]
-            result.pictures[k] = self._picture(k, samples)
+            picture = self.maps[k].picture(found.cells, kinks, samples)
+            result.pictures[k] = picture if kept_together else _copied(picture)
         return result
 
-    def _picture(self, k: int, samples: NDArray[np.float64]) -> Picture:
-        start, shape = self.table[k, compare.MAP_AT], self.map_shapes[k]
-        part = slice(start, start + shape[0] * shape[1])
-        cells, kinks = self.collected.cells[part].reshape(shape), self.collected.kinks[part]
-        cell = self.table[k, [compare.CELL_ROWS, compare.CELL_COLUMNS]].tolist()
-        marked = kinks.reshape(shape) if kinks.any() else None
+
+class _Map(NamedTuple):
+    """Where the cells of a layer lie, how many there are, and what each covers."""
+
+    start: int
+    shape: tuple[int, int]
+    cell: tuple[int, int]
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.shape[0] * self.shape[1]
+
+    def picture(
+        self,
+        all_cells: NDArray[np.float64],
+        all_kinks: NDArray[np.bool_] | None,
+        samples: NDArray[np.float64],
+    ) -> Picture:
+        """Join neighbouring cells until there are few enough."""
+        part = slice(self.start, self.stop)
+        cells, marked = all_cells[part].reshape(self.shape), None
+        if all_kinks is not None and all_kinks[part].any():
+            marked = all_kinks[part].reshape(self.shape)
+        if max(self.shape) <= MOST_CELLS:
+            return Picture(cells, self.cell, marked, samples)
+        cell = [*self.cell]
         for axis in (0, 1):
-            step = block_count(shape[axis], MOST_CELLS)
+            step = block_count(self.shape[axis], MOST_CELLS)
             if step > 1:
                 cell[axis] *= step
-                starts = range(0, shape[axis], step)
+                starts = range(0, self.shape[axis], step)
                 cells = np.maximum.reduceat(cells, starts, axis=axis)
                 if marked is not None:
                     marked = np.logical_or.reduceat(marked, starts, axis=axis)
-        # Copies: a part of all cells would keep all of them.
-        kept = None if marked is None else marked.copy()
-        return Picture(cells.copy(), (cell[0], cell[1]), kept, samples.copy())
+        return Picture(cells, (cell[0], cell[1]), marked, samples)
+
+
+def _copied(picture: Picture) -> Picture:
+    """Copy a picture, since a part of all cells keeps all of them."""
+    kinks = None if picture.kinks is None else picture.kinks.copy()
+    return Picture(picture.ratios.copy(), picture.cell, kinks, picture.samples.copy())
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:

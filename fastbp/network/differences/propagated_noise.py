@@ -269,7 +269,7 @@ def _carried_by_custom(base: Unperturbed, moved: Floats) -> Floats:
 
 def _norms(rows: Array) -> Floats:
     """Norms of rows, whatever their size."""
-    largest = np.max(np.abs(rows), axis=1, initial=0.0)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
     scaled = rows / np.where(largest > 0, largest, 1.0)[:, None]
     norms: Floats = largest * np.sqrt(np.square(scaled).sum(axis=1))
     return norms

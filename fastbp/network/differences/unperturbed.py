@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -57,13 +58,15 @@ class Unperturbed:
 
     def by_level(self) -> list[Floats]:
         """The inputs and the pre-activations of every layer, shape (units, batch) each."""
-        rows = self.levels.reshape(-1, self.batch)
-        return np.split(rows, np.cumsum(self.network.sizes[:-1]))
+        rows, sizes = self.levels.reshape(-1, self.batch), self.network.sizes
+        ends = accumulate(sizes)
+        return [rows[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
     @property
     def output(self) -> Floats:
         """The outputs, shape (n_out, batch)."""
-        return self.by_level()[-1]
+        rows = self.levels.reshape(-1, self.batch)
+        return rows[len(rows) - self.network.sizes[-1] :]
 
 
 def evaluate(network: Network, batch: Batch) -> Unperturbed:

@@ -390,6 +390,20 @@ class Sweeps:
         sizes = self.network.sizes
         return self._rows(flat, sum(sizes[:level]), sizes[level])
 
+    def any_sample(self, flat: NDArray[Any], units: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell where ``h`` or ``doubt`` is not 0 in some sample; units count through all levels."""
+        sizes = np.array(self.network.sizes)
+        ends = np.cumsum(sizes)
+        level = np.searchsorted(ends, units, side="right")
+        before = ends[level] - sizes[level]
+        first = before * self.pitch + (units - before) * self.width
+        found = np.zeros(units.size, np.bool_)
+        for panel in range(self.panels):
+            places = first + panel * self.width * sizes[level]
+            lanes = np.arange(min(self.width, self.batch - panel * self.width))
+            found |= flat[places[:, None] + lanes].any(axis=1)
+        return found
+
     def level_noise(self) -> NDArray[Any]:
         """Copy the noise of the outputs, in units of u: (outputs, batch)."""
         return from_panels(self._riding(self.xi, self.count, self.network.sizes[-1]), self.batch)

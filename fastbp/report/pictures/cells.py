@@ -18,9 +18,11 @@ from fastbp.report.pictures.picture import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastbp.typing import AnyFloats, Floats, Indices, Mask, Radius, Vector
 
-__all__ = ["Cells", "samples_of"]
+__all__ = ["Cells", "pictures_of_parts", "samples_of"]
 
 MOST_SAMPLES = 256  # of an array
 NO_SAMPLES = np.zeros((0, SAMPLE_COLUMNS))
@@ -132,6 +134,52 @@ def _layout(shape: tuple[int, ...]) -> tuple[int, tuple[int, int], tuple[int, in
     """
     cell = cell_shape(shape)
     return matrix_shape(shape)[1], cell, cell_counts(shape, cell)
+
+
+def pictures_of_parts(
+    shapes: Sequence[tuple[int, ...]],
+    starts: Sequence[int],
+    columns: Sequence[Vector],
+    ratio: Vector,
+    kink: Mask,
+) -> list[Picture | None]:
+    """Return the pictures of arrays that were judged together, laid end to end.
+
+    Parameters
+    ----------
+    shapes, starts : sequence of tuple of int, sequence of int
+        Of the arrays, which have one row or one column; where each of them begins.
+    columns : sequence of ndarray, shape (n,) each
+        Given and numerical derivatives, error bars and hull of all entries.
+    ratio, kink : ndarray, shape (n,)
+        As for `Cells.add`.
+    """
+    stops = [*starts[1:], ratio.size]
+    parts = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    if max(part.stop - part.start for part in parts) > MOST_SAMPLES:
+        return [
+            _picture_of_part(shape, [column[part] for column in columns], ratio[part], kink[part])
+            for shape, part in zip(shapes, parts, strict=True)
+        ]
+    # Every entry is a cell and a sample: parts of what there is for all of them.
+    places = np.arange(ratio.size) - np.repeat(starts, np.subtract(stops, starts))
+    samples = np.stack([places, *columns], axis=1)
+    pictures: list[Picture | None] = []
+    kinks = kink.any()
+    for shape, part in zip(shapes, parts, strict=True):
+        _, cell, counts = _layout(shape)
+        marked = kink[part].reshape(counts) if kinks and kink[part].any() else None
+        pictures.append(Picture(ratio[part].reshape(counts), cell, marked, samples[part]))
+    return pictures
+
+
+def _picture_of_part(
+    shape: tuple[int, ...], columns: Sequence[Vector], ratio: Vector, kink: Mask
+) -> Picture | None:
+    cells = Cells(shape)
+    cells.add(0, ratio, kink)
+    given, numerical, bars, radii = columns
+    return cells.picture(samples_of(given, numerical, bars, radii))
 
 
 def samples_of(

@@ -9,7 +9,7 @@ of each cell the largest error is kept, so that a single wrong entry stays visib
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 __all__ = [
+    "CELLS_IN_ALL",
     "MOST_CELLS",
     "NOTHING_JUDGED",
     "SAMPLE_COLUMNS",
@@ -172,7 +173,7 @@ def with_few_cells(pictures: Sequence[Picture | None]) -> list[Picture | None]:
     cells = sum(picture.ratios.size for picture in drawn)
     if cells <= CELLS_IN_ALL and all(len(picture.samples) <= each for picture in drawn):
         return list(pictures)
-    worst = [-1.0 if one is None else float(np.max(one.ratios, initial=0.0)) for one in pictures]
+    worst = [-1.0 if one is None else float(one.ratios.max(initial=0.0)) for one in pictures]
     kept: list[Picture | None] = [None] * len(pictures)
     left = CELLS_IN_ALL
     for place in sorted(range(len(pictures)), key=lambda place: -worst[place]):
@@ -180,5 +181,6 @@ def with_few_cells(pictures: Sequence[Picture | None]) -> list[Picture | None]:
         if picture is not None and picture.ratios.size <= left:
             left -= picture.ratios.size
             step = max(1, -(-len(picture.samples) // each))
-            kept[place] = replace(picture, samples=picture.samples[::step].copy())
+            samples = picture.samples[::step].copy()
+            kept[place] = Picture(picture.ratios, picture.cell, picture.kinks, samples)
     return kept

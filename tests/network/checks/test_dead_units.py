@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.network.checks.dead_units import note_on_dead_units
+from fastbp.network.checks.dead_units import count_dead_units, note_on_dead_units
 
 pytestmark = pytest.mark.small
 
@@ -41,14 +41,27 @@ def test_a_unit_on_a_kink_is_not_dead(method):
     assert fastbp.check_network(net, x, y, method=method).notes == ()
 
 
+@pytest.mark.parametrize("batch", [1, 11])
+def test_dead_units_of_a_deep_network_are_those_of_its_forward_pass(batch):
+    net = fastbp.Network.random([5, 20, 3, 30, 12, 2], seed=4)
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((5, batch)), rng.standard_normal((2, batch))
+    hidden = net.forward(x).activations[1:]
+    dead = [np.count_nonzero(~h.any(axis=1)) for h in hidden]
+    assert sum(dead) > 3
+    expected = note_on_dead_units(dead, [len(h) for h in hidden])
+    assert fastbp.check_network(net, x, y).notes == expected
+
+
 def test_a_unit_that_one_sample_activates_is_not_dead():
     activations = np.zeros((2, 3))
     activations[0, 1] = 1e-300
-    [note] = note_on_dead_units([(activations, np.zeros((2, 3), bool))])
+    dead = count_dead_units(activations, np.zeros((2, 3), bool))
+    [note] = note_on_dead_units([dead], [2])
     assert note.startswith("never active in this batch: 1 of 2 units of layer 0; ")
 
 
 def test_many_layers_are_summed_up():
-    layer = np.zeros((1, 3)), np.zeros((1, 3), bool)
-    [note] = note_on_dead_units([layer] * 8)
+    dead = count_dead_units(np.zeros((1, 3)), np.zeros((1, 3), bool))
+    [note] = note_on_dead_units([dead] * 8, [1] * 8)
     assert "1 of 1 unit of layer 4 and some of 3 more; " in note
