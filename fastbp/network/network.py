@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,7 @@ class Network:
         layout: str = "book",
     ) -> None:
         require_choice(layout, "layout", LAYOUTS)
-        self._objective = Objective(loss, reduction, scale, weight_decay)
-        self._relu_at_zero = require_number(
-            relu_at_zero, "relu_at_zero", 0.0, 1.0, "a number from 0 to 1"
-        )
+        self._choose_objective(loss, reduction, scale, weight_decay, relu_at_zero)
         checked = require_weights(weights, layout)
         checked_biases = require_biases(biases, checked, layout)
         self.shapes = Shapes(
@@ -148,6 +146,14 @@ class Network:
         if mapped is None:
             for view, array in zip(self.arrays(), arrays, strict=True):
                 view[...] = array
+
+    def _choose_objective(
+        self, loss: Loss, reduction: str, scale: float, weight_decay: float, relu_at_zero: float
+    ) -> None:
+        self._objective = Objective(loss, reduction, scale, weight_decay)
+        self._relu_at_zero = require_number(
+            relu_at_zero, "relu_at_zero", 0.0, 1.0, "a number from 0 to 1"
+        )
 
     @classmethod
     @own_errstate
@@ -171,7 +177,7 @@ class Network:
         sizes : sequence of int
             Units of the input, of each hidden layer, and of the output.
         seed : int
-            The same seed gives the same parameters.
+            The same seed gives the same parameters, for every number of threads.
         dtype : float64 or float32
         loss, reduction, scale, weight_decay, relu_at_zero, layout
             As for ``Network``.
@@ -197,17 +203,15 @@ class Network:
         own_sizes, own_seed = require_sizes(sizes), require_integer(seed, "seed", 0)
         own_dtype = require_float_dtype(dtype)
         require_room(own_sizes, own_dtype)
-        weights, biases = random_parameters(own_sizes, own_seed, own_dtype, layout)
-        return cls(
-            weights,
-            biases,
-            loss=loss,
-            reduction=reduction,
-            scale=scale,
-            weight_decay=weight_decay,
-            relu_at_zero=relu_at_zero,
-            layout=layout,
+        network = cls.__new__(cls)
+        network._choose_objective(loss, reduction, scale, weight_decay, relu_at_zero)
+        network.shapes = Shapes(
+            tuple(pair if layout == "keras" else pair[::-1] for pair in pairwise(own_sizes)),
+            tuple((units, 1) if layout == "book" else (units,) for units in own_sizes[1:]),
+            layout,
         )
+        network._parameters = random_parameters(network.shapes, own_seed, own_dtype)
+        return network
 
     def __repr__(self) -> str:
         """Sizes, type and objective in a line."""

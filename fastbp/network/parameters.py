@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import DTypeError, OptionError, ShapeError
+from fastbp.network.gradients import Shapes
+from fastbp.runtime.threads import get_num_threads
 from fastbp.runtime.validation import (
     FLOAT_TYPES,
     require_dtype,
@@ -22,6 +25,10 @@ from fastbp.runtime.validation import (
     require_shape,
 )
 from fastbp.typing import AnyFloats
+
+# Of more parameters, which take 10 ms, threads draw blocks of about so many.
+ONE_STREAM = 1 << 20
+BLOCK_ENTRIES = 1 << 16
 
 
 def require_weights(weights: object, layout: str) -> list[AnyFloats]:
@@ -137,15 +144,51 @@ def require_room(sizes: list[int], dtype: np.dtype[Any]) -> None:
         ) from None
 
 
-def random_parameters(
-    sizes: list[int], seed: int, dtype: np.dtype[Any], layout: str
-) -> tuple[list[AnyFloats], list[AnyFloats]]:
-    """Draw He-initialised weights and biases of standard deviation 0.1."""
-    generator = np.random.default_rng(seed)
-    weights, biases = [], []
-    for inputs, outputs in pairwise(sizes):
-        weight = generator.standard_normal((outputs, inputs)) * np.sqrt(2.0 / inputs)
-        bias = 0.1 * generator.standard_normal((outputs, 1))
-        weights.append((weight.T if layout == "keras" else weight).astype(dtype))
-        biases.append((bias if layout == "book" else bias[:, 0]).astype(dtype))
-    return weights, biases
+def random_parameters(shapes: Shapes, seed: int, dtype: np.dtype[Any]) -> AnyFloats:
+    """Draw He-initialised weights, and biases of standard deviation 0.1, as one vector.
+
+    Each number is drawn in float64 and rounded, and is that of the same unit and input in every
+    layout. Up to `ONE_STREAM` parameters come from one generator, of more every block of rows from
+    a generator of its own: so threads share the work, and the numbers do not depend on how many.
+    """
+    vector = np.empty(shapes.size, dtype)
+    if shapes.size <= ONE_STREAM:
+        generator = np.random.default_rng(seed)
+        for rows, deviation in _rows_and_deviations(shapes, vector):
+            _draw(generator, rows, deviation)
+        return vector
+    blocks = [
+        (rows[start : start + height], deviation, (array, start // height))
+        for array, (rows, deviation) in enumerate(_rows_and_deviations(shapes, vector))
+        for height in [max(1, BLOCK_ENTRIES // rows.shape[1])]
+        for start in range(0, len(rows), height)
+    ]
+
+    def draw_block(rows: AnyFloats, deviation: float, key: tuple[int, int]) -> None:
+        sequence = np.random.SeedSequence(seed, spawn_key=key)
+        _draw(np.random.default_rng(sequence), rows, deviation)
+
+    with ThreadPoolExecutor(get_num_threads(), thread_name_prefix="fastbp") as executor:
+        try:
+            for _ in executor.map(draw_block, *zip(*blocks, strict=True)):
+                pass
+        except BaseException:
+            executor.shutdown(cancel_futures=True)  # Ctrl-C: no block begins
+            raise
+    return vector
+
+
+def _rows_and_deviations(shapes: Shapes, vector: AnyFloats) -> Iterator[tuple[AnyFloats, float]]:
+    """View each array of a vector as (units, inputs) or (units, 1), with its deviation."""
+    for array in shapes.arrays:
+        view: AnyFloats = array.view(vector)
+        if array.kind == "weights":
+            yield shapes.by_unit(view), math.sqrt(2.0 / shapes.sizes[array.layer])
+        else:
+            yield view.reshape(-1, 1), 0.1
+
+
+def _draw(generator: np.random.Generator, rows: AnyFloats, deviation: float) -> None:
+    drawn = generator.standard_normal(rows.shape)
+    np.multiply(drawn, deviation, out=drawn)
+    rows[...] = drawn

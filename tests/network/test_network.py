@@ -11,6 +11,7 @@ from support.strategies import BIAS_KINDS, LAYOUTS, MEMORY_ORDERS, Problem, make
 
 import fastbp
 from fastbp.errors import DTypeError, FastbpError, ShapeError
+from fastbp.network import parameters
 
 pytestmark = pytest.mark.small
 
@@ -137,6 +138,49 @@ def test_random_networks_follow_their_seed():
     same, again, other = (fastbp.Network.random([3, 4, 2], seed=s) for s in (5, 5, 6))
     np.testing.assert_array_equal(same.parameters, again.parameters)
     assert not np.array_equal(same.parameters, other.parameters)
+
+
+def test_small_random_networks_come_from_one_generator():
+    rng = np.random.default_rng(7)
+    w0, b0, w1, b1 = (rng.standard_normal(shape) for shape in [(4, 3), (4, 1), (2, 4), (2, 1)])
+    arrays = [w0 * np.sqrt(2 / 3), 0.1 * b0, w1 * np.sqrt(2 / 4), 0.1 * b1]
+    net = fastbp.Network.random([3, 4, 2], seed=7)
+    np.testing.assert_array_equal(net.parameters, np.concatenate([a.ravel() for a in arrays]))
+
+
+@pytest.fixture
+def drawn_in_blocks(monkeypatch):
+    """Small networks are drawn as large ones are: 5 rows at a time of the first layer."""
+    monkeypatch.setattr(parameters, "ONE_STREAM", 0)
+    monkeypatch.setattr(parameters, "BLOCK_ENTRIES", 40)
+    before = fastbp.get_num_threads()
+    yield
+    fastbp.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("drawn_in_blocks")
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_random_networks_are_the_same_for_every_number_of_threads(threads):
+    fastbp.set_num_threads(threads)
+    net = fastbp.Network.random([7, 23, 2], seed=3)
+    block = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(0, 2)))
+    weight = np.sqrt(2 / 7) * block.standard_normal((5, 7))  # rows 10 to 14
+    np.testing.assert_array_equal(net.weights[0][10:15], weight)
+    bias = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(3, 0)))
+    np.testing.assert_array_equal(net.biases[1], 0.1 * bias.standard_normal((2, 1)))
+    assert np.unique(net.parameters).size == net.parameters.size
+
+
+@pytest.mark.usefixtures("drawn_in_blocks")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_random_networks_in_every_layout_and_dtype_are_the_same_network(layout):
+    book = fastbp.Network.random([7, 23, 2], seed=3)
+    net = fastbp.Network.random([7, 23, 2], seed=3, layout=layout, dtype=np.float32)
+    for one, other in zip(net.weights, book.weights, strict=True):
+        same = other.T if layout == "keras" else other
+        np.testing.assert_array_equal(one, same.astype(np.float32))
+    for one, other in zip(net.biases, book.biases, strict=True):
+        np.testing.assert_array_equal(one.ravel(), other.ravel().astype(np.float32))
 
 
 def test_random_leaves_numpys_global_generator_alone():

@@ -266,13 +266,13 @@ class _Check:
 
     def _compare_biases(self) -> tuple[list[Summary], list[Picture | None]]:
         starts, sizes = self.starts.tolist(), [array.size for array in self.biases]
-        given, numerical, bars, radii = self._bias_vectors()
-        entries = Entries(0, given, numerical, bars, radii)
+        columns = self._bias_vectors()
+        entries = Entries(0, *columns)
         pictures: list[Picture | None] = []
 
         def note(_: int, ratio: Vector, kink: Mask) -> None:
             shapes = [array.shape for array in self.biases]
-            pictures.extend(pictures_of_parts(shapes, starts, entries[1:5], ratio, kink))
+            pictures.extend(pictures_of_parts(shapes, starts, columns, ratio, kink))
 
         table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts, note=note)
         return summaries(table, range(len(sizes)), sizes), pictures

@@ -139,7 +139,7 @@ def _layout(shape: tuple[int, ...]) -> tuple[int, tuple[int, int], tuple[int, in
 def pictures_of_parts(
     shapes: Sequence[tuple[int, ...]],
     starts: Sequence[int],
-    columns: Sequence[Vector],
+    columns: tuple[AnyFloats, Vector, Vector, Vector],
     ratio: Vector,
     kink: Mask,
 ) -> list[Picture | None]:
@@ -149,7 +149,7 @@ def pictures_of_parts(
     ----------
     shapes, starts : sequence of tuple of int, sequence of int
         Of the arrays, which have one row or one column; where each of them begins.
-    columns : sequence of ndarray, shape (n,) each
+    columns : tuple of ndarray, shape (n,) each
         Given and numerical derivatives, error bars and hull of all entries.
     ratio, kink : ndarray, shape (n,)
         As for `Cells.add`.
@@ -158,7 +158,7 @@ def pictures_of_parts(
     parts = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
     if max(part.stop - part.start for part in parts) > MOST_SAMPLES:
         return [
-            _picture_of_part(shape, [column[part] for column in columns], ratio[part], kink[part])
+            _picture_of_part(shape, columns, part, ratio[part], kink[part])
             for shape, part in zip(shapes, parts, strict=True)
         ]
     # Every entry is a cell and a sample: parts of what there is for all of them.
@@ -174,12 +174,16 @@ def pictures_of_parts(
 
 
 def _picture_of_part(
-    shape: tuple[int, ...], columns: Sequence[Vector], ratio: Vector, kink: Mask
+    shape: tuple[int, ...],
+    columns: tuple[AnyFloats, Vector, Vector, Vector],
+    part: slice,
+    ratio: Vector,
+    kink: Mask,
 ) -> Picture | None:
     cells = Cells(shape)
     cells.add(0, ratio, kink)
     given, numerical, bars, radii = columns
-    return cells.picture(samples_of(given, numerical, bars, radii))
+    return cells.picture(samples_of(given[part], numerical[part], bars[part], radii[part]))
 
 
 def samples_of(
