@@ -16,7 +16,12 @@ import numpy as np
 from fastbp.errors import DTypeError
 from fastbp.function.checks.check_gradient import check_gradient
 from fastbp.function.checks.check_products import check_vjp
-from fastbp.function.checks.report_assembly import followed_by, limits_left, noting_scalar_cotangent
+from fastbp.function.checks.report_assembly import (
+    followed_by,
+    limits_left,
+    noting_scalar_cotangent,
+    with_probe,
+)
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
@@ -31,8 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["check", "check_function"]
 
 COTANGENT = "cotangent"
-# A function that takes longer, in seconds, is compiled: JAX compiles the loops in it in each call.
-COMPILED_BEYOND = 0.003
+# A function is compiled if an evaluation takes longer, as where JAX compiles its loops in each
+# call, and all of them together longer than compiling it and its derivatives does: in seconds of
+# the processor, which is what compiling takes.
+COMPILED_BEYOND, COMPILING = 0.003, 1.0
+# About how many evaluations there are: some, and so many for each entry.
+EVALUATIONS, EVALUATIONS_EACH = 24, 2
 
 
 @takes_check_options
@@ -58,7 +67,8 @@ def check_function(
         as it is.
     order : {1, 2}
         2: also the derivative of the backward pass, by the arguments and by a random cotangent,
-        as ``jax.test_util.check_grads(order=2)``.
+        as ``jax.test_util.check_grads(order=2)``; along random directions, and from there to the
+        wrong entries, unless `method` says otherwise.
     **options
 
     Returns
@@ -103,7 +113,7 @@ def check_function(
         function = _OfFloats(f, OrderedDict(arguments), len(args))
         report = _checked(function, options)
         if order == 2:
-            left = limits_left(options, report)
+            left = with_probe(limits_left(options, report))
             report = followed_by(
                 report, lambda: _checked(_backward_pass(function, seed), left), "backward by "
             )
@@ -141,9 +151,12 @@ class _OfFloats:
         self._evaluate = self._called
         with calling("f"):
             self.result = jax.tree.map(_form_of, _finished(self(self.at)))
-            started = time.perf_counter()
+            started = time.process_time()
             _finished(self(self.at))
-        if time.perf_counter() - started > COMPILED_BEYOND:
+            seconds = time.process_time() - started
+        entries = sum(leaf.size for leaf in jax.tree.leaves(self.at))
+        count = EVALUATIONS + EVALUATIONS_EACH * entries
+        if seconds > max(COMPILED_BEYOND, COMPILING / count):
             self._evaluate = _compiled(self._called)
 
     def __call__(self, args: Any) -> Any:

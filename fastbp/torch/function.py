@@ -21,7 +21,12 @@ from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.validation import require_bool, require_callable, require_order
 from fastbp.torch.autodiff.arguments import Arguments
-from fastbp.torch.autodiff.half_precision import compared_in_half, half_dtype
+from fastbp.torch.autodiff.half_precision import (
+    EVALUATIONS_ALONG,
+    compared_in_half,
+    half_dtype,
+    judged_along,
+)
 from fastbp.torch.autodiff.incoming import (
     batched_findings,
     expanded,
@@ -36,6 +41,7 @@ from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
 from fastbp.torch.confirmation import confirmed
 from fastbp.torch.state import with_gradients
 from fastbp.torch.tensors import HALF_UNITS
+from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["check_function"]
 
 IN_PLACE = "the backward pass changes its incoming gradient in place"
+AS_A_WHOLE = "along random directions; single entries are below the rounding"
 # Of a gradient that is computed, and differenced, in half precision: some roundings of it.
 HALF_ROUNDINGS = 32
 
@@ -113,7 +120,8 @@ def check_function(
 
     bfloat16 and float16: differenced is the same program with every number in float64; the
     derivative in half precision may be off from that one by the rounding of its operations, which
-    is measured. Where f does not compute in float64 it is differenced as it is.
+    is measured. Where f does not compute in float64 it is differenced as it is, and each tensor is
+    judged along random directions: by a factor, a sign or a missing term, not by single entries.
 
     Examples
     --------
@@ -134,6 +142,7 @@ def check_function(
     seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
     function = _function_of(f, inputs, keywords, seed)
     report = _checked(function, _tolerant(options, function))
+    report = _along_in_half(report, function, limits_left(options, report))
     if forward_ad:
         forward = _named(function.outputs, function)
         along = {"method": "probe"} if options.get("method", "auto") == "auto" else {}
@@ -314,6 +323,33 @@ def _beside_half(
         )
     ]
     return with_rows(replace(report, dtype=f"{name}, differenced in float64"), rows)
+
+
+def _along_in_half(report: Report, function: TensorFunction, left: dict[str, Any]) -> Report:
+    """Look along directions where f was differenced in half precision: entries are below that."""
+    dtypes = [leaf.half for leaf in function.arguments.leaves if leaf.half is not None]
+    count = EVALUATIONS_ALONG * len(function.arguments.leaves)
+    limited = left.get("budget") is not None or left.get("entries") is not None
+    if not dtypes or not function.real or limited or report.verdict == "failed":
+        return report
+    if (left.get("max_evaluations") or count) < count:
+        return report
+    dtype = max(dtypes, key=lambda one: HALF_UNITS[one])
+    names, rows = function.arguments.names, {row.name: row for row in report.arrays}
+    wrong = []
+    for name, found in zip(names, judged_along(function, dtype, function.seed), strict=True):
+        row = rows.get(name)
+        if found.verdict == "failed":
+            wrong.append(bare_row(f"{name} as a whole", (), 0, "failed", found.reason))
+        elif found.verdict == "passed" and row is not None and row.verdict == "inconclusive":
+            rows[name] = replace(row, verdict="passed", reason=AS_A_WHOLE)
+    own = [row.verdict for row in rows.values() if row.name in names]
+    others = [row.verdict for row in rows.values() if row.name not in names]
+    report = replace(
+        report, verdict=check_verdict(own, others), arrays=tuple(rows.values()),
+        evaluations=report.evaluations + count,
+    )  # fmt: skip
+    return with_rows(report, wrong)
 
 
 def _failing(report: Report, findings: list[str], name: str) -> Report:

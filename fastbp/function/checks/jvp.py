@@ -25,7 +25,7 @@ from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import Options, function_tolerance
-from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP
+from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP, first_named, why_missing
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
 from fastbp.typing import Indices, Mask, Vector
@@ -187,7 +187,30 @@ def _judged_outputs(
                 mine = mine.or_zero(zeros & constant)
     numerical = Numerical(name, shape, mine.slope, mine.error_bar, mine.hull, kink=mine.kink)
     row, failures = judged_row(array, numerical, single, tolerance)
+    if row.verdict == "inconclusive" and not np.isfinite(mine.error_bar).all():
+        row = replace(row, reason=_why_unjudged(function, leaf, tangent, mine, part))
     return replace(row, kinks=int(np.count_nonzero(mine.kink))), failures
+
+
+def _why_unjudged(
+    function: VectorFunction, leaf: int, tangent: Vector, lines: Lines, part: slice
+) -> str:
+    """Say which outputs have no derivative along a tangent, and that the others agree."""
+
+    def named(which: Mask) -> str:
+        return first_named(which, lambda place: output_name(function, part.start + place))
+
+    unknown = ~np.isfinite(function.value[part])
+    if unknown.any():
+        said = f"{named(unknown)} {'is' if unknown.sum() == 1 else 'are'} not finite at the point"
+    else:
+        missing = ~np.isfinite(lines.error_bar) & (lines.divergence == 0)
+        said = why_missing(lines, named) + (f": {named(missing)}" if missing.any() else "")
+    moving = np.flatnonzero(tangent)
+    by = f", by {function.point.entry_name(leaf, int(moving[0]))}" if moving.size == 1 else ""
+    judged = int(np.count_nonzero(np.isfinite(lines.error_bar)))
+    others = f"; the other {judged:,} {'agrees' if judged == 1 else 'agree'}" if judged else ""
+    return said + by + others
 
 
 def _constant_beside(
@@ -270,7 +293,9 @@ def _summed(
     verdict = next(known for known in order if known in verdicts)
     entries = sum(row.entries for row in columns)
     wrong = sum(row.wrong for row in columns)
-    reason = next((row.reason for row in columns if row.verdict == verdict), "")
+    # Of each column that could not be judged: outputs may be unknown by one entry alone.
+    reasons = dict.fromkeys(row.reason for row in columns if row.verdict == verdict)
+    reason = "; ".join(list(reasons)[: ENTRIES_NAMED if verdict == "inconclusive" else 1])
     if wrong and worst is not None:
         reason = f"{wrong} of {entries} entries of the Jacobian are wrong"
     return replace(

@@ -26,6 +26,7 @@ __all__ = [
     "noting_scalar_cotangent",
     "report_of",
     "unless_stopped",
+    "with_probe",
     "with_rows",
 ]
 
@@ -137,6 +138,16 @@ def limits_left(options: Mapping[str, Any], report: Report) -> dict[str, Any]:
     if left.get("max_evaluations") is not None:
         left["max_evaluations"] = max(1, left["max_evaluations"] - report.evaluations)
     return left
+
+
+def with_probe(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a second check of the same function: by probe, if not chosen.
+
+    Every entry of a backward pass, by the arguments and by the incoming gradient, takes several
+    times as long as the check of the function itself.
+    """
+    chosen = options.get("method", "auto")
+    return {**options, "method": "probe" if chosen == "auto" else chosen}
 
 
 def _joined(report: Report, other: Report, prefix: str) -> Report:

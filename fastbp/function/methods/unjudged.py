@@ -17,6 +17,8 @@ from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fastbp.function.derivatives.lines import Lines
@@ -29,9 +31,11 @@ __all__ = [
     "LOW_STEP",
     "NOT_CHOSEN",
     "ZERO_WITHIN_ROUNDING",
+    "first_named",
     "is_zero_within_rounding",
     "row_of_judged",
     "unjudged_row",
+    "why_missing",
 ]
 
 NAMED = 3  # entries that a reason names
@@ -100,7 +104,8 @@ def row_of_judged(
         return row
     missing = ~np.isfinite(lines.error_bar)
     if missing.any():
-        return replace(row, verdict="inconclusive", reason=_why_missing(function, leaf, lines))
+        why = why_missing(lines, lambda which: _named(function, leaf, which))
+        return replace(row, verdict="inconclusive", reason=why)
     if row.verdict == "inconclusive" and row.reason == TOO_ROUGH and nothing_given:
         return replace(row, verdict="untested", reason=ZERO_WITHIN_ROUNDING)
     if row.verdict == "passed":
@@ -128,15 +133,16 @@ def is_zero_within_rounding(given: NDArray[np.floating], largest: float) -> bool
     return float(np.max(np.abs(given), initial=0.0)) <= rounding * largest
 
 
-def _why_missing(function: Function, leaf: int, lines: Lines) -> str:
+def why_missing(lines: Lines, named: Callable[[Mask], str]) -> str:
+    """Say why lines have no finite derivative; `named` says which they are."""
     missing = ~np.isfinite(lines.error_bar)
     jumps = missing & (lines.divergence == JUMP)
     steep = missing & (lines.divergence == INFINITE_SLOPE)
     reasons = []
     if jumps.any():
-        reasons.append(f"f jumps at {_named(function, leaf, jumps)}")
+        reasons.append(f"f jumps at {named(jumps)}")
     if steep.any():
-        reasons.append(f"f has an infinite slope at {_named(function, leaf, steep)}")
+        reasons.append(f"f has an infinite slope at {named(steep)}")
     others = int(np.count_nonzero(missing & ~jumps & ~steep))
     if others:
         reasons.append(
@@ -144,6 +150,14 @@ def _why_missing(function: Function, leaf: int, lines: Lines) -> str:
             f"beside the point, or its noise is not"
         )
     return "; ".join(reasons)
+
+
+def first_named(which: Mask, name: Callable[[int], str]) -> str:
+    """Return the names of some entries, and how many more there are."""
+    entries = np.flatnonzero(which).tolist()
+    names = ", ".join(name(entry) for entry in entries[:NAMED])
+    more = len(entries) - NAMED
+    return f"{names} and {more} more" if more > 0 else names
 
 
 def _larger_than_every_derivative(function: Function, leaf: int, lines: Lines) -> Mask:
@@ -158,7 +172,4 @@ def _larger_than_every_derivative(function: Function, leaf: int, lines: Lines) -
 
 
 def _named(function: Function, leaf: int, which: Mask) -> str:
-    entries = np.flatnonzero(which).tolist()
-    names = ", ".join(function.point.entry_name(leaf, entry) for entry in entries[:NAMED])
-    more = len(entries) - NAMED
-    return f"{names} and {more} more" if more > 0 else names
+    return first_named(which, lambda entry: function.point.entry_name(leaf, entry))

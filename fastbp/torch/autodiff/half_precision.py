@@ -11,19 +11,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
+from fastbp.errors import EvaluationError
+from fastbp.function.methods.directions import random_components
+from fastbp.torch.autodiff import few_digits
 from fastbp.torch.autodiff.arguments import Arguments
+from fastbp.torch.autodiff.few_digits import DIRECTIONS, STEPS
 from fastbp.torch.autodiff.incoming import random_cotangent
 from fastbp.torch.autodiff.precision import WithRounding
 from fastbp.torch.autodiff.tensor_function import TensorFunction
 from fastbp.torch.tensors import HALF_UNITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastbp.typing import Array
 
-__all__ = ["HalfRow", "compared_in_half", "half_dtype"]
+__all__ = ["EVALUATIONS_ALONG", "HalfRow", "compared_in_half", "half_dtype", "judged_along"]
 
 REPEATS = 4
+EVALUATIONS_ALONG = 2 * STEPS * DIRECTIONS  # of `judged_along` for each tensor, at most
 MARGIN = 4.0  # of the largest of the repeats; their root mean square over an array is added
 
 
@@ -98,3 +106,72 @@ def compared_in_half(
         judged_in_half(one, two, np.array(others), dtype)
         for one, two, *others in zip(given, exact, *noisy, strict=True)
     ]
+
+
+def judged_along(function: TensorFunction, dtype: Any, seed: int) -> list[HalfRow]:
+    """Judge the derivative by each tensor along random directions, differenced in half precision.
+
+    For functions that do not compute in float64: entries alone are below the rounding there.
+    """
+    arguments, results = function.arguments, function.results
+    weights = random_cotangent(function, np.random.default_rng((seed, 4)))
+    products = arguments.arrays_of(function.vjp(arguments.at, results.nested(weights)))
+    bases = [np.array(array, dtype=np.float64) for array in arguments.arrays_of(arguments.at)]
+
+    def value(place: int, array: Array) -> float:
+        at = iter([array if one == place else base for one, base in enumerate(bases)])
+        moved = arguments.mapped(lambda _: next(at), arguments.at)
+        outputs = results.flat(function.outputs(moved))
+        pairs = zip(weights, outputs, strict=True)
+        return float(sum(np.sum(weight * np.asarray(part, np.float64)) for weight, part in pairs))
+
+    rows = []
+    for place, (leaf, base, product) in enumerate(
+        zip(arguments.leaves, bases, products, strict=True)
+    ):
+        along = _Along(
+            partial(value, place), base, np.array(product, dtype=np.float64), leaf.half, dtype, seed
+        )
+        found = few_digits.voted(along.look) if base.size else ("untested", "", 0.0)
+        rows.append(HalfRow(found[0], found[1]))
+    return rows
+
+
+class _Along:
+    """Directions of one tensor, in its precision, and what its derivative says of them."""
+
+    def __init__(
+        self, value: Callable[[Array], float], base: Array, product: Array, own: Any, dtype: Any,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.value, self.base, self.product = value, base, product
+        self.own, self.unit, self.seed = own, HALF_UNITS[dtype], seed
+
+    def look(self, number: int) -> tuple[str, str, float]:
+        """Judge one direction by differences over many long steps."""
+        rng = np.random.default_rng((self.seed, 7, number))
+        typical = float(np.sqrt(np.mean(self.base**2)))
+        scale = 2.0 ** np.round(np.log2(typical)) if 0 < typical < np.inf else 1.0
+        direction = scale * random_components(rng, self.base.size).reshape(self.base.shape)
+        terms = self.product * direction
+        said, size = float(np.sum(terms)), float(np.sqrt(np.sum(terms**2)))
+        steps = few_digits.long_steps(self.unit)
+        offsets = np.array([self._offset(step * direction) / step for step in steps.tolist()])
+        offset, bar = few_digits.fitted_offset(steps, offsets)
+        allowance = few_digits.ALLOWANCE * self.unit * size
+        return few_digits.judged(said, offset, bar + allowance, size)
+
+    def _offset(self, step: Array) -> float:
+        """Return how much half a difference is off what the derivative says of it."""
+        up, down = self._rounded(self.base + step), self._rounded(self.base - step)
+        try:
+            difference = self.value(up) - self.value(down)
+        except EvaluationError:  # beside the point: outside of what f takes
+            return np.nan
+        return (difference - float(np.sum(self.product * (up - down)))) / 2
+
+    def _rounded(self, numbers: Array) -> Array:
+        """Return numbers as they are in the precision of the tensor."""
+        dtype = torch.float32 if self.own is None else self.own
+        found: Array = torch.from_numpy(numbers).to(dtype).double().numpy()
+        return found

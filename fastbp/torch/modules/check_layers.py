@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Subject", "check_layers"]
 
+MOST_ALONE = 8  # tensors of a layer in half precision, each of which is looked at
 INSIDE = "since a layer of it is wrong"
 NO_GRAPH = "is called under {how} only"
 CHANGED = "its backward pass changes its incoming gradient in place"
@@ -366,6 +367,14 @@ def judged(
     """
     entries = sum(gradient.size for gradient in difference.gradients.values())
     verdict, reason, detectable = difference.verdict()
+    if verdict != "failed" and difference.in_half:
+        alone = _tensors_alone(name, difference, options)
+        if any(row.verdict == "failed" for row in alone):
+            if explained():
+                return single_row(bare_row(name, (), 0, "untested", INSIDE))
+            row = bare_row(name, (), 0, "failed", "along directions of single tensors")
+            return FunctionCheck(rows=(row, *alone), method="layers")
+        verdict, reason = _together(alone, verdict, reason)
     if verdict != "failed":
         if verdict == "passed" and not any(part.any() for part in difference.gradients.values()):
             verdict, reason = "untested", "zero on both sides"
@@ -388,6 +397,22 @@ def judged(
         for some in closer.failures
     ]
     return replace(closer, rows=(row, *renamed), failures=tuple(failures), notes=())
+
+
+def _tensors_alone(
+    name: str, difference: DirectionalDifference, options: Options
+) -> list[ArrayReport]:
+    """Judge the tensors alone where they are few: one of them hardly shows in a sum of many."""
+    few = 1 < len(difference.tensors) <= MOST_ALONE
+    return _each_tensor(name, difference, options) if few else []
+
+
+def _together(alone: list[ArrayReport], verdict: str, reason: str) -> tuple[str, str]:
+    """Return the verdict on a layer none of whose tensors is wrong."""
+    unclear = [row for row in alone if row.verdict == "inconclusive"]
+    if unclear:
+        return "inconclusive", f"{unclear[0].name}: {unclear[0].reason}"
+    return ("passed", "") if alone else (verdict, reason)
 
 
 def _each_tensor(

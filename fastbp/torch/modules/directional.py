@@ -16,6 +16,7 @@ from fastbp.function.derivatives.line_slopes import (
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.function.methods.directions import random_components
+from fastbp.torch.autodiff import few_digits
 from fastbp.torch.modules.scalar_functions import numbers_of, tensor_of
 from fastbp.typing import Vector
 
@@ -30,7 +31,7 @@ STEP = 2.0**-20  # of the cheap difference, relative to the size of each tensor
 # What the sum of a correct gradient along a direction may be off by, in the same way; of one that
 # is computed in less than float64, by the unit of that.
 ALLOWANCE = 2.0**-38
-ALLOWANCES = {2.0**-24: 2.0**-12, 2.0**-11: 2.0**-5, 2.0**-8: 2.0**-3}
+ALLOWANCES = {2.0**-24: 2.0**-12}
 # Steps where values have few digits, from four times the cube root of the unit on: where rounding
 # and what a step cuts off are about as large.
 LONGEST, COARSE_STEPS = 4.0, 6
@@ -67,6 +68,7 @@ class DirectionalDifference:
         self.function, self.tensors, self.gradients = function, tensors, gradients
         self.centre, self.without = centre, without
         self.unit, self.noise = function.arithmetic.unit, function.noise
+        self.in_half = self.unit > few_digits.HALF_UNIT
         self.raised = ""
         self.options = options
         self.base = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -86,7 +88,8 @@ class DirectionalDifference:
         self.said = float(sum(np.sum(part, dtype=np.longdouble) for part in terms))
         # What the sum is of the order of, unless its terms happen to cancel.
         self.size = float(np.sqrt(sum(np.sum(part**2) for part in terms)))
-        self.allowance = ALLOWANCES.get(self.unit, ALLOWANCE) * self.size
+        share = ALLOWANCES.get(self.unit, ALLOWANCE)
+        self.allowance = (few_digits.ALLOWANCE * self.unit if self.in_half else share) * self.size
         if self.options.tolerance is not None:
             sizes = [np.sum(np.abs(part)) for part in terms]
             moved = [np.sum(np.abs(part)) for part in directions.values()]
@@ -156,19 +159,9 @@ class DirectionalDifference:
         longest = LONGEST * 2.0 ** np.ceil(np.log2(self.unit) / 3)
         for halving in range(COARSE_STEPS):
             step = longest / 2**halving
-            values, places = [], []
-            for sign in (1, -1):
-                try:
-                    self._move(sign * step)
-                    places.append({name: numbers_of(part) for name, part in self.tensors.items()})
-                    values.append(self.value())
-                finally:
-                    self.put_back()
-            up, down = places
-            moved = {name: (up[name] - down[name]) / (2 * step) for name in up}
-            said = float(sum(np.sum(part) for part in self._terms(moved)))
-            errors.append((values[0] - values[1]) / (2 * step) - said)
-            bends.append(abs(values[0] + values[1] - 2 * self.centre) / step)
+            error, bend = self._offset(step)
+            errors.append(error)
+            bends.append(bend)
             if len(errors) > 2:  # two changes in a row: one may be small by chance
                 changes = np.abs(np.diff(errors[-3:]))
                 bar = SIGMAS * self.noise / step + max(changes[1], changes[0] / 2)
@@ -178,12 +171,45 @@ class DirectionalDifference:
                     best = self.said + errors[-1], bar
         return best[0], best[1] + self.allowance
 
+    def _offset(self, step: float) -> tuple[float, float]:
+        """Return how much a difference is off what the gradient says of it, and how much f bends.
+
+        What it says of the displacements as they were rounded.
+        """
+        values, places = [], []
+        for sign in (1, -1):
+            try:
+                self._move(sign * step)
+                places.append({name: numbers_of(part) for name, part in self.tensors.items()})
+                values.append(self.value())
+            finally:
+                self.put_back()
+        up, down = places
+        moved = {name: (up[name] - down[name]) / (2 * step) for name in up}
+        said = float(sum(np.sum(part) for part in self._terms(moved)))
+        error = (values[0] - values[1]) / (2 * step) - said
+        return error, abs(values[0] + values[1] - 2 * self.centre) / step
+
+    def _in_half(self, number: int) -> tuple[str, str, float]:
+        """Judge one direction by differences over many long steps."""
+        self._take_direction(number)
+        steps = few_digits.long_steps(self.unit)
+        offsets = np.array([self._offset(step)[0] for step in steps.tolist()])
+        offset, bar = few_digits.fitted_offset(steps, offsets)
+        return few_digits.judged(self.said, offset, bar + self.allowance, self.size)
+
     def verdict(self) -> tuple[str, str, float]:
         """Return a verdict, its reason, and what would be seen.
 
         In few digits one direction is not believed alone: kinks within the steps are a matter of
         chance, and so is how much of a wrong gradient shows along a direction.
         """
+        if self.in_half:
+            unsteady = self._unsteady()
+            if unsteady:
+                return "inconclusive", unsteady, np.inf
+            verdict, reason, bar = few_digits.voted(self._in_half)
+            return verdict, reason, 4 * bar
         found = self._verdict()
         if self.unit == DOUBLE_UNIT or found[0] == "inconclusive":
             return found

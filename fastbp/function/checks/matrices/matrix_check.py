@@ -26,7 +26,7 @@ from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import function_tolerance
-from fastbp.function.methods.unjudged import NOT_CHOSEN
+from fastbp.function.methods.unjudged import NOT_CHOSEN, first_named
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, failure_of, judged_row, worst_first
@@ -193,10 +193,17 @@ def _judged_block(
         reason = f"not judged: {missing:,} of {which.size:,} entries, {function.why_stopped}"
         row = replace(row, reason=reason)
     elif row.verdict == "inconclusive" and missing:
+        unknown = ~np.isfinite(found.measured_bar[which])
+
+        def name_of(place: int) -> str:
+            entry = which[place]
+            index = block.index(int(found.rows[entry]), int(found.columns[entry]))
+            return f"{block.name}[{', '.join(map(str, index))}]"
+
         row = replace(
             row,
             reason=f"{missing} of {which.size} entries without a finite derivative: f is not "
-            f"finite beside the point, or its noise is not",
+            f"finite beside the point, or its noise is not: {first_named(unknown, name_of)}",
         )
     elif row.verdict == "inconclusive" and found.unresolved[which].any():
         row = replace(row, reason="entries share their row with some that the pattern misses")
