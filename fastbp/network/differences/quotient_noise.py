@@ -34,7 +34,7 @@ def quotient_noise(base: Unperturbed, scheme: str, delta: float, largest: float 
         differences): an estimate, not a bound.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
-        variance = _output_variance(base)
+        variance = _output_variance(base) * _samples_alike(base.output)
         spread = float(np.sqrt(np.sum(np.square(_slope(base, largest)) * variance)))
         magnitude = abs(base.factor) * (spread + max(abs(base.total), largest))
     magnitude += abs(base.decay_term)
@@ -63,6 +63,13 @@ def noise_of_long_steps(base: Unperturbed, moved: Vector, steps: Vector) -> Vect
             size = moved + 2.0 * np.sqrt(moved * float(np.sum(_output_variance(base))))
         noise: Floats = size * (abs(base.factor) / (2.0 * steps))
     return NOISE_MARGIN * UNIT_ROUNDOFF * noise
+
+
+def _samples_alike(output: Floats) -> Vector:
+    """Count the samples with the outputs of each: they round alike, and their errors add up."""
+    _, place, counts = np.unique(output, axis=1, return_inverse=True, return_counts=True)
+    alike: Vector = counts[place.reshape(-1)].astype(np.float64)
+    return alike
 
 
 def _output_variance(base: Unperturbed) -> Floats:
