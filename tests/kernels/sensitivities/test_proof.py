@@ -169,6 +169,15 @@ def test_gaps_are_what_the_equation_says(sizes, batch, directions, seed):
     gaps_fit(sizes, batch, directions, seed)
 
 
+def test_a_single_wrong_mask_is_noted():
+    sweeps = swept([2, 3, 4, 2], 1)
+    flipped = sweeps.sensitivity(1)
+    flipped[2] += 1.0
+    sweeps.replace_samples(1, np.array([0]), flipped)
+    sweeps.prove()
+    assert sweeps.flipped[1:, 0].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("place", ["U", "s", "v", "W v"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_proves_nothing(place, value):
