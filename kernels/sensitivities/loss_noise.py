@@ -56,17 +56,18 @@ def softmax_noise(sample, outputs, loss, h, h_at, noise, xi_at, z_at, width):
         share = math.exp(h[h_at + i * width] - top)
         total += share
         mean += share * abs(xi[xi_at + i * width])
-    everywhere, shift = mean / total + 1.0 + largest, top + math.log(total)
+    # top + of_all may round to top.
+    everywhere, of_all = mean / total + 1.0 + largest, math.log(total)
     rest, rest_moved = 0.0, 0.0
     for i in range(outputs):
-        logarithm = h[h_at + i * width] - shift
+        logarithm = h[h_at + i * width] - top - of_all
         if logarithm < MOST_LIKELY:
             rest += math.exp(logarithm)
             reach = margin * (abs(xi[xi_at + i * width]) + everywhere)
             rest_moved += moved_share(logarithm, reach)
     for i in range(outputs):
         moved = xi[xi_at + i * width]
-        logarithm = h[h_at + i * width] - shift
+        logarithm = h[h_at + i * width] - top - of_all
         step = rest_moved + min(rest, margin * largest)
         if logarithm < MOST_LIKELY:
             step = moved_share(logarithm, margin * (abs(moved) + everywhere))

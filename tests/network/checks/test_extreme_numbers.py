@@ -109,6 +109,20 @@ def test_two_classes_that_are_equally_likely_move_with_their_logits(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_logits_that_are_equal_but_for_lost_digits_may_be_any(method):
+    """Of 1e20 + 1 and 1e20 - 1 a program with more digits makes other probabilities."""
+    net = fastbp.Network(
+        [np.array([[1.0], [-1.0], [-1.0]])], [np.full((3, 1), 1e20)], loss="softmax_cross_entropy"
+    )
+    p = np.exp([[1.0], [-1.0], [-1.0]]) / np.exp([1.0, -1.0, -1.0]).sum()
+    s = p - np.array([[1.0], [0.0], [0.0]])
+    report = fastbp.check_network(
+        net, np.ones((1, 1)), np.array([0]), ([s], [s]), method=method, seed=0
+    )
+    assert report.verdict in ("passed", "vacuous"), str(report)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_preactivation_of_ten_roundings_is_in_doubt_and_one_of_a_thousand_is_not(method):
     unit = 2.0**-24
     net = fastbp.Network([np.array([[1.0, -1.0]], np.float32), np.ones((1, 1), np.float32)])
