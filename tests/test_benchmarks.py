@@ -167,6 +167,23 @@ def test_peaks_of_memory_are_seen():
     assert 0.9 * size < grown < 2 * size
 
 
+def test_the_times_of_the_readme_replace_those_that_are_there(tmp_path, monkeypatch):
+    readme = importlib.import_module("benchmarks.peers.readme")
+    monkeypatch.setattr(readme, "measure", lambda: readme.Times(21.3, 0.512, 0.0123, 7.04))
+    path = tmp_path / "README.md"
+    text = (ROOT / "README.md").read_text("utf-8")
+    path.write_text(text, "utf-8")
+    block = readme.write_block(path, threads=1)
+    written = path.read_text("utf-8")
+    before, _, rest = text.partition("<!-- peers: begin")
+    assert written == before + block + rest.partition("<!-- peers: end -->")[2]
+    assert "a batch of 64 takes 0.012 s" in " ".join(block.split())
+    assert "ready with it after 21 s; every later one after 0.51 s" in " ".join(block.split())
+    path.write_text("no block", "utf-8")
+    with pytest.raises(ValueError, match="has no block"):
+        readme.write_block(path, threads=1)
+
+
 @pytest.mark.long
 def test_peers_on_the_network_of_the_notebook(tmp_path):
     # A process of its own: once imported, JAX warns of every later fork in this one.

@@ -34,6 +34,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round, to see that all works: no figure holds"
     )
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE",
+        help="measure the times that the README gives, write them there, and nothing else",
+    )  # fmt: skip
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the Markdown there too")
     chosen = parser.parse_args(arguments)
     chosen.only = chosen.only or SECTIONS
@@ -76,6 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parse_arguments(arguments)
     limit_everybody_to(chosen.threads)
 
+    if chosen.readme is not None:
+        from .readme import write_block
+
+        print(write_block(chosen.readme, chosen.threads))
+        return
     from .comparison import pages
 
     shown = []

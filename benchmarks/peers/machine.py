@@ -70,7 +70,7 @@ def measure(threads: int, sizes: Sizes = FULL) -> Machine:
     dtypes = ("float64", "float32")
     read, copy, triad = _bandwidths(threads, sizes)
     return Machine(
-        name=_processor_name(),
+        name=processor_name(),
         threads=threads,
         cache_bytes=LAST_LEVEL_BYTES,
         peak_of_one_core={dtype: _fma_peak(dtype, 1, sizes) for dtype in dtypes},
@@ -221,7 +221,7 @@ def _best_seconds(run: Callable[[int], object], threads: int, rounds: int) -> fl
 
 
 @cache
-def _processor_name() -> str:
+def processor_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
