@@ -190,13 +190,16 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
     written = tmp_path / "peers.md"
     options = ["--quick", "--network", "1-6^5-1", "--dtype", "float64", "--write", str(written)]
     sections = [
-        word for name in ("backprop", "check", "replay", "growth") for word in ("--only", name)
+        word
+        for name in ("backprop", "apart", "check", "replay", "growth")
+        for word in ("--only", name)
     ]
     command = [sys.executable, "-m", "benchmarks.peers", *sections]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = written.read_text()
-    assert "## Forward and backward pass" in page
+    assert "## Forward and backward pass\n" in page
+    assert "## Forward and backward pass, each in a process of its own\n" in page
     assert "## Finite differences of every entry" in page
     assert "## The check of every entry beside one step" in page
     for axis in ("width", "depth", "batch"):

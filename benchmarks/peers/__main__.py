@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SECTIONS = ("products", "backprop", "memory", "check", "replay", "growth", "functions")
+SECTIONS = ("products", "backprop", "apart", "memory", "check", "replay", "growth", "functions")
 AXES = ("width", "depth", "batch", "threads")
 
 

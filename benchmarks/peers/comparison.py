@@ -7,7 +7,18 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
-from . import backprop, check, functions, growth, machine, problem, product_orders, products, replay
+from . import (
+    apart,
+    backprop,
+    check,
+    functions,
+    growth,
+    machine,
+    problem,
+    product_orders,
+    products,
+    replay,
+)
 from .available import Peers, find_peers
 from .problem import Problem
 from .report import Section
@@ -68,8 +79,10 @@ def _section(
     if name == "replay":
         chosen_problems = _problems(replay.NETWORKS, ["float64"], chosen.network)
         return replay.compare_replay(chosen_problems, peers.modules, chosen.rounds)
-    networks = problem.NETWORKS if name == "backprop" else [problem.BEYOND_CACHES]
+    networks = [problem.BEYOND_CACHES] if name == "memory" else problem.NETWORKS
     chosen_problems = _problems(networks, dtypes, chosen.network)
+    if name == "apart":
+        return apart.compare_apart(chosen_problems, chosen.threads, chosen.rounds)
     return backprop.compare_backprop(chosen_problems, peers.modules, measured, chosen.rounds)
 
 

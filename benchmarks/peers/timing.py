@@ -49,14 +49,15 @@ def interleaved(
     started = time.perf_counter()
     for done in range(rounds):
         for name in names:
-            samples[name].append(_sample(candidates[name], repeats[name]))
+            samples[name].append(sample(candidates[name], repeats[name]))
         names.append(names.pop(0))
         if done + 1 >= FEWEST_ROUNDS and time.perf_counter() - started > MOST_SECONDS:
             break
     return {name: Timing.of(seconds) for name, seconds in samples.items()}
 
 
-def _sample(call: Callable[[], object], repeats: int) -> float:
+def sample(call: Callable[[], object], repeats: int) -> float:
+    """Return the seconds of a call, one of several in a row, after a rest."""
     time.sleep(REST_SECONDS)
     call()
     return seconds_of(call, repeats)
