@@ -92,6 +92,19 @@ class DirectionSlopes:
 
     def slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         """Return the derivative along a slice of a direction, its error bar and its hull."""
+        found = self._slope(direction, part)
+        if found[0] == 0.0 and self._heeds_steps_of_f():
+            found = self._slope(direction, part)
+        return found
+
+    def again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
+        """Measure a whole direction with other steps; the bar holds what a kink adds."""
+        found = self._again(direction)
+        if found[0] == 0.0 and self._heeds_steps_of_f():
+            found = self._again(direction)
+        return found
+
+    def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         for _ in range(2):
             if self.step:
                 cheap = self._central(direction, part, self.step)
@@ -106,8 +119,7 @@ class DirectionSlopes:
         hull = self.due_to_kinks(line)
         return float(line.slope[0]), float(line.error_bar[0] + line.hull[0]) - hull, hull
 
-    def again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
-        """Measure a whole direction with other steps; the bar holds what a kink adds."""
+    def _again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
         if self.many_kinks:
             cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
             if cheap is not None:
@@ -149,6 +161,16 @@ class DirectionSlopes:
             return 0.0
         noise = SIGMAS * float(line.noise[0]) / (first_step(self.function) * self.size)
         return float(line.hull[0]) + max(0.0, float(line.error_bar[0]) - noise)
+
+    def _heeds_steps_of_f(self) -> bool:
+        """Learn anew if another line has shown that f takes steps; tell whether.
+
+        A direction that lies between two of them says that there is no noise, and no slope.
+        """
+        if self.function.quantum <= self.noise:
+            return False
+        self.noise, self.step, self.coarse = self.function.quantum, 0.0, True
+        return True
 
     def _learn(self, direction: NDArray[np.floating], line: Lines) -> None:
         """Choose the step of the cheap differences from the first thorough measurement."""

@@ -167,3 +167,17 @@ def test_an_array_that_is_zero_along_every_direction_counts_as_zero() -> None:
         ("passed", 0, 0),
         ("untested", 0, 4),
     ]
+
+
+@pytest.mark.parametrize("seed", [1, 23, 34])
+def test_a_direction_between_two_steps_of_f_says_nothing_once_these_are_known(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    matrix, weights, at = random.normal(size=(4, 4)), random.normal(size=4), random.normal(size=4)
+
+    def f(x: np.ndarray) -> float:
+        return float(np.float32(np.sum(weights * (matrix @ x) ** 2) + 1e6))  # steps of 1/16
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return 2 * matrix.T @ (weights * (matrix @ x))
+
+    assert fastbp.check_gradient(f, gradient, at, method="probe", seed=seed).verdict != "failed"
