@@ -49,7 +49,7 @@ def client() -> Iterator[Any]:
         yield connected
 
 
-@pytest.fixture(params=["processes", "cluster"])
+@pytest.fixture(params=["processes", pytest.param("cluster", marks=pytest.mark.long)])
 def crew(request: pytest.FixtureRequest) -> Iterator[str]:
     """Evaluate with local processes, and on the cluster."""
     if request.param == "processes":
@@ -60,8 +60,8 @@ def crew(request: pytest.FixtureRequest) -> Iterator[str]:
             yield "cluster"
 
 
-@pytest.mark.usefixtures("crew")
-def test_the_bits_of_one_process() -> None:
+@pytest.mark.parametrize("crew", ["processes", "cluster"], indirect=True)
+def test_the_bits_of_one_process(crew: str) -> None:  # noqa: ARG001
     reference = fastbp.numerical_gradient(plain, AT)
     for workers in (2, 3):
         assert same(fastbp.numerical_gradient(plain, AT, workers=workers), reference)

@@ -152,7 +152,7 @@ def test_a_gradient_of_zero_is_wrong_where_f_computes_in_float32(method: Any) ->
     assert report.verdict == "failed"
 
 
-@pytest.mark.parametrize("size", [2, 30, 200])
+@pytest.mark.parametrize("size", [2, 30, pytest.param(200, marks=pytest.mark.long)])
 def test_probe_turns_directions_that_lead_outside_on_both_sides(size: int) -> None:
     def f(x: np.ndarray) -> float:
         if np.any((x < 0) | (x > 1)):

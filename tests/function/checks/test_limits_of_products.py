@@ -211,7 +211,7 @@ def test_a_wrong_tangent_fails_though_its_entry_is_not_found() -> None:
     assert "no single entry stands out" in report.arrays[0].reason
 
 
-@pytest.mark.parametrize("size", [1, 3, 12, 60])
+@pytest.mark.parametrize("size", [1, 3, 12, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "f", [np.sin, np.exp, lambda x: x**3 - x, lambda x: x * x[::-1]], ids=range(4)
 )

@@ -32,7 +32,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 2, 6, 17, 100, 1500])
+@pytest.mark.parametrize("size", [1, 2, 6, 17, 100, pytest.param(1500, marks=pytest.mark.long)])
 @pytest.mark.parametrize("method", ["every", "probe"])
 @pytest.mark.parametrize("f", SMOOTH.values(), ids=SMOOTH)
 def test_a_forecast_is_right_within_half(f: Any, method: str, size: int) -> None:
