@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.forks import ForkingServer
 from support.processes import environment, run_program
 
 from fastbp.cli import main
@@ -17,9 +18,24 @@ from fastbp.cli import main
 JIT_IS_OFF = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 
 
-def run(*arguments, **options):
+# What a command takes longest for is to import fastbp and to load its kernels.
+FORKS = ForkingServer("""
+import numpy as np
+import fastbp
+
+fastbp.check_network(fastbp.Network.random([2, 3, 1]), np.ones((2, 4)), np.ones((1, 4)))
+""")
+
+
+def run(*arguments):
+    if not hasattr(os, "fork"):
+        return run_from_the_start(*arguments)
+    return FORKS.run("fastbp", *map(str, arguments))
+
+
+def run_from_the_start(*arguments, env=None):
     command = [sys.executable, "-P", "-m", "fastbp", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
 
 
 def run_without_reader(*arguments):
@@ -85,7 +101,8 @@ def test_demo():
 def test_a_terminal_that_knows_ascii_only(tmp_path):
     path = tmp_path / "Schätzung.npz"
     np.savez(path, weights_0=np.eye(2), x=np.ones((2, 1)), y=np.zeros((2, 1)))
-    result = run("check", path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = run_from_the_start("check", path, env=env)
     assert result.returncode == 0
     assert "Sch?tzung.npz holds no gradient" in result.stdout
 
@@ -531,9 +548,10 @@ print(compiled_entries())
 @pytest.mark.skipif(JIT_IS_OFF, reason="nothing is compiled")
 def test_after_compile_a_new_process_compiles_nothing(tmp_path):
     env = environment(NUMBA_CACHE_DIR=str(tmp_path))
-    first = run("compile", env=env)
+    first = run_from_the_start("compile", env=env)
     assert first.returncode == 0, first.stderr
     assert re.match(r"\d+ kernels compiled; ", first.stdout)
     assert first.stdout.endswith(f"Kernels are kept in {tmp_path / 'fastbp.kernels'}\n")
-    assert run("compile", env=env).stdout.startswith("Nothing to compile: all is there; ")
+    again = run_from_the_start("compile", env=env)
+    assert again.stdout.startswith("Nothing to compile: all is there; ")
     assert run_program(EVERYTHING, env=env) == "0\n"
