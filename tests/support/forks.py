@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 SERVER = """
-import json, os, runpy, socket, sys, warnings
+import gc, json, os, runpy, socket, sys, warnings
 
 exec(sys.argv[2])
+gc.freeze()  # at its end, a fork would look at all that was imported: 0.6 s instead of 0.15 s
 line = socket.socket(fileno=int(sys.argv[1]))
 line.send(b"ready")
 while True:
