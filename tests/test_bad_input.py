@@ -116,14 +116,14 @@ def assert_never_wrong(seed: int, method: str) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_extreme_numbers_never_get_a_wrong_verdict(method):
-    verdicts = [assert_never_wrong(seed, method) for seed in range(80)]
+    verdicts = [assert_never_wrong(seed, method) for seed in range(24)]
     assert verdicts.count("passed") > 0.5 * len(verdicts)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_a_thousand_networks_of_extreme_numbers(method):
-    for seed in range(100, 1100):
+    for seed in (*range(24, 80), *range(100, 1100)):
         assert_never_wrong(seed, method)
 
 

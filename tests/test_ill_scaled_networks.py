@@ -64,7 +64,7 @@ def assert_noise(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_right_gradients_never_fail(method):
-    right_gradients_pass(FEW, method)
+    right_gradients_pass(FEW[:12], method)
 
 
 def test_saturated_logits_that_a_pair_moves_by_half_are_no_defect():
@@ -73,9 +73,9 @@ def test_saturated_logits_that_a_pair_moves_by_half_are_no_defect():
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("first", range(1000, 2000, 500))
-def test_right_gradients_of_many_networks_never_fail(method, first):
-    right_gradients_pass(range(first, first + 500), method)
+@pytest.mark.parametrize("seeds", [FEW[12:], range(1000, 1500), range(1500, 2000)], ids=str)
+def test_right_gradients_of_many_networks_never_fail(method, seeds):
+    right_gradients_pass(seeds, method)
 
 
 def wrong_gradients_fail(seeds: range, method: str) -> None:
