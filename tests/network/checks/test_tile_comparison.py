@@ -42,11 +42,11 @@ def test_a_corrupted_tile_is_caught():
 
 # ---- beside the same comparison in NumPy ----
 
-UNIT, SIZES, BATCH = 2.0**-53, [11, 9, 3], 5
+UNIT, SINGLE, SIZES, BATCH = 2.0**-53, 2.0**-24, [11, 9, 3], 5
 TOLERANCE, SCALE = Tolerance(1e-6, 1e-9), 0.5
 
 
-def compared(layout, decay, kinks):
+def compared(layout, decay, kinks, roundoff):
     """Tiles of a network of whole numbers, with masks in doubt, or of one without."""
     rng = np.random.default_rng(2)
     net = fastbp.Network.random(SIZES, seed=0, layout=layout, weight_decay=decay)
@@ -65,7 +65,7 @@ def compared(layout, decay, kinks):
     sweeps.prove()
     hull = hull_of(sweeps)
     assert (hull.affected > 0) == kinks
-    return net, Tiles(sweeps, hull, roundoff=UNIT, tolerance=TOLERANCE)
+    return net, Tiles(sweeps, hull, roundoff=roundoff, tolerance=TOLERANCE)
 
 
 def spoiled(values, kind):
@@ -84,11 +84,18 @@ def spoiled(values, kind):
 @pytest.mark.small
 @pytest.mark.parametrize("kind", ["right", "zeros", "wrong", "not finite"])
 @pytest.mark.parametrize(
-    ("layout", "decay", "kinks"),
-    [("book", 0.0, False), ("keras", 0.25, False), ("torch", 0.25, True), ("keras", 0.0, True)],
+    ("layout", "decay", "kinks", "roundoff"),
+    [
+        ("book", 0.0, False, UNIT),
+        ("keras", 0.25, False, UNIT),
+        ("torch", 0.25, True, UNIT),
+        ("keras", 0.0, True, UNIT),
+        ("book", 0.25, False, SINGLE),
+        ("keras", 0.25, True, SINGLE),
+    ],
 )
-def test_tiles_are_summed_up_as_their_entries_are(layout, decay, kinks, kind):
-    net, tiles = compared(layout, decay, kinks)
+def test_tiles_are_summed_up_as_their_entries_are(layout, decay, kinks, roundoff, kind):
+    net, tiles = compared(layout, decay, kinks, roundoff)
     shapes = net.shapes.weights
     values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in (0, 1)), strict=True)
     bars = [tiles.bar_rows(k, slice(0, shapes[k][0])) for k in (0, 1)]

@@ -124,6 +124,23 @@ def test_the_error_bar_covers_another_correct_computation(problem: Problem):
     assert np.all(np.abs(result.flat - expected.flat) <= bars)
 
 
+@pytest.mark.small
+def test_decay_is_in_the_error_bar():
+    """Eight roundings of decay W: the entry less s h^T, which is at most the terms of the bar."""
+    problem = make_problem([3, 4, 2], 5)
+    plain, decayed = (
+        fastbp.finite_differences(
+            fastbp.Network(problem.weights, problem.biases, weight_decay=decay),
+            problem.x,
+            problem.y,
+        )
+        for decay in (0.0, 0.5)
+    )
+    unit, bars = 2.0**-53, plain.error_bar.flat
+    expected = bars + 8 * unit * (np.abs(decayed.flat) + bars / (32 * unit))
+    np.testing.assert_allclose(decayed.error_bar.flat, expected, rtol=1e-12, atol=1e-288)
+
+
 def test_the_error_bar_is_not_absurd():
     problem = make_problem([20, 40, 30, 5], 16)
     result = exact(problem)
