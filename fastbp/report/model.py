@@ -584,11 +584,18 @@ class Report:
     def _raise(self) -> None:
         __tracebackhide__ = True
         rows = [printable(row.name) for row in self.arrays if row.verdict == self.verdict]
+        if len(rows) > NAMES_IN_MESSAGE:
+            more = len(rows) - NAMES_IN_MESSAGE
+            rows = [*rows[:NAMES_IN_MESSAGE], f"{more:,} more arrays"]
+        named = ", ".join(rows)
         said = {
-            "failed": f"The gradient is wrong in {', '.join(rows)}.",
-            "inconclusive": f"The gradient could not be judged in {', '.join(rows)}.",
+            "failed": f"The gradient is wrong in {named}.",
+            "inconclusive": f"The gradient could not be judged in {named}.",
         }.get(self.verdict, "Nothing was tested: every array is zero on both sides.")
         raise GradientMismatchError(f"{said}\n\n{self}", self)
+
+
+NAMES_IN_MESSAGE = 10  # of an error: the report that follows it counts the rest
 
 
 ArrayVerdict: TypeAlias = Literal["passed", "failed", "untested", "inconclusive"]

@@ -62,6 +62,15 @@ def test_a_failed_report_raises_with_itself_and_its_text():
     assert caught.value.report is failed
 
 
+def test_an_error_names_ten_arrays_and_counts_the_rest():
+    rows = [failed_row(f"w[{place}]") for place in range(12)]
+    with pytest.raises(GradientMismatchError) as caught:
+        report(*rows, verdict="failed").raise_unless_passed()
+    message = str(caught.value)
+    assert message.startswith("The gradient is wrong in w[0], ")
+    assert ", w[8], w[9], 2 more arrays.\n\n" in message
+
+
 @pytest.mark.parametrize("verdict", ["passed", "vacuous", "inconclusive"])
 def test_the_others_do_not_raise(verdict):
     assert report(row(), verdict=verdict).raise_if_failed() is None

@@ -156,7 +156,9 @@ def _summary(report: Report) -> str:
 
 
 def _factors(arrays: Iterable[ArrayReport]) -> list[str]:
-    return [shortened(line) for line in map(factor, arrays) if line]
+    lines = [shortened(line) for line in map(factor, arrays) if line]
+    more = len(lines) - FAILURES_SHOWN
+    return [*lines[:FAILURES_SHOWN], f"({more:,} more arrays are multiples)"] if more > 0 else lines
 
 
 def _missed(report: Report) -> list[str]:

@@ -227,3 +227,9 @@ def test_a_notebook_shows_an_excerpt_and_the_text_where_styles_are_left_out():
     assert "20 arrays passed" in text
     assert "20 more in report.failures" in text
     assert plain(str(shown)) in text
+
+
+def test_a_notebook_counts_the_multiples_beyond_ten():
+    rows = [failed_row(f"w[{place}]", factor=2.0, residual=0.0) for place in range(12)]
+    shown = in_notebook(report(*rows, verdict="failed"))
+    assert shown.count("(2 more arrays are multiples)") == 2  # also in the text
