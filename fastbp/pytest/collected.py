@@ -29,6 +29,7 @@ HEAD = """<!DOCTYPE html>
 <title>Gradient checks</title>
 <style>
 :root { color-scheme: light dark; }
+body { background: light-dark(#fff, #15171a); color: light-dark(#1d1f23, #e4e5e7); }
 body { font: 1rem/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 60rem; padding: 0 1rem; }
 pre { overflow-x: auto; font-size: .85rem; }
 .check { margin-bottom: 1rem; }
