@@ -233,6 +233,16 @@ def test_functions_beside_their_peers():
     ]  # fmt: skip
 
 
+@pytest.mark.long
+def test_second_derivatives_beside_those_of_jax():
+    pytest.importorskip("jax")
+    second_order = importlib.import_module("benchmarks.peers.second_order")
+    [section] = second_order.compare_second_order(1, quick=True)
+    assert [row[:3] for row in section.rows] == [
+        ["sin", "passed", "passed"], ["a constant factor", "failed", "failed"],
+    ]  # fmt: skip
+
+
 # ---- mutants ----
 
 

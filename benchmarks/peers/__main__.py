@@ -12,7 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SECTIONS = ("products", "backprop", "apart", "memory", "check", "replay", "growth", "functions")
+SECTIONS = (
+    "products", "backprop", "apart", "memory", "check", "replay", "growth", "functions",
+    "second-order",
+)  # fmt: skip
 AXES = ("width", "depth", "batch", "threads")
 
 

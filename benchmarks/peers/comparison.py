@@ -18,6 +18,7 @@ from . import (
     product_orders,
     products,
     replay,
+    second_order,
 )
 from .available import Peers, find_peers
 from .problem import Problem
@@ -56,6 +57,8 @@ def _sections(
 ) -> Iterable[Section]:
     if name == "functions":
         return functions.compare_functions(chosen.rounds, quick=chosen.quick)
+    if name == "second-order":
+        return second_order.compare_second_order(chosen.rounds, quick=chosen.quick)
     if name == "growth":
         return growth.compare_growth(
             chosen.threads, chosen.rounds, names=chosen.axis, quick=chosen.quick

@@ -117,14 +117,16 @@ class _Check:
 
     def run(self) -> FunctionCheck:
         """Check all calls of layers, then the whole."""
-        recorded = self._recorded(keeps_parents=False)
-        excluded = [call for call in recorded if call.path in self.subject.excluded]
-        calls = [call for call in recorded if not call.holds_calls and call not in excluded]
-        if excluded:
-            self.stand_ins = StandIns(excluded, self.subject.arithmetic, self.counted)
-        self._note_excluded(excluded)
         checks = []
-        with progress_bar(self.options.progress, len(calls) + 1, "layers") as advance:
+        # From the first pass of the whole on, of which one alone may take seconds.
+        with progress_bar(self.options.progress, None, "layers") as advance:
+            recorded = self._recorded(keeps_parents=False)
+            excluded = [call for call in recorded if call.path in self.subject.excluded]
+            calls = [call for call in recorded if not call.holds_calls and call not in excluded]
+            advance.expect(len(calls) + 1)
+            if excluded:
+                self.stand_ins = StandIns(excluded, self.subject.arithmetic, self.counted)
+            self._note_excluded(excluded)
             for call in calls:
                 checks.append(self._of_call(call))
                 advance(1)
