@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.errors import EvaluationError
+from fastbp.errors import EvaluationError, OptionError
 from fastbp.function.by_reference import OwnCopies, references
 from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT, Point
@@ -22,6 +22,7 @@ from fastbp.function.moved_values import (
     Leaves,
     Raised,
     as_floats,
+    moved_name,
     moved_results,
     perturbed_values,
     pieces,
@@ -29,6 +30,7 @@ from fastbp.function.moved_values import (
     scalar_value,
 )
 from fastbp.runtime.account import Account
+from fastbp.runtime.npz_reader import path_text
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, agree, calling
 from fastbp.typing import Vector
 
@@ -230,7 +232,7 @@ class Function:
             return self._in_parts(len(indices), evaluate)
         places = zip(indices.tolist(), entries.astype(np.float64).tolist(), strict=True)
         keys = [_key(struct.pack("<qqd", leaf, *place)) for place in places]
-        return self._from_checkpoint(self.account.checkpoint, keys, evaluate)
+        return self._from_checkpoint(self.account.checkpoint, leaf, keys, evaluate)
 
     def _moved_in_parts(
         self, leaf: Leaves, direction: NDArray[Any], steps: Sequence[float], part: slice
@@ -244,13 +246,20 @@ class Function:
         where = f"{leaf} {moving.dtype} {part.indices(len(direction))}".encode()
         line = _key(where + moving.tobytes())
         keys = [_key(line + struct.pack("<d", step)) for step in steps]
-        return self._from_checkpoint(self.account.checkpoint, keys, evaluate)
+        return self._from_checkpoint(self.account.checkpoint, leaf, keys, evaluate)
 
     def _from_checkpoint(
-        self, checkpoint: Checkpoint, keys: list[bytes], evaluate: Callable[[Any], Vector]
+        self,
+        checkpoint: Checkpoint,
+        leaf: Leaves,
+        keys: list[bytes],
+        evaluate: Callable[[Any], Vector],
     ) -> Vector:
         """Take values from a checkpoint, and evaluate and keep those that are not there."""
         known = checkpoint.known(keys)
+        again = checkpoint.to_compare(keys, leaf)
+        if again is not None and "value of f" in checkpoint.problem:
+            self._require_same_value(checkpoint, leaf, known[again], evaluate(np.array([again])))
         values = np.array([np.nan if value is None else value for value in known])
         left = np.array([i for i, value in enumerate(known) if value is None], dtype=np.int64)
         self.evaluations += len(keys) - left.size
@@ -263,6 +272,22 @@ class Function:
 
         values[left] = self._in_parts(left.size, evaluate_left)
         return values
+
+    def _require_same_value(
+        self, checkpoint: Checkpoint, leaf: Leaves, kept: float | None, found: Vector
+    ) -> None:
+        """Raise where f gives another value beside the point than the one that was kept.
+
+        Two functions can have the same value, and the same gradient, at the point itself. The
+        evaluation is not one of the check, whose number is that of a check in one go.
+        """
+        self.evaluations -= 1
+        if kept is not None and not agree(kept, float(found[0]), self.unit):
+            raise OptionError(
+                f"checkpoint: {path_text(checkpoint.path)} is of another function: with "
+                f"{moved_name(self.point, leaf)} moved, {self.name} gives {float(found[0])!r} "
+                f"where it gave {kept!r}."
+            )
 
     def _in_parts(self, count: int, evaluate: Callable[[slice], Vector]) -> Vector:
         """Evaluate some points, a moment's work at a time, and put that on the account."""

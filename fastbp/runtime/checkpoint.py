@@ -51,6 +51,8 @@ class Checkpoint:
         self.path = Path(path)
         self.problem: dict[str, str] = {}
         self._values: dict[bytes, float] = {}
+        self._of_the_file: frozenset[bytes] = frozenset()
+        self._compared: set[object] = set()
         self._saved, self._pause = time.monotonic(), SECONDS_BETWEEN
         self._changed = False
         if self.path.exists():
@@ -64,6 +66,7 @@ class Checkpoint:
             values = arrays["values"].reshape(-1).tolist()
             named = [key.tobytes() for key in keys]
             self._values = dict(zip(named, values, strict=True))
+            self._of_the_file = frozenset(named)
         except (ProblemFileError, KeyError, ValueError, TypeError) as error:
             raise OptionError(
                 f"checkpoint: {path_text(self.path)} is no checkpoint of fastbp: {error}"
@@ -94,6 +97,15 @@ class Checkpoint:
     def known(self, keys: Sequence[bytes]) -> list[float | None]:
         """Return the values that are known; None for the others."""
         return [self._values.get(key) for key in keys]
+
+    def to_compare(self, keys: Sequence[bytes], kind: object) -> int | None:
+        """Return which of some values to compute again: the first of each kind from the file."""
+        if kind in self._compared:
+            return None
+        place = next((i for i, key in enumerate(keys) if key in self._of_the_file), None)
+        if place is not None:
+            self._compared.add(kind)
+        return place
 
     def add(self, keys: Sequence[bytes], values: Sequence[float]) -> None:
         """Keep values, and save them if that was not done for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_check_that_is_complete_is_not_evaluated_again(tmp_path: Path) -> None
     again = Counted()
     second = fastbp.check_gradient(again, gradient, AT, checkpoint=str(file))
     assert (first.arrays, first.evaluations) == (second.arrays, second.evaluations)
-    assert again.calls == 2  # at the point
+    assert again.calls == 4  # twice at the point, and once beside it for each of two arrays
     assert [path.name for path in tmp_path.iterdir()] == ["values.npz"]
     with np.load(file, allow_pickle=False) as arrays:
         assert set(arrays) == {"problem", "keys", "values"}
@@ -170,6 +171,28 @@ def test_a_checkpoint_of_another_check_is_refused(
     with pytest.raises(OptionError) as caught:
         fastbp.check_gradient(**(asked | changed))
     assert str(caught.value) == (f"checkpoint: {file} is of another check: not the same {what}.")
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_values_of_another_function_that_is_the_same_at_the_point_are_refused(
+    method: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.npz"
+    at = [np.array([1.0, 2.0]), np.array([3.0])]
+    given = [2 * at[0], np.array([1.0])]
+    options = {"method": method, "seed": 7, "checkpoint": file}
+
+    def same_at_the_point(x: list[np.ndarray]) -> float:
+        return float(np.sum(x[0] ** 2) + 9 - 2 * x[1][0])
+
+    fastbp.check_gradient(lambda x: float(np.sum(x[0] ** 2) + x[1][0]), given, at, **options)
+    before = file.read_bytes()
+    with pytest.raises(OptionError) as caught:
+        fastbp.check_gradient(same_at_the_point, given, at, **options)
+    told = str(caught.value)
+    assert told.startswith(f"checkpoint: {file} is of another function: with ")
+    assert re.search(r" moved, f gives \S+ where it gave \S+\.$", told)
     assert file.read_bytes() == before
 
 
