@@ -16,6 +16,7 @@ from fastbp.function.derivatives.noise.evaluation_noise import (
     rounding_of_values,
 )
 from fastbp.function.derivatives.step_choice import (
+    CLEARLY,
     RATIO,
     SIGMAS,
     Best,
@@ -51,6 +52,9 @@ SHRUNK = 8.0
 AT_AN_EDGE = 2.0**-16
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
+# Where a step so many times the first, as a power of RATIO, tells that f is not constant: its slope
+# is so many times what noise, or a kink, may make of it.
+CLEAR_LEVEL, CLEAR = 2, 16.0
 # The shortest step relative to what moves: so many times half a unit in the last place.
 SHORTEST = 2.0**5
 
@@ -344,7 +348,7 @@ class Climb:
             jumps = self._jumps(bends, steps)
             candidates = self._central_candidates(slopes, steps, jumps).covering(hulls)
             candidates.replace_first(hulls)
-            best = best_of(candidates, slopes, self.noise, steps)
+            best = best_of(candidates, slopes, self.noise, steps, sides)
             lines = self._assembled(best, slopes, steps, bends)
             edge = np.isfinite(self.centre) & ~np.isfinite(slopes[0])
             if edge.any():
@@ -359,6 +363,21 @@ class Climb:
         with np.errstate(all="ignore"):
             left, right = self._sides()
         return [(left, np.array(self.step_down), -1.0), (right, np.array(self.step_up), 1.0)]
+
+    def forget_beyond(self, reach: Vector) -> None:
+        """Take away the values after steps so long, or longer: there f is another one."""
+        for side, steps in ((self.above, self.step_up), (self.below, self.step_down)):
+            for values, lengths in zip(side, steps, strict=True):
+                values[lengths >= CLEARLY * reach] = np.nan
+
+    def has_clear_slope(self) -> NDArray[np.bool_]:
+        """Tell where f clearly rises or falls, by as much on both sides, next to the point."""
+        with np.errstate(all="ignore"):
+            left, right = (side[CLEAR_LEVEL] for side in self._sides())
+            resolution = BEND_SIGMAS * self.noise / self._central()[1][CLEAR_LEVEL]
+            least = np.minimum(np.abs(left), np.abs(right))
+            clear: NDArray[np.bool_] = least > CLEAR * np.fmax(resolution, np.abs(right - left))
+        return clear
 
     def _sides(self) -> tuple[Vector, Vector]:
         """Return the slopes to the left and to the right."""

@@ -34,7 +34,8 @@ DOUBLE_UNIT = 2.0**-53
 # Steps of f that are so wide, relative to what moves, may be meant (round, floor, argsort), and the
 # derivative between them is 0; arithmetic in half precision takes steps of 2**-11. So may be
 # those that are of different heights, or so high relative to f: a result rounded to some digits
-# takes steps of one height.
+# takes steps of one height. Where f is not constant between them, as x - floor(x) and angles
+# modulo 2 pi, it is that slope which is meant.
 WIDE, HIGH, ONE_HEIGHT = 2.0**-8, 2.0**-8, 16.0
 
 
@@ -89,6 +90,10 @@ def measure_lines(
     hidden = find_hidden_noise(
         evaluate, centre, climb.sides_and_steps(), climb.noise, last_step, alike=alike
     )
+    meant = _are_meant(hidden, size, centre)
+    between = meant & climb.has_clear_slope()
+    climb.forget_beyond(np.where(between, hidden.reach, np.inf))
+    hidden = hidden.but(between)
     if alike:
         climb.noise = np.maximum(climb.noise, hidden.quantum)
     climb.descend()
@@ -105,8 +110,7 @@ def measure_lines(
             np.maximum(hidden.noise, floor)[rough],
         )
         coarser.descend()
-        meant = _are_meant(hidden, size, centre)[rough]
-        lines = lines.replaced(rough, coarser.result().or_zero(meant))
+        lines = lines.replaced(rough, coarser.result().or_zero(meant[rough]))
     steep = (lines.divergence != 0) & ~rough
     if steep.any():
         shorter = np.maximum(AT_AN_EDGE * first_step, shortest)
@@ -126,6 +130,8 @@ def measure_lines(
 
 def _are_meant(hidden: HiddenNoise, size: Vector, centre: Vector) -> NDArray[np.bool_]:
     """Tell which steps of f may be a part of it, and not what few digits leave."""
+    if not hidden.anywhere:
+        return np.zeros(size.shape, dtype=bool)
     heights = hidden.noise[hidden.first_step > 0]
     digits = heights.max() <= min(HIGH * np.abs(centre).max(), ONE_HEIGHT * heights.min())
     wide: NDArray[np.bool_] = (hidden.first_step > WIDE * size) & ~digits

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "CLEARLY",
     "RATIO",
     "SIGMAS",
     "Best",
@@ -167,17 +168,29 @@ class Best:
     jump: Vector
 
 
-def best_of(candidates: Candidates, slopes: Vector, noise: Vector, steps: Vector) -> Best:
-    """Take the smallest error bar, kink included, among those that no smaller step refutes."""
+def best_of(
+    candidates: Candidates,
+    slopes: Vector,
+    noise: Vector,
+    steps: Vector,
+    sides: tuple[Vector, Vector] | None = None,
+) -> Best:
+    """Take the smallest error bar, kink included, among those that no smaller step refutes.
+
+    A kink also says what the slopes to the left and to the right are, which `sides` holds: a bend
+    between two steps looks like a kink to all longer ones, and to no shorter one.
+    """
     score = candidates.error_bar + np.abs(candidates.jump) / 2
     levels = len(slopes)
+    of_candidate = np.arange(len(score)) % levels
     for level in range(levels):
-        lower_and_upper = SIGMAS * noise / steps[level]
-        for place in range(len(score)):
-            if place % levels > level:
-                allowed = score[place] + 1.5 * lower_and_upper
-                refuted = np.abs(candidates.value[place] - slopes[level]) > allowed
-                score[place] = np.where(refuted, np.inf, score[place])
+        longer = of_candidate > level
+        rounding = 1.5 * SIGMAS * noise / steps[level]
+        refuted = np.abs(candidates.value[longer] - slopes[level]) > score[longer] + rounding
+        score[longer] = np.where(refuted, np.inf, score[longer])
+    if sides is not None:
+        for signed_jump, side in zip((-candidates.jump, candidates.jump), sides, strict=True):
+            _refute_kinks(score, candidates, signed_jump / 2, side, SIGMAS * noise / steps)
     score = np.where(np.isfinite(score), score, np.inf)
     chosen = np.argmin(score, axis=0)
     columns = np.arange(score.shape[1])
@@ -187,6 +200,28 @@ def best_of(candidates: Candidates, slopes: Vector, noise: Vector, steps: Vector
         np.where(found, candidates.error_bar[chosen, columns], np.inf),
         np.where(found, candidates.jump[chosen, columns], 0.0),
     )
+
+
+def _refute_kinks(
+    score: Vector, candidates: Candidates, offset: Vector, side: Vector, noise: Vector
+) -> None:
+    """Give up kinks whose slope to one side is not what smaller steps see there.
+
+    `noise` is that of a central difference; that of a one-sided one is twice as large. What `side`
+    changes by from the candidate's last step but one to its last is more than curvature makes of
+    it at smaller steps.
+    """
+    if not candidates.jump.any():
+        return
+    levels = len(side)
+    change = np.abs(_change_of_next(side))
+    for place, level in enumerate(np.arange(len(score)) % levels):
+        kink = candidates.jump[place] != 0
+        if level < 2 or not kink.any():
+            continue
+        apart = np.abs(candidates.value[place] + offset[place] - side[: level - 1])
+        allowed = candidates.error_bar[place] + 3 * noise[: level - 1] + change[level - 1]
+        score[place, kink & (apart > allowed).any(axis=0)] = np.inf
 
 
 def extrapolated(values: Vector, steps: Vector, power: int) -> Vector:

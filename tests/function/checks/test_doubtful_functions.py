@@ -15,7 +15,6 @@ import fastbp
 pytestmark = pytest.mark.small
 
 EVERYDAY, LONG = range(len(KINDS)), [*range(len(KINDS), 5 * len(KINDS)), *range(1000, 3000)]
-FALSE_ALARM = 2872  # off by 80.8 where 72.7 are allowed; the only one of 2 000
 
 
 def require_right_judgement(case: Case) -> bool:
@@ -61,15 +60,14 @@ def test_steps_that_one_entry_shows_are_noise_for_all_others() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_two_thousand_doubtful_functions_are_judged_rightly(part: int) -> None:
-    seeds = [seed for seed in LONG[part::4] if seed != FALSE_ALARM]
-    missed = [seed for seed in seeds if not require_right_judgement(doubtful_case(seed))]
+    missed = [seed for seed in LONG[part::4] if not require_right_judgement(doubtful_case(seed))]
     assert len(missed) <= 1
 
 
-@pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="a sharp bend between steps of f is taken for a kink")
-def test_a_logarithm_in_half_precision_is_judged_rightly() -> None:
-    require_right_judgement(doubtful_case(FALSE_ALARM))
+def test_a_bend_between_two_steps_is_no_kink_at_the_point() -> None:
+    # A logarithm in half precision, whose kink is 2.2e-3 away: where the longer steps see one, the
+    # shorter ones see that f goes on falling to the right.
+    assert require_right_judgement(doubtful_case(2872))
 
 
 def bisection(x: np.ndarray) -> float:
@@ -123,6 +121,31 @@ def test_probe_bears_results_of_few_digits(name: str) -> None:
     f, gradient, at = FEW_DIGITS[name]
     report = fastbp.check_gradient(f, gradient, at, method="probe", seed=1)
     assert report.verdict in ("passed", "inconclusive")
+
+
+JUMPING: dict[str, Any] = {
+    "fractional parts": lambda x: np.sum(WEIGHTS * (x - np.floor(x))),
+    "angles": lambda x: np.sum(WEIGHTS * np.sin(np.mod(x, 1.3)) * np.mod(x, 1.3)),
+    "a wrapped phase": lambda x: np.sum(WEIGHTS * np.angle(np.exp(1j * x * 5)) ** 3),
+}
+WEIGHTS = np.array([0.7, -0.9, 0.6, 0.8, -0.55, 1.0])
+
+
+@pytest.mark.parametrize("name", JUMPING)
+def test_high_jumps_far_apart_are_a_part_of_f(name: str) -> None:
+    f, at = JUMPING[name], 7 * X
+    # Each entry has its own term, and none of them has a jump within 1e-3.
+    steps = 1e-3 * np.eye(at.size)
+    right = (
+        np.array([8 * (f(at + s) - f(at - s)) - (f(at + 2 * s) - f(at - 2 * s)) for s in steps])
+        / 12e-3
+    )
+    report = fastbp.check_gradient(f, right, at, rtol=1e-6)
+    assert report.verdict == "passed"
+    assert report.detectable < 1e-3
+    wrong = right.copy()
+    wrong[2] *= 1.001
+    assert fastbp.check_gradient(f, wrong, at).verdict == "failed"
 
 
 def test_the_report_says_that_f_seems_to_compute_in_float32() -> None:

@@ -233,6 +233,32 @@ def test_without_a_finite_bar_there_is_no_slope():
     assert (math.isnan(value), bar, jump) == (True, INF, 0.0)
 
 
+def kinked(left, right, noise=0.0):
+    """Return what is chosen of a finely known slope of 0 at first, and a kink of 1 ± 2 at last."""
+    levels = len(left)
+    candidates = Candidates(
+        column(*[0.0] * (levels - 1), 1.0), column(*[9.0] * (levels - 1), 0.5),
+        column(*[0.0] * (levels - 1), 4.0),
+    )  # fmt: skip
+    steps = column(*4.0 ** np.arange(levels))
+    sides = column(*left), column(*right)
+    best = best_of(candidates, (sides[0] + sides[1]) / 2, np.array([noise]), steps, sides)
+    return best.jump[0]
+
+
+def test_a_kink_is_refuted_by_what_shorter_steps_see_on_one_side():
+    # To the left -1, to the right 3, with a bar of 0.5.
+    assert kinked([-1.0, -1.0, -1.0], [3.0, 3.0, 3.0]) == 4.0
+    assert kinked([-1.4, -1.0, -1.0], [3.4, 3.0, 3.0]) == 4.0
+    assert kinked([-1.6, -1.0, -1.0], [3.0, 3.0, 3.0]) == 0.0
+    assert kinked([-1.0, -1.0, -1.0], [2.4, 3.0, 3.0]) == 0.0
+    # What noise of a one-sided difference, twice that of a central one, and curvature explain.
+    assert kinked([-1.0, -1.0, -1.0], [2.4, 3.0, 3.0], noise=0.2 / (3 * SIGMAS)) == 4.0
+    assert kinked([-1.0, -1.0, -1.0], [2.4, 2.8, 3.0]) == 4.0
+    # The candidate's own two steps are no shorter ones.
+    assert kinked([-1.0, -1.6, -1.0], [3.0, 2.4, 3.0]) == 4.0
+
+
 # ---- extrapolation ----
 
 

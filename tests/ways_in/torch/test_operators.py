@@ -31,8 +31,6 @@ REFUSALS = (
 KNOWN = {
     "nn.functional.ctc_loss": "its backward pass takes its argument as normalised, gradcheck fails",
     "nn.functional.hardsigmoid": "its backward pass takes 1/6 in single precision: 4e-8 off",
-    "round.decimals_3": "taken for a function that gives three digits: its derivative is not 0",
-    "frac": "differences over long steps take its jumps for steps of a function in few digits",
 }
 
 

@@ -65,13 +65,46 @@ class HiddenNoise:
         The shortest step that passes several jumps; 0 where there is no hidden noise.
     noise : ndarray of float64, shape (n,)
         Its standard deviation; 0 where there is none.
-    quantum : float
-        The standard deviation of the smallest one, which all lines of one function share.
+    height : ndarray of float64, shape (n,)
+        Of a jump that was looked at closely; 0 where none was.
+    reach : ndarray of float64, shape (n,)
+        A step that crosses the first jump, and is no more than four times as long as one that
+        does not; infinite where there is no hidden noise.
     """
 
     first_step: Vector
     noise: Vector
-    quantum: float
+    height: Vector
+    reach: Vector
+
+    @classmethod
+    def nowhere(cls, count: int) -> HiddenNoise:
+        """Return that there is none along so many lines."""
+        return cls(*np.zeros((3, count)), np.full(count, np.inf))
+
+    @property
+    def anywhere(self) -> bool:
+        """Tell whether there is any."""
+        return bool((self.first_step > 0).any())
+
+    @property
+    def quantum(self) -> float:
+        """The standard deviation of the smallest one, which all lines of one function share."""
+        heights = self.height[self.height > 0]
+        return ROUNDING_OF_STEPS * float(np.min(heights)) if heights.size else 0.0
+
+    def but(self, where: NDArray[np.bool_]) -> HiddenNoise:
+        """Return the same without that of some lines."""
+        found = self.copy()
+        for part in (found.first_step, found.noise, found.height):
+            part[where] = 0.0
+        found.reach[where] = np.inf
+        return found
+
+    def copy(self) -> HiddenNoise:
+        """Return the same in arrays of their own."""
+        parts = (self.first_step, self.noise, self.height, self.reach)
+        return HiddenNoise(*(part.copy() for part in parts))
 
 
 def find_hidden_noise(
@@ -105,7 +138,7 @@ def find_hidden_noise(
     No evaluations where the quotients change smoothly; 15 for each line with an abrupt change,
     and 8 or more for each with a jump.
     """
-    nothing = np.zeros(centre.size)
+    nowhere = HiddenNoise.nowhere(centre.size)
     end, change, slope = _abrupt_changes(sides, noise)
 
     def without_slope(lines: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:
@@ -114,7 +147,7 @@ def find_hidden_noise(
 
     which = np.flatnonzero(end)
     if which.size == 0:
-        return HiddenNoise(nothing, nothing, 0.0)
+        return nowhere
     examined = which if alike else which[:: -(-which.size // MOST_LINES)]
     jump = is_jump(
         without_slope, examined, np.zeros(examined.size), end[examined], change[examined]
@@ -122,22 +155,24 @@ def find_hidden_noise(
     jump[jump <= RESOLUTION * noise[examined]] = 0.0
     jumping = jump > 0
     if not jumping.any():
-        return HiddenNoise(nothing, nothing, 0.0)
+        return nowhere
     step, found = _many_jumps(
         evaluate, centre, examined[jumping], np.abs(end[examined[jumping]]), jump[jumping],
         np.maximum(last_step, np.abs(end)),
     )  # fmt: skip
-    first_step, hidden = nothing.copy(), nothing.copy()
-    first_step[examined[jumping]], hidden[examined[jumping]] = step, found
     many = step > 0
     if not many.any():
-        return HiddenNoise(nothing, nothing, 0.0)
+        return nowhere
+    result, some = nowhere, examined[jumping]
+    result.first_step[some], result.noise[some] = step, found
+    result.height[some] = np.where(many, jump[jumping], 0.0)
+    result.reach[some] = np.where(many, np.abs(end[some]), np.inf)
     if not alike:
         others = np.setdiff1d(which, examined)
-        farther = np.median(step[many] / np.abs(end[examined[jumping]][many]))
-        first_step[others] = np.exp2(np.round(np.log2(np.abs(end[others]) * farther)))
-    quantum = ROUNDING_OF_STEPS * float(np.min(jump[jumping][many]))
-    return HiddenNoise(first_step, hidden, quantum)
+        farther = np.median(step[many] / np.abs(end[some][many]))
+        result.reach[others] = np.abs(end[others])
+        result.first_step[others] = np.exp2(np.round(np.log2(np.abs(end[others]) * farther)))
+    return result
 
 
 def _abrupt_changes(
