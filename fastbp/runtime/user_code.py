@@ -186,8 +186,9 @@ def agree(first: ArrayLike, second: ArrayLike, unit: float = 0.0, noise: float =
     one, two = np.asarray(first), np.asarray(second)
     if one.shape != two.shape or one.dtype.kind != two.dtype.kind:
         return False
-    if one.dtype.kind not in "fc":
-        return np.array_equal(one, two)
+    equal = np.array_equal(one, two)
+    if equal or one.dtype.kind not in "fc":
+        return equal
     finite = np.isfinite(one) & np.isfinite(two)
     if not np.array_equal(one[~finite], two[~finite], equal_nan=True):
         return False

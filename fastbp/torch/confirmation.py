@@ -19,6 +19,7 @@ from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.user_code import agree
+from fastbp.torch.tensors import array_of
 from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ MOST_ENTRIES, MOST_EVALUATIONS = 4096, 8  # evaluations for each entry
 MOST_OUTPUTS = 20
 
 FINEST = 2.0**-7  # a step for eight values, relative to the size of an entry
-SHORT = 2.0**-9  # for four values
+SHORTER = 4.0  # by how much those for four values are shorter
 SAMPLED = 3  # entries of an array that are measured by eight values
-MARGIN = 16.0  # between the entries that are sampled and the others
+# Between the entries that are sampled and the others: that the fifth derivative, relative to the
+# third, counts less by SHORTER**2 there is left as a margin.
+MARGIN = 1.0
 # No power of two, which a function that oscillates could hide behind.
 UNEVEN = 0.83
+PAIR, FOUR = np.arange(1, 3), np.arange(1, 5)
 # Of central differences over one, two, three and four steps, for each order of the whole.
 FOURTH = np.array([4 / 3, -1 / 3])
 SIXTH = np.array([3 / 2, -3 / 5, 1 / 10, 0.0])
@@ -117,6 +121,12 @@ class _Confirmation:
         self.base: list[Any] = [part.copy() for part in self.numbers]
         self._value_at = function.evaluator(at)
         self._flat_weights = [_real(weight) for weight in weights]
+        outputs = function.results.tensors_at_first
+        # Of all terms of <w, f>.
+        self._size = sum(
+            float(np.abs(weight.reshape(-1)) @ np.abs(array_of(output).reshape(-1)))
+            for weight, output in zip(weights, outputs, strict=True)
+        )
 
     def report(self, options: Options, watch: Stopwatch) -> Report:
         """Return the report; raise if there is any doubt."""
@@ -194,17 +204,17 @@ class _Confirmation:
         typical = float(np.sqrt(np.mean(numbers**2))) or 1.0
         sizes = np.maximum(np.abs(numbers), typical)
         if numbers.size <= 2 * SAMPLED:
-            slope, bar, _ = self._measured(numbers, np.arange(numbers.size), sizes, centre)
+            slope, bar, *_ = self._measured(numbers, np.arange(numbers.size), sizes, centre)
         else:
             slope, bar = self._by_four_values(numbers, sizes, centre)
             wrong = ~(np.abs(slope - given) <= bar) | ~(bar <= FINE * np.max(np.abs(slope)))
             again = np.flatnonzero(wrong)
-            slope[again], bar[again], _ = self._measured(numbers, again, sizes[again], centre)
+            slope[again], bar[again], *_ = self._measured(numbers, again, sizes[again], centre)
         doubtful = np.flatnonzero(~(bar <= FINE * np.max(np.abs(slope))))
         if doubtful.size:
             own = np.abs(numbers[doubtful])
             _require(bool(np.all((own > 0) & (own < typical))))
-            slope[doubtful], bar[doubtful], _ = self._measured(numbers, doubtful, own, centre)
+            slope[doubtful], bar[doubtful], *_ = self._measured(numbers, doubtful, own, centre)
             _require(bool(np.all(bar <= FINE * np.max(np.abs(slope)))))
         return slope, bar
 
@@ -217,32 +227,37 @@ class _Confirmation:
         how much, the entries tell that are measured fully.
         """
         sample = np.unique([np.argmax(sizes), *(np.arange(1, SAMPLED) * sizes.size // SAMPLED)])
-        full, full_bar, noise = self._measured(numbers, sample, sizes[sample], centre)
-        indices = np.arange(sizes.size)
-        steps = _steps(sizes, SHORT)
-        central = self._central(numbers, indices, steps, np.array([1, 2]), centre)[0]
+        full, full_bar, noise, share = self._measured(numbers, sample, sizes[sample], centre)
+        others = np.delete(np.arange(sizes.size), sample)
+        steps = _steps(sizes[others], FINEST / SHORTER)
+        central = self._central(numbers, others, steps, PAIR, centre)[0]
+        slope, bar = np.empty(sizes.size), np.empty(sizes.size)
         with np.errstate(all="ignore"):
-            slope = central @ FOURTH
-            apart = np.abs(slope - central[:, 0])
-            rounding = SIGMAS * np.max(noise) / steps
-            share = np.abs(slope[sample] - full) / (apart[sample] + rounding[sample])
-            bar = rounding + MARGIN * float(np.max(share)) * apart
+            found = central @ FOURTH
+            apart = np.abs(found - central[:, 0])
+            slope[others] = found
+            bar[others] = SIGMAS * np.max(noise) / steps + MARGIN * np.max(share) * apart
         slope[sample], bar[sample] = full, full_bar
         return slope, np.where(np.isfinite(bar), bar, np.inf)
 
     def _measured(
         self, numbers: Vector, indices: Array, sizes: Vector, centre: float
-    ) -> tuple[Vector, Vector, Vector]:
-        """Return the slopes by some entries from eight values, their error bars, and the noise."""
+    ) -> tuple[Vector, Vector, Vector, Vector]:
+        """Return the slopes by some entries from eight values, their error bars, and the noise.
+
+        And the error of two central differences, as a share of what the shorter one alone is off.
+        """
         if indices.size == 0:
-            return np.zeros(0), np.zeros(0), np.zeros(0)
+            return np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0)
         steps = _steps(sizes, FINEST)
-        central, values = self._central(numbers, indices, steps, np.arange(1, 5), centre)
+        central, values = self._central(numbers, indices, steps, FOUR, centre)
         with np.errstate(all="ignore"):
-            slope = central @ EIGHTH
+            slope, of_two = central @ EIGHTH, central[:, :2] @ FOURTH
             noise = self._noise(values)
-            bar = np.abs(slope - central @ SIXTH) + SIGMAS * noise / steps
-        return slope, np.where(np.isfinite(bar), bar, np.inf), noise
+            rounding = SIGMAS * noise / steps
+            bar = np.abs(slope - central @ SIXTH) + rounding
+            share = np.abs(of_two - slope) / (np.abs(of_two - central[:, 0]) + rounding)
+        return slope, np.where(np.isfinite(bar), bar, np.inf), noise, share
 
     def _central(
         self, numbers: Vector, indices: Array, steps: Vector, multiples: Array, centre: float
@@ -264,19 +279,16 @@ class _Confirmation:
 
     def _noise(self, values: Array) -> Vector:
         """Estimate the noise of the values along each entry from differences of high order."""
-        found = [
-            np.max(np.abs(np.diff(values, order, axis=1)), axis=1) / size
-            for order, size in TABLE.items()
-        ]
+        found, difference = [], values
+        for order in range(1, max(TABLE) + 1):
+            difference = difference[:, 1:] - difference[:, :-1]
+            if order in TABLE:
+                found.append(np.max(np.abs(difference), axis=1) / TABLE[order])
         # What only the lower orders show is curvature.
         least = np.min(found, axis=0)
-        terms = zip(self.weights, self.function.results.tensors_at_first, strict=True)
-        size = sum(
-            float(np.sum(np.abs(weight) * np.abs(output.detach().cpu().numpy())))
-            for weight, output in terms
-        )
-        floor = LEAST_NOISE * size / abs(self.scale)
-        noise: Vector = np.maximum(np.maximum(least, np.median(least)), floor)
+        usual = np.sort(least)[least.size // 2]
+        floor = LEAST_NOISE * self._size / abs(self.scale)
+        noise: Vector = np.maximum(least, max(usual, floor))
         return noise
 
 
