@@ -46,6 +46,9 @@ MUCH_NOISE = 8.0
 VERY_MUCH_NOISE = 64.0
 # How often the table is made finer, by FINER each time, before that counts as noise.
 FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 5, 2
+# Noise that is so large a part of f is none: f varies fast, as the sine of a time since 1970, and
+# no table is made in vain before it is as fine as that.
+WILD = 2.0**-5
 # What the third differences of kinks shrink by is 16, those of noise not at all.
 SHRUNK = 8.0
 # By how much shorter the first step is where f ends, jumps or is infinitely steep.
@@ -201,10 +204,14 @@ class Climb:
         noise = evaluation_noise(table, self.unit)
         doubtful = noise > VERY_MUCH_NOISE * self._rounding(table)
         doubtful &= np.isfinite(table).all(axis=0)
+        largest = np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0.0)
         step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
         for _ in range(FINER_TABLES):
             step /= FINER
-            doubtful &= (in_vain < MOST_IN_VAIN) & (step > SHORTEST * self.unit * self.size)
+            wild = noise > WILD * largest
+            doubtful &= (wild | (in_vain < MOST_IN_VAIN)) & (
+                step > SHORTEST * self.unit * self.size
+            )
             which = np.flatnonzero(doubtful & np.isfinite(self.centre))
             if which.size == 0:
                 return
@@ -373,8 +380,9 @@ class Climb:
     def has_clear_slope(self) -> NDArray[np.bool_]:
         """Tell where f clearly rises or falls, by as much on both sides, next to the point."""
         with np.errstate(all="ignore"):
-            left, right = (side[CLEAR_LEVEL] for side in self._sides())
-            resolution = BEND_SIGMAS * self.noise / self._central()[1][CLEAR_LEVEL]
+            level = min(CLEAR_LEVEL, len(self.above) - 1)
+            left, right = (side[level] for side in self._sides())
+            resolution = BEND_SIGMAS * self.noise / self._central()[1][level]
             least = np.minimum(np.abs(left), np.abs(right))
             clear: NDArray[np.bool_] = least > CLEAR * np.fmax(resolution, np.abs(right - left))
         return clear

@@ -49,6 +49,7 @@ __all__ = [
     "measure_where_steps_hid",
     "power_of_two",
     "sampled_entries",
+    "smaller_scale_first",
     "survey_leaf",
     "typical",
     "usual_samples",
@@ -518,7 +519,7 @@ def measure_entries(
         again = _measured_at(
             function, leaf, indices[tiny], own[tiny], LAST_STEP * own[tiny], shared_noise
         )
-        lines = lines.replaced(tiny, _smaller_scale_first(again, lines.only(tiny)))
+        lines = lines.replaced(tiny, smaller_scale_first(again, lines.only(tiny)))
     function.learn_steps(lines.noise[lines.shortest > 2 * first_step(function) * scale])
     for place in np.flatnonzero(~np.isfinite(lines.error_bar))[:1].tolist():
         step = first_step(function) * float(scale[place])
@@ -532,7 +533,7 @@ def _held_fixed(count: int) -> Lines:
     return Lines.without_kinks(zero, zero, zero, zero, zero, zero, smooth=False)
 
 
-def _smaller_scale_first(own: Lines, longer: Lines) -> Lines:
+def smaller_scale_first(own: Lines, longer: Lines) -> Lines:
     """Return the measurements at the scale of the entries; longer steps where these agree."""
     with np.errstate(invalid="ignore"):
         agree = np.abs(own.slope - longer.slope) <= (

@@ -91,9 +91,10 @@ def measure_lines(
         evaluate, centre, climb.sides_and_steps(), climb.noise, last_step, alike=alike
     )
     meant = _are_meant(hidden, size, centre)
-    between = meant & climb.has_clear_slope()
-    climb.forget_beyond(np.where(between, hidden.reach, np.inf))
-    hidden = hidden.but(between)
+    if meant.any():
+        between = meant & climb.has_clear_slope()
+        climb.forget_beyond(np.where(between, hidden.reach, np.inf))
+        hidden = hidden.but(between)
     if alike:
         climb.noise = np.maximum(climb.noise, hidden.quantum)
     climb.descend()

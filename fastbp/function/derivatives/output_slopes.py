@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.function.array_function import VectorFunction
 from fastbp.function.containers.point import SINGLE_UNIT
-from fastbp.function.derivatives.entry_slopes import power_of_two, typical
+from fastbp.function.derivatives.entry_slopes import power_of_two, smaller_scale_first, typical
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     FIRST_STEP_SINGLE,
@@ -64,15 +64,22 @@ def measure_outputs(
 
     values = function.value[only]
     first = FIRST_STEP_SINGLE if single else FIRST_STEP
-    lines = measure_lines(
-        evaluate,
-        values,
-        np.full(values.size, shift * first * scale),
-        np.full(values.size, longest),
-        function.unit,
-        np.fmax(noise, function.hidden_rounding[only]),
-        alike=False,
-    )
+
+    def measured(scale: float, longest: float) -> Lines:
+        return measure_lines(
+            evaluate,
+            values,
+            np.full(values.size, shift * first * scale),
+            np.full(values.size, longest),
+            function.unit,
+            np.fmax(noise, function.hidden_rounding[only]),
+            alike=False,
+        )
+
+    lines = measured(scale, longest)
+    own = _own_scale(base, tangent)
+    if lengths is None and 0.0 < own < scale:  # on the scale of a tiny entry too
+        lines = smaller_scale_first(measured(own, LAST_STEP * own), lines)
     if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
         raise_on_both_sides(
             lambda step: moved_results(
@@ -81,6 +88,14 @@ def measure_outputs(
             first * scale,
         )
     return lines
+
+
+def _own_scale(base: NDArray[np.floating], tangent: Vector) -> float:
+    """Return the size of the only entry that moves; 0 if there are several, or if it is 0."""
+    moving = np.flatnonzero(tangent)
+    if moving.size != 1 or base[moving[0]] == 0 or not np.isfinite(base[moving[0]]):
+        return 0.0
+    return float(power_of_two(np.abs(base[moving]).astype(np.float64))[0])
 
 
 def _entry_scale(base: NDArray[np.floating], tangent: Vector) -> float:

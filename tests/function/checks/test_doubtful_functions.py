@@ -177,3 +177,34 @@ def test_a_single_jump_beside_the_point_is_not_noise() -> None:
     found = fastbp.numerical_gradient(lambda x: float(np.sum(x + (x >= 1))), at)
     assert np.all(np.abs(found.value - 1) <= found.error_bar)
     assert np.all(found.error_bar < 1e-9)
+
+
+def test_steps_of_one_height_are_noise_where_f_rises_by_as_many_each_time() -> None:
+    # To cents: along the first tangent all third differences of values are 0.
+    at = np.array([0.8, -1.3, 0.4, 2.1, -0.6])
+
+    def f(x: np.ndarray) -> np.ndarray:
+        value = round(100 * float(x @ x)) / 100
+        return np.array([value, -value / 2])
+
+    jacobian = np.stack([2 * at, -at])
+    assert fastbp.check_jacobian(f, jacobian, at, method="probe", seed=3).verdict == "passed"
+
+
+@pytest.mark.parametrize("check", ["gradient", "jacobian"])
+def test_a_gradient_is_not_right_because_its_double_could_be(check: str) -> None:
+    at = np.array([0.8, -1.3, 0.4, 2.1, -0.6])
+
+    def f(x: np.ndarray) -> float:
+        return float(np.sum(np.sin(x.astype(np.float16)).astype(np.float64)))
+
+    for factor in (2.0, -1.0):
+        given = factor * np.cos(at)
+        report = (
+            fastbp.check_gradient(f, given, at, method="probe", seed=3)
+            if check == "gradient"
+            else fastbp.check_jacobian(
+                lambda x: np.array([f(x)]), given[np.newaxis], at, method="probe", seed=3
+            )
+        )
+        assert report.verdict in ("failed", "inconclusive")

@@ -209,3 +209,28 @@ def test_a_function_that_is_nan_at_entries_far_apart_is_inconclusive() -> None:
     at = np.array([1e-30, 1.0, 1e10])
     report = fastbp.check_gradient(lambda x: float(np.sum(x) * np.nan), np.ones_like, at)
     assert report.verdict == "inconclusive"
+
+
+def test_every_column_of_a_jacobian_gets_steps_of_its_own_size() -> None:
+    sizes = np.array([1e-15, 1e-5, 1.0, 1e7, 1e15])
+    at = sizes * [0.3, 0.7, 1.1, -0.4, 0.9]
+    jacobian = np.diag(np.cos(at / sizes) / sizes)
+    report = fastbp.check_jacobian(lambda x: np.sin(x / sizes), jacobian, at, method="every")
+    assert report.verdict == "passed"
+    jacobian[0, 0] *= 1.001
+    report = fastbp.check_jacobian(lambda x: np.sin(x / sizes), jacobian, at, method="every")
+    assert [failure.where for failure in report.failures] == ["jacobian[0, 0]"]
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_f_may_vary_far_faster_than_its_argument_is_large(method: str) -> None:
+    origin = 1.7e9  # seconds since 1970
+    at = origin + np.array([0.3, 0.8])
+    right = np.cos(at - origin)
+
+    def f(x: np.ndarray) -> float:
+        return float(np.sum(np.sin(x - origin)))
+
+    assert fastbp.check_gradient(f, right, at, method=method, seed=0).verdict == "passed"
+    wrong = right * [1.0, 1.01]
+    assert fastbp.check_gradient(f, wrong, at, method=method, seed=0).verdict == "failed"

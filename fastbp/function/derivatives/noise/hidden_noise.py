@@ -49,6 +49,8 @@ MANY = 1.0 / 32
 # Points of a table at multiples of a power of two would meet each jump of a rounded argument at
 # the same place.
 UNEVEN = 175.0 / 128
+# A change is a multiple of a jump up to this part of it; a single jump makes one in a table.
+WHOLE, SEVERAL = 2.0**-10, 3
 TIED = 2  # of eight neighbouring values of a table may be equal by accident
 TABLE = 4
 # Of lines whose values have nothing in common (outputs), so many are looked at.
@@ -304,7 +306,7 @@ def _many_jumps(
         table = _uneven_table(evaluate, centre, which[lines], spacing[lines])
         found = evaluation_noise(table, 0.0)
         tied = np.sum(np.diff(table, axis=0) == 0, axis=0)
-        several = found > MANY * jump[lines]
+        several = (found > MANY * jump[lines]) | _are_multiples(table, jump[lines])
         step[lines[several]] = spacing[lines[several]]
         noise[lines] = np.fmax(noise[lines], np.where(several, found, 0.0))
         looking[lines] = np.isfinite(found) & (~several | (tied > TIED))
@@ -312,6 +314,18 @@ def _many_jumps(
         looking &= spacing <= last_step[which]
     noise = np.where(step > 0, np.maximum(noise, ROUNDING_OF_STEPS * jump), 0.0)
     return step, noise
+
+
+def _are_multiples(table: Vector, jump: Vector) -> NDArray[np.bool_]:
+    """Tell where f changes by multiples of a jump, and in several places, as rounded results do.
+
+    Where it rises by about the same number of them each time, third differences show nothing.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        changes = np.diff(table, axis=0) / jump
+        whole = (np.abs(changes - np.rint(changes)) < WHOLE).all(axis=0)
+    several: NDArray[np.bool_] = whole & (np.sum(np.abs(changes) > WHOLE, axis=0) >= SEVERAL)
+    return several
 
 
 def _uneven_table(
