@@ -82,7 +82,8 @@ class HiddenNoise:
     @classmethod
     def nowhere(cls, count: int) -> HiddenNoise:
         """Return that there is none along so many lines."""
-        return cls(*np.zeros((3, count)), np.full(count, np.inf))
+        first_step, noise, height = np.zeros((3, count))
+        return cls(first_step, noise, height, np.full(count, np.inf))
 
     @property
     def anywhere(self) -> bool:
