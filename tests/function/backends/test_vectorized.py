@@ -26,7 +26,7 @@ def test_a_vectorized_function_takes_many_points_in_a_call() -> None:
     report = fastbp.check_gradient(counted, gradient, AT, vectorized=True)
     assert report.verdict == "passed"
     assert report.evaluations == sum(calls)
-    assert len(calls) < 60
+    assert len(calls) < sum(calls) / 2  # how many in a call depends on the time of the first
     report = fastbp.check_gradient(counted, gradient, AT, vectorized=True, method="probe")
     assert report.verdict == "passed"
 
