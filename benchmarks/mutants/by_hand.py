@@ -67,7 +67,8 @@ BY_HAND = (
      "AGREEMENT, QUIET, UNEXPLAINED = 0.25, 8.0, 5.0", "tests/verdict"),
     ("fastbp.verdict.arrays", "CLOSE_AGREEMENT = 0.01", "CLOSE_AGREEMENT = 0.05", "tests/verdict"),
     # slopes along lines
-    (CHOICE, "lower_and_upper = SIGMAS * noise", "lower_and_upper = noise", SLOPES),
+    (CHOICE, "1.5 * SIGMAS * noise / steps[level]", "1.5 * noise / steps[level]", SLOPES),
+    (CHOICE, "side, SIGMAS * noise / steps)", "side, noise / steps)", SLOPES),
     (CHOICE, "2 * np.fmax(changes, before)", "2 * changes", SLOPES),
     (CLIMB, "self._central_candidates(slopes, steps, jumps).covering(hulls)",
      "self._central_candidates(slopes, steps, jumps)", SLOPES),
