@@ -186,7 +186,8 @@ class CheckOptions(TypedDict, total=False):
     checkpoint : str or path
         A file in which `check_gradient` keeps the values of f: called again with the same arguments
         it goes on where it was interrupted or killed, with the same result. It is written once a
-        second, as a whole; it stays at the end.
+        second, as a whole; it stays at the end. The file of another check is an error, and so is
+        that of another function, of which one value for each array is computed again.
     most : int
         *probe* stops after so many wrong entries of an array; the report then says "at least".
     seed : int, optional
