@@ -17,11 +17,21 @@ if TYPE_CHECKING:
 
     from fastbp.typing import Vector
 
-__all__ = ["ALLOWANCE", "HALF_UNIT", "fitted_offset", "judged", "long_steps", "voted"]
+__all__ = [
+    "ALLOWANCE",
+    "HALF_UNIT",
+    "ROUNDING",
+    "fitted_offset",
+    "judged",
+    "long_steps",
+    "voted",
+]
 
 HALF_UNIT = 2.0**-12  # coarser units are those of half precision
 LONGEST, PER_OCTAVE, STEPS, FITTED = 4.0, 3, 16, 10
 SIGMAS = 8.0  # of a limit, by the scatter of `FITTED` differences
+# Standard deviation of the rounding of a number, relative to it and in units: 0.29 to 0.58.
+ROUNDING = 0.4
 # What the sum of a correct gradient along a direction may be off by, in units, of its size.
 ALLOWANCE = 32.0
 # So many directions are looked at, of which half must fail: along some a wrong gradient hides.
@@ -37,7 +47,7 @@ def long_steps(unit: float) -> Vector:
     return steps
 
 
-def fitted_offset(steps: Vector, offsets: Vector) -> tuple[float, float]:
+def fitted_offset(steps: Vector, offsets: Vector, rounding: float) -> tuple[float, float]:
     """Return the limit of offsets for short steps, and its error bar.
 
     Parameters
@@ -47,6 +57,9 @@ def fitted_offset(steps: Vector, offsets: Vector) -> tuple[float, float]:
     offsets : ndarray of float64, shape (n,)
         How much the difference over each step is off what a gradient says of it. The noise in it
         goes with the inverse of the step.
+    rounding : float
+        The standard deviation of one value by the rounding of results alone, at least. Values
+        between two of the few numbers that there are do not scatter.
 
     Returns
     -------
@@ -60,7 +73,7 @@ def fitted_offset(steps: Vector, offsets: Vector) -> tuple[float, float]:
             fits.append(_fit(steps[part], offsets[part]))
     if not fits:
         return np.nan, np.inf
-    least = min(noise for _, _, noise in fits)  # of the value: the same for all steps
+    least = rounding / np.sqrt(2.0)  # of half a difference
     bars = [SIGMAS * spread * max(noise, least) for _, spread, noise in fits]
     best = int(np.argmin(bars))
     return fits[best][0], bars[best]
@@ -103,7 +116,7 @@ def judged(said: float, offset: float, bar: float, size: float) -> tuple[str, st
             f"{said:.3g}"
         )
         return "failed", reason, bar
-    if size and bar >= size:
+    if size and bar >= size / 2:  # a gradient of twice the derivative could pass
         return "inconclusive", NOISY, bar
     return "passed", "", bar
 

@@ -17,7 +17,7 @@ from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.function.methods.directions import random_components
 from fastbp.torch.autodiff import few_digits
-from fastbp.torch.modules.scalar_functions import numbers_of, tensor_of
+from fastbp.torch.modules.scalar_functions import ROUNDINGS_COARSE, numbers_of, tensor_of
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ class DirectionalDifference:
         self._take_direction(number)
         steps = few_digits.long_steps(self.unit)
         offsets = np.array([self._offset(step)[0] for step in steps.tolist()])
-        offset, bar = few_digits.fitted_offset(steps, offsets)
+        rounding = few_digits.ROUNDING * self.noise / ROUNDINGS_COARSE
+        offset, bar = few_digits.fitted_offset(steps, offsets, rounding)
         return few_digits.judged(self.said, offset, bar + self.allowance, self.size)
 
     def verdict(self) -> tuple[str, str, float]:

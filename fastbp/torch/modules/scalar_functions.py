@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fastbp.torch.state import Buffers
 
 __all__ = [
+    "ROUNDINGS_COARSE",
     "Alone",
     "Counter",
     "ScalarFunction",

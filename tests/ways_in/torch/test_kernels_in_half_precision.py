@@ -84,9 +84,51 @@ def test_the_limit_of_offsets_is_fitted_within_its_bar() -> None:
     rng = np.random.default_rng(0)
     for limit in (0.0, 1.0):
         noise = 1e-3 * rng.standard_normal(steps.size) / steps
-        found, bar = few_digits.fitted_offset(steps, limit + 0.3 * steps**2 + noise)
+        found, bar = few_digits.fitted_offset(steps, limit + 0.3 * steps**2 + noise, 0.0)
         assert abs(found - limit) <= bar <= 0.2
-    assert few_digits.fitted_offset(steps, np.full(steps.size, np.nan))[1] == np.inf
+    assert few_digits.fitted_offset(steps, np.full(steps.size, np.nan), 0.0)[1] == np.inf
+
+
+def test_values_that_are_equal_are_rounded_all_the_same() -> None:
+    # f rises by less than half of the distance of two numbers: all differences are 0.
+    steps = few_digits.long_steps(2.0**-11)
+    found, bar = few_digits.fitted_offset(steps, np.full(steps.size, -1.0), rounding=0.3)
+    assert found == pytest.approx(-1.0)
+    assert bar > 1.0
+
+
+def test_a_gradient_that_its_double_could_pass_for_is_not_judged() -> None:
+    assert few_digits.judged(1.0, 0.0, 0.49, 1.0)[0] == "passed"
+    assert few_digits.judged(1.0, 0.0, 0.5, 1.0)[0] == "inconclusive"
+    assert few_digits.judged(1.0, 0.6, 0.5, 1.0)[0] == "failed"
+
+
+class SumBesideMuch(torch.autograd.Function):
+    """1000 + slope sum(x), and a factor of its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, slope: float, factor: float) -> Any:
+        if x.dtype != torch.float16:
+            raise TypeError(f"no kernel for {x.dtype}")
+        ctx.own = torch.full_like(x, factor * slope)
+        return (x * slope).sum() + 1000
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Any) -> Any:
+        return incoming * ctx.own, None, None
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, "inconclusive"), (40.0, "passed")])
+def test_a_right_gradient_beside_a_large_value(slope: float, verdict: str) -> None:
+    # Half of the distance between two numbers is 1/4, and what slope 1 makes of a step 2 at most.
+    x = torch.linspace(-1, 1.5, 7).half()
+    report = fastbp.torch.check_function(lambda x: SumBesideMuch.apply(x, slope, 1.0), x, seed=0)
+    assert report.verdict == verdict
+    for factor in (0.0, -1.0, 2.0):
+        wrong = fastbp.torch.check_function(
+            lambda x, factor=factor: SumBesideMuch.apply(x, slope, factor), x, seed=0
+        )
+        assert wrong.verdict != "passed"
 
 
 def test_one_direction_alone_decides_nothing() -> None:
