@@ -255,38 +255,42 @@ class Function:
         keys: list[bytes],
         evaluate: Callable[[Any], Vector],
     ) -> Vector:
-        """Take values from a checkpoint, and evaluate and keep those that are not there."""
+        """Take values from a checkpoint, and evaluate and keep those that are not there.
+
+        With them one is evaluated again that is there.
+        """
         known = checkpoint.known(keys)
-        again = checkpoint.to_compare(keys, leaf)
-        if again is not None and "value of f" in checkpoint.problem:
-            self._require_same_value(checkpoint, leaf, known[again], evaluate(np.array([again])))
+        again = checkpoint.to_compare(keys, leaf) if "value of f" in checkpoint.problem else None
         values = np.array([np.nan if value is None else value for value in known])
-        left = np.array([i for i, value in enumerate(known) if value is None], dtype=np.int64)
+        left = np.array(
+            [i for i, value in enumerate(known) if value is None or i == again], dtype=np.int64
+        )
         self.evaluations += len(keys) - left.size
         self.account.spend(len(keys) - left.size)
 
         def evaluate_left(some: slice) -> Vector:
             found = evaluate(left[some])
-            checkpoint.add([keys[place] for place in left[some].tolist()], found.tolist())
+            places = left[some].tolist()
+            for place, value in zip(places, found.tolist(), strict=True):
+                self._require_same_value(checkpoint, leaf, known[place], value)
+            checkpoint.add([keys[place] for place in places], found.tolist())
             return found
 
         values[left] = self._in_parts(left.size, evaluate_left)
         return values
 
     def _require_same_value(
-        self, checkpoint: Checkpoint, leaf: Leaves, kept: float | None, found: Vector
+        self, checkpoint: Checkpoint, leaf: Leaves, kept: float | None, found: float
     ) -> None:
         """Raise where f gives another value beside the point than the one that was kept.
 
-        Two functions can have the same value, and the same gradient, at the point itself. The
-        evaluation is not one of the check, whose number is that of a check in one go.
+        Two functions can have the same value, and the same gradient, at the point itself.
         """
-        self.evaluations -= 1
-        if kept is not None and not agree(kept, float(found[0]), self.unit):
+        if kept is not None and not agree(kept, found, self.unit):
             raise OptionError(
                 f"checkpoint: {path_text(checkpoint.path)} is of another function: with "
-                f"{moved_name(self.point, leaf)} moved, {self.name} gives {float(found[0])!r} "
-                f"where it gave {kept!r}."
+                f"{moved_name(self.point, leaf)} moved, {self.name} gives {found!r} where it gave "
+                f"{kept!r}."
             )
 
     def _in_parts(self, count: int, evaluate: Callable[[slice], Vector]) -> Vector:
