@@ -29,7 +29,7 @@ from fastbp.function.containers.point import (
 )
 from fastbp.function.containers.pytree import Container, require_leaves, take_apart
 from fastbp.function.domain import Domain
-from fastbp.function.moved_values import Raised, moved_results
+from fastbp.function.moved_values import Raised, moved_results, raise_on_both_sides, where_moved
 from fastbp.function.real_outputs import OutputsJob, Pairing, RealOutputs, first_of, real_leaf
 from fastbp.runtime.account import Account
 from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
@@ -275,6 +275,18 @@ class VectorFunction:
             restore=bool(self.findings), outside=np.full(self.value.size, np.nan),
             raised=self.raised,
         )  # fmt: skip
+
+    def raise_if_it_raised_along(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        """Raise what f raises on both sides of the point along a direction, if it does."""
+        raise_on_both_sides(lambda signed: self._moved_or_raised(leaf, direction, signed), step)
+
+    def _moved_or_raised(self, leaf: int, direction: NDArray[Any], step: float) -> None:
+        if not self.vectorized:
+            moved_results(self.outputs, self.point, self.called, leaf, direction, (step,))
+            return
+        for _, batch in moved_batches(self.point, leaf, direction, (step,), slice(None)):
+            with calling(self.called, where_moved(self.point, leaf, direction, step)):
+                self.outputs(self.point.container.rebuilt(batch))
 
     @property
     def why_stopped(self) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "pieces",
     "raise_on_both_sides",
     "scalar_value",
+    "where_moved",
 ]
 
 
@@ -151,7 +152,7 @@ def moved_results(
     step = 0.0
 
     def where() -> str:
-        return _where_moved(point, leaf, direction, step, part)
+        return where_moved(point, leaf, direction, step, part)
 
     try:
         with calling(name, where):
@@ -187,9 +188,10 @@ def raise_on_both_sides(evaluate: Callable[[float], object], step: float) -> Non
         raise errors[1] from errors[1].__cause__
 
 
-def _where_moved(
-    point: Point, leaf: Leaves, direction: NDArray[Any], step: float, part: slice
+def where_moved(
+    point: Point, leaf: Leaves, direction: NDArray[Any], step: float, part: slice = slice(None)
 ) -> str:
+    """Return which displacement it was, as messages call it."""
     moving = np.flatnonzero(direction)
     if moving.size != 1 or not isinstance(leaf, int):
         return f"with {moved_name(point, leaf)} moved by {step:g} at random"

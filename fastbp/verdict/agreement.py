@@ -66,7 +66,7 @@ class Agreement:
 
 def _digits(relative: float) -> int:
     """Return the largest d with a relative error of at most 5 units in digit d + 1."""
-    return math.floor(math.log10(5.0 / relative))
+    return math.floor(math.log10(5.0 / max(relative, 1e-300)))  # no overflow
 
 
 def _rounded_up(size: float) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.verdict.agreement import Agreement
 
 pytestmark = pytest.mark.small
 
@@ -69,3 +70,9 @@ def test_no_wrong_entry_is_shown_as_two_equal_numbers() -> None:
         rows = [line.split()[1:3] for line in text.splitlines() if line.startswith("x[")]
         assert len(rows) == 4
         assert all(given != numerical for given, numerical in rows)
+
+
+def test_an_error_below_the_range_of_numbers_is_told_too() -> None:
+    agreement = Agreement()
+    agreement.add(np.array([1e-320, 1.0]), np.array([0.0, 1.0]), 0.0, 0.0)
+    assert agreement.sentence(1).startswith("it agrees to 300 digits of the largest entry; an atol")

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp.errors import EvaluationError, ShapeError
 from fastbp.function.containers.point import real_numbers
 from fastbp.function.evaluation import Function
-from fastbp.function.moved_values import Leaves, moved_name, pieces
+from fastbp.function.moved_values import Leaves, pieces, where_moved
 from fastbp.runtime.user_code import calling
 from fastbp.typing import Vector
 
@@ -67,7 +67,7 @@ class VectorizedFunction(Function):
 
     def _moved_or_raised(self, leaf: Leaves, direction: NDArray[Any], step: float) -> None:
         for _, batch in moved_batches(self.point, leaf, direction, (step,), slice(None)):
-            self._evaluated(batch, _where_moved(self.point, leaf, (step,)))
+            self._evaluated(batch, where_moved(self.point, leaf, direction, step))
 
     def _evaluated_beside(self, batch: list[NDArray[Any]]) -> NDArray[Any]:
         """Evaluate many points; where the function raises, halve them: it is NaN for that one."""
@@ -122,8 +122,3 @@ def moved_batches(
             for row, step in zip(numbers, some, strict=True):
                 row[own] += row.dtype.type(step) * moving[place]
         yield some, batch
-
-
-def _where_moved(point: Point, leaf: Leaves, steps: Sequence[float]) -> str:
-    by = ", ".join(f"{step:g}" for step in steps)
-    return f"with {moved_name(point, leaf)} moved by {by} at random"

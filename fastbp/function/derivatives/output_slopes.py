@@ -15,7 +15,6 @@ from fastbp.function.derivatives.line_slopes import (
     LAST_STEP,
     measure_lines,
 )
-from fastbp.function.moved_values import moved_results, raise_on_both_sides
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -81,21 +80,22 @@ def measure_outputs(
     if lengths is None and 0.0 < own < scale:  # on the scale of a tiny entry too
         lines = smaller_scale_first(measured(own, LAST_STEP * own), lines)
     if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
-        raise_on_both_sides(
-            lambda step: moved_results(
-                function.outputs, point, function.called, leaf, direction, (step,)
-            ),
-            first * scale,
-        )
+        function.raise_if_it_raised_along(leaf, direction, first * scale)
     return lines
 
 
 def _own_scale(base: NDArray[np.floating], tangent: Vector) -> float:
-    """Return the size of the only entry that moves; 0 if there are several, or if it is 0."""
+    """Return the size of the only entry that moves; 0 if there are several.
+
+    And if it is 0, infinite, or so small that steps of its size are denormal numbers, or none.
+    """
     moving = np.flatnonzero(tangent)
-    if moving.size != 1 or base[moving[0]] == 0 or not np.isfinite(base[moving[0]]):
+    if moving.size != 1:
         return 0.0
-    return float(power_of_two(np.abs(base[moving]).astype(np.float64))[0])
+    size, numbers = np.abs(base[moving]), np.finfo(base.dtype)
+    if not numbers.tiny / numbers.eps <= size[0] < np.inf:
+        return 0.0
+    return float(power_of_two(size.astype(np.float64))[0])
 
 
 def _entry_scale(base: NDArray[np.floating], tangent: Vector) -> float:

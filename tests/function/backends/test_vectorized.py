@@ -74,3 +74,14 @@ def test_what_f_raises_on_both_sides_is_told() -> None:
 
     with pytest.raises(EvaluationError, match=r"f raised RuntimeError .*diverged"):
         fastbp.numerical_gradient(f, np.ones(2), vectorized=True)
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_what_a_function_with_array_results_raises_on_both_sides_is_told(method: str) -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        if np.any(x[:, 1] != 1):
+            raise RuntimeError("diverged")
+        return x * x[:, :1]
+
+    with pytest.raises(EvaluationError, match=r"f raised RuntimeError .*diverged"):
+        fastbp.check_jacobian(f, np.eye(2), np.ones(2), vectorized=True, method=method)

@@ -222,6 +222,20 @@ def test_every_column_of_a_jacobian_gets_steps_of_its_own_size() -> None:
     assert [failure.where for failure in report.failures] == ["jacobian[0, 0]"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tiny"), [(np.float64, 5e-324), (np.float64, 1e-310), (np.float32, 1e-45)]
+)
+def test_an_entry_below_the_range_of_numbers_gets_steps_of_the_usual_size(
+    dtype: type, tiny: float
+) -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        assert x.dtype == dtype
+        return 3 * x
+
+    at = np.array([1.0, tiny, 2.0], dtype)
+    assert fastbp.check_jacobian(f, 3 * np.eye(3), at, method="every").verdict == "passed"
+
+
 @pytest.mark.parametrize("method", ["every", "probe"])
 def test_f_may_vary_far_faster_than_its_argument_is_large(method: str) -> None:
     origin = 1.7e9  # seconds since 1970
