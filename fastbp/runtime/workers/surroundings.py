@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 
-from fastbp.runtime.floating_point import callers_geterr
+from fastbp.runtime.floating_point import callers_errstate, callers_geterr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,7 +51,8 @@ class Surroundings:
         where they are.
         """
         warned: list[Warned] = []
-        with np.errstate(**self.errors):
+        # A process that was forked during another check has the settings of that one's caller.
+        with callers_errstate(), np.errstate(**self.errors):
             if not self.filters or threading.current_thread() is not threading.main_thread():
                 yield warned
                 return

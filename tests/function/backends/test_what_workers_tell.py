@@ -12,6 +12,8 @@ import pytest
 from support.sent_functions import careful, divides_by_zero, raises_above_one
 
 import fastbp
+from fastbp.runtime.floating_point import callers_geterr, own_errstate
+from fastbp.runtime.workers.surroundings import Surroundings
 
 pytest.importorskip("joblib")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -87,3 +89,14 @@ def test_workers_obey_the_floating_point_errors_of_the_caller(workers: Any) -> N
         shared = fastbp.check_gradient(divides_by_zero, np.zeros(2), at, workers=workers)
     assert any("FloatingPointError" in note for note in alone.notes)
     assert (shared.verdict, shared.notes) == (alone.verdict, alone.notes)
+
+
+def test_a_process_that_an_earlier_check_forked_obeys_the_later_caller() -> None:
+    # It goes on in the context of the check in which it was forked.
+    @own_errstate
+    def in_a_fork(later: Surroundings) -> str:
+        with later.around():
+            return str(own_errstate(callers_geterr)()["invalid"])
+
+    assert in_a_fork(Surroundings({"invalid": "raise"})) == "raise"
+    assert in_a_fork(Surroundings({"invalid": "ignore"})) == "ignore"
