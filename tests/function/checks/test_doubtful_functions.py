@@ -208,3 +208,21 @@ def test_a_gradient_is_not_right_because_its_double_could_be(check: str) -> None
             )
         )
         assert report.verdict in ("failed", "inconclusive")
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_many_outputs_that_are_rounded_to_digits_or_to_half_precision(method: str) -> None:
+    # More of them than are looked at closely, in steps of different heights.
+    rng = np.random.default_rng(0)
+    matrix, at, sizes = rng.normal(size=(20, 3)), rng.normal(size=3), 10.0 ** (np.arange(20) % 7)
+
+    def f(x: np.ndarray) -> np.ndarray:
+        rounded = np.round(np.sin(matrix @ x), 3) * sizes
+        return np.append(rounded, np.sin(matrix @ x).astype(np.float16))
+
+    slopes = np.cos(matrix @ at)[:, np.newaxis] * matrix
+    jacobian = np.concatenate([slopes * sizes[:, np.newaxis], slopes])
+    assert fastbp.check_jacobian(f, jacobian, at, method=method, seed=0).verdict == "passed"
+    for factor in (1.5, -1.0):
+        report = fastbp.check_jacobian(f, factor * jacobian, at, method=method, seed=0)
+        assert report.verdict == "failed"

@@ -174,6 +174,9 @@ def find_hidden_noise(
         others = np.setdiff1d(which, examined)
         farther = np.median(step[many] / np.abs(end[some][many]))
         result.reach[others] = np.abs(end[others])
+        # How high a jump is, about: what the quotients change by, times their step.
+        height = np.where(np.isfinite(change), change, 0.0) * np.abs(end)
+        result.noise[others] = height[others] * np.median(found[many] / height[some][many])
         result.first_step[others] = np.exp2(np.round(np.log2(np.abs(end[others]) * farther)))
     return result
 
