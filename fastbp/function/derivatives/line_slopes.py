@@ -90,7 +90,7 @@ def measure_lines(
     hidden = find_hidden_noise(
         evaluate, centre, climb.sides_and_steps(), climb.noise, last_step, alike=alike
     )
-    meant = _are_meant(hidden, size, centre)
+    meant = _are_meant(hidden, size, centre, floor)
     if meant.any():
         between = meant & climb.has_clear_slope()
         climb.forget_beyond(np.where(between, hidden.reach, np.inf))
@@ -129,13 +129,22 @@ def measure_lines(
     return lines
 
 
-def _are_meant(hidden: HiddenNoise, size: Vector, centre: Vector) -> NDArray[np.bool_]:
-    """Tell which steps of f may be a part of it, and not what few digits leave."""
+def _are_meant(
+    hidden: HiddenNoise, size: Vector, centre: Vector, floor: Vector
+) -> NDArray[np.bool_]:
+    """Tell which steps of f may be a part of it, and not what few digits leave.
+
+    Of a single line nothing tells whether all steps are of one height. But where it is measured
+    again, and lines measured before have shown far less noise (`floor`), these took no such steps
+    for few digits.
+    """
     if not hidden.anywhere:
         return np.zeros(size.shape, dtype=bool)
-    heights = hidden.noise[hidden.first_step > 0]
-    digits = heights.max() <= min(HIGH * np.abs(centre).max(), ONE_HEIGHT * heights.min())
-    wide: NDArray[np.bool_] = (hidden.first_step > WIDE * size) & ~digits
+    stepping = hidden.first_step > 0
+    heights, shown = hidden.noise[stepping], floor[stepping]
+    refuted = heights.size == 1 and 0.0 < ONE_HEIGHT**2 * shown[0] < heights[0]
+    few = heights.max() <= min(HIGH * np.abs(centre).max(), ONE_HEIGHT * heights.min())
+    wide: NDArray[np.bool_] = (hidden.first_step > WIDE * size) & (refuted or not few)
     return wide
 
 
