@@ -125,6 +125,8 @@ class Located:
     slopes, given, allowed : list of float
         Along each direction: the derivative, what the gradient says, and by how much the two may
         differ.
+    noise : list of float
+        The part of that which is not due to kinks.
     complete : bool
         Whether what was found explains every difference along the directions.
     undecided : bool
@@ -139,6 +141,7 @@ class Located:
     slopes: list[float] = field(default_factory=list)
     given: list[float] = field(default_factory=list)
     allowed: list[float] = field(default_factory=list)
+    noise: list[float] = field(default_factory=list)
     complete: bool = True
     undecided: bool = False
     smallest: float = 1.0
@@ -377,7 +380,8 @@ class _Search:
         found = self.located
         found.slopes.append(slope)
         found.given.append(said)
-        found.allowed.append(error_bar + hull + self.allowance(direction, EVERYTHING))
+        found.noise.append(error_bar + self.allowance(direction, EVERYTHING))
+        found.allowed.append(found.noise[-1] + hull)
         return direction, _Segment(0, self.given.size, said - slope, found.allowed[-1], hull)
 
     def agrees_again(self, direction: NDArray[np.floating], whole: _Segment) -> bool:
@@ -387,6 +391,7 @@ class _Search:
         if abs(found.given[-1] - slope) > whole.error_bar + error_bar:
             return False
         found.allowed[-1] = max(found.allowed[-1], abs(whole.difference))
+        found.noise[-1] = max(found.noise[-1], abs(whole.difference) - whole.hull)
         return True
 
     def wrong_parts(
@@ -437,7 +442,9 @@ class _Search:
         allowed = found.allowed[-1] + error_bar + self.due_to_kinks
         self.met_kinks |= self.due_to_kinks > 0
         if abs(left) <= allowed:
-            found.allowed[-1] = max(found.allowed[-1], abs(said - found.slopes[-1]))
+            difference = abs(said - found.slopes[-1])
+            found.allowed[-1] = max(found.allowed[-1], difference)
+            found.noise[-1] = max(found.noise[-1], difference - self.due_to_kinks)
         elif self.met_kinks:  # no mistake was found, and not every kink either
             self.unresolved_directions += 1
         else:

@@ -374,8 +374,9 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
         return "inconclusive", "f is not finite beside the point, or its noise is not"
     if not given.any() and np.all(np.abs(slopes) <= allowed):
         return "untested", "zero on both sides along every direction"
-    # A gradient of twice the derivative, or of its opposite sign, could pass here too.
-    if np.all(np.abs(slopes) <= RESOLVED * allowed):
+    # In noise a gradient of twice the derivative, or of its opposite sign, could pass too.
+    in_noise = np.all(np.abs(slopes) <= RESOLVED * np.array(located.noise))
+    if in_noise or np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed):
         return "inconclusive", TOO_ROUGH
     return "passed", ""
 
