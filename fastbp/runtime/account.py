@@ -102,9 +102,9 @@ class Account:
     def __exit__(self, *error: object) -> None:
         """Take the bar away, and save what was computed."""
         self._advance = None
+        self._bar.__exit__(*error)  # type: ignore[arg-type]
         if self.checkpoint is not None:
             self.checkpoint.save()
-        self._bar.__exit__(*error)  # type: ignore[arg-type]
 
     def expect(self, evaluations: float) -> None:
         """Say how many evaluations are still to come, as far as is known now."""

@@ -16,6 +16,7 @@ from support.processes import environment
 
 import fastbp
 from fastbp.errors import OptionError
+from fastbp.runtime import progress
 
 pytestmark = pytest.mark.small
 
@@ -224,6 +225,7 @@ def test_a_place_where_nothing_can_be_written_is_an_error_of_ours(tmp_path: Path
     file = tmp_path / "nowhere" / "values.npz"
     with pytest.raises(OptionError, match=r"^checkpoint: .* cannot be written: No such file"):
         fastbp.check_gradient(f, 2 * np.ones(2), np.ones(2), checkpoint=file)
+    assert progress._running == []
 
 
 def test_other_forms_and_other_checks_are_refused() -> None:
