@@ -55,7 +55,8 @@ def crew(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "processes":
         yield "processes"
     else:
-        request.getfixturevalue("client")
+        # The test before may have killed the workers: their nannies start others.
+        request.getfixturevalue("client").wait_for_workers(1, timeout=300)
         with joblib.parallel_config("dask"):
             yield "cluster"
 
