@@ -65,8 +65,7 @@ class Passes:
             self.batch,
         )
         # A batch of fewer than 8 takes the time of 8: it waits for the weights.
-        weights = sum(rows * columns for rows, columns in shapes.weights)
-        self._operations = 2.0 * max(self.batch, 8) * weights
+        self._operations = 2.0 * max(self.batch, 8) * shapes.size
 
     def run(
         self,

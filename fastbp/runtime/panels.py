@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -26,13 +27,18 @@ def aligned_zeros(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> li
     [3, 0, 20]
     """
     each = LINE_BYTES // np.dtype(dtype).itemsize
-    starts = [0, *accumulate(block_count(size, each) * each for size in sizes)]
-    block = np.zeros(starts[-1] + each, dtype)
+    parts, whole = _parts_of_lines(tuple(sizes), each)
+    block = np.zeros(whole + each, dtype)
     shift = -block.ctypes.data % LINE_BYTES // block.itemsize
-    return [
-        block[shift + start : shift + start + size]
-        for start, size in zip(starts, sizes, strict=False)
-    ]
+    return [block[shift + start : shift + end] for start, end in parts]
+
+
+@lru_cache(maxsize=1024)
+def _parts_of_lines(sizes: tuple[int, ...], each: int) -> tuple[list[tuple[int, int]], int]:
+    """Say where arrays begin and end that start at lines of ``each`` numbers, and their end."""
+    starts = [0, *accumulate(block_count(size, each) * each for size in sizes)]
+    parts = [(start, start + size) for start, size in zip(starts, sizes, strict=False)]
+    return parts, starts[-1]
 
 
 def block_count(count: int, size: int) -> int:
