@@ -31,7 +31,8 @@ from fastbp.network.differences.finite_differences import finite_differences
 from fastbp.network.given_gradients import arrays_of
 from fastbp.network.gradients import Gradients
 from fastbp.network.network import ForwardPass, Network
-from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.floating_point import callers_errstate, own_errstate
+from fastbp.runtime.user_code import calling
 from fastbp.runtime.validation import require_dtype, require_finite, require_floats, require_shape
 from fastbp.typing import Array
 
@@ -395,6 +396,8 @@ def check_derivatives(
     ShapeError, DTypeError, NonFiniteError
         The network, the input or the target is no good, or `backward_pass` takes a wrong number
         of arguments, or returned a wrong number of arrays.
+    EvaluationError
+        `backward_pass` raised; what it raised is the cause.
 
     Examples
     --------
@@ -483,7 +486,8 @@ def _with_batch(
             net, inputs, targets, gradient, method="replay", progress=False, **options
         )
     except Exception as error:  # whatever the learner's function raises: it is for one column
-        reason = f"with a {title}, backward_pass raised {type(error).__name__}: {error}"
+        raised = error.__cause__ or error
+        reason = f"with a {title}, backward_pass raised {type(raised).__name__}: {raised}"
         print(f"{VERDICT_LINES['failed']}\n{reason}")
         return replace(report, verdict="failed", notes=(*report.notes, reason))
     wrong = [row for row in found.arrays if row.verdict == "failed"]
@@ -548,7 +552,8 @@ def _on_fixed_activations(
 
     def gradient(weights: Any, biases: Any, x: Array, y: Array) -> tuple[Any, Any]:
         all_h = [x, *forward.activations[1:]]
-        result = backward_pass(weights, biases, forward.preactivations, all_h, y)
+        with calling("backward_pass"), callers_errstate():
+            result = backward_pass(weights, biases, forward.preactivations, all_h, y)
         returned.append(deepcopy(result))
         return result
 

@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.network.gradients import Gradients
 from fastbp.runtime.floating_point import callers_errstate
-from fastbp.runtime.user_code import called_twice
+from fastbp.runtime.user_code import called_twice, calling
 from fastbp.runtime.validation import as_numbers
 from fastbp.typing import Array
 
@@ -76,6 +76,8 @@ def given_gradients(net: Network, batch: Batch, gradients: Any) -> GivenGradient
         If there are too few or too many arrays, or a flat vector has the wrong size.
     DTypeError
         If it is none of these, or an item is no array of numbers.
+    EvaluationError
+        If it is a function that raises.
     """
     if gradients is None:
         _, own = net.loss_and_gradients(batch.x, batch.y, inputs=False)
@@ -184,7 +186,7 @@ def _called_on_copies(
     biases = None if net.biases is None else [array.copy() for array in net.biases]
     x, y = batch.x, batch.y
     own_x, own_y = x.copy(), y.copy()
-    with callers_errstate():
+    with calling("gradients"), callers_errstate():
         result = function(weights, biases, own_x, own_y)
     changed = _changed_items("weights", weights, net.weights)
     if biases is not None and net.biases is not None:

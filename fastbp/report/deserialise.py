@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import numpy as np
@@ -23,6 +22,7 @@ from fastbp.report.model import (
 )
 from fastbp.report.pictures.picture import SAMPLE_COLUMNS, Picture, cell_counts
 from fastbp.report.serialise import RUN_VERSION, SCHEMA_VERSION
+from fastbp.runtime.validation import require_path
 
 if TYPE_CHECKING:
     import os
@@ -109,8 +109,9 @@ def _is_by_name(content: Any) -> bool:
 
 
 def _content_of(path: str | os.PathLike[str]) -> Any:
+    file = require_path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ReportFileError(f"{path} is no JSON: {error}") from error

@@ -446,6 +446,8 @@ class Report:
         ------
         OSError
             If the file cannot be read.
+        DTypeError
+            If `path` is no path.
         ReportFileError
             If it is no report, or one of another version.
 

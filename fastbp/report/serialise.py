@@ -6,12 +6,12 @@ import json
 import math
 import os
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.errors import OutputFileError
+from fastbp.runtime.validation import require_path
 
 if TYPE_CHECKING:
     from fastbp.report.model import Report
@@ -88,9 +88,12 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     ------
     OutputFileError
         If the file cannot be written.
+    DTypeError
+        If `path` is no path.
     """
+    file = require_path(path)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputFileError(error.errno, error.strerror, os.fspath(path)) from error
 

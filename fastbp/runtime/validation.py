@@ -125,9 +125,12 @@ def require_callable(value: object, name: str) -> None:
 
 def require_path(value: object, name: str = "path") -> Path:
     """Return a path of a file."""
-    if not isinstance(value, str | os.PathLike):
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
         raise DTypeError(f"{name} must be a path, not {type(value).__name__}.")
-    return Path(value)
+    if "\0" in text:
+        raise OptionError(f"{name} must hold no NUL character.")
+    return Path(text)
 
 
 def require_tolerances(rtol: object, atol: object) -> None:

@@ -13,7 +13,7 @@ import pytest
 from support.reports import failed_report, failed_row, failure, report, row
 
 import fastbp
-from fastbp.errors import ReportFileError
+from fastbp.errors import DTypeError, OptionError, ReportFileError
 from fastbp.report import Kink, Report
 from fastbp.report.deserialise import from_dict
 from fastbp.report.model import Certificate
@@ -243,3 +243,13 @@ def test_a_file_that_is_no_report_is_refused(content, message, tmp_path):
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         Report.from_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("path", [3, None, b"report.json"])
+def test_what_is_no_path_is_an_error_of_ours(path):
+    for use in (Report.from_json, full_report().to_json, full_report().to_html):
+        with pytest.raises(DTypeError, match=rf"^path must be a path, not {type(path).__name__}"):
+            use(path)
+    for use in (Report.from_json, full_report().to_json):
+        with pytest.raises(OptionError, match=r"^path must hold no NUL character\.$"):
+            use("report\0.json")

@@ -7,7 +7,7 @@ import pytest
 import reference
 from support.notebook_networks import batch_network
 
-from fastbp import DTypeError, OptionError, ShapeError, check_network, notebook
+from fastbp import DTypeError, EvaluationError, OptionError, ShapeError, check_network, notebook
 from fastbp.network.network import Network
 
 pytestmark = pytest.mark.small
@@ -309,3 +309,13 @@ def test_a_wrong_number_of_arguments_is_named():
         notebook.check_derivatives(3)
     with pytest.raises(DTypeError, match=r"or the two lists .*, not list"):
         notebook.check_derivatives([np.ones(3)])
+
+
+def test_what_a_function_raises_is_the_cause_of_an_error_that_names_it():
+    def unfinished(all_weights, all_biases, all_f, all_h, y):
+        raise NotImplementedError("TODO")
+
+    with pytest.raises(EvaluationError) as caught:
+        notebook.check_derivatives(unfinished)
+    assert str(caught.value) == "backward_pass raised NotImplementedError at the point: TODO"
+    assert isinstance(caught.value.__cause__, NotImplementedError)

@@ -20,6 +20,7 @@ from fastbp.runtime.validation import (
     require_choice,
     require_integer,
     require_number,
+    require_path,
     require_seed,
     require_tolerances,
 )
@@ -272,7 +273,7 @@ def checked_options(given: CheckOptions, *, keeps_values: bool = False) -> Optio
             raise OptionError("checkpoint is an option of check_gradient alone.")
         if not isinstance(checkpoint, str | os.PathLike):
             raise OptionError(f"checkpoint must be a path, not {checkpoint!r}.")
-        checkpoint = Checkpoint(checkpoint)
+        checkpoint = Checkpoint(require_path(checkpoint, "checkpoint"))
         seed = int(checkpoint.problem["seed"]) if checkpoint.problem and seed is None else seed
     validated: dict[str, Any] = {
         **options, "checkpoint": checkpoint, "seed": require_seed(seed)

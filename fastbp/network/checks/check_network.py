@@ -113,6 +113,8 @@ def check_network(
         If parameters, `x` or `y` are not fit, or `gradients` is no such thing or holds the wrong
         number of arrays. An array of the wrong shape or dtype, or with a NaN, does not raise: it
         fails, and the report says why.
+    EvaluationError
+        If `gradients` is a function that raises; what it raised is the cause.
     OptionError
         If an option is unknown or senseless.
 

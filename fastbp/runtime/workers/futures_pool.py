@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
 from fastbp.runtime.workers.executor import Executor, WorkerDiedError
-from fastbp.runtime.workers.task import TaskResult, run_task
+from fastbp.runtime.workers.task import TaskResult, run_task, run_task_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -99,7 +99,7 @@ class MapPool(Executor):
     Parameters
     ----------
     mapping : callable
-        ``mapping(function, tasks)`` returns an iterable of the results, in their order.
+        ``mapping(function, tasks)`` returns an iterable of the results, in any order.
     concurrency : int, optional
         How many tasks are executed at the same time; by default one per processor.
     """
@@ -114,23 +114,25 @@ class MapPool(Executor):
         self, token: str, data: Any, shared: Any, tasks: list[Task]
     ) -> Iterator[tuple[int, TaskResult]]:
         """Execute tasks."""
-        done, came = 0, ""
+        done: set[int] = set()
+        came = ""
         try:
-            for result in self.mapping(partial(run_task, token, data, shared), tasks):
-                if done == len(tasks):
-                    came = "more results"
-                elif not isinstance(result, TaskResult):
+            run = partial(run_task_in_place, token, data, shared)
+            for result in self.mapping(run, list(enumerate(tasks))):
+                if not isinstance(result, TaskResult):
                     came = f"a {type(result).__name__} in place of a result"
+                elif result.place in done:
+                    came = "more results"
                 if came:
                     break
-                yield done, result
-                done += 1
+                yield result.place, result
+                done.add(result.place)
         except Exception as error:  # what f raises is a result: this is about the workers
             raise OptionError(
                 f"workers: the map that was given raised {type(error).__name__}: {error}"
             ) from error
-        if came or done != len(tasks):
+        if came or len(done) != len(tasks):
             raise OptionError(
                 f"workers must map as map does: for {len(tasks)} tasks it gave "
-                f"{came or f'{done} results'}."
+                f"{came or f'{len(done)} results'}."
             )

@@ -34,6 +34,7 @@ __all__ = [
     "TaskResult",
     "forget",
     "run_task",
+    "run_task_in_place",
 ]
 
 
@@ -131,13 +132,14 @@ class TaskResult:
     """What a task gave: values, or an error.
 
     That is one of ours and, pickled, its cause; or, pickled, one of a function of the user. And
-    what was warned of meanwhile.
+    what was warned of meanwhile, and which of several tasks it was.
     """
 
     values: Any
     error: FastbpError | None = None
     cause: bytes = b""
     warned: tuple[Warned, ...] = ()
+    place: int = 0
 
     def result(self) -> Any:
         """Return the values, or raise what the worker did."""
@@ -183,6 +185,12 @@ def run_task(token: str, data: Any, shared: Any, task: Task) -> TaskResult:
     with packed.surroundings.around() as warned:
         result = _result(own_errstate(getattr(packed.contents, method)), arguments)
     return replace(result, warned=tuple(warned))
+
+
+def run_task_in_place(token: str, data: Any, shared: Any, placed: tuple[int, Task]) -> TaskResult:
+    """Run in a worker: the same with one of several tasks, whose place the result keeps."""
+    place, task = placed
+    return replace(run_task(token, data, shared, task), place=place)
 
 
 def _result(method: Callable[..., Any], arguments: tuple[Any, ...]) -> TaskResult:

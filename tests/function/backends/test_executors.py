@@ -73,6 +73,13 @@ def test_what_maps_as_map_does() -> None:
         require_the_bits_of_one_process(processes.map)
 
 
+def test_a_map_may_give_its_results_in_any_order() -> None:
+    def backwards(function: Any, tasks: Any) -> Any:
+        return [function(task) for task in tasks][::-1]
+
+    require_the_bits_of_one_process(backwards)
+
+
 def test_threads_share_a_function_that_cannot_be_pickled() -> None:
     lock, seen = threading.Lock(), set()
 

@@ -7,7 +7,7 @@ import pytest
 from support.small_networks import example, rows
 
 import fastbp
-from fastbp.errors import DTypeError
+from fastbp.errors import DTypeError, EvaluationError
 from fastbp.network.checks.check_network import check_network
 
 pytestmark = pytest.mark.small
@@ -140,3 +140,11 @@ def test_a_mask_of_a_given_gradient_is_never_dropped(problem):
     weights = [np.ma.masked_array(w) for w in own.weights]
     with pytest.raises(DTypeError, match="an array without a mask, not MaskedArray"):
         fastbp.check_network(net, x, y, (weights, own.biases))
+
+
+def test_what_a_function_raises_is_the_cause_of_an_error_that_names_it(problem):
+    net, x, y, _ = problem
+    with pytest.raises(EvaluationError) as caught:
+        check_network(net, x, y, lambda *_: {}["dweights"])
+    assert str(caught.value) == "gradients raised KeyError at the point: 'dweights'"
+    assert isinstance(caught.value.__cause__, KeyError)
