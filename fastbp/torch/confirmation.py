@@ -12,20 +12,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from fastbp.errors import FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
-from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.user_code import agree
-from fastbp.torch.tensors import array_of
+from fastbp.torch.tensors import array_of, real_numbers
 from fastbp.verdict.rows import Numerical, judged_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastbp.report import Report
+    from fastbp.torch.autodiff.incoming import AtThePoint
     from fastbp.torch.autodiff.tensor_function import TensorFunction
     from fastbp.typing import Array, Vector
 
@@ -35,6 +36,7 @@ __all__ = ["confirmed"]
 HARMLESS = ("seed", "progress", "rtol", "atol", "noise", "budget", "method")
 MOST_ENTRIES, MOST_EVALUATIONS = 4096, 8  # evaluations for each entry
 MOST_OUTPUTS = 20
+MOST_NUMBERS = 2**16  # of all outputs of the evaluations that are kept at the same time
 
 FINEST = 2.0**-7  # a step for eight values, relative to the size of an entry
 SHORTER = 4.0  # by how much those for four values are shorter
@@ -63,16 +65,14 @@ class _InDoubtError(Exception):
 
 
 def confirmed(
-    function: TensorFunction, weights: list[Array], scale: float, given: Mapping[str, Any],
-    options: Options,
+    here: AtThePoint, scale: float, given: Mapping[str, Any], options: Options
 ) -> Report | None:  # fmt: skip
     """Return a report if the derivative of a function is right beyond doubt.
 
     Parameters
     ----------
-    function : TensorFunction
-    weights : list of ndarray
-        The incoming gradient, one for each output.
+    here : AtThePoint
+        The function, and an incoming gradient for each output.
     scale : float
         What the products are divided by: the incoming gradient of a scalar function.
     given : mapping
@@ -82,11 +82,11 @@ def confirmed(
     """
     if any(name not in HARMLESS and given[name] != DEFAULTS[name] for name in given):  # type: ignore[literal-required]
         return None
-    if options.method == "probe" or not _fits(function):
+    if options.method == "probe" or not _fits(here.function):
         return None
     watch = Stopwatch()
     try:
-        return _Confirmation(function, weights, scale).report(options, watch)
+        return _Confirmation(here, scale).report(options, watch)
     except (_InDoubtError, FastbpError):
         return None
     except Exception:  # whatever f raises beside the point
@@ -97,9 +97,9 @@ def _fits(function: TensorFunction) -> bool:
     """Tell whether everything is in float64, finite, and not too large."""
     outputs = function.results.tensors_at_first
     arrays = [leaf.array for leaf in function.arguments.leaves]
-    names = {str(output.dtype) for output in outputs} | {f"torch.{one.dtype}" for one in arrays}
     return (
-        names <= {"torch.float64", "torch.complex128"}
+        all(output.dtype in (torch.float64, torch.complex128) for output in outputs)
+        and all(array.dtype in (np.float64, np.complex128) for array in arrays)
         and not function.seeded
         and len(outputs) <= MOST_OUTPUTS
         and all(bool(output.isfinite().all()) for output in outputs)
@@ -112,15 +112,16 @@ def _fits(function: TensorFunction) -> bool:
 class _Confirmation:
     """The arrays of one confirmation."""
 
-    def __init__(self, function: TensorFunction, weights: list[Array], scale: float) -> None:
-        self.function, self.weights, self.scale = function, weights, scale
+    def __init__(self, here: AtThePoint, scale: float) -> None:
+        self.here, self.scale = here, scale
+        self.function, self.weights = function, weights = here.function, here.weights
         self.evaluations = 0
         arguments = function.arguments
         at = arguments.mapped(lambda array: np.array(array, order="C"), arguments.at)
-        self.numbers = [_real(array) for array in arguments.arrays_of(at)]
+        self.numbers = [real_numbers(array) for array in arguments.arrays_of(at)]
         self.base: list[Any] = [part.copy() for part in self.numbers]
-        self._value_at = function.evaluator(at)
-        self._flat_weights = [_real(weight) for weight in weights]
+        self._record = function.recorder(at)
+        self._flat_weights = np.concatenate([real_numbers(weight) for weight in weights])
         outputs = function.results.tensors_at_first
         # Of all terms of <w, f>.
         self._size = sum(
@@ -136,17 +137,19 @@ class _Confirmation:
         again = self._value()
         _require(self._fits_in_time(time.perf_counter() - began, options))
         _require(agree(centre, again) and self._unchanged())
-        rows = []
-        for place, array in enumerate(self._given()):
-            slope, bar = self._slopes(self.numbers[place], _real(array), centre)
-            absent = (slope == 0.0) & (_real(array) == 0.0)
+        rows, gradient = [], self._given()
+        # An array given as 0 is untested at best.
+        _require(all(bool(np.any(array)) for array in gradient))
+        for place, array in enumerate(gradient):
+            slope, bar = self._slopes(self.numbers[place], real_numbers(array), centre)
+            absent = (slope == 0.0) & (real_numbers(array) == 0.0)
             _require(bool(np.all(absent | (bar <= FINE_ALONE * np.abs(slope)))))
             tolerance = function_tolerance(options, array, np.dtype(np.float64), slope)
             is_complex = array.dtype.kind == "c"
             name = function.arguments.names[place] + (" (real, imag)" if is_complex else "")
             shape = (*array.shape, 2) if is_complex else array.shape
             numerical = Numerical(name, shape, slope, bar, np.zeros(slope.size))
-            given = _real(array).reshape(shape)
+            given = real_numbers(array).reshape(shape)
             row, _ = judged_row(given, numerical, np.dtype(np.float64), tolerance)
             _require(row.verdict == "passed" and row.zero < row.entries)
             rows.append(row)
@@ -155,10 +158,8 @@ class _Confirmation:
         check = FunctionCheck(
             tuple(rows), method="every", notes=notes, evaluations=self.evaluations
         )
-        dtypes = [str(leaf.array.real.dtype) for leaf in function.arguments.leaves]
-        precision = described_precision(dtypes, [str(base.dtype) for base in self.base])
         title = f"{'gradient' if function.scalar else 'vjp'} of {function.__name__}(inputs)"
-        return report_of([check], title, precision, options, watch)
+        return report_of([check], title, "float64", options, watch)
 
     def _fits_in_time(self, seconds: float, options: Options) -> bool:
         """Tell whether every entry may be measured; `seconds` is for one evaluation."""
@@ -174,8 +175,7 @@ class _Confirmation:
         function, at = self.function, self.function.arguments.at
         nested = function.results.nested(self.weights)
         first = function.arguments.arrays_of(function.vjp(at, nested))
-        again = function.arguments.arrays_of(function.vjp(at, nested))
-        _require(not function.changed and all(map(agree, first, again)))
+        _require(not function.changed and all(map(agree, first, self.here.product)))
         for array, leaf in zip(first, function.arguments.leaves, strict=True):
             _require(array.shape == leaf.array.shape and array.dtype == leaf.array.dtype)
         if len(self.weights) > 1:
@@ -193,11 +193,22 @@ class _Confirmation:
 
     def _value(self) -> float:
         """Return <w, f> at what the numbers are now."""
-        self.evaluations += 1
-        total = 0.0
-        for weight, part in zip(self._flat_weights, self._value_at(), strict=True):
-            total += float(np.add.reduce(weight * _real(part)))
-        return total / self.scale
+        row = self._rows(1)
+        with self.function.recording():
+            self._record(row[0])
+        return float(self._paired(row)[0])
+
+    def _rows(self, count: int) -> Array:
+        """Return room for the outputs of some evaluations."""
+        self.evaluations += count
+        return np.empty((count, self._flat_weights.size))
+
+    def _paired(self, rows: Array) -> Vector:
+        """Return <w, f> of some evaluations; the outputs are lost."""
+        rows *= self._flat_weights
+        values: Vector = np.add.reduce(rows, axis=1)
+        values /= self.scale
+        return values
 
     def _slopes(self, numbers: Vector, given: Vector, centre: float) -> tuple[Vector, Vector]:
         """Measure all entries of one array: on the scale of the array, or on their own."""
@@ -207,9 +218,7 @@ class _Confirmation:
             slope, bar, *_ = self._measured(numbers, np.arange(numbers.size), sizes, centre)
         else:
             slope, bar = self._by_four_values(numbers, sizes, centre)
-            wrong = ~(np.abs(slope - given) <= bar) | ~(bar <= FINE * np.max(np.abs(slope)))
-            again = np.flatnonzero(wrong)
-            slope[again], bar[again], *_ = self._measured(numbers, again, sizes[again], centre)
+            self._measure_again(numbers, given, sizes, slope, bar, centre)
         doubtful = np.flatnonzero(~(bar <= FINE * np.max(np.abs(slope))))
         if doubtful.size:
             own = np.abs(numbers[doubtful])
@@ -217,6 +226,23 @@ class _Confirmation:
             slope[doubtful], bar[doubtful], *_ = self._measured(numbers, doubtful, own, centre)
             _require(bool(np.all(bar <= FINE * np.max(np.abs(slope)))))
         return slope, bar
+
+    def _measure_again(
+        self, numbers: Vector, given: Vector, sizes: Vector, slope: Vector, bar: Vector,
+        centre: float,
+    ) -> None:  # fmt: skip
+        """Measure entries fully that four values leave in doubt, the most doubtful ones first.
+
+        Where not even steps of its own would help one of those, the others need not be measured.
+        """
+        wrong = ~(np.abs(slope - given) <= bar) | ~(bar <= FINE * np.max(np.abs(slope)))
+        again = np.flatnonzero(wrong)
+        again = again[np.argsort(-bar[again], kind="stable")]
+        for some in (again[:SAMPLED], again[SAMPLED:]):
+            slope[some], bar[some], *_ = self._measured(numbers, some, sizes[some], centre)
+            coarse = ~(bar[some] <= FINE * np.max(np.abs(slope)))
+            own = np.abs(numbers[some])
+            _require(not bool(np.any(coarse & ~((own > 0) & (own < sizes[some])))))
 
     def _by_four_values(
         self, numbers: Vector, sizes: Vector, centre: float
@@ -267,15 +293,31 @@ class _Confirmation:
         entries = numbers[indices]
         moved = entries[:, None] + steps[:, None] * np.concatenate([-multiples[::-1], multiples])
         found = np.empty(moved.shape)
-        for row, (index, former) in enumerate(zip(indices.tolist(), entries.tolist(), strict=True)):
-            for column, entry in enumerate(moved[row].tolist()):
-                numbers[index] = entry
-                found[row, column] = self._value()
-            numbers[index] = former
+        places = list(zip(indices.tolist(), entries.tolist(), moved.tolist(), strict=True))
+        some = max(1, MOST_NUMBERS // (2 * count * self._flat_weights.size))
+        with self.function.recording():
+            for start in range(0, len(places), some):
+                part = places[start : start + some]
+                found[start : start + some] = self._along(numbers, part).reshape(-1, 2 * count)
         with np.errstate(all="ignore"):
             realised = moved[:, count:] - moved[:, count - 1 :: -1]
             central = (found[:, count:] - found[:, count - 1 :: -1]) / realised
-        return central, np.insert(found, count, centre, axis=1)
+        values = np.empty((len(found), 2 * count + 1))
+        values[:, :count], values[:, count], values[:, count + 1 :] = (
+            found[:, :count], centre, found[:, count:],
+        )  # fmt: skip
+        return central, values
+
+    def _along(self, numbers: Vector, places: list[tuple[int, float, list[float]]]) -> Vector:
+        """Evaluate with each of some entries replaced by each of its values."""
+        rows, record, row = self._rows(len(places) * len(places[0][2])), self._record, 0
+        for index, former, moved in places:
+            for entry in moved:
+                numbers[index] = entry
+                record(rows[row])
+                row += 1
+            numbers[index] = former
+        return self._paired(rows)
 
     def _noise(self, values: Array) -> Vector:
         """Estimate the noise of the values along each entry from differences of high order."""
@@ -297,13 +339,6 @@ def _steps(sizes: Vector, share: float) -> Vector:
     steps: Any = UNEVEN * share * 2.0 ** np.round(np.log2(sizes))
     found: Vector = steps
     return found
-
-
-def _real(array: Any) -> Vector:
-    """Return a flat view of the real numbers of an array."""
-    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.float64)
-    numbers: Vector = flat
-    return numbers
 
 
 def _require(certain: bool) -> None:

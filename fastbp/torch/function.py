@@ -28,30 +28,27 @@ from fastbp.torch.autodiff.half_precision import (
     judged_along,
 )
 from fastbp.torch.autodiff.incoming import (
+    AtThePoint,
     batched_findings,
     expanded,
     products_differ,
     random_cotangent,
     scattered,
-    undefined_findings,
 )
 from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.second_order import backward_pass
-from fastbp.torch.autodiff.tensor_function import TensorFunction, unchanged
+from fastbp.torch.autodiff.tensor_function import TensorFunction
 from fastbp.torch.confirmation import confirmed
 from fastbp.torch.state import with_gradients
-from fastbp.torch.tensors import HALF_UNITS
+from fastbp.torch.tensors import HALF_UNITS, array_of
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import torch
-
     from fastbp.function.methods.options import CheckOptions
     from fastbp.report import Report
-    from fastbp.torch.autodiff.tensor_function import Graph
 
 __all__ = ["check_function"]
 
@@ -194,68 +191,65 @@ def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
     if function.scalar:
         # Not with 1: a backward pass that forgets its incoming gradient would pass.
         cotangent = scalar_cotangent(options["seed"])
-        [incoming] = random_cotangent(function, np.random.default_rng(0))
-        weights = [np.full_like(incoming, cotangent)]
+        [output] = function.results.tensors_at_first
+        weights = [np.full_like(array_of(output), cotangent)]
         nested = function.results.nested(weights)
+        here = AtThePoint(function, weights)
 
         def gradient(inputs: Any) -> Any:
             products = function.vjp(inputs, nested)
             return function.arguments.mapped(lambda product: product / cotangent, products)
 
-        report = _confirmed(function, weights, cotangent, options) or noting_scalar_cotangent(
+        report = _confirmed(here, cotangent, options) or noting_scalar_cotangent(
             check_gradient(_named(function.number, function), gradient, at, **options), cotangent
         )
     else:
         weights = random_cotangent(function, np.random.default_rng(options["seed"]))
+        here = AtThePoint(function, weights)
         evaluate = _named(function.outputs, function)
-        report = _confirmed(function, weights, 1.0, options) or check_vjp(
+        report = _confirmed(here, 1.0, options) or check_vjp(
             evaluate, function.vjp, at, convention="torch", **options
         )
     if report.verdict != "failed":
-        report = _asked_otherwise(report, function, options)
+        report = _asked_otherwise(report, here, options)
     report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     return replace(report, notes=(*report.notes, *function.notes))
 
 
-def _confirmed(
-    function: TensorFunction, weights: list[Any], scale: float, options: dict[str, Any]
-) -> Report | None:
-    checked = checked_options(cast("CheckOptions", options))
-    return confirmed(function, weights, scale, options, checked)
+def _confirmed(here: AtThePoint, scale: float, options: dict[str, Any]) -> Report | None:
+    return confirmed(here, scale, options, checked_options(cast("CheckOptions", options)))
 
 
-def _asked_otherwise(report: Report, function: TensorFunction, options: dict[str, Any]) -> Report:
+def _asked_otherwise(report: Report, here: AtThePoint, options: dict[str, Any]) -> Report:
     """Ask with incoming gradients that are undefined, or no contiguous arrays."""
-    graph = function.with_graph(function.arguments.at)
-    report = _failing(report, undefined_findings(function, graph), "backward")
+    function = here.function
+    report = _failing(report, here.undefined_findings(), "backward")
     if function.scalar or not function.real or report.verdict == "failed":
         return report
-    return _asked_in_other_layouts(report, function, graph, options)
+    return _asked_in_other_layouts(report, here, options)
 
 
-def _asked_in_other_layouts(
-    report: Report, function: TensorFunction, graph: Graph, options: dict[str, Any]
-) -> Report:
+def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str, Any]) -> Report:
     """Ask with incoming gradients that are no contiguous arrays; check anew where that matters.
 
     That of a sum is expanded, that of a transpose has its axes in another order.
     """
+    function = here.function
     at, results = function.arguments.at, function.results
     if max(tensor.numel() for tensor in results.tensors_at_first) < 2:
         return report
-    weights = random_cotangent(function, np.random.default_rng((options["seed"], 3)))
-    ones = results.nested([np.ones_like(part) for part in weights])
+    ones = results.nested([np.ones_like(part) for part in here.weights])
 
     def total(inputs: Any) -> Any:
         return sum(np.sum(part) for part in results.flat(function.outputs(inputs)))
 
     for cotangent, layout, what in (
         (ones, expanded, "expanded"),
-        (results.nested(weights), scattered, "of axes in another order, with gaps"),
+        (results.nested(here.weights), scattered, "of axes in another order, with gaps"),
     ):
-        plain = _product(function, cotangent, unchanged, graph)
+        plain = here.asked(cotangent) if layout is expanded else here.product
         try:
-            other = _product(function, cotangent, layout, graph)
+            other = here.asked(cotangent, layout)
         except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
@@ -275,21 +269,6 @@ def _asked_in_other_layouts(
             note = f"wrong for an incoming gradient {what}, right for a contiguous one"
             return replace(again, notes=(*again.notes, note), function=report.function)
     return report
-
-
-def _product(
-    function: TensorFunction,
-    cotangent: Any,
-    layout: Callable[[torch.Tensor], torch.Tensor],
-    graph: Graph,
-) -> list[Any]:
-    """Ask for the product at the point; with a graph of its own where one cannot be asked twice."""
-    at = function.arguments.at
-    try:
-        product = function.vjp(at, cotangent, layout, graph)
-    except EvaluationError:
-        product = function.vjp(at, cotangent, layout)
-    return function.arguments.arrays_of(product)
 
 
 def _tolerant(options: dict[str, Any], function: TensorFunction) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from fastbp.typing import Vector
 
 __all__ = [
     "HALF_UNITS",
@@ -12,6 +16,7 @@ __all__ = [
     "array_of",
     "dense",
     "is_differentiable",
+    "real_numbers",
 ]
 
 
@@ -53,3 +58,9 @@ def array_of(tensor: torch.Tensor) -> Any:
     if plain.dtype in READABLE:
         plain = plain.to(READABLE[plain.dtype])
     return plain.resolve_conj().resolve_neg().cpu().numpy()
+
+
+def real_numbers(array: Any) -> Vector:
+    """Return a flat view of the real numbers of an array in double precision, real or complex."""
+    numbers: Vector = np.ascontiguousarray(array).reshape(-1).view(np.float64)
+    return numbers

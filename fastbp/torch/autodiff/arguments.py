@@ -7,6 +7,7 @@ structure, sparsity and layout. What no derivative is wanted of is held fixed.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,6 +151,18 @@ class Arguments:
             values = list(self._container.rebuilt(values).values())
         count = self._positional
         return values[:count], dict(zip(self._keys[count:], values[count:], strict=True))
+
+    def repeated(self, tensors: Sequence[Any]) -> Callable[[], tuple[list[Any], dict[str, Any]]]:
+        """Return what returns the arguments with the same tensors, whenever it is called."""
+        if not self._flat:
+            return partial(self.with_tensors, tensors)
+        same = self.with_tensors(tensors)
+
+        def again() -> tuple[list[Any], dict[str, Any]]:
+            changing = self._changing or self._changed()
+            return self.with_tensors(tensors) if changing else same
+
+        return again
 
     def checked_in(self, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> list[torch.Tensor]:
         """Return the tensors that are checked among arguments of the same structure."""

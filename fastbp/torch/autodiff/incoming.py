@@ -7,6 +7,7 @@ of a sum or the scattered one of a transpose, for none at all, or under vmap.
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +15,22 @@ import torch
 
 from fastbp.errors import EvaluationError
 from fastbp.function.methods.directions import random_components
-from fastbp.torch.autodiff.tensor_function import tensor_like
+from fastbp.torch.autodiff.tensor_function import tensor_like, unchanged
 from fastbp.torch.tensors import array_of
 from fastbp.verdict.tolerance import agreement_of_sums
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastbp.torch.autodiff.tensor_function import Graph, TensorFunction
 
 __all__ = [
+    "AtThePoint",
     "batched_findings",
     "expanded",
     "products_differ",
     "random_cotangent",
     "scattered",
-    "undefined_findings",
 ]
 
 BATCH = 2
@@ -43,6 +46,50 @@ class _Undefined(torch.autograd.Function):
     @staticmethod
     def backward(_: Any, *_incoming: torch.Tensor) -> None:
         return None
+
+
+class AtThePoint:
+    """The backward pass at the point, asked many times of one graph.
+
+    Parameters
+    ----------
+    function : TensorFunction
+    weights : list of ndarray
+        An incoming gradient, one for each output.
+    """
+
+    def __init__(self, function: TensorFunction, weights: list[Any]) -> None:
+        self.function, self.weights = function, weights
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The tensors, and the outputs with their history."""
+        return self.function.with_graph(self.function.arguments.at)
+
+    @cached_property
+    def product(self) -> list[Any]:
+        """The derivatives that come back for the weights."""
+        return self.asked(self.function.results.nested(self.weights))
+
+    def asked(
+        self, cotangent: Any, layout: Callable[[torch.Tensor], torch.Tensor] = unchanged
+    ) -> list[Any]:
+        """Ask for a product; of another graph where one cannot be asked twice."""
+        function, at = self.function, self.function.arguments.at
+        try:
+            product = function.vjp(at, cotangent, layout, self.graph)
+        except EvaluationError:
+            product = function.vjp(at, cotangent, layout)
+        return function.arguments.arrays_of(product)
+
+    def undefined_findings(self) -> list[str]:
+        """Return `undefined_findings`; what is found is found of a graph that nobody has asked."""
+        found = undefined_findings(self.function, self.graph)
+        if not found:
+            return []
+        return undefined_findings(
+            self.function, self.function.with_graph(self.function.arguments.at)
+        )
 
 
 def expanded(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -10,7 +10,10 @@ import torch
 
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.containers.pytree import NAMESPACE, flattened
-from fastbp.torch.tensors import array_of, dense, is_differentiable
+from fastbp.torch.tensors import array_of, dense, is_differentiable, real_numbers
+
+if TYPE_CHECKING:
+    from fastbp.typing import Vector
 
 __all__ = ["Results"]
 
@@ -54,6 +57,9 @@ class Results:
         self._alone = isinstance(value, torch.Tensor)
         first = leaves[wanted[0]]
         self.tensors_at_first = [dense(leaves[place].detach()) for place in wanted]
+        # Of the only output, where it is one tensor of float64.
+        plain = self._alone and self.tensors_at_first[0].dtype is torch.float64
+        self._plain_shape = self.tensors_at_first[0].shape if plain else None
         self.scalar = len(wanted) == 1 and first.numel() == 1 and not first.is_complex()
 
     def tensors(self, value: Any) -> list[torch.Tensor]:
@@ -73,6 +79,31 @@ class Results:
     def arrays(self, value: Any) -> Any:
         """Return the outputs that are checked as arrays, in the structure of all."""
         return self.nested([array_of(tensor) for tensor in self.tensors(value)])
+
+    def record(self, value: Any, row: Vector) -> None:
+        """Write the real numbers of the outputs that are checked into a row, one after the other.
+
+        All outputs must be in double precision.
+        """
+        if (
+            type(value) is torch.Tensor
+            and value.dtype is torch.float64
+            and value.shape == self._plain_shape
+        ):
+            try:
+                numbers = value.numpy()
+            except (RuntimeError, TypeError):  # sparse, on another device, with a history, ...
+                pass
+            else:
+                row[:] = numbers.reshape(-1)
+                return
+        start = 0
+        for first, tensor in zip(self.tensors_at_first, self.tensors(value), strict=True):
+            if (tensor.dtype, tensor.shape) != (first.dtype, first.shape):
+                raise ShapeError("f must always return tensors of the same dtypes and shapes.")
+            numbers = real_numbers(array_of(tensor))
+            row[start : start + numbers.size] = numbers
+            start += numbers.size
 
     def number(self, value: Any) -> Any:
         """Return the only output as a number, in its precision."""

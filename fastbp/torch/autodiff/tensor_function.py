@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fastbp.torch.autodiff.arguments import Arguments
+    from fastbp.typing import Vector
 
 __all__ = ["Graph", "TensorFunction", "tensor_like", "unchanged"]
 
@@ -112,22 +113,49 @@ class TensorFunction:
         """Evaluate a scalar function: a number."""
         return self.results.number(self._evaluated(inputs))
 
-    def evaluator(self, inputs: Any) -> Callable[[], list[Any]]:
-        """Return what evaluates at arrays, as they are whenever it is called: a list of outputs.
+    def recording(self) -> AbstractContextManager[Any]:
+        """Return the context in which what `recorder` returns is called: with a graph or without.
 
-        On the CPU the tensors share the memory of the arrays, and are made once.
+        Around many calls, since to enter it takes as long as a small operation.
+        """
+        return torch.set_grad_enabled(self._with_graph)
+
+    def recorder(self, inputs: Any) -> Callable[[Vector], None]:
+        """Return what evaluates at arrays, as they are whenever it is called.
+
+        It writes the real numbers of all outputs into a row. On the CPU the tensors share the
+        memory of the arrays, and are made once.
         """
         tensors = self.arguments.beside(inputs)
+        if self._is_plain(tensors):
+            return self._plain_recorder(tensors)
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
 
-        def evaluate() -> list[Any]:
+        def record(row: Vector) -> None:
             now = tensors if on_cpu else self.arguments.beside(inputs)
             if self._with_graph:
                 now = [tensor.detach().requires_grad_() for tensor in now]
             value = self._called(now, graph=self._with_graph, surrounding=self._evaluating)
-            return [array_of(tensor) for tensor in self.results.tensors(value)]
+            self.results.record(value, row)
 
-        return evaluate
+        return record
+
+    def _is_plain(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Tell whether f only has to be called: no graph, no context, nothing on another device."""
+        return (
+            not (self._with_graph or self.seeded)
+            and self._evaluating is nullcontext
+            and all(tensor.device.type == "cpu" for tensor in tensors)
+        )
+
+    def _plain_recorder(self, tensors: Sequence[torch.Tensor]) -> Callable[[Vector], None]:
+        f, results, arguments = self.f, self.results, self.arguments.repeated(tensors)
+
+        def record(row: Vector) -> None:
+            positional, named = arguments()
+            results.record(f(*positional, **named), row)
+
+        return record
 
     def vjp(
         self,
