@@ -172,10 +172,9 @@ class _Confirmation:
 
     def _given(self) -> list[Array]:
         """Ask the backward pass twice, and for each output alone: the sum must be the same."""
-        function, at = self.function, self.function.arguments.at
-        nested = function.results.nested(self.weights)
-        first = function.arguments.arrays_of(function.vjp(at, nested))
-        _require(not function.changed and all(map(agree, first, self.here.product)))
+        function, here = self.function, self.here
+        first = function.products(here.fresh_graph(), self.weights)
+        _require(not function.changed and all(map(agree, first, here.product)))
         for array, leaf in zip(first, function.arguments.leaves, strict=True):
             _require(array.shape == leaf.array.shape and array.dtype == leaf.array.dtype)
         if len(self.weights) > 1:
@@ -185,8 +184,8 @@ class _Confirmation:
                     weight if other == place else np.zeros_like(weight)
                     for other, weight in enumerate(self.weights)
                 ]
-                product = function.vjp(at, function.results.nested(alone))
-                for part, one in zip(total, function.arguments.arrays_of(product), strict=True):
+                product = function.products(here.fresh_graph(), alone)
+                for part, one in zip(total, product, strict=True):
                     part += one
             _require(all(map(agree, first, total)))
         return [array / self.scale for array in first]
@@ -237,6 +236,8 @@ class _Confirmation:
         """
         wrong = ~(np.abs(slope - given) <= bar) | ~(bar <= FINE * np.max(np.abs(slope)))
         again = np.flatnonzero(wrong)
+        if again.size == 0:
+            return
         again = again[np.argsort(-bar[again], kind="stable")]
         for some in (again[:SAMPLED], again[SAMPLED:]):
             slope[some], bar[some], *_ = self._measured(numbers, some, sizes[some], centre)

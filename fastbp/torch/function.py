@@ -238,18 +238,19 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
     at, results = function.arguments.at, function.results
     if max(tensor.numel() for tensor in results.tensors_at_first) < 2:
         return report
-    ones = results.nested([np.ones_like(part) for part in here.weights])
+    ones = [np.ones_like(part) for part in here.weights]
+    nested_ones = results.nested(ones)
 
     def total(inputs: Any) -> Any:
         return sum(np.sum(part) for part in results.flat(function.outputs(inputs)))
 
-    for cotangent, layout, what in (
+    for weights, layout, what in (
         (ones, expanded, "expanded"),
-        (results.nested(here.weights), scattered, "of axes in another order, with gaps"),
+        (here.weights, scattered, "of axes in another order, with gaps"),
     ):
-        plain = here.asked(cotangent) if layout is expanded else here.product
+        plain = here.asked(weights) if layout is expanded else here.product
         try:
-            other = here.asked(cotangent, layout)
+            other = here.asked(weights, layout)
         except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
@@ -258,7 +259,7 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
             continue
         if layout is expanded:
             again = check_gradient(
-                total, lambda inputs: function.vjp(inputs, ones, expanded), at, **options
+                total, lambda inputs: function.vjp(inputs, nested_ones, expanded), at, **options
             )
         else:
             again = check_vjp(

@@ -5,6 +5,7 @@ Two equal errors would cancel along every other direction of +1 and -1.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +39,7 @@ def random_direction(rng: np.random.Generator, base: NDArray[np.floating]) -> ND
     return (_signs(rng, base.size) * sizes / PARTS).astype(base.dtype)
 
 
+@lru_cache(maxsize=256)
 def scalar_cotangent(seed: int) -> float:
     """Return the cotangent that the backward pass of a function with one result is asked with.
 

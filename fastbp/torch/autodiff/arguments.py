@@ -127,7 +127,7 @@ class Arguments:
         )
         self._renew()
         self._changing = False
-        self.at = self._rebuilt([leaf.array for leaf in self.leaves])
+        self.at = self.rebuilt([leaf.array for leaf in self.leaves])
 
     @property
     def names(self) -> list[str]:
@@ -182,14 +182,12 @@ class Arguments:
 
     def derivatives(
         self, found: Sequence[torch.Tensor | None], tensors: Sequence[torch.Tensor]
-    ) -> Any:
-        """Return derivatives by the tensors, in the structure of `at`."""
-        return self._rebuilt(
-            [
-                leaf.array_of_derivative(derivative, tensor)
-                for leaf, derivative, tensor in zip(self.leaves, found, tensors, strict=True)
-            ]
-        )
+    ) -> list[Any]:
+        """Return derivatives by the tensors as arrays."""
+        return [
+            leaf.array_of_derivative(derivative, tensor)
+            for leaf, derivative, tensor in zip(self.leaves, found, tensors, strict=True)
+        ]
 
     def arrays_of(self, at: Any) -> list[Any]:
         """Return the arrays in a structure as that of `at`."""
@@ -199,9 +197,10 @@ class Arguments:
 
     def mapped(self, function: Callable[[Any], Any], at: Any) -> Any:
         """Apply a function to every array in a structure as that of `at`."""
-        return self._rebuilt([function(array) for array in self.arrays_of(at)])
+        return self.rebuilt([function(array) for array in self.arrays_of(at)])
 
-    def _rebuilt(self, arrays: Sequence[Any]) -> Any:
+    def rebuilt(self, arrays: Sequence[Any]) -> Any:
+        """Return arrays, one for each tensor that is checked, in the structure of `at`."""
         values: list[Any] = [None] * len(self._container.leaves)
         for place, array in zip(self._places, arrays, strict=True):
             values[place] = array

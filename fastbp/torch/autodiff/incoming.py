@@ -64,32 +64,31 @@ class AtThePoint:
     @cached_property
     def graph(self) -> Graph:
         """The tensors, and the outputs with their history."""
+        return self.fresh_graph()
+
+    def fresh_graph(self) -> Graph:
+        """Return another one."""
         return self.function.with_graph(self.function.arguments.at)
 
     @cached_property
     def product(self) -> list[Any]:
         """The derivatives that come back for the weights."""
-        return self.asked(self.function.results.nested(self.weights))
+        return self.asked(self.weights)
 
     def asked(
-        self, cotangent: Any, layout: Callable[[torch.Tensor], torch.Tensor] = unchanged
+        self, weights: list[Any], layout: Callable[[torch.Tensor], torch.Tensor] = unchanged
     ) -> list[Any]:
         """Ask for a product; of another graph where one cannot be asked twice."""
-        function, at = self.function, self.function.arguments.at
+        function = self.function
         try:
-            product = function.vjp(at, cotangent, layout, self.graph)
+            return function.products(self.graph, weights, layout, retain_graph=True)
         except EvaluationError:
-            product = function.vjp(at, cotangent, layout)
-        return function.arguments.arrays_of(product)
+            return function.products(self.fresh_graph(), weights, layout)
 
     def undefined_findings(self) -> list[str]:
         """Return `undefined_findings`; what is found is found of a graph that nobody has asked."""
         found = undefined_findings(self.function, self.graph)
-        if not found:
-            return []
-        return undefined_findings(
-            self.function, self.function.with_graph(self.function.arguments.at)
-        )
+        return undefined_findings(self.function, self.fresh_graph()) if found else []
 
 
 def expanded(tensor: torch.Tensor) -> torch.Tensor:

@@ -162,25 +162,35 @@ class TensorFunction:
         inputs: Any,
         cotangent: Any,
         layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
-        graph: Graph | None = None,
     ) -> Any:
-        """Ask the backward pass; an output with a cotangent of 0 is left out of it.
-
-        Of a fresh graph, or of one that others will use too.
-        """
-        leaves, outputs = self.with_graph(inputs) if graph is None else graph
+        """Ask the backward pass, of a graph that nobody else uses."""
         weights = self.results.flat(cotangent)
+        return self.arguments.rebuilt(self.products(self.with_graph(inputs), weights, layout))
+
+    def products(
+        self,
+        graph: Graph,
+        weights: list[Any],
+        layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
+        *,
+        retain_graph: bool = False,
+    ) -> list[Any]:
+        """Ask the backward pass for one array for each tensor that is checked.
+
+        An output with a cotangent of 0 is left out of it.
+        """
+        leaves, outputs = graph
         used = [
             place
             for place, output in enumerate(outputs)
-            if output.requires_grad and np.any(weights[place])
+            if output.requires_grad and weights[place].any()
         ]
         incoming = [layout(tensor_like(outputs[place], weights[place])) for place in used]
-        found = self.backward(
-            [outputs[place] for place in used], leaves, incoming, retain_graph=graph is not None
-        )
+        asked = [outputs[place] for place in used]
+        found = self.backward(asked, leaves, incoming, retain_graph=retain_graph)
         for place, tensor in zip(used, incoming, strict=True):
-            if not np.array_equal(array_of(tensor), weights[place].astype(array_of(tensor).dtype)):
+            after = array_of(tensor)
+            if not np.array_equal(after, weights[place].astype(after.dtype, copy=False)):
                 self.changed.add(place)
         return self.arguments.derivatives(found, leaves)
 
