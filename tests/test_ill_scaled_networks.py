@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pytest
 from support.ill_scaled import (
     Case,
     as_given,
     backpropagated,
+    distorted_at_once,
     ill_scaled,
     plain_gradients,
     programs,
@@ -26,9 +29,14 @@ def check(case: Case, arrays: list[np.ndarray], method: str) -> fastbp.Report:
     )
 
 
-def right_gradients_pass(seeds: range, method: str) -> None:
+def right_gradients_pass(
+    seeds: Iterable[int], method: str, draw: Callable[[int], Case] = ill_scaled
+) -> None:
     for seed in seeds:
-        case = ill_scaled(seed)
+        try:
+            case = draw(seed)
+        except fastbp.NonFiniteError:  # beyond the range of numbers
+            continue
         for name, program in programs(case).items():
             gradient = program()
             if all(np.isfinite(array).all() for array in gradient):  # float32 may overflow
@@ -49,7 +57,7 @@ def assert_noise(
     programs may lose the same: p - 1 of a saturated softmax is 0 for them, and known to exact
     differences. A replay has quotients of losses to compare with, and where losses are large or
     numbers tiny these are coarser than any program: then every derivative is below half of what the
-    report says is seen.
+    report says is seen. And what one processor keeps below the range of numbers is 0 on another.
     """
     exact = true_gradient(case)
     coarser = min(case.net.dtype, given, key=lambda dtype: dtype.itemsize)
@@ -59,6 +67,7 @@ def assert_noise(
         apart = [np.linalg.norm((gradient[k] - own).astype(np.float64)) for gradient in found]
         relied_on = size > 0 and all(distance <= 0.01 * size for distance in apart)
         rough = report.method == "replay" and np.abs(own).max() <= 0.5 * row.detectable
+        rough |= np.abs(own).max() < 64 * np.finfo(coarser).tiny
         assert not relied_on or rough, (*what, case.kind, row.name, apart, size)
 
 
@@ -78,10 +87,35 @@ def test_right_gradients_of_many_networks_never_fail(method, seeds):
     right_gradients_pass(seeds, method)
 
 
-def wrong_gradients_fail(seeds: range, method: str) -> None:
+# Each of these failed, or was called a defect, when its kind was met.
+MET = {
+    "certified": (210, 640, 1396, 1430, 2089, 2332, 3138, 3229, 3511, 3653, 4082, 4271),
+    "exact": (210, 2089, 3138),
+    "replay": (68, 90, 207, 1126),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_right_gradients_never_fail_under_several_distortions(method):
+    right_gradients_pass(MET[method][:2], method, distorted_at_once)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seeds", [range(120), range(10_000, 10_120)], ids=str)
+def test_right_gradients_of_many_networks_never_fail_under_several_distortions(method, seeds):
+    right_gradients_pass((*MET[method], *seeds), method, distorted_at_once)
+
+
+def wrong_gradients_fail(
+    seeds: range, method: str, draw: Callable[[int], Case] = ill_scaled
+) -> None:
     found = 0
     for seed in seeds:
-        case = ill_scaled(seed)
+        try:
+            case = draw(seed)
+        except fastbp.NonFiniteError:
+            continue
         gradient = programs(case)["NumPy"]()
         if not all(np.isfinite(array).all() for array in gradient):
             continue
@@ -111,6 +145,12 @@ def test_an_entry_that_is_wrong_by_ten_bars_is_found(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_entries_of_many_networks_are_found(method):
     wrong_gradients_fail(range(1000, 1100), method)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_entries_are_found_under_several_distortions(method):
+    wrong_gradients_fail(range(120), method, distorted_at_once)
 
 
 def wrong_signs_and_factors_fail(seeds: range, method: str) -> None:

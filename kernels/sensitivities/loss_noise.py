@@ -11,6 +11,9 @@ from ..simd.vectors import panel_width
 from .sweep_arrays import kept_start, panel_start
 
 MOST_LIKELY = math.log(0.6)  # and above: of a probability, no two of which can be so large
+# A probability moves by 1 at most, which leaves no margin where those of several outputs do so, all
+# with the signs of the weights that they meet.
+UNSURE = 4.0
 
 
 @kernel(inline=True)
@@ -23,13 +26,14 @@ def target_of(i, sample, loss):
 
 @kernel(inline=True)
 def moved_share(logarithm, reach):
-    """How far a probability can move whose logit moves by ``reach``: p expm1(reach), at most 1.
+    """How far a probability can move whose logit moves by ``reach``: p expm1(reach).
 
-    From log p, since p itself may be 0 where exp(reach) is infinite.
+    From log p, since p itself may be 0 where exp(reach) is infinite. What moves by as much as all
+    of itself has UNSURE times that: at most UNSURE.
     """
     if reach < 1.0:
         return math.exp(logarithm) * math.expm1(reach)
-    return math.exp(min(0.0, logarithm + reach))
+    return UNSURE * math.exp(min(0.0, logarithm + reach))
 
 
 @kernel(inline=True)
@@ -72,7 +76,7 @@ def softmax_noise(sample, outputs, loss, h, h_at, noise, xi_at, z_at, width):
         if logarithm < MOST_LIKELY:
             step = moved_share(logarithm, margin * (abs(moved) + everywhere))
         own = math.exp(logarithm) + target_of(i, sample, loss)
-        own += min(1.0, step) / margin
+        own += min(UNSURE, step) / margin
         noise.z[z_at + i * width] = math.copysign(scaled_noise(own, loss, noise), moved)
 
 
@@ -91,7 +95,7 @@ def residual_noise(i, sample, output, residual, moved, loss, noise):
         away = abs(output)
         step = moved_share(-away - math.log1p(math.exp(-away)), noise.margin * abs(moved))
         own = abs(residual / loss.factor + target) + target
-        size = scaled_noise(min(1.0, step) / noise.margin + own, loss, noise)
+        size = scaled_noise(min(UNSURE, step) / noise.margin + own, loss, noise)
     return size
 
 

@@ -9,12 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
+from fastbp.runtime.validation import require_finite
 
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
 KINDS = (
     "layers that undo each other", "ill-scaled layers", "ill-scaled layers and biases",
     "ill-scaled rows", "denormals", "exact cancellation", "saturated", "small integers",
     "features nobody normalised", "ordinary",
+)  # fmt: skip
+BATCHES_AND_UNITS = (
+    "equal samples", "sparse features", "a unit of a - a", "equal logits", "a tiny column",
+    "features of any size", "", "",
 )  # fmt: skip
 
 Arrays = list[np.ndarray]
@@ -56,6 +61,52 @@ def ill_scaled(seed: int) -> Case:
     return Case(net, x, y.astype(dtype), kind)
 
 
+def distorted_at_once(seed: int) -> Case:
+    """Draw a network with up to four distortions at once: float64 for even seeds, else float32.
+
+    One to three of `KINDS`, and for five seeds of eight one of `BATCHES_AND_UNITS`.
+
+    Raises
+    ------
+    NonFiniteError
+        If x, y, a parameter or an output overflows.
+    """
+    rng = np.random.default_rng([seed, 77])
+    dtype = (np.float64, np.float32)[seed % 2]
+    loss = LOSSES[rng.integers(3)]
+    depth = int(rng.integers(1, 8))
+    sizes = [int(n) for n in rng.choice([1, 2, 3, 4, 7, 16, 33, 64], depth + 1)]
+    if loss == "softmax_cross_entropy":
+        sizes[-1] = max(2, sizes[-1])
+    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
+    biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
+    x = rng.standard_normal((sizes[0], int(rng.choice([1, 2, 8, 33, 100]))))
+    kinds = [str(kind) for kind in rng.choice(KINDS, int(rng.integers(1, 4)), replace=False)]
+    for kind in kinds:
+        weights, biases, x = _distorted(kind, rng, weights, biases, x)
+    also = BATCHES_AND_UNITS[rng.integers(8)]
+    weights, biases, x = _distorted_batch_or_unit(also, rng, weights, biases, x)
+    with np.errstate(over="ignore"):
+        weights, biases = ([a.astype(dtype) for a in arrays] for arrays in (weights, biases))
+        x = x.astype(dtype)
+    net = fastbp.Network(
+        weights,
+        biases if rng.random() < 0.8 else None,
+        loss=loss,
+        scale=float(rng.choice([1, -1]) * 10.0 ** rng.choice([0, 0, -12, 12, -9, 9])),
+        weight_decay=float(rng.choice([0, 0, 0, 1e-12, 1.0, 1e3])),
+        relu_at_zero=float(rng.choice([0, 0, 0.5, 1])),
+        reduction=("sum", "mean", "mean_entries")[rng.integers(3)],
+    )
+    output = net.forward(x).output.astype(np.float64)
+    require_finite(output, "the output")
+    y = _many_targets(loss, rng, output)
+    with np.errstate(over="ignore"):
+        y = y.astype(dtype)
+    require_finite(y, "y")
+    return Case(net, x, y, ", ".join([*kinds, also] if also else kinds))
+
+
 def _distorted(
     kind: str, rng: np.random.Generator, weights: Arrays, biases: Arrays, x: np.ndarray
 ) -> tuple[Arrays, Arrays, np.ndarray]:
@@ -87,6 +138,26 @@ def _distorted(
     return weights, biases, x
 
 
+def _distorted_batch_or_unit(
+    kind: str, rng: np.random.Generator, weights: Arrays, biases: Arrays, x: np.ndarray
+) -> tuple[Arrays, Arrays, np.ndarray]:
+    if kind == "equal samples":
+        x = np.repeat(x[:, :1], x.shape[1], axis=1)
+    elif kind == "sparse features":
+        x[rng.random(x.shape) < 0.7] = 0.0
+    elif kind == "a unit of a - a":
+        if len(x) > 1:
+            weights[0][:, 1], x[1] = -weights[0][:, 0], x[0]
+        biases = [0.0 * b for b in biases]
+    elif kind == "equal logits":
+        weights[-1][:] = weights[-1][:1]
+    elif kind == "a tiny column":
+        weights[int(rng.integers(len(weights)))][:, 0] *= 1e-20
+    elif kind == "features of any size":
+        x = x * 10.0 ** rng.integers(-20, 20)
+    return weights, biases, x
+
+
 def _targets(loss: str, rng: np.random.Generator, output: np.ndarray) -> np.ndarray:
     if loss == "least_squares":
         near = 10.0 ** rng.uniform(-9, 1) * np.abs(output).max()
@@ -94,6 +165,23 @@ def _targets(loss: str, rng: np.random.Generator, output: np.ndarray) -> np.ndar
     if loss == "softmax_cross_entropy":
         fitted = output.argmax(axis=0) if rng.random() < 0.5 else rng.integers(0, len(output), 1)
         return np.eye(len(output))[np.broadcast_to(fitted, output.shape[1])].T.copy()
+    return (output > 0).astype(float) if rng.random() < 0.5 else rng.random(output.shape)
+
+
+def _many_targets(loss: str, rng: np.random.Generator, output: np.ndarray) -> np.ndarray:
+    """Targets of which one class need not be certain, and that may be 0."""
+    if loss == "least_squares":
+        near = 10.0 ** rng.uniform(-9, 1) * np.abs(output).max()
+        y = output + near * rng.standard_normal(output.shape)
+        return np.zeros_like(output) if rng.random() < 0.1 else y
+    if loss == "softmax_cross_entropy":
+        classes, fitted = len(output), rng.random() < 0.5
+        chosen = output.argmax(axis=0) if fitted else rng.integers(0, classes, output.shape[1])
+        y = np.eye(classes)[chosen].T.copy()
+        if rng.random() < 0.3:
+            y = rng.random(output.shape)
+            y /= y.sum(axis=0)
+        return y
     return (output > 0).astype(float) if rng.random() < 0.5 else rng.random(output.shape)
 
 
@@ -135,6 +223,8 @@ def backpropagated(case: Case, dtype: Any, product: Any, residual: Any = None) -
         h.append(np.maximum(f[-1], dtype(0)))
     output = f[-1]
     s = (residual or _residual)(case, output, y)
+    if not np.isfinite(output).all():  # nor is the loss, whatever the gradient looks like
+        s = np.full(s.shape, np.nan, s.dtype)
     s = (s * dtype(net.objective.factor(output.shape[1], len(output)))).astype(dtype)
     found: Arrays = []
     for k in range(len(weights) - 1, -1, -1):

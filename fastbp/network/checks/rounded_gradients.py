@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.network.batch import Batch
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import growth, unit_roundoff
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
@@ -25,7 +26,6 @@ from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.verdict.blocks import norm
 
 if TYPE_CHECKING:
-    from fastbp.network.batch import Batch
     from fastbp.network.network import Network
     from fastbp.typing import Floats
 
@@ -56,10 +56,10 @@ def noise_of_arrays(net: Network, batch: Batch, roundoff: float) -> list[float]:
     """
     random = np.random.default_rng(SEED)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        exact = _Program(net, batch, 0.0, 0.0, random).gradient()
+        exact = _Program(net, batch, 0.0, random).gradient()
         apart = np.empty((RUNS, len(exact)))
-        for own in apart:
-            moved = _Program(net, batch, roundoff, smallest_of(roundoff), random).gradient()
+        for run, own in enumerate(apart):
+            moved = _Program(net, batch, roundoff, random, alike=run % 2 == 1).gradient()
             own[:] = [norm((a - b).reshape(-1)) for a, b in zip(moved, exact, strict=True)]
         usual = np.hypot.reduce(apart, axis=0) / math.sqrt(RUNS)  # of numbers of any size
         noise: list[float] = np.maximum(usual, apart.max(axis=0) / 2).tolist()
@@ -70,31 +70,44 @@ class _Program:
     """One run of a backward pass."""
 
     def __init__(
-        self, net: Network, batch: Batch, roundoff: float, least: float, random: np.random.Generator
+        self,
+        net: Network,
+        batch: Batch,
+        roundoff: float,
+        random: np.random.Generator,
+        *,
+        alike: bool = False,
     ) -> None:
-        self.net, self.batch = net, batch
-        self.roundoff, self.least, self.random = roundoff, least, random
+        self.net, self.roundoff, self.random, self.alike = net, roundoff, random, alike
+        self.least = smallest_of(roundoff) if roundoff else 0.0
         self.single = roundoff == unit_roundoff(np.float32)
         self.normals = random.standard_normal(1 << TABLE_BITS)
+        self.batch = batch
+        if self.single and batch.y.dtype.kind == "f":
+            self.batch = Batch(batch.x, self.rounded(batch.y), batch.unit_axis)
 
     def gradient(self) -> list[Floats]:
         """Return dL/dW (units by inputs) and dL/db of every layer, in the parameters' order."""
         net, batch = self.net, self.batch
-        levels = [batch.by_unit(batch.x)]
+        levels = [self.rounded(batch.by_unit(batch.x))]
         for k in range(len(net.weights)):
-            bias = 0.0 if net.biases is None else net.biases[k].reshape(-1, 1)
-            f = self.product(book_weight(net, k), levels[-1], bias)
+            bias = 0.0 if net.biases is None else self.rounded(net.biases[k].reshape(-1, 1))
+            f = self.product(self.weight(k), levels[-1], bias)
             levels.append(np.maximum(f, 0.0) if k < len(net.weights) - 1 else f)
         s = self.slopes(levels[-1])
         found: list[Floats] = []
         for k in range(len(net.weights) - 1, -1, -1):
-            weight = book_weight(net, k)
+            weight = self.weight(k)
             if net.biases is not None:
                 found.insert(0, self.product(s, np.ones((s.shape[1], 1))))
             found.insert(0, self.product(s, levels[k].T, net.objective.weight_decay * weight))
             if k:
                 s = np.where(levels[k] > 0, self.product(weight.T, s), 0.0)
         return found
+
+    def weight(self, k: int) -> Floats:
+        """W of a layer."""
+        return self.rounded(book_weight(self.net, k))
 
     def product(self, left: Floats, right: Floats, offset: Floats | float = 0.0) -> Floats:
         """A product of matrices, and what is added to it."""
@@ -114,7 +127,10 @@ class _Program:
         return self.rounded(total)
 
     def rounded(self, values: Floats) -> Floats:
-        """Round to float32 what fits; what is float64 is rounded anyway."""
+        """Round to float32 what fits; what is float64 is rounded anyway.
+
+        The network's own numbers too: those of a float64 network are rounded for float32.
+        """
         if not self.single:
             return values
         found = values.astype(np.float32).astype(np.float64)
@@ -129,15 +145,22 @@ class _Program:
             size = size + 2.0 * batch.targets_by_unit(s)
         if self.roundoff:
             s = s + self.noise(size, s, 1)
+            if objective.loss == "softmax_cross_entropy":  # all shares are divided by one sum
+                shares = s + batch.targets_by_unit(s)
+                likeliest = shares.max(axis=0, keepdims=True)
+                size = np.full(likeliest.shape, 1.0 + growth(len(s)))
+                s = s + shares * self.noise(size, likeliest, len(s))
         return s * objective.factor(batch.size, self.net.sizes[-1])
 
     def noise(self, size: Floats, values: Floats, depth: int) -> Floats:
         """Random rounding of sums of so many products: the same for equal values of a unit.
 
-        Samples that a layer no longer tells apart are rounded alike, and the errors add up.
+        Samples that a layer no longer tells apart are rounded alike, and the errors add up. So may
+        units with the same weights, or not, since a product may add some rows in another order:
+        ``alike`` has it that they are.
         """
         size = self.roundoff * size + self.least * (1.0 + growth(depth))
         hashed = np.ascontiguousarray(values).view(np.uint64) >> np.uint64(SHIFTS[self.single])
-        hashed += self.random.integers(0, 2**63, (len(values), 1), np.uint64)
+        hashed += self.random.integers(0, 2**63, (1 if self.alike else len(values), 1), np.uint64)
         hashed *= MULTIPLIER
         return np.asarray(size * self.normals[hashed >> np.uint64(64 - TABLE_BITS)])

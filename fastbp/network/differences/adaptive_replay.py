@@ -150,8 +150,21 @@ def measure_by_replay(
         measured.steps[again] = smaller[again]
         measured.evaluations += 2 * again.size
     noise += np.where(np.isfinite(cut), cut, 0.0)
+    if curved:
+        noise += _slopes_between(base, moved, measured.steps)
     noise += noise_of_long_steps(base, moved[0], measured.steps)
     return measured
+
+
+def _slopes_between(base: Unperturbed, moved: Floats, steps: Floats) -> Vector:
+    """Bound the error of steps that are too far to the end, since noise forbade shorter ones.
+
+    An output is affine in a single parameter and its loss convex: the slope lies between those of
+    both sides, which the loss bends by as much as the mean of both losses moves.
+    """
+    far = moved[0] > FAR
+    bound: Vector = np.where(far, abs(base.factor) * moved[1] / steps, 0.0)
+    return bound
 
 
 def smallest_steps(parameters: AnyFloats) -> Floats:

@@ -37,6 +37,7 @@ __all__ = ["Rounding", "rounding_of"]
 
 SEED = 0  # of the noise: the same call gives the same bars
 MOST_LIKELY = 0.6  # and above: of a probability, no two of which can be so large
+UNSURE = 4.0  # of a probability that moves by 1, as in the kernels
 
 
 @dataclass(slots=True, eq=False)
@@ -120,7 +121,8 @@ def rounding_of(base: Unperturbed, roundoff: float) -> Rounding:
             for values in (levels, level_noise, sensitivities, sensitivity_noise)
         )
         widest = [np.max(_norms(book_weight(base.network, k).T)) for k in range(1, len(s))]
-        problem = out_of_range(h, xi, s, z, faint_samples(s, np.array(widest)))
+        faint = faint_samples(s, np.array(widest))
+        problem = out_of_range(h, xi, s, z, faint, smallest=smallest_of(roundoff))
     return Rounding(
         base.network, levels[:-1], level_noise[:-1], sensitivities, sensitivity_noise,
         distances, doubts, problem, roundoff,
@@ -227,7 +229,7 @@ def _output_noise(base: Unperturbed, roundoff: float, s: Floats, moved: Floats) 
             own = np.abs(s / factor + targets)
         else:
             step, own = _moved_softmax(output, away, margin)
-        size = _scaled_noise(np.minimum(1.0, step) / margin + own + targets, factor, least)
+        size = _scaled_noise(np.minimum(UNSURE, step) / margin + own + targets, factor, least)
     return np.copysign(size, moved)
 
 
@@ -237,9 +239,9 @@ def _scaled_noise(size: Floats, factor: float, least: float) -> Floats:
 
 
 def _moved_share(logarithm: Floats, reach: Floats) -> Floats:
-    """How far a probability can move whose logit moves by ``reach``: p expm1(reach), at most 1."""
+    """How far a probability can move whose logit moves by ``reach``: p expm1(reach)."""
     small = np.exp(logarithm) * np.expm1(np.minimum(reach, 1.0))
-    return np.where(reach < 1.0, small, np.exp(np.minimum(0.0, logarithm + reach)))
+    return np.where(reach < 1.0, small, UNSURE * np.exp(np.minimum(0.0, logarithm + reach)))
 
 
 def _moved_softmax(output: Floats, away: Floats, margin: float) -> tuple[Floats, Floats]:

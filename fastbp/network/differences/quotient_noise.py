@@ -6,6 +6,7 @@ import numpy as np
 
 from fastbp.network.differences.unperturbed import Unperturbed
 from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF
+from fastbp.network.sensitivities.number_range import SMALLEST
 from fastbp.typing import Floats, Vector
 
 __all__ = ["NOISE_MARGIN", "noise_of_long_steps", "quotient_noise"]
@@ -13,6 +14,9 @@ __all__ = ["NOISE_MARGIN", "noise_of_long_steps", "quotient_noise"]
 # From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
 # times the largest error on five random networks of 15 to 26 122 entries.
 NOISE_MARGIN = 16.0
+# Equal losses, added one after the other, may all round the same way: what is more than the margin.
+ALIKE_IN_MARGIN = 16.0
+ALIKE = 2.0**-44  # of the largest output: what outputs that round alike may differ by
 
 
 def quotient_noise(base: Unperturbed, scheme: str, delta: float, largest: float = 0.0) -> float:
@@ -36,7 +40,8 @@ def quotient_noise(base: Unperturbed, scheme: str, delta: float, largest: float 
     with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
         variance = _output_variance(base) * _samples_alike(base.output)
         spread = float(np.sqrt(np.sum(np.square(_slope(base, largest)) * variance)))
-        magnitude = abs(base.factor) * (spread + max(abs(base.total), largest))
+        total = max(abs(base.total), largest) * _growth_of_sum(base)
+        magnitude = abs(base.factor) * (spread + total)
     magnitude += abs(base.decay_term)
     span = 2.0 * delta if scheme == "central" else delta
     return NOISE_MARGIN * UNIT_ROUNDOFF * magnitude / span
@@ -58,18 +63,35 @@ def noise_of_long_steps(base: Unperturbed, moved: Vector, steps: Vector) -> Vect
         grow to the root of it pass on more of the outputs' rounding.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # infinity, as the loss
-        size = moved
+        size = moved * _growth_of_sum(base)
         if base.network.objective.loss == "least_squares":
-            size = moved + 2.0 * np.sqrt(moved * float(np.sum(_output_variance(base))))
+            size = size + 2.0 * np.sqrt(moved * float(np.sum(_output_variance(base))))
         noise: Floats = size * (abs(base.factor) / (2.0 * steps))
     return NOISE_MARGIN * UNIT_ROUNDOFF * noise
 
 
 def _samples_alike(output: Floats) -> Vector:
-    """Count the samples with the outputs of each: they round alike, and their errors add up."""
-    _, place, counts = np.unique(output, axis=1, return_inverse=True, return_counts=True)
+    """Count the samples with the outputs of each: they round alike, and their errors add up.
+
+    So do those whose outputs differ in a few last digits only.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = np.rint(output / (ALIKE * max(float(np.abs(output).max()), SMALLEST)))
+    _, place, counts = np.unique(rounded, axis=1, return_inverse=True, return_counts=True)
     alike: Vector = counts[place.reshape(-1)].astype(np.float64)
     return alike
+
+
+def _growth_of_sum(base: Unperturbed) -> float:
+    """How much more than its size, and beyond the margin, the sum of the losses may be off by.
+
+    Losses that differ by less than a last digit of their sum are rounded alike as they are added.
+    """
+    if base.network.objective.custom is not None or not 0.0 < abs(base.total) < np.inf:
+        return 1.0
+    digits = np.rint(base.losses[:-1] / np.spacing(abs(base.total)))
+    _, counts = np.unique(digits[digits != 0.0], return_counts=True)
+    return max(1.0, float(counts.max(initial=0)) / ALIKE_IN_MARGIN)
 
 
 def _output_variance(base: Unperturbed) -> Floats:

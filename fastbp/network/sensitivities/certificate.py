@@ -18,7 +18,7 @@ import numpy as np
 from fastbp.kernels.products.matmul import DEPTH
 from fastbp.kernels.sensitivities import network_pairs as kernels
 from fastbp.kernels.sensitivities import sweep_arrays as arrays
-from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF
+from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, norms
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.number_range import (
     LARGEST,
@@ -28,7 +28,7 @@ from fastbp.network.sensitivities.number_range import (
 )
 from fastbp.network.sensitivities.sweeps import PAIR_STEP
 from fastbp.report.model import Certificate
-from fastbp.typing import Floats, Mask
+from fastbp.typing import Floats, Indices, Mask, Vector
 
 if TYPE_CHECKING:
     from fastbp.network.sensitivities.sweeps import Sweeps
@@ -43,6 +43,9 @@ GROSS = 1e-3
 # How far the outputs of a pair may move, squared, beside their size (or 1, of logits): as far as
 # their answer is straight.
 STRAIGHT = 1e-6
+# How far outputs may be off a straight line, beside how far they move: what else bends is the
+# square of that.
+BENT = 1e-2
 
 
 def judge_values(sweeps: Sweeps) -> str:
@@ -90,7 +93,7 @@ def _leaves_range(sweeps: Sweeps, faint: Mask) -> str:
     alive = slice(0, sweeps.batch)
     problem = out_of_range(
         sweeps.h_norms[:, alive], sweeps.xi_norms[:, alive],
-        sweeps.s_norms[:, alive], sweeps.z_norms[:, alive], faint,
+        sweeps.s_norms[:, alive], sweeps.z_norms[:, alive], faint, smallest=sweeps.smallest,
     )  # fmt: skip
     finite = np.isfinite(sweeps.losses[alive])
     if not problem and not finite.all():
@@ -182,7 +185,32 @@ def _judge_pairs(sweeps: Sweeps, proved: Mask) -> tuple[int, list[int]]:
         reach = STRAIGHT * (scale if squares else 1.0)
         usable &= bend <= abs(sweeps.factor) * reach
         wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
+        if wrong.any():
+            bent, curvature = _bends_of_outputs(sweeps, own)
+            usable &= ~(wrong & bent)
+            noise += abs(sweeps.factor) * curvature
+            wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
+
+
+def _bends_of_outputs(sweeps: Sweeps, own: Indices) -> tuple[Mask, Vector]:
+    """Compare how the outputs of both networks of a pair bend with how they move, d and q.
+
+    With outputs o + q +- d the difference of two squares is 4 (o - y + q) d: what the curvature q
+    of the network adds to it is at most 4 |q| |d|. Where layers undo each other a product of
+    them need not be straight to PAIR_STEP, and q may be as large as the residual is.
+
+    Returns where q is so large beside d that its cubic companion may be too, and 4 |q| |d|.
+    """
+    half, output = sweeps.pair_samples, sweeps.level(sweeps.h, sweeps.count)[:, own]
+    pairs = sweeps.pair_outputs().transpose(1, 0, 2)
+    above, below = (
+        pairs[:, :, part].reshape(len(output), -1) for part in (slice(half), slice(half, 2 * half))
+    )
+    moved = norms(np.abs(above - below) / 2.0)
+    bent = norms(np.abs((above + below) / 2.0 - output))
+    rounding = MARGIN * UNIT_ROUNDOFF * sweeps.xi_norms[-1][own]
+    return ~(bent <= BENT * moved + rounding), 4.0 * bent * moved
 
 
 def _losses_that_fit(sweeps: Sweeps) -> Mask:
@@ -208,11 +236,13 @@ def _wrong_output_derivative(sweeps: Sweeps) -> str:
     if sweeps.network.objective.custom is not None:
         return ""  # the user's own gradient of the loss has a check of its own
     facts, size = sweeps.facts, abs(sweeps.factor)
-    step = facts[arrays.ALONG_STEP]
-    curved = 1e-10 if sweeps.network.objective.loss != "least_squares" else 0.0
+    step, convex = facts[arrays.ALONG_STEP], sweeps.network.objective.loss != "least_squares"
+    curved = 1e-10 if convex else 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         noise = (128 * UNIT_ROUNDOFF * (1.0 + facts[arrays.LARGEST_OUTPUT]) + curved) * step
         noise += 128 * UNIT_ROUNDOFF * facts[arrays.LOSSES_BESIDE]
+        if convex:  # log(sum(exp(o))) - y o: what is subtracted may be larger than what is left
+            noise += 16 * UNIT_ROUNDOFF * facts[arrays.LARGEST_OUTPUT]
         allowed = size * noise + 1e-6 * facts[arrays.ALONG_SIZE]
         gap = np.abs(sweeps.factor * facts[arrays.ALONG_LOSS] - facts[arrays.ALONG_OUTPUT])
     wrong = np.isfinite(facts[arrays.LOSSES_BESIDE]) & ~(gap <= allowed)

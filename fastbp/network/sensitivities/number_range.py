@@ -40,7 +40,13 @@ def faint_samples(s_norms: Floats, widest: Vector) -> Mask:
 
 
 def out_of_range(
-    h_norms: Floats, xi_norms: Floats, s_norms: Floats, z_norms: Floats, faint: Mask
+    h_norms: Floats,
+    xi_norms: Floats,
+    s_norms: Floats,
+    z_norms: Floats,
+    faint: Mask,
+    *,
+    smallest: float = SMALLEST,
 ) -> str:
     """Say which layer's numbers leave the range 1e-290 to 1e290, if any do.
 
@@ -54,9 +60,12 @@ def out_of_range(
         Those of the sensitivities.
     faint : bool, shape (layers, batch)
         As `faint_samples` returns it.
+    smallest : float
+        Of `smallest_of`. What float32 calls 0 anyway may be below 1e-290.
     """
+    wanted = smallest <= SMALLEST
     large = _too_large(h_norms) | _too_large(xi_norms)
-    small = np.all((h_norms > 0) & (h_norms < SMALLEST), axis=1)
+    small = wanted & np.all((h_norms > 0) & (h_norms < SMALLEST), axis=1)
     if (large | small).any():
         level = int(np.argmax(large | small))
         where = "the inputs" if level == 0 else f"layer {level - 1}"
@@ -65,7 +74,7 @@ def out_of_range(
         return f"underflow: the activations of {where} are below 1e-290"
     large = _too_large(s_norms) | _too_large(z_norms)
     lost = np.logical_or.accumulate(faint[::-1], axis=0)[::-1]  # in this layer or one above
-    small = lost.any(axis=1) & (lost | (s_norms[-1] == 0)).all(axis=1)
+    small = wanted & lost.any(axis=1) & (lost | (s_norms[-1] == 0)).all(axis=1)
     if (large | small).any():
         layer = len(s_norms) - 1 - int(np.argmax((large | small)[::-1]))
         if large[layer]:

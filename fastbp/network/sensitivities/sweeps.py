@@ -362,11 +362,12 @@ class Sweeps:
             for lane in range(2 * self.pair_samples):
                 sample = first + lane % self.pair_samples
                 if sample < self.batch:
-                    own = self._pair_outputs()[pair, :, lane : lane + 1]
+                    own = self.pair_outputs()[pair, :, lane : lane + 1]
                     one = self.data.sample(sample)
                     self.pair_losses[pair, lane] = one.custom_value(custom, own)
 
-    def _pair_outputs(self) -> NDArray[Any]:
+    def pair_outputs(self) -> NDArray[Any]:
+        """View the outputs of all pairs: (pairs, outputs, width), those of theta + step first."""
         half = self.count % 2 * (self.pair_h.size // 2)
         part = self.pair_h[half : half + self.pair_h.size // 2]
         return part.reshape(self.chosen.size, -1, self.width)[:, : self.network.sizes[-1]]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp.network.batch import Batch
 from fastbp.network.checks.rounded_gradients import noise_of_arrays
 from fastbp.network.network import in_float64, require_batch
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
@@ -97,23 +98,24 @@ NORMALS, GOLDEN = 4096, 0x9E3779B97F4A7C15
 class RoundedByHand:
     """A backward pass with one random rounding in every operation, number by number."""
 
-    def __init__(self, roundoff, random):
+    def __init__(self, roundoff, random, *, alike=False):
         self.u, self.single, self.random = roundoff, roundoff == SINGLE, random
+        self.alike = alike
         self.table = random.standard_normal(NORMALS)
 
     def kept(self, value):
         return float(np.float32(value)) if self.single else value
 
     def rounded(self, values, sizes, depth):
-        """Sums of so many products: equal values of a unit are rounded alike."""
+        """Sums of so many products: equal values of a unit, or of all, are rounded alike."""
         if not self.u:
             return values
         growth = max(0.25 * math.sqrt(depth), depth / 64)
-        keys = self.random.integers(0, 2**63, (len(values), 1), np.uint64)
+        keys = self.random.integers(0, 2**63, (1 if self.alike else len(values), 1), np.uint64)
         found = np.empty(values.shape)
         for i, n in np.ndindex(values.shape):
             bits = int(values[i, n : n + 1].view(np.uint64)[0]) >> (25 if self.single else 6)
-            place = ((bits + int(keys[i, 0])) * GOLDEN) % 2**64 >> 52
+            place = ((bits + int(keys[i % len(keys), 0])) * GOLDEN) % 2**64 >> 52
             lost = self.u * sizes(i, n, growth) + SMALLEST[self.u] * (1 + growth)
             found[i, n] = values[i, n] + lost * self.table[place]
         return found
@@ -134,32 +136,46 @@ class RoundedByHand:
             found[i, n] = self.kept(total)
         return found
 
+    def cast(self, array):
+        """The numbers of the network and of its batch, as this program holds them."""
+        return array.astype(np.float32).astype(np.float64) if self.single else array
+
     def gradient(self, net, x, slopes):
-        levels, last = [x], len(net.weights) - 1
-        for k, weight in enumerate(net.weights):
-            bias = np.zeros((len(weight), 1)) if net.biases is None else net.biases[k]
+        levels, last = [self.cast(x)], len(net.weights) - 1
+        weights = [self.cast(weight) for weight in net.weights]
+        for k, weight in enumerate(weights):
+            bias = np.zeros((len(weight), 1)) if net.biases is None else self.cast(net.biases[k])
             f = self.product(weight, levels[-1], bias + np.zeros(x.shape[1]))
             levels.append(np.where(f > 0, f, 0.0) if k < last else f)
-        own, sizes = slopes(levels[-1])
-        s = -0.5 * self.rounded(own, lambda i, n, _: sizes[i, n], 1)  # of the loss as it is scaled
+        own, sizes, targets = slopes(levels[-1], self.cast)
+        s = self.rounded(own, lambda i, n, _: sizes[i, n], 1)
+        if self.u and net.objective.loss == "softmax_cross_entropy":
+            shares = s + targets
+            likeliest = shares.max(axis=0, keepdims=True)
+            apart = self.rounded(
+                likeliest, lambda *_: 1 + max(0.25 * math.sqrt(len(s)), len(s) / 64), len(s)
+            )
+            s = s + shares * (apart - likeliest)
+        s = -0.5 * s  # of the loss as it is scaled
         found = []
         for k in range(last, -1, -1):
             if net.biases is not None:
                 found.append(self.product(s, np.ones((x.shape[1], 1)), np.zeros((len(s), 1))))
-            found.append(self.product(s, levels[k].T, net.objective.weight_decay * net.weights[k]))
+            found.append(self.product(s, levels[k].T, net.objective.weight_decay * weights[k]))
             if k:
-                s = self.product(net.weights[k].T, s, np.zeros(levels[k].shape))
+                s = self.product(weights[k].T, s, np.zeros(levels[k].shape))
                 s[levels[k] <= 0] = 0.0
         return found[::-1]
 
 
-def slopes_of(net, data, output):
-    """The derivative of the loss by the outputs, and what its rounding is relative to."""
-    own = loss_slopes(net.objective, output, data)
+def slopes_of(net, data, output, cast):
+    """The derivative of the loss by the outputs, what its rounding is relative to, and targets."""
+    y = data.y if data.y.ndim == 1 else cast(data.y)
+    own = loss_slopes(net.objective, output, Batch(data.x, y, data.unit_axis))
     if net.objective.loss == "least_squares":
-        return own, np.abs(own)
-    targets = np.eye(len(output))[data.y].T if data.y.ndim == 1 else data.y
-    return own, np.abs(own) + 2 * targets
+        return own, np.abs(own), None
+    targets = np.eye(len(output))[y].T if y.ndim == 1 else y
+    return own, np.abs(own) + 2 * targets, targets
 
 
 @pytest.mark.small
@@ -203,7 +219,10 @@ def test_noise_is_that_of_sixteen_roundings_at_random(kind, size, biases, roundo
     random = np.random.default_rng(0)
     slopes = partial(slopes_of, net, data)
     exact = RoundedByHand(0.0, random).gradient(net, x, slopes)
-    runs = [RoundedByHand(roundoff, random).gradient(net, x, slopes) for _ in range(16)]
+    runs = [
+        RoundedByHand(roundoff, random, alike=run % 2 == 1).gradient(net, x, slopes)
+        for run in range(16)
+    ]
     apart = np.array(
         [
             [np.linalg.norm((one - other) / size) for one, other in zip(run, exact, strict=True)]

@@ -117,7 +117,9 @@ def by_hand(net, rows, roundoff, slopes, output_noise):
 
 
 def moved_share(share, reach):
-    return min(share * math.expm1(reach), 1.0) if reach < 1 else min(1.0, share * math.exp(reach))
+    if reach < 1:
+        return share * math.expm1(reach)
+    return 4 * min(1.0, share * math.exp(reach))  # no margin is left in what moves by all of itself
 
 
 def moved_softmax(o, away, margin):
@@ -148,12 +150,12 @@ def noise_of_outputs(kind, base, y, roundoff, slopes):
                 part = 2 * (away + abs(o - y[k, n]))
             elif kind == "sigmoid":
                 p = 1 / (1 + math.exp(-o))
-                step = min(1.0, moved_share(min(p, 1 - p), margin * away))
+                step = min(4.0, moved_share(min(p, 1 - p), margin * away))
                 part = step / margin + p + y[k, n]
             else:
                 steps, p = moved_softmax(output[:, n], np.abs(moved[:, n]), margin)
                 target = y[k, n] if kind == "shares" else float(y[n] == k)
-                part = min(1.0, steps[k]) / margin + p[k] + target
+                part = min(4.0, steps[k]) / margin + p[k] + target
             size[k, n] = abs(factor) * (part + small) + part * small + small
         return np.copysign(size, moved)
 

@@ -106,3 +106,37 @@ def test_long_steps_round_by_what_they_move(loss):
     np.testing.assert_allclose(
         noise_of_long_steps(base, MOVED, STEPS), 16 * UNIT * 0.5 * size / (2 * STEPS), rtol=1e-13
     )
+
+
+@pytest.mark.parametrize("loss", ["least_squares", "sigmoid_cross_entropy"])
+@pytest.mark.parametrize(("batch", "grown"), [(16, 1.0), (24, 1.5), (100, 6.25)])
+def test_equal_losses_are_rounded_alike_as_they_are_added(loss, batch, grown):
+    """Beside as many samples of other losses, and as many whose loss the sum does not notice."""
+    net = fastbp.Network([np.array([[1.0]])], loss=loss)
+    x = np.concatenate(
+        [np.full(batch, 2.0), np.linspace(3.0, 4.0, batch), np.full(2 * batch, 90.0)]
+    )
+    y = np.where(x == 90.0, 90.0 if loss == "least_squares" else 1.0, 0.0)
+    base = evaluate(net, require_batch(net, x[None], y[None]))
+    slope = 2 * np.abs(x - y) if loss == "least_squares" else np.ones(x.shape)
+    alike = np.select([x == 2.0, x == 90.0], [batch, 2 * batch], 1)
+    spread = math.sqrt(np.sum(slope**2 * 2 * x**2 * alike))
+    assert quotient_noise(base, "forward", 1.0) == pytest.approx(
+        16 * UNIT * (spread + grown * base.total), rel=1e-12, abs=0
+    )
+    moved = np.array([1.0])
+    size = grown * 1.0
+    if loss == "least_squares":
+        size += 2 * math.sqrt(np.sum(2 * x**2))
+    np.testing.assert_allclose(
+        noise_of_long_steps(base, moved, np.array([0.5])), 16 * UNIT * size, rtol=1e-13
+    )
+
+
+def test_outputs_that_differ_in_their_last_digits_round_alike():
+    """As those of samples that are small beside a bias."""
+    net = fastbp.Network([np.array([[1.0]])], loss="sigmoid_cross_entropy")
+    x = 1.0 + 2.0**-50 * np.arange(6.0)
+    base = evaluate(net, require_batch(net, x[None], np.full((1, 6), 0.25)))
+    expected = 16 * UNIT * (math.sqrt(2 * 6 * 6) + base.total)
+    assert quotient_noise(base, "forward", 1.0) == pytest.approx(expected, rel=1e-9, abs=0)

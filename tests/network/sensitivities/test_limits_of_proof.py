@@ -50,7 +50,8 @@ def plain_sweeps(sizes=SIZES, loss="least_squares", **other):
         dots=np.zeros((count, network_pairs.PAIR_DOTS, PAIRS, WIDTH)),
         crossed=np.zeros(PAIRS * WIDTH // 2, np.uint8),
         pair_losses=np.array([[1.0, 2.0, 1.0, 2.0], [3.0, 5.0, 3.0, 1.0]]),
-        doubt=np.zeros(sum(sizes) * PITCH, np.uint8),
+        doubt=np.zeros(sum(sizes) * PITCH, np.uint8), h=np.zeros(sum(sizes) * PITCH),
+        smallest=1e-290, pair_outputs=lambda: np.zeros((PAIRS, sizes[-1], WIDTH)),
     )  # fmt: skip
     found.level = lambda array, level: array.reshape(-1, PITCH)[
         sum(sizes[:level]) : sum(sizes[: level + 1]), :BATCH
@@ -359,6 +360,43 @@ def test_two_losses_differ_by_what_the_sensitivities_say(loss, sample, largest):
             )
 
 
+def outputs_of_pair(sample, moved, bent):
+    """What replaces the outputs of all pairs: two of a sample's that move, and bend, as said."""
+    found = np.zeros((PAIRS, SIZES[-1], WIDTH))
+    pair, lane = divmod(sample, WIDTH // 2)
+    found[pair, :2, lane] = np.array(bent) + moved
+    found[pair, :2, lane + WIDTH // 2] = np.array(bent) - moved
+    return lambda: found
+
+
+@pytest.mark.parametrize("sample", range(3))
+def test_what_bends_the_outputs_moves_two_losses_apart(sample):
+    """An answer of 300 and 400 either way that is off by 3 and 4 from a straight line."""
+    sweeps, expected, size = filled_pair("least_squares", sample, "none")
+    sweeps.pair_outputs = outputs_of_pair(sample, [300.0, -400.0], [3.0, 4.0])
+    curvature = 4 * 500 * 5 * abs(sweeps.factor)
+    for share, wrong in ((0.9, False), (1.1, True)):
+        for _ in range(20):  # the losses are part of their own rounding
+            off = 1e-3 * size + rounding(sweeps, sample) + curvature
+            half = (expected + share * off) / sweeps.factor / 2
+            set_losses(sweeps, sample, half, -half, 0.0)
+        problem, differenced = pair_problem(sweeps)
+        assert (differenced, "two real losses" in problem) == (3, wrong)
+
+
+def test_outputs_that_bend_by_a_hundredth_of_their_way_are_left_out():
+    sweeps, sample = filled_pair("least_squares", 1, "none")[0], 1
+    set_losses(sweeps, sample, 1e9, -1e9, 0.0)
+    rounding_of_outputs = 32 * UNIT * sweeps.xi_norms[-1, sample]
+    for bent, differenced in (
+        (5.0 + 0.9 * rounding_of_outputs, 3),
+        (5.01 + rounding_of_outputs, 2),
+    ):
+        sweeps.pair_outputs = outputs_of_pair(sample, [300.0, -400.0], [0.0, bent])
+        problem, count = pair_problem(sweeps)
+        assert (count, problem != "") == (differenced, differenced == 3)
+
+
 def test_two_losses_that_say_nothing_are_left_out():
     def differenced(change):
         sweeps = plain_sweeps()
@@ -429,6 +467,7 @@ def test_the_loss_moves_by_what_its_derivative_says(loss, part):
     facts[sweep_arrays.ALONG_LOSS, sample] = 0.25
     curved = 0.0 if loss == "least_squares" else 1e-10
     noise = (128 * UNIT * (1 + largest) + curved) * step + 128 * UNIT * beside
+    noise += 0.0 if loss == "least_squares" else 16 * UNIT * largest  # what the loss subtracts
     allowed = abs(sweeps.factor) * noise + 1e-6 * along
     for share in (0.9, -0.9):
         facts[sweep_arrays.ALONG_OUTPUT, sample] = 0.25 * sweeps.factor + share * allowed
