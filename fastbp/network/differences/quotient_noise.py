@@ -14,7 +14,8 @@ __all__ = ["NOISE_MARGIN", "noise_of_long_steps", "quotient_noise"]
 # From the estimated spread of a rounding error to what no quotient exceeds: the bar was 9 to 33
 # times the largest error on five random networks of 15 to 26 122 entries.
 NOISE_MARGIN = 16.0
-# Equal losses, added one after the other, may all round the same way: what is more than the margin.
+# Equal losses, added one after the other, may all round the same way: two sums of n are then off by
+# n u of themselves at most, and their difference by that.
 ALIKE_IN_MARGIN = 16.0
 ALIKE = 2.0**-44  # of the largest output: what outputs that round alike may differ by
 
