@@ -21,12 +21,14 @@ from fastbp.function.checks.report_assembly import (
     limits_left,
     noting_scalar_cotangent,
     with_probe,
+    with_rows,
 )
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.user_code import calling
 from fastbp.runtime.validation import require_callable, require_order
+from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +42,8 @@ COTANGENT = "cotangent"
 # call, and all of them together longer than compiling it and its derivatives does: in seconds of
 # the processor, which is what compiling takes.
 COMPILED_BEYOND, COMPILING = 0.003, 1.0
+# A rule may compute the value in another way than the function: off by so many roundings.
+ROUNDINGS = 1024
 # About how many evaluations there are: some, and so many for each entry.
 EVALUATIONS, EVALUATIONS_EACH = 24, 2
 
@@ -188,6 +192,29 @@ class _OfFloats:
         _, pullback = jax.vjp(self, args)
         return pullback(jax.tree.map(_cotangent_like, self.result, cotangent))[0]
 
+    def other_values(self, noise: float) -> list[str]:
+        """Say which rules give another value than the function has, by more than rounding.
+
+        Those of a ``custom_vjp`` or ``custom_jvp`` return the value beside what they are for.
+        """
+        value = self(self.at)
+        values = {"jax.vjp": jax.vjp(self, self.at)[0]}
+        if self.has_jvp:
+            tangent = jax.tree.map(jax.numpy.zeros_like, self.at)
+            values["jax.jvp"] = jax.jvp(self, (self.at,), (tangent,))[0]
+        found = []
+        for rule, other in values.items():
+            differing = _difference(value, other, noise)
+            if differing and not _difference(value, other, noise, self(self._rounded())):
+                differing = ""  # terms that cancel
+            if differing:
+                found.append(f"{rule} gives another value than f: {differing}")
+        return found
+
+    def _rounded(self) -> Any:
+        """Return the arguments, each number off by one rounding."""
+        return jax.tree.map(lambda leaf: leaf * (1 + _eps_of(leaf)), self.at)
+
     def jvp(self, args: Any, tangent: Any) -> Any:
         """Return JAX's product with a tangent."""
         return jax.jvp(self, (args,), (tangent,))[1]
@@ -203,6 +230,14 @@ class _OfFloats:
 
 
 def _checked(function: _OfFloats, options: dict[str, Any]) -> Report:
+    """Check the derivatives of one function, and the values that come with them."""
+    report = _checked_derivatives(function, options)
+    with calling("f"):
+        found = function.other_values(options.get("noise", 0.0))
+    return with_rows(report, [bare_row("f", (), 0, "failed", reason) for reason in found])
+
+
+def _checked_derivatives(function: _OfFloats, options: dict[str, Any]) -> Report:
     """Check the derivatives of one function."""
 
     def evaluate(args: Any) -> Any:
@@ -261,6 +296,37 @@ class _Backward(_OfFloats):
         own = OrderedDict(args)
         cotangent = own.pop(COTANGENT)
         return self.f(own, cotangent)
+
+
+def _difference(value: Any, other: Any, noise: float, beside: Any = None) -> str:
+    """Return two numbers that differ by more than rounding explains; empty if there are none.
+
+    `beside` is the value for arguments that are off by a rounding: what that makes of the value is
+    allowed too.
+    """
+    trees = (value, other, value if beside is None else beside)
+    for leaf, *others in zip(*map(jax.tree.leaves, trees), strict=True):
+        if not _is_float(leaf):
+            continue
+        first, second, third = (_in_double(array) for array in (leaf, *others))
+        finite = np.isfinite(first) & np.isfinite(second)
+        largest = float(np.max(np.abs(first[finite]), initial=0.0))
+        allowed = ROUNDINGS * (_eps_of(leaf) * largest + np.abs(third - first)) + noise
+        apart = np.where(finite, np.abs(second - first), 0.0)
+        if np.any(apart > allowed):
+            worst = np.unravel_index(np.argmax(apart - allowed), apart.shape)
+            return f"{second[worst]:.9g} in place of {first[worst]:.9g}"
+    return ""
+
+
+def _eps_of(leaf: Any) -> float:
+    """Return the distance from 1 to the next number, in the precision of a leaf."""
+    return float(jax.numpy.finfo(np.asarray(leaf).dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def _in_double(array: Any) -> Any:
+    numbers = np.asarray(array)
+    return numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,10 +17,13 @@ from fastbp.function.checks.report_assembly import (
     with_rows,
 )
 from fastbp.function.containers.calls import keywords_of
+from fastbp.function.containers.chosen_entries import chosen_entries
+from fastbp.function.containers.point import Point
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
 from fastbp.runtime.validation import require_bool, require_callable, require_order
 from fastbp.torch.autodiff.arguments import Arguments
+from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
 from fastbp.torch.autodiff.half_precision import (
     EVALUATIONS_ALONG,
     compared_in_half,
@@ -112,7 +115,8 @@ def check_function(
     incoming gradient is random, and never 1. Complex numbers by PyTorch's convention. Inputs
     keep their memory layout; incoming gradients are contiguous, expanded, with their axes in
     another order, and undefined. On the device of the inputs. A function with a derivative inside
-    (forces, gradient penalties) is evaluated with a graph. Where f draws random numbers it gets the
+    (forces, gradient penalties) is evaluated with a graph. Gradients of re-entrant checkpoints are
+    those that accumulate; they have no second order. Where f draws random numbers it gets the
     same ones in each call.
 
     bfloat16 and float16: differenced is the same program with every number in float64; the
@@ -136,6 +140,20 @@ def check_function(
     require_order(order)
     require_bool(forward_ad, "forward_ad")
     require_bool(batched, "batched")
+    with without_warnings_of_ours():
+        return _report(f, inputs, keywords, options, order, forward_ad, batched)
+
+
+def _report(
+    f: Callable[..., Any],
+    inputs: Any,
+    keywords: dict[str, Any],
+    options: dict[str, Any],
+    order: int,
+    forward_ad: bool,
+    batched: bool,
+) -> Report:
+    """Make the checks that were asked for, one after the other."""
     seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
     function = _function_of(f, inputs, keywords, seed)
     report = _checked(function, _tolerant(options, function))
@@ -308,19 +326,25 @@ def _beside_half(
 def _along_in_half(report: Report, function: TensorFunction, left: dict[str, Any]) -> Report:
     """Look along directions where f was differenced in half precision: entries are below that."""
     dtypes = [leaf.half for leaf in function.arguments.leaves if leaf.half is not None]
+    if not dtypes or not function.real or report.verdict == "failed":
+        return report
     count = EVALUATIONS_ALONG * len(function.arguments.leaves)
-    limited = left.get("budget") is not None or left.get("entries") is not None
-    if not dtypes or not function.real or limited or report.verdict == "failed":
-        return report
-    if (left.get("max_evaluations") or count) < count:
-        return report
+    limit = _limit_reached(report, left, count)
+    if limit:
+        note = f"not judged along directions, which takes {count} evaluations: {limit}"
+        return replace(report, notes=(*report.notes, note))
     dtype = max(dtypes, key=lambda one: HALF_UNITS[one])
     names, rows = function.arguments.names, {row.name: row for row in report.arrays}
+    point = Point(function.arguments.at, "inputs")
+    chosen = chosen_entries(left.get("entries"), point, function.seed)
+    masks = None if chosen is None else chosen.masks
     wrong = []
-    for name, found in zip(names, judged_along(function, dtype, function.seed), strict=True):
+    judged = judged_along(function, dtype, function.seed, masks)
+    for name, found in zip(names, judged, strict=True):
         row = rows.get(name)
         if found.verdict == "failed":
-            wrong.append(bare_row(f"{name} as a whole", (), 0, "failed", found.reason))
+            whole = "as a whole" if masks is None else "as far as chosen"
+            wrong.append(bare_row(f"{name} {whole}", (), 0, "failed", found.reason))
         elif found.verdict == "passed" and row is not None and row.verdict == "inconclusive":
             rows[name] = replace(row, verdict="passed", reason=AS_A_WHOLE)
     own = [row.verdict for row in rows.values() if row.name in names]
@@ -330,6 +354,15 @@ def _along_in_half(report: Report, function: TensorFunction, left: dict[str, Any
         evaluations=report.evaluations + count,
     )  # fmt: skip
     return with_rows(report, wrong)
+
+
+def _limit_reached(report: Report, left: dict[str, Any], count: int) -> str:
+    """Say which limit does not leave so many more evaluations; empty if none."""
+    if (left.get("max_evaluations") or count) < count:
+        return "max_evaluations is reached"
+    each = report.seconds / max(report.evaluations, 1)
+    budget = left.get("budget")
+    return "" if budget is None or count * each <= budget else "the budget is used up"
 
 
 def _failing(report: Report, findings: list[str], name: str) -> Report:

@@ -83,3 +83,24 @@ def test_a_scalar_function_is_asked_with_a_random_cotangent(use: Any, seed: int)
 def test_a_scalar_function_that_uses_its_cotangent_passes() -> None:
     assert fastbp.jax.check(sum_of_squares(lambda w: w), AT)
     assert fastbp.jax.check(sum_of_squares(lambda w: w), AT.astype(np.float64))
+
+
+def test_a_rule_that_gives_another_value_than_the_function_is_named() -> None:
+    @jax.custom_vjp
+    def sine(x: Any) -> Any:
+        return jax.numpy.sin(x)
+
+    sine.defvjp(lambda x: (jax.numpy.sin(x) + 1, x), lambda x, g: (g * jax.numpy.cos(x),))
+
+    @jax.custom_jvp
+    def cosine(x: Any) -> Any:
+        return jax.numpy.cos(x)
+
+    cosine.defjvp(lambda primals, tangents: (primals[0], -jax.numpy.sin(primals[0]) * tangents[0]))
+
+    at = np.array([0.5, 1.0])
+    for f, rule in ((sine, "jax.vjp"), (cosine, "jax.jvp")):
+        report = fastbp.jax.check(f, at, seed=0)
+        assert report.verdict == "failed"
+        reasons = [row.reason for row in report.arrays if row.name == "f"]
+        assert any(reason.startswith(f"{rule} gives another value than f: ") for reason in reasons)

@@ -26,9 +26,9 @@ from fastbp.torch.tensors import HALF_UNITS, array_of
 from fastbp.verdict.blocks import norm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from fastbp.typing import Array
+    from fastbp.typing import Array, Mask
 
 __all__ = ["EVALUATIONS_ALONG", "HalfRow", "compared_in_half", "half_dtype", "judged_along"]
 
@@ -110,10 +110,13 @@ def compared_in_half(
     ]
 
 
-def judged_along(function: TensorFunction, dtype: Any, seed: int) -> list[HalfRow]:
+def judged_along(
+    function: TensorFunction, dtype: Any, seed: int, masks: Sequence[Mask] | None = None
+) -> list[HalfRow]:
     """Judge the derivative by each tensor along random directions, differenced in half precision.
 
-    For functions that do not compute in float64: entries alone are below the rounding there.
+    For functions that do not compute in float64: entries alone are below the rounding there. Of
+    each tensor only the entries of a mask are moved, if there are masks.
     """
     arguments, results = function.arguments, function.results
     weights = random_cotangent(function, np.random.default_rng((seed, 4)))
@@ -134,9 +137,10 @@ def judged_along(function: TensorFunction, dtype: Any, seed: int) -> list[HalfRo
     ):
         along = _Along(
             partial(value, place), base, np.array(product, dtype=np.float64), leaf.half, dtype,
-            seed, rounding,
+            seed, rounding, None if masks is None else masks[place].reshape(base.shape),
         )  # fmt: skip
-        verdict, reason, _ = few_digits.voted(along.look) if base.size else ("untested", "", 0.0)
+        nothing = base.size == 0 or (masks is not None and not masks[place].any())
+        verdict, reason, _ = ("untested", "", 0.0) if nothing else few_digits.voted(along.look)
         if verdict == "passed" and not product.any():  # noise may hide a derivative that is not 0
             verdict = "untested"
         rows.append(HalfRow(verdict, reason))
@@ -159,9 +163,9 @@ class _Along:
 
     def __init__(
         self, value: Callable[[Array], float], base: Array, product: Array, own: Any, dtype: Any,
-        seed: int, rounding: float,
+        seed: int, rounding: float, mask: Mask | None,
     ) -> None:  # fmt: skip
-        self.rounding = rounding
+        self.rounding, self.mask = rounding, mask
         self.value, self.base, self.product = value, base, product
         self.own, self.unit, self.seed = own, HALF_UNITS[dtype], seed
 
@@ -171,6 +175,8 @@ class _Along:
         typical = float(np.sqrt(np.mean(self.base**2)))
         scale = 2.0 ** np.round(np.log2(typical)) if 0 < typical < np.inf else 1.0
         direction = scale * random_components(rng, self.base.size).reshape(self.base.shape)
+        if self.mask is not None:
+            direction = np.where(self.mask, direction, 0.0)
         terms = self.product * direction
         said, size = float(np.sum(terms)), float(np.sqrt(np.sum(terms**2)))
         steps = few_digits.long_steps(self.unit)

@@ -279,3 +279,23 @@ def test_keywords_are_options_or_arguments_of_f() -> None:
     for name in ("forward_ad", "batched"):
         with pytest.raises(fastbp.FastbpError, match=name):
             fastbp.torch.check_function(torch.sin, X, **{name: 1})
+
+
+def test_a_re_entrant_checkpoint_is_checked_and_other_gradients_stay_as_they_are() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    layer = torch.nn.Linear(3, 3).double()
+    kept = layer.weight.grad = torch.ones(3, 3, dtype=torch.float64)
+    x = torch.linspace(0.1, 1.0, 3, dtype=torch.float64)
+    for forgotten, verdict in ((1.0, "passed"), (1.01, "failed")):
+
+        def block(x: Any, factor: float = forgotten) -> Any:
+            return factor * layer(x).tanh() - (factor - 1.0) * layer(x).tanh().detach()
+
+        report = fastbp.torch.check_function(
+            lambda x, block=block: checkpoint(block, x, use_reentrant=True), x, seed=0
+        )
+        assert report.verdict == verdict
+    assert layer.weight.grad is kept
+    assert torch.equal(kept, torch.ones_like(kept))
+    assert layer.bias.grad is None

@@ -79,6 +79,27 @@ def test_a_gross_mistake_of_a_kernel_is_found(backward: Any) -> None:
     assert function.verdict == "failed"
 
 
+def test_directions_keep_to_chosen_entries_and_to_the_limits_of_a_check() -> None:
+    x, w = point(torch.bfloat16), Product(right).to(torch.bfloat16).weight.detach()
+
+    def first_row_doubled(x: Any, w: Any, g: Any) -> Any:
+        return g @ w, (g * torch.tensor([2.0] + 7 * [1.0])).T @ x
+
+    def report(**options: Any) -> Any:
+        return fastbp.torch.check_function(
+            lambda x, w: Kernel.apply(x, w, first_row_doubled), x, w, seed=0, **options
+        )
+
+    first = torch.zeros(8, 8, dtype=torch.bool)
+    first[0] = True
+    names = [False, first.numpy()], [False, ~first.numpy()]
+    assert [report(entries=masks).verdict for masks in names] == ["failed", "passed"]
+    assert report(budget=1e9).verdict == report().verdict
+    limited = report(max_evaluations=100)
+    assert "not judged along directions, which takes" in limited.notes[-1]
+    assert limited.notes[-1].endswith("max_evaluations is reached")
+
+
 def test_the_limit_of_offsets_is_fitted_within_its_bar() -> None:
     steps = few_digits.long_steps(2.0**-8)
     rng = np.random.default_rng(0)
