@@ -57,9 +57,10 @@ class Results:
         self._alone = isinstance(value, torch.Tensor)
         first = leaves[wanted[0]]
         self.tensors_at_first = [dense(leaves[place].detach()) for place in wanted]
-        # Of the only output, where it is one tensor of float64.
-        plain = self._alone and self.tensors_at_first[0].dtype is torch.float64
-        self._plain_shape = self.tensors_at_first[0].shape if plain else None
+        # A tuple or a list of all the tensors that are checked, and of nothing else.
+        self._is_flat = (
+            type(value) in (tuple, list) and len(value) == len(leaves) == len(wanted)
+        )  # fmt: skip
         self.scalar = len(wanted) == 1 and first.numel() == 1 and not first.is_complex()
 
     def tensors(self, value: Any) -> list[torch.Tensor]:
@@ -85,23 +86,12 @@ class Results:
 
         All outputs must be in double precision.
         """
-        if (
-            type(value) is torch.Tensor
-            and value.dtype is torch.float64
-            and value.shape == self._plain_shape
-        ):
-            try:
-                numbers = value.numpy()
-            except (RuntimeError, TypeError):  # sparse, on another device, with a history, ...
-                pass
-            else:
-                row[:] = numbers.reshape(-1)
-                return
+        parts = [value] if self._alone else value
+        if not (self._alone or (self._is_flat and type(value) in (tuple, list))):
+            parts = self.tensors(value)
         start = 0
-        for first, tensor in zip(self.tensors_at_first, self.tensors(value), strict=True):
-            if (tensor.dtype, tensor.shape) != (first.dtype, first.shape):
-                raise ShapeError("f must always return tensors of the same dtypes and shapes.")
-            numbers = real_numbers(array_of(tensor))
+        for first, tensor in zip(self.tensors_at_first, parts, strict=True):
+            numbers = _numbers_like(first, tensor)
             row[start : start + numbers.size] = numbers
             start += numbers.size
 
@@ -126,6 +116,19 @@ class Results:
         if self._alone:
             return [np.asarray(nested)]
         return [np.asarray(leaf) for leaf in optree.tree_leaves(nested, namespace=NAMESPACE)]
+
+
+def _numbers_like(first: torch.Tensor, value: Any) -> Vector:
+    """Return the real numbers of an output, which must be like the one at the point."""
+    if not isinstance(value, torch.Tensor) or (value.dtype, value.shape) != (
+        first.dtype, first.shape,
+    ):  # fmt: skip
+        raise ShapeError("f must always return tensors of the same dtypes and shapes.")
+    try:
+        array: Any = value.numpy()
+    except (RuntimeError, TypeError):  # sparse, on another device, with a history, ...
+        array = array_of(value)
+    return real_numbers(array)
 
 
 def _no_floats(value: Any, leaves: list[Any]) -> str:

@@ -37,20 +37,30 @@ def backward_pass(function: TensorFunction, rng: np.random.Generator) -> TensorF
 
     def backward(*inputs: Any, **keywords: Any) -> tuple[torch.Tensor, ...]:
         incoming = keywords.pop(COTANGENT)
-        leaves = first.checked_in(inputs[:count], keywords)
-        with calling("f"):
-            outputs = function.results.tensors(function.f(*inputs[:count], **keywords))
-        used = [place for place, output in enumerate(outputs) if output.requires_grad]
-        if not used:
-            return tuple(torch.zeros_like(leaf) for leaf in leaves)
-        with calling(BACKWARD):
+        positional, named = list(inputs[:count]), keywords
+        leaves = first.checked_in(positional, named)
+        graph = torch.is_grad_enabled()
+        if not graph:  # its values alone: a graph of the backward pass takes as long as the rest
+            leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+            positional, named = first.with_tensors(leaves)
+        raising = "f"
+        try:
+            with torch.enable_grad():
+                outputs = function.results.tensors(function.f(*positional, **named))
+            used = [place for place, output in enumerate(outputs) if output.requires_grad]
+            if not used:
+                return tuple(torch.zeros_like(leaf) for leaf in leaves)
+            raising = BACKWARD
             return torch.autograd.grad(
                 [outputs[place] for place in used],
                 leaves,
                 [incoming[place] for place in used],
-                create_graph=True,
+                create_graph=graph,
                 materialize_grads=True,
             )
+        except Exception:
+            with calling(raising):  # which names what raised
+                raise
 
     backward.__name__ = f"backward pass of {function.__name__}"
     arguments = Arguments(positional, {**named, COTANGENT: cotangents})

@@ -195,11 +195,12 @@ def test_the_second_order() -> None:
 
 @pytest.mark.parametrize("calls", [1, 20])
 def test_what_ends_the_check_of_the_second_order_carries_the_first(calls: int) -> None:
-    left = calls
+    left, begun = calls, False
 
     def interrupted(x: Any, gradient: Any) -> Any:
-        nonlocal left
-        left -= torch.is_grad_enabled()
+        nonlocal left, begun
+        begun |= torch.is_grad_enabled()  # from the first call of the second check on
+        left -= begun
         if left == 0:
             raise KeyboardInterrupt
         return 3 * x**2 * gradient
