@@ -111,7 +111,7 @@ def first_of(result: Any, called: str, name: str) -> Container:
 
 
 class Pairing:
-    """The scalar function <weights, f>.
+    """The scalar function <weights, f>, without the outputs whose weight is 0: they may be NaN.
 
     Parameters
     ----------
@@ -123,6 +123,7 @@ class Pairing:
 
     def __init__(self, outputs: RealOutputs, weights: Vector, *, single: bool) -> None:
         self.outputs, self.weights = outputs, weights
+        self.unused = None if np.all(weights) else weights == 0
         self.result = np.float32 if single else np.float64
 
     def __call__(self, argument: Any) -> Any:
@@ -132,7 +133,10 @@ class Pairing:
         """
         outputs = self.outputs(argument)
         with np.errstate(all="ignore"):  # ours, within the call of a user's function
-            return np.sum(self.weights * outputs, axis=-1).astype(self.result)
+            terms = self.weights * outputs
+            if self.unused is not None:
+                terms[..., self.unused] = 0.0
+            return np.sum(terms, axis=-1).astype(self.result)
 
 
 class OutputsJob:

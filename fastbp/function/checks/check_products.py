@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.function.array_function import CONVENTIONS, VectorFunction
 from fastbp.function.checks.jvp import check_tangents
 from fastbp.function.checks.report_assembly import FunctionCheck, unless_stopped
-from fastbp.function.checks.vjp import check_cotangent
+from fastbp.function.checks.vjp import check_cotangent, of_finite_outputs
 from fastbp.function.checks.vjp_against_jvp import agreement_of_products, finished_report
 from fastbp.function.containers.calls import Unpacked, member_names
 from fastbp.function.methods.directions import random_components
@@ -187,7 +187,7 @@ def _checked(
         )  # fmt: skip
         vjp = None if vjp is None else places.derivative(vjp)
         rng = np.random.default_rng(options.seed)
-        cotangent = random_components(rng, function.value.size)
+        cotangent = of_finite_outputs(random_components(rng, function.value.size), function)
         with function:
             if what == "vjp":
                 checks = [check_cotangent(function, vjp, cotangent, options)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastbp.function.checks.report_assembly import FunctionCheck
-from fastbp.function.containers.chosen_entries import chosen_entries
+from fastbp.function.containers.chosen_entries import Chosen, chosen_entries
 from fastbp.function.containers.given_gradient import GivenLeaves
 from fastbp.function.methods.every_entry import judge_every_entry
 from fastbp.function.methods.forecast import forecast
@@ -18,8 +18,11 @@ from fastbp.report.causes import Cause, Finding, sentence
 from fastbp.verdict.rows import bare_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastbp.function.evaluation import Function
     from fastbp.report import ArrayReport
+    from fastbp.typing import Mask
 
 __all__ = ["check_scalar"]
 
@@ -29,10 +32,22 @@ PER_ENTRY, NOTHING = 200, 0.3
 CLOSER_LOOK = 40
 
 
-def check_scalar(function: Function, given: GivenLeaves, options: Options) -> FunctionCheck:
-    """Check a gradient of a scalar function at a point, by whichever method fits."""
+def check_scalar(
+    function: Function,
+    given: GivenLeaves,
+    options: Options,
+    left_out: Sequence[Mask] | None = None,
+) -> FunctionCheck:
+    """Check a gradient of a scalar function at a point, by whichever method fits.
+
+    `left_out` has a mask for each leaf of entries that are not judged, whatever is chosen.
+    """
     chosen = chosen_entries(options.entries, function.point, options.seed)
     function.chosen = chosen
+    if left_out is not None:
+        masks = [~mask for mask in left_out] if chosen is None else chosen.masks
+        pairs = zip(masks, left_out, strict=True)
+        function.chosen = Chosen([mask & ~other for mask, other in pairs])
     plan = _planned(function, options)
     notes, found = list(plan.notes), Judged()
     account = function.account

@@ -7,7 +7,7 @@ any gradient. Where it is wrong, bisection over the cotangent tells by which out
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +22,9 @@ from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
-from fastbp.function.methods.unjudged import is_zero_within_rounding
+from fastbp.function.methods.unjudged import first_named, is_zero_within_rounding
 from fastbp.report.wording.digits import told_apart
-from fastbp.typing import Vector
+from fastbp.typing import Mask, Vector
 from fastbp.verdict.rows import bare_row, worst_first
 from fastbp.verdict.tolerance import Tolerance, agreement_of_sums, allowed_difference
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fastbp.report import ArrayReport
 
 
-__all__ = ["check_cotangent"]
+__all__ = ["check_cotangent", "of_finite_outputs"]
 
 OUTPUTS_NAMED, OUTPUTS_ALONE = 3, 20
 ROUNDING = 2.0**-40  # what a correct product may be off by, relative to each of its terms
@@ -68,7 +68,9 @@ def check_cotangent(
         if watched.changed:
             given.findings.append(f"vjp changed its cotangent: {', '.join(watched.changed)}")
         given = real_given(given, function)
-        check = check_scalar(scalar, given, options)
+        unknown = _given_by_outputs_not_finite(function, given)
+        check = check_scalar(scalar, given, options, unknown)
+        check = _noting_outputs_not_finite(check, function, unknown)
     function.evaluations += scalar.evaluations
     function.errors = scalar.raised.errors
     if function.account.stopped is not None or function.errors:
@@ -80,6 +82,48 @@ def check_cotangent(
         return _named_outputs(check, function, vjp, cotangent)
     note = f"outputs not looked at alone: {function.why_stopped}"
     return replace(check, notes=(*check.notes, note))
+
+
+def of_finite_outputs(cotangent: Vector, function: VectorFunction) -> Vector:
+    """Return a cotangent that leaves out the outputs that are not finite, if any of them is."""
+    finite = np.isfinite(function.value)
+    return np.where(finite, cotangent, 0.0) if finite.any() else cotangent
+
+
+def _given_by_outputs_not_finite(function: VectorFunction, given: GivenLeaves) -> list[Mask] | None:
+    """Return which given entries are not finite, where that may come from such outputs alone.
+
+    0 times an infinite derivative is NaN. None where all outputs are finite, or none is.
+    """
+    finite = np.isfinite(function.value)
+    if finite.all() or not finite.any():
+        return None
+    masks = []
+    for base, array in zip(function.point.base, given.arrays, strict=True):
+        mask = np.zeros(base.size, dtype=bool)
+        if array is not None and array.size == base.size and array.dtype.kind == "f":
+            mask = ~np.isfinite(array.reshape(-1))
+        masks.append(mask)
+    return masks
+
+
+def _noting_outputs_not_finite(
+    check: FunctionCheck, function: VectorFunction, unknown: list[Mask] | None
+) -> FunctionCheck:
+    """Add a row for outputs that are not judged, and say which entries are not for them."""
+    if unknown is None:
+        return check
+    names = first_named(~np.isfinite(function.value), lambda place: output_name(function, place))
+    why = f"what is given is not finite, as {names}"
+    rows, notes = list(check.rows), list(check.notes)
+    for leaf, mask in enumerate(unknown):
+        if mask.size and mask.all():
+            rows[leaf] = replace(rows[leaf], verdict="inconclusive", reason=why)
+        elif mask.any():
+            named = first_named(mask, partial(function.point.entry_name, leaf))
+            notes.append(f"{named} not judged: {why}")
+    row = bare_row(names, (), 0, "inconclusive", "not finite at the point: not judged")
+    return replace(check, rows=tuple(rows), others=(*check.others, row), notes=tuple(notes))
 
 
 def _each_output_alone(
@@ -204,7 +248,8 @@ def _named_outputs(
         each = allowed_difference(
             lines.slope, lines.error_bar, Tolerance(ROUNDING, 0.0), lines.hull
         )
-        allowed = float(np.sum(np.abs(weights[part]) * each[part]))
+        used = weights != 0
+        allowed = float(np.sum(np.abs(weights[used]) * each[used]))
         return given, numerical, allowed + ROUNDING * abs(given)
 
     def disagrees(outputs: range) -> bool:

@@ -242,6 +242,36 @@ def test_outputs_that_are_not_finite_are_named() -> None:
     assert not any("at the point" in note for note in right.notes)
 
 
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_the_outputs_beside_one_that_is_not_finite_are_judged(method: str) -> None:
+    at = np.array([1.0, -2.0, 4.0])
+
+    def root(x: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.sqrt(x)
+
+    def check(slope: Any) -> fastbp.Report:
+        with np.errstate(all="ignore"):
+            return fastbp.check_vjp(
+                root, lambda x, w: slope(x) * w, at, jvp=lambda x, v: slope(x) * v, method=method,
+                seed=0,
+            )  # fmt: skip
+
+    right = check(lambda x: 0.5 / np.sqrt(x))
+    assert right.verdict == "inconclusive"
+    assert {row.name: row.verdict for row in right.arrays} == {
+        "x": "passed", "output[1]": "inconclusive", "jvp against vjp, x": "passed"
+    }  # fmt: skip
+    assert "x[1] not judged: what is given is not finite, as output[1]" in right.notes
+    wrong = check(lambda x: [0.5, 0.5, 0.6] / np.sqrt(x))
+    assert [failure.where for failure in wrong.failures] == ["x[2]"]
+    assert wrong.notes[-1].startswith("by x[2], output[2] is wrong: given 0.3, numerical 0.25")
+    nothing = check(lambda x: np.sum(np.sqrt(x)) * x)
+    assert nothing.verdict == "inconclusive"
+    reasons = {row.name: row.reason for row in nothing.arrays}
+    assert reasons["x"] == "what is given is not finite, as output[1]"
+
+
 def test_outputs_in_float64_that_are_computed_in_float32_raise_no_alarm() -> None:
     matrix = np.random.default_rng(0).normal(size=(40, 40)) / 6
 
