@@ -55,10 +55,13 @@ HUGE = 1e300
 
 # Columns of ``frame``, where a chunk stands: its tile's first row and column in the array, its own
 # first row and column in the tile, its rows and columns, the length of the array's rows, and how
-# many panels' lanes its rows have in scratch.
+# many panels' lanes its rows have in scratch; where its given numbers begin, and how far apart
+# their rows are.
 (
-    TILE_ROW, TILE_COLUMN, FIRST_ROW, FIRST_COLUMN, ROWS, COLUMNS, ROW_LENGTH, PITCH,
-) = range(8)  # fmt: skip
+    TILE_ROW, TILE_COLUMN, FIRST_ROW, FIRST_COLUMN, ROWS, COLUMNS, ROW_LENGTH, PITCH, GIVEN_START,
+    GIVEN_PITCH,
+) = range(10)  # fmt: skip
+FRAME_SIZE = 10
 
 
 @kernel(reassociate=True)
@@ -79,7 +82,7 @@ def compare_row(
     product, square = 0.0, 0.0
     widest = none
     for c in range(ratios.size):
-        number = np.float64(given[c])
+        number = given[c]
         numerical = value[c]
         size = abs(numerical)
         bar = row_noise * column_sizes[c] + row_size * column_noise[c] + decay_bars[c]
@@ -181,7 +184,8 @@ def unit_bars(row, rows, column, columns, layer, product, sizes, bars):
     margin, growth = product.margin, product.growth
     s_sizes, h_sizes, s_noise, h_noise = sizes.s_sizes, sizes.h_sizes, sizes.s_noise, sizes.h_noise
     s_radii = sizes.s_radii
-    row_noise, row_size, column_size, column_noise, norms = bars
+    row_noise, row_size, norms = bars.row_noise, bars.row_size, bars.norms
+    column_size, column_noise = bars.column_size, bars.column_noise
     s_at, h_at = layer[UNITS_OUT] - product.inputs, layer[UNITS_IN]
     column_size[columns:] = 0.0
     column_noise[columns:] = 0.0
@@ -244,10 +248,11 @@ def compare_rows(
         radius = scratch.no_radius[:columns]
         if affected > 0:
             radius = radii[inside * pitch : inside * pitch + columns]
+        own_start = frame[GIVEN_START] + inside * frame[GIVEN_PITCH]
+        numbers = given[own_start : own_start + columns]
         counts = compare_row(
-            given[place[GIVEN_AT] + at : place[GIVEN_AT] + at + columns], value, radius,
-            row_noise[r], row_size[r], sizes, noise, decay, tolerance.rtol, tolerance.atol,
-            scale, own,
+            numbers, value, radius, row_noise[r], row_size[r], sizes, noise, decay,
+            tolerance.rtol, tolerance.atol, scale, own,
         )  # fmt: skip
         found[WRONG] += counts[0]
         found[ZERO] += counts[1]
@@ -268,7 +273,7 @@ def compare_rows(
         if c >= 0:
             found[WORST_RATIO] = own[c]
             found[WORST_PLACE] = at + c
-            found[WORST_GIVEN] = given[place[GIVEN_AT] + at + c]
+            found[WORST_GIVEN] = numbers[c]
             found[WORST_VALUE] = value[c]
             found[WORST_BAR] = bar_of(row_noise[r], row_size[r], sizes[c], noise[c], decay[c])
             found[WORST_RADIUS] = radius[c]
@@ -288,7 +293,7 @@ def sum_of_lanes(lanes, row):
 
 
 @kernel
-def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
+def note_top(frame, tolerance, given, strip, bars, lanes, found):
     """Look the entry with the largest ratio of a chunk up, where it is the worst of its tile."""
     atol, smallest = tolerance.atol, tolerance.smallest
     top, column = -1.0, np.int64(0)
@@ -303,10 +308,8 @@ def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
     for inside in range(MR):
         r = frame[FIRST_ROW] + inside
         at = (frame[TILE_ROW] + r) * frame[ROW_LENGTH] + frame[TILE_COLUMN] + c
-        number, value = (
-            np.float64(given[place[GIVEN_AT] + at]),
-            strip[inside * frame[PITCH] + column],
-        )
+        number = given[frame[GIVEN_START] + inside * frame[GIVEN_PITCH] + column]
+        value = strip[inside * frame[PITCH] + column]
         bar = bar_of(
             bars.row_noise[r], bars.row_size[r], bars.column_size[c], bars.column_noise[c], smallest
         )
@@ -321,7 +324,7 @@ def note_top(frame, place, tolerance, given, strip, bars, lanes, found):
 
 
 @kernel
-def compare_quickly(frame, place, tolerance, scale, given, strip, v, bars, scratch, made, found):
+def compare_quickly(frame, tolerance, scale, given, strip, v, bars, scratch, made, found):
     """Compare a whole chunk in vectors; False, and nothing done, if an entry is wrong.
 
     What is not finite is wrong here. ``made`` takes up each row's product with v.
@@ -332,10 +335,9 @@ def compare_quickly(frame, place, tolerance, scale, given, strip, v, bars, scrat
         scratch.maxima, scratch.ratios, scratch.lanes, scratch.flags, scratch.bounds,
     )  # fmt: skip
     bounds[0], bounds[1], bounds[2] = smallest, atol, scale
-    at = (frame[TILE_ROW] + first) * frame[ROW_LENGTH] + frame[TILE_COLUMN] + column
     raised[: frame[PITCH]] = 0.0
     compare_vectors(
-        columns, given, place[GIVEN_AT] + at, frame[ROW_LENGTH], strip, frame[PITCH],
+        columns, given, frame[GIVEN_START], frame[GIVEN_PITCH], strip, frame[PITCH],
         bars.column_size[column:], bars.column_noise[column:], v[column:],
         bars.row_noise[first:], bars.row_size[first:],
         bounds, raised, lanes, flags,
@@ -353,13 +355,13 @@ def compare_quickly(frame, place, tolerance, scale, given, strip, v, bars, scrat
     for r in range(MR):
         made[r] += sum_of_lanes(lanes, r)
     raise_maxima(raised[:columns], maxima[column : column + columns])
-    note_top(frame, place, tolerance, given, strip, bars, lanes, found)
+    note_top(frame, tolerance, given, strip, bars, lanes, found)
     return True
 
 
 @kernel
 def keep_samples(
-    frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given, strip,
+    frame, chunk, chunks, index, kept, key, layer, tolerance, parameters, given, strip,
     affected, radii, bars, samples,
 ):  # fmt: skip
     """Keep some entries of a chunk: of those sampled in its tile, one of as many as chunks."""
@@ -373,7 +375,7 @@ def keep_samples(
         at = (frame[TILE_ROW] + r) * frame[ROW_LENGTH] + frame[TILE_COLUMN] + column
         line = samples[index * kept + q]
         line[0] = at
-        line[1] = given[place[GIVEN_AT] + at]
+        line[1] = given[frame[GIVEN_START] + inside * frame[GIVEN_PITCH] + c]
         line[2] = strip[inside * frame[PITCH] + c]
         decayed = smallest
         if decay_bar != 0:

@@ -7,12 +7,10 @@ noise in units of u, the roundoff of the coarser of the two computations that ar
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from ..machine.compile import kernel
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -118,10 +116,11 @@ class ChunkScratch(NamedTuple):
     ratios: Floats  # (chunk,): error over what is allowed
     maxima: Floats  # (TILE_PANELS * NR,): the largest ratio of each column so far
     no_radius: Floats  # (chunk,): zeros
+    given: Floats  # (MR * chunk,): given numbers of float32
     lanes: Floats  # (LANE_ROWS * LANES,), as in ``chunk_comparison.py``
     flags: Integers  # (4,), likewise
     bounds: Floats  # (3,), likewise
-    frame: Integers  # (8,): where the chunk stands, its columns as in ``chunks.py``
+    frame: Integers  # (FRAME_SIZE,): where the chunk stands, its columns as in ``chunks.py``
 
 
 class Scratch(NamedTuple):
@@ -137,7 +136,7 @@ class Scratch(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """All groups of one call, but the given gradient, whose type may differ."""
+    """All groups of one call."""
 
     product: Product
     tolerance: Tolerance
@@ -147,19 +146,3 @@ class Tables(NamedTuple):
     radius: Radius
     collected: Collected
     expanded: Expanded
-
-
-@kernel(inline=True)
-def tables_of(groups: Any) -> Tables:
-    """Name the groups again that `without_names` has handed over."""
-    product, tolerance, levels, packed, sizes, radius, collected, expanded = groups
-    return Tables(
-        product=Product(*product),
-        tolerance=Tolerance(*tolerance),
-        levels=Levels(*levels),
-        packed=Packed(*packed),
-        sizes=UnitSizes(*sizes),
-        radius=Radius(*radius),
-        collected=Collected(*collected),
-        expanded=Expanded(*expanded),
-    )

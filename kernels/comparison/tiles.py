@@ -14,7 +14,7 @@ import numpy as np
 
 from ..backprop.phases import PACK_ROWS
 from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT, WEIGHTS
-from ..machine.borrowed_arrays import borrowed, keep
+from ..machine.borrowed_arrays import borrowed, borrowed_as, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, wait_until_done
 from ..products.matmul import BLOCK_ROWS, multiply_block, strips_size
@@ -32,6 +32,10 @@ from .chunks import (
     COLUMNS,
     FIRST_COLUMN,
     FIRST_ROW,
+    FRAME_SIZE,
+    GIVEN_AT,
+    GIVEN_PITCH,
+    GIVEN_START,
     HUGE,
     LEFT_AT,
     PITCH,
@@ -50,7 +54,7 @@ from .chunks import (
     unit_bars,
 )
 from .summary_columns import PROOF, SUMMARY_COLUMNS, WORST_RATIO
-from .tile_arrays import ChunkScratch, Scratch, TileBars, TileProof, tables_of
+from .tile_arrays import ChunkScratch, Scratch, Tables, TileBars, TileProof
 
 # Kinds of phases.
 PACK, COMPARE, EXPAND = range(3)
@@ -213,9 +217,35 @@ def write_chunk(frame, strip, affected, radii, expanded):
 
 
 @kernel
+def widen_chunk(frame, narrow, start, wide):
+    """Copy the given numbers of a chunk, of float32, to rows of float64."""
+    columns, pitch = frame[COLUMNS], frame[PITCH]
+    for r in range(frame[ROWS]):
+        at = start + r * frame[ROW_LENGTH]
+        source = narrow[at : at + columns]
+        target = wide[r * pitch : r * pitch + columns]
+        for c in range(columns):
+            target[c] = source[c]
+
+
+@kernel(inline=True)
+def given_of_chunk(kind, frame, place, given, narrow, wide):
+    """Return the array that holds the given numbers of a chunk, and note where they begin."""
+    start = (frame[TILE_ROW] + frame[FIRST_ROW]) * frame[ROW_LENGTH]
+    start += place[GIVEN_AT] + frame[TILE_COLUMN] + frame[FIRST_COLUMN]
+    frame[GIVEN_START], frame[GIVEN_PITCH] = start, frame[ROW_LENGTH]
+    numbers = given
+    if kind == COMPARE and narrow.size > 0:
+        widen_chunk(frame, narrow, start, wide)
+        frame[GIVEN_START], frame[GIVEN_PITCH] = 0, frame[PITCH]
+        numbers = wide
+    return numbers
+
+
+@kernel
 def chunk_step(
     kind, plain, chunk, chunks, index, frame, layer, product, place, tolerance, key, parameters,
-    packed, radius, given, collected, expanded, scratch,
+    packed, radius, given, narrow, collected, expanded, scratch,
 ):  # fmt: skip
     """Make one chunk of a tile, and compare it or write it out."""
     decay, affected, scales = product.decay, radius.affected, collected.scales
@@ -226,12 +256,13 @@ def chunk_step(
         frame, product.samples, packed.left, place[LEFT_AT], product.pitch,
         packed.right, place[RIGHT_AT], strips, strip,
     )  # fmt: skip
+    numbers = given_of_chunk(kind, frame, place, given, narrow, scratch.chunk.given)
     if plain and compare_quickly(
-        frame, place, tolerance, scales[index], given, strip, v, bars, scratch.chunk, made, found
+        frame, tolerance, scales[index], numbers, strip, v, bars, scratch.chunk, made, found
     ):
         keep_samples(
-            frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given,
-            strip, affected, radii, bars, samples,
+            frame, chunk, chunks, index, kept, key, layer, tolerance, parameters, numbers, strip,
+            affected, radii, bars, samples,
         )  # fmt: skip
         return
     column, columns = frame[FIRST_COLUMN], frame[COLUMNS]
@@ -251,18 +282,18 @@ def chunk_step(
         write_chunk(frame, strip, affected, radii, expanded)
         return
     compare_rows(
-        frame, layer, place, tolerance, scales[index], parameters, given, strip, affected, radii,
+        frame, layer, place, tolerance, scales[index], parameters, numbers, strip, affected, radii,
         bars, scratch.chunk, collected.cells, collected.kinks, found,
     )  # fmt: skip
     keep_samples(
-        frame, chunk, chunks, index, kept, key, layer, place, tolerance, parameters, given, strip,
+        frame, chunk, chunks, index, kept, key, layer, tolerance, parameters, numbers, strip,
         affected, radii, bars, samples,
     )  # fmt: skip
 
 
 @kernel
 def tile_step(
-    kind, block, layer, place, tables, keys, parameters, given, scratch
+    kind, block, layer, place, tables, keys, parameters, given, narrow, scratch
 ):  # fmt: skip
     """Make one tile of an array, prove it, and compare it or write it out."""
     product, tolerance, collected = tables.product, tables.tolerance, tables.collected
@@ -302,7 +333,7 @@ def tile_step(
             chunk_step(
                 kind, plain and frame[ROWS] == MR, chunk, chunks, place[TILES_AT] + block, frame,
                 layer, product, place, tolerance, keys[SAMPLES], parameters, tables.packed,
-                tables.radius, given, collected, tables.expanded, scratch,
+                tables.radius, given, narrow, collected, tables.expanded, scratch,
             )  # fmt: skip
             chunk += 1
         gap = proof_of_rows(
@@ -345,26 +376,29 @@ def allocate_scratch(product, affected, parameters):
             ratios=np.empty(chunk),
             maxima=np.zeros(columns),
             no_radius=np.zeros(chunk),
+            given=np.empty(MR * chunk),
             lanes=np.empty(LANE_ROWS * LANES),
             flags=np.empty(4, np.int64),
             bounds=np.empty(3),
-            frame=np.empty(8, np.int64),
+            frame=np.empty(FRAME_SIZE, np.int64),
         ),
     )
 
 
 @kernel(entry=True)
-def tiles(control, schedule, layers, places, keys, parameters, given, arrays):
+def tiles(control, schedule, layers, places, keys, parameters, given, narrow, arrays):
     """Run phases of packing and of tiles, as one of a team of threads.
 
     Shapes: control as in ``tickets.py``; schedule int64, (phases, 5): kind, layer, first block,
     blocks, and how many blocks of the phases before must be done; layers int64, (L, COLUMNS);
-    places int64, (L, PLACES); keys uint64, (STREAMS,); parameters (P,); given float64 or float32,
-    (any,): the given gradients, each from its place on; arrays are those of a `Tables`, without
-    names. 2 P batch operations, and a dozen for each entry.
+    places int64, (L, PLACES); keys uint64, (STREAMS,); parameters (P,); given (any,): the given
+    gradients, each from its place on, or (0,) where they are float32: narrow then; arrays are
+    those of a `Tables`, without names. 2 P batch operations, and a dozen for each entry.
     """
-    layers, places, keys, parameters, given = borrowed((layers, places, keys, parameters, given))
-    tables = tables_of(borrowed(arrays))
+    layers, places, keys, parameters, given, narrow = borrowed(
+        (layers, places, keys, parameters, given, narrow)
+    )
+    tables = borrowed_as(Tables, arrays)
     owned = allocate_scratch(tables.product, tables.radius.affected, parameters)
     scratch = borrowed(owned)
     start = 0
@@ -383,7 +417,7 @@ def tiles(control, schedule, layers, places, keys, parameters, given, arrays):
                 else:
                     tile_step(
                         kind, block, layers[k], places[k], tables, keys, parameters, given,
-                        scratch,
+                        narrow, scratch,
                     )  # fmt: skip
             report_done(control)
             ticket = draw_ticket(control)

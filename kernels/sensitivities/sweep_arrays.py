@@ -157,25 +157,6 @@ class Sweep(NamedTuple):
     keys: npt.NDArray[np.uint64]  # (STREAMS,), of the random numbers
 
 
-@kernel(inline=True)
-def sweep_of(groups: Any) -> Sweep:
-    """Name the groups again that `without_names` has handed over."""
-    network, batch, loss, levels, noise, pairs, norms, unit_norms, proof, results, keys = groups
-    return Sweep(
-        network=Network(*network),
-        batch=Batch(*batch),
-        loss=Loss(*loss),
-        levels=Levels(*levels),
-        noise=Noise(*noise),
-        pairs=Pairs(*pairs),
-        norms=Norms(*norms),
-        unit_norms=UnitNorms(*unit_norms),
-        proof=Proof(*proof),
-        results=Results(*results),
-        keys=keys,
-    )
-
-
 class Scratch(NamedTuple):
     """Memory of one thread."""
 

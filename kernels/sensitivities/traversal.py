@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backprop.phases import PACK_ROWS
 from ..layer_table import INPUTS, OUTPUTS
-from ..machine.borrowed_arrays import borrowed, keep
+from ..machine.borrowed_arrays import borrowed, borrowed_as, keep
 from ..machine.compile import kernel
 from ..machine.tickets import draw_ticket, report_done, wait_until_done
 from ..products.matmul import BLOCK_ROWS, strips_size
@@ -24,7 +24,7 @@ from ..simd.vectors import panel_width, panels_of
 from .forward import forward_step, level_step
 from .proof import proof_step
 from .reverse import loss_step, output_noise_sizes, reverse_step, sensitivity_step
-from .sweep_arrays import Scratch, sweep_of
+from .sweep_arrays import Scratch, Sweep
 
 # Kinds of steps.
 PACK, FORWARD, LEVEL, LOSS, OUTPUT_NOISE, REVERSE, SENSITIVITY, PROOF = range(8)
@@ -97,7 +97,7 @@ def sweeps(control, schedule, by_panels, group, arrays):
     ``group`` panels of samples make one block. With ``by_panels`` a block goes through all steps,
     and nothing waits; else every step waits for the one before. Both give the same bits.
     """
-    sweep = sweep_of(borrowed(arrays))
+    sweep = borrowed_as(Sweep, arrays)
     owned_scratch = allocate_scratch(sweep.network)
     scratch = borrowed(owned_scratch)
     panels = sweep.batch.pitch // panel_width(sweep.levels.h)

@@ -37,7 +37,6 @@ class _Comparison(Emitter):
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         super().__init__(context, builder, signature, arguments)
         self.columns, _, given_at, given_row, _, strip_row = arguments[:6]
-        self.element = signature.args[1].dtype
         self.least, self.atol, self.scale = (
             self.load_to_all(self.address(11, number(k))) for k in range(3)
         )
@@ -45,24 +44,15 @@ class _Comparison(Emitter):
         self.strip_rows = [self.row(4, number(0), strip_row, number(r)) for r in range(MR)]
 
     def load_given(self, row: int, column: Any, inside: Any) -> Any:
-        """Load given numbers as float64; beyond the columns they are 0 and are not touched."""
-        bits = self.element.bitwidth
-        scalar = self.scalar if bits == self.bits else ir.FloatType()
-        narrow = ir.VectorType(scalar, self.lanes)
+        """Load given numbers; beyond the columns they are 0 and are not touched."""
         address = self.builder.bitcast(
-            self.beyond(self.given_rows[row], column), narrow.as_pointer()
+            self.beyond(self.given_rows[row], column), self.vector.as_pointer()
         )
-        own = self.call(
-            f"llvm.masked.load.v{self.lanes}f{bits}.p0",
-            narrow,
-            [
-                address,
-                ir.Constant(ir.IntType(32), bits // 8),
-                inside,
-                ir.Constant(narrow, [0.0] * self.lanes),
-            ],
+        return self.call(
+            f"llvm.masked.load.v{self.lanes}f{self.bits}.p0",
+            self.vector,
+            [address, ir.Constant(ir.IntType(32), self.bits // 8), inside, self.zero],
         )
-        return own if bits == self.bits else self.builder.fpext(own, self.vector)
 
     def compare_row(
         self, row: int, column: Any, inside: Any, of_columns: list[Any], highest: Any,

@@ -46,6 +46,7 @@ __all__ = ["Bars", "Compared", "Tiles"]
 SAMPLED_PAIRS = 1000
 GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
 EMPTY, NO_KINKS = np.empty(0), np.empty(0, np.bool_)
+EMPTY_NARROW = np.empty(0, np.float32)
 
 
 @dataclass(slots=True, eq=False)
@@ -330,9 +331,11 @@ class Tiles:
             collected=collected,
             expanded=expanded,
         )
+        # One kernel for both types of gradients: compiling takes longer than most checks.
+        wide, narrow = (EMPTY, given) if given.dtype == np.float32 else (given, EMPTY_NARROW)
         arguments = (
             np.array(schedule, np.int64), sweeps.layers, table, sweeps.keys,
-            writable(net.parameters), given, without_names(tables),
+            writable(net.parameters), wide, narrow, without_names(tables),
         )  # fmt: skip
         weights = sum(rows * columns for rows, columns in (net.shapes.weights[k] for k in layers))
         run_team(kernels.tiles, arguments, (2.0 * sweeps.batch + 16.0) * weights)
