@@ -10,6 +10,7 @@ import importlib
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastbp.errors import OptionError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advance",
+    "bar_from_now_on",
     "compilation_line",
     "progress_bar",
     "require_progress_option",
@@ -80,10 +82,33 @@ def progress_bar(
     require_progress_option(progress)
     if not _is_shown(progress):
         return _NoBar(progress)
+    begun = _begun.get()
+    if begun is not None:
+        _begun.set(None)
+        return begun.going_on(total, description)
     surface: type[_Surface] = _NotebookOutput if _is_notebook() else _StderrBar
     if progress is None:
         return _Bar(total, description, surface, patience=PATIENCE_SECONDS, stays=False)
     return _Bar(total, description, surface, patience=0.0, stays=True)
+
+
+@contextlib.contextmanager
+def bar_from_now_on(progress: bool | None, description: str) -> Iterator[Advance]:
+    """Show the bar of a check from here on, before it is known what the check will take.
+
+    The first `progress_bar` within, if it is shown, goes on with this bar.
+
+    Examples
+    --------
+    >>> with bar_from_now_on(False, "evaluations") as advance:
+    ...     advance(1)
+    """
+    with progress_bar(progress, None, description) as advance:
+        token = _begun.set(advance if isinstance(advance, _Bar) else None)
+        try:
+            yield advance
+        finally:
+            _begun.reset(token)
 
 
 def _is_shown(progress: bool | None) -> bool:
@@ -92,6 +117,9 @@ def _is_shown(progress: bool | None) -> bool:
         return _stderr_is_terminal() or _is_notebook()
     return progress
 
+
+# The bar that was begun before the one of a check, which goes on with it.
+_begun: ContextVar[_Bar | None] = ContextVar("begun", default=None)
 
 # The bars of the checks that are running, the latest last. Checks may run, and end, in several
 # threads at once: each use of the list is a single operation.
@@ -221,12 +249,15 @@ class _Bar:
     ) -> None:
         if not self._is_line:
             _no_longer_running(self)
+        self._end()
+
+    def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         with self._lock:
-            self._ended = True
-            if self._shown is not None:
+            if self._shown is not None and not self._ended:
                 self._shown.stop(self._done, self._total)
+            self._ended = True
 
     def __call__(self, steps: int) -> None:
         with self._lock:
@@ -240,6 +271,18 @@ class _Bar:
         with self._lock:
             self._total = max(total, self._done)
             self._update()
+
+    @contextlib.contextmanager
+    def going_on(self, total: int | None, description: str) -> Iterator[_Bar]:
+        """Count anew, for something else, within; the bar ends with it."""
+        with self._lock:
+            self._done, self._total = 0, total
+            self._update()
+        self._describe(description)
+        try:
+            yield self
+        finally:
+            self._end()
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
@@ -258,7 +301,7 @@ class _Bar:
                 self._shown.describe(description)
 
     def _update(self) -> None:
-        if self._shown is not None:
+        if self._shown is not None and not self._ended:
             self._shown.update(self._done, self._total)
 
     def _show(self) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastbp.report import Report
+    from fastbp.runtime.progress import Advance
     from fastbp.torch.autodiff.incoming import AtThePoint
     from fastbp.torch.autodiff.tensor_function import TensorFunction
     from fastbp.typing import Array, Vector
@@ -65,7 +66,11 @@ class _InDoubtError(Exception):
 
 
 def confirmed(
-    here: AtThePoint, scale: float, given: Mapping[str, Any], options: Options
+    here: AtThePoint,
+    scale: float,
+    given: Mapping[str, Any],
+    options: Options,
+    advance: Advance,
 ) -> Report | None:  # fmt: skip
     """Return a report if the derivative of a function is right beyond doubt.
 
@@ -79,6 +84,8 @@ def confirmed(
         The options that the user gave.
     options : Options
         All, validated.
+    advance : Advance
+        Counts the evaluations.
     """
     if any(name not in HARMLESS and given[name] != DEFAULTS[name] for name in given):  # type: ignore[literal-required]
         return None
@@ -86,7 +93,7 @@ def confirmed(
         return None
     watch = Stopwatch()
     try:
-        return _Confirmation(here, scale).report(options, watch)
+        return _Confirmation(here, scale, advance).report(options, watch)
     except (_InDoubtError, FastbpError):
         return None
     except Exception:  # whatever f raises beside the point
@@ -112,8 +119,8 @@ def _fits(function: TensorFunction) -> bool:
 class _Confirmation:
     """The arrays of one confirmation."""
 
-    def __init__(self, here: AtThePoint, scale: float) -> None:
-        self.here, self.scale = here, scale
+    def __init__(self, here: AtThePoint, scale: float, advance: Advance) -> None:
+        self.here, self.scale, self.advance = here, scale, advance
         self.function, self.weights = function, weights = here.function, here.weights
         self.evaluations = 0
         arguments = function.arguments
@@ -137,6 +144,7 @@ class _Confirmation:
         again = self._value()
         _require(self._fits_in_time(time.perf_counter() - began, options))
         _require(agree(centre, again) and self._unchanged())
+        self.advance.expect(self.evaluations + sum(_expected(part.size) for part in self.base))
         rows, gradient = [], self._given()
         # An array given as 0 is untested at best.
         _require(all(bool(np.any(array)) for array in gradient))
@@ -195,6 +203,7 @@ class _Confirmation:
         row = self._rows(1)
         with self.function.recording():
             self._record(row[0])
+        self.advance(1)
         return float(self._paired(row)[0])
 
     def _rows(self, count: int) -> Array:
@@ -318,6 +327,7 @@ class _Confirmation:
                 record(rows[row])
                 row += 1
             numbers[index] = former
+            self.advance(len(moved))
         return self._paired(rows)
 
     def _noise(self, values: Array) -> Vector:
@@ -333,6 +343,12 @@ class _Confirmation:
         floor = LEAST_NOISE * self._size / abs(self.scale)
         noise: Vector = np.maximum(least, max(usual, floor))
         return noise
+
+
+def _expected(entries: int) -> int:
+    """Return how many evaluations the entries of an array take, where none is in doubt."""
+    sampled = entries if entries <= 2 * SAMPLED else SAMPLED
+    return 2 * (FOUR.size * sampled + PAIR.size * (entries - sampled))
 
 
 def _steps(sizes: Vector, share: float) -> Vector:

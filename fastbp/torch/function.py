@@ -21,6 +21,7 @@ from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import Point
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
+from fastbp.runtime.progress import bar_from_now_on
 from fastbp.runtime.validation import require_bool, require_callable, require_order
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
@@ -155,8 +156,10 @@ def _report(
 ) -> Report:
     """Make the checks that were asked for, one after the other."""
     seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
-    function = _function_of(f, inputs, keywords, seed)
-    report = _checked(function, _tolerant(options, function))
+    shown = options.get("progress")
+    with bar_from_now_on(shown, "evaluations"):
+        function = _function_of(f, inputs, keywords, seed)
+        report = _checked(function, _tolerant(options, function))
     report = _along_in_half(report, function, limits_left(options, report))
     if forward_ad:
         forward = _named(function.outputs, function)
@@ -174,9 +177,10 @@ def _report(
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
         left, rng = limits_left(options, report), np.random.default_rng((seed, 6))
-        report = followed_by(
-            report, lambda: _checked(backward_pass(function, rng), left), "backward by "
-        )
+        with bar_from_now_on(shown, "evaluations"):
+            report = followed_by(
+                report, lambda: _checked(backward_pass(function, rng), left), "backward by "
+            )
     return _beside_half(report, function, inputs, keywords)
 
 
@@ -205,37 +209,40 @@ def _named(evaluate: Callable[[Any], Any], function: TensorFunction) -> Callable
 
 def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
     """Check the backward pass, with incoming gradients of every kind."""
-    at = function.arguments.at
     if function.scalar:
         # Not with 1: a backward pass that forgets its incoming gradient would pass.
-        cotangent = scalar_cotangent(options["seed"])
+        scale = scalar_cotangent(options["seed"])
         [output] = function.results.tensors_at_first
-        weights = [np.full_like(array_of(output), cotangent)]
-        nested = function.results.nested(weights)
-        here = AtThePoint(function, weights)
-
-        def gradient(inputs: Any) -> Any:
-            products = function.vjp(inputs, nested)
-            return function.arguments.mapped(lambda product: product / cotangent, products)
-
-        report = _confirmed(here, cotangent, options) or noting_scalar_cotangent(
-            check_gradient(_named(function.number, function), gradient, at, **options), cotangent
-        )
+        weights = [np.full_like(array_of(output), scale)]
     else:
+        scale = 1.0
         weights = random_cotangent(function, np.random.default_rng(options["seed"]))
-        here = AtThePoint(function, weights)
-        evaluate = _named(function.outputs, function)
-        report = _confirmed(here, 1.0, options) or check_vjp(
-            evaluate, function.vjp, at, convention="torch", **options
-        )
+    here = AtThePoint(function, weights)
+    with bar_from_now_on(options.get("progress"), "evaluations") as advance:
+        validated = checked_options(cast("CheckOptions", options))
+        report = confirmed(here, scale, options, validated, advance)
+        if report is None:
+            report = _differenced(here, scale, options)
     if report.verdict != "failed":
         report = _asked_otherwise(report, here, options)
     report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     return replace(report, notes=(*report.notes, *function.notes))
 
 
-def _confirmed(here: AtThePoint, scale: float, options: dict[str, Any]) -> Report | None:
-    return confirmed(here, scale, options, checked_options(cast("CheckOptions", options)))
+def _differenced(here: AtThePoint, scale: float, options: dict[str, Any]) -> Report:
+    """Check by the general methods; a gradient is what comes back over `scale`."""
+    function, at = here.function, here.function.arguments.at
+    if not function.scalar:
+        evaluate = _named(function.outputs, function)
+        return check_vjp(evaluate, function.vjp, at, convention="torch", **options)
+    nested = function.results.nested(here.weights)
+
+    def gradient(inputs: Any) -> Any:
+        products = function.vjp(inputs, nested)
+        return function.arguments.mapped(lambda product: product / scale, products)
+
+    report = check_gradient(_named(function.number, function), gradient, at, **options)
+    return noting_scalar_cotangent(report, scale)
 
 
 def _asked_otherwise(report: Report, here: AtThePoint, options: dict[str, Any]) -> Report:

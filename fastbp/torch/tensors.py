@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from fastbp.typing import Vector
 
 __all__ = [
     "HALF_UNITS",
@@ -60,7 +57,6 @@ def array_of(tensor: torch.Tensor) -> Any:
     return plain.resolve_conj().resolve_neg().cpu().numpy()
 
 
-def real_numbers(array: Any) -> Vector:
+def real_numbers(array: Any) -> Any:
     """Return a flat view of the real numbers of an array in double precision, real or complex."""
-    numbers: Vector = np.ascontiguousarray(array).reshape(-1).view(np.float64)
-    return numbers
+    return np.ascontiguousarray(array).reshape(-1).view(np.float64)

@@ -259,3 +259,68 @@ def test_rich_is_imported_only_for_a_bar():
         "print([name for name in sys.modules if name.startswith('rich')])"
     )
     assert on_a_pipe(code)[0] == "[]\n"
+
+
+class Recorded:
+    """A surface that remembers what it was told."""
+
+    made: list[Recorded]
+
+    def __init__(self, description: str, *, stays: bool) -> None:
+        self.said = [description if stays else f"for now: {description}"]
+        self.made.append(self)
+
+    def describe(self, description: str) -> None:
+        self.said.append(description)
+
+    def update(self, done: int, total: int | None) -> None:
+        self.said.append(f"{done}/{total}")
+
+    def stop(self, done: int, total: int | None) -> None:
+        self.said.append(f"ended at {done}/{total}")
+
+
+def test_a_bar_that_was_begun_goes_on_as_that_of_the_check(monkeypatch):
+    monkeypatch.setattr(Recorded, "made", [], raising=False)
+    monkeypatch.setattr(progress, "_StderrBar", Recorded)
+    with progress.bar_from_now_on(True, "layers") as begun:
+        begun(2)
+        with progress_bar(False, 3, "silent") as silent:
+            silent(1)
+        with progress_bar(True, 5, "evaluations") as check:
+            check(4)
+        begun(1)  # too late: it has ended
+        with progress_bar(True, 1, "another"):
+            pass
+    assert [surface.said for surface in Recorded.made] == [
+        ["layers", "0/None", "2/None", "0/5", "evaluations", "4/5", "ended at 4/5"],
+        ["another", "0/1", "ended at 0/1"],
+    ]
+    assert progress._running == []
+
+
+DOORS = {
+    "check_gradient": (lambda x: float(np.sum(np.sin(x))), (np.cos,)),
+    "check_vjp": (np.sin, (lambda x, w: np.cos(x) * w,)),
+    "check_jvp": (np.sin, (lambda x, v: np.cos(x) * v,)),
+    "check_jacobian": (np.sin, (lambda x: np.diag(np.cos(x)),)),
+    "check_hessian": (np.cos, (lambda x: -np.diag(np.sin(x)),)),
+    "check_hvp": (np.cos, (lambda x, v: -np.sin(x) * v,)),
+    "taylor_test": (lambda x: float(np.sum(np.sin(x))), (np.cos,)),
+    "numerical_gradient": (lambda x: float(np.sum(np.sin(x))), ()),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_bar_is_there_while_the_function_is_evaluated_the_first_time(monkeypatch, door):
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    function, given = DOORS[door]
+    begun = []
+
+    def f(x):
+        begun.append(any(isinstance(bar, progress._Bar) for bar in progress._running))
+        return function(x)
+
+    getattr(fastbp, door)(f, *given, np.linspace(0.3, 1.1, 4))
+    assert begun
+    assert all(begun)

@@ -10,6 +10,7 @@ import pytest
 jax = pytest.importorskip("jax")
 
 import fastbp.jax  # noqa: E402
+from fastbp.runtime import progress  # noqa: E402
 
 AT = np.array([0.3, -1.2, 2.0], dtype=np.float32)
 
@@ -104,3 +105,16 @@ def test_a_rule_that_gives_another_value_than_the_function_is_named() -> None:
         assert report.verdict == "failed"
         reasons = [row.reason for row in report.arrays if row.name == "f"]
         assert any(reason.startswith(f"{rule} gives another value than f: ") for reason in reasons)
+
+
+def test_a_bar_is_there_from_the_first_evaluation_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    shown = []
+
+    def f(x: Any) -> Any:
+        shown.append(any(isinstance(bar, progress._Bar) for bar in progress._running))
+        return jax.numpy.sin(x)
+
+    assert fastbp.jax.check(f, AT, seed=0).verdict == "passed"
+    assert shown[0]
+    assert progress._running == []

@@ -26,7 +26,9 @@ from fastbp.function.methods.options import CANCELLATION, RTOL
 from fastbp.function.structured.substitution import Substitution
 from fastbp.report.taylor import TaylorTest
 from fastbp.report.wording.digits import told_apart
+from fastbp.runtime.account import Account
 from fastbp.runtime.floating_point import own_errstate
+from fastbp.runtime.progress import require_progress_option
 from fastbp.runtime.validation import require_callable, require_number, require_seed
 from fastbp.verdict.rows import unusable_reason
 from fastbp.verdict.tolerance import RTOL_FLOAT32, Tolerance, allowed_difference
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["taylor_test"]
 
-STEPS = 6
+AT_THE_POINT, STEPS = 2, 6
 # The exponents of the steps, relative to the size of what moves: of those that are tried at first,
 # and of all. In float32 shorter ones show nothing but noise.
 FIRST, FIRST_SINGLE = -8, -4
@@ -67,6 +69,7 @@ def taylor_test(
     bounds: Any = None,
     scale: Any = None,
     seed: int | None = None,
+    progress: bool | None = None,
 ) -> TaylorTest:
     """Test a gradient by the rates at which Taylor remainders fall.
 
@@ -91,6 +94,8 @@ def taylor_test(
         As in `numerical_gradient`.
     seed : int, optional
         Of the random direction. None draws one; the result says which.
+    progress : bool, optional
+        As in `numerical_gradient`.
 
     Returns
     -------
@@ -136,21 +141,26 @@ def taylor_test(
     started = time.perf_counter()
     require_callable(f, "f")
     require_number(noise, "noise", 0.0, np.inf, "a finite number of at least 0")
+    require_progress_option(progress)
     drawn = require_seed(seed)
     name = argument_name(f)
     places = Substitution(at)
     point = make_point(places.function(f), places.coordinates, name)
     lengths = places.lengths(point)
     line = _Line(places.function(f), point, direction, bounds, scale, drawn, lengths)
-    function = Function(line, Point(0.0, "h"), "f")
-    function.allow_noise(noise)
-    given = places.with_bars(given_leaves(places.derivative(gradient), point, noise=noise), point)
-    matrix = None
-    if hessian is not None:
-        places.require_plain("taylor_test with a hessian")
-        matrix = read_matrix(hessian, "hessian", _sides(point), point, noise)
-    test = _Test(function, line, given, matrix)
-    verdict, reason = test.verdict()
+    with Account(progress) as account:
+        account.expect(AT_THE_POINT + STEPS)
+        function = Function(line, Point(0.0, "h"), "f", account=account)
+        function.allow_noise(noise)
+        given = places.with_bars(
+            given_leaves(places.derivative(gradient), point, noise=noise), point
+        )
+        matrix = None
+        if hessian is not None:
+            places.require_plain("taylor_test with a hessian")
+            matrix = read_matrix(hessian, "hessian", _sides(point), point, noise)
+        test = _Test(function, line, given, matrix)
+        verdict, reason = test.verdict()
     return TaylorTest(
         verdict=verdict, reason=reason, steps=test.steps, remainders=test.remainders,
         rates=test.rates, slope=test.slope, noise=test.noise, detectable=test.detectable,

@@ -183,7 +183,8 @@ class CheckOptions(TypedDict, total=False):
         chooses *every* if that fits, by an estimate. None, the default, limits nothing, but "auto"
         spends no more than 10 seconds on *every* where *probe* would be cheaper.
     max_evaluations : int
-        How often f may be called, in the same way. None: no limit.
+        How often f may be called, in the same way, but for two calls at the point, which are always
+        made. None: no limit.
     checkpoint : str or path
         A file in which `check_gradient` keeps the values of f: called again with the same arguments
         it goes on where it was interrupted or killed, with the same result. It is written once a

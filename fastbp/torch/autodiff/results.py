@@ -128,7 +128,8 @@ def _numbers_like(first: torch.Tensor, value: Any) -> Vector:
         array: Any = value.numpy()
     except (RuntimeError, TypeError):  # sparse, on another device, with a history, ...
         array = array_of(value)
-    return real_numbers(array)
+    numbers: Vector = real_numbers(array)
+    return numbers
 
 
 def _no_floats(value: Any, leaves: list[Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,6 +11,7 @@ torch = pytest.importorskip("torch")
 from support.torch_modules import WrongProduct  # noqa: E402
 
 import fastbp.torch  # noqa: E402
+from fastbp.runtime import progress  # noqa: E402
 
 
 def test_functions_of_tensors() -> None:
@@ -32,3 +35,25 @@ def test_what_does_not_reach_the_output_is_untested() -> None:
         lambda x, y: x.sum() + 0 * y.detach().sum(), *[torch.ones(2)] * 2
     )
     assert [row.verdict for row in report.arrays] == ["passed", "untested"]
+
+
+@pytest.mark.parametrize("door", ["check_function", "check_module"])
+def test_a_bar_is_there_from_the_first_evaluation_on(
+    monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
+    shown = []
+
+    def f(x: Any) -> Any:
+        shown.append(any(isinstance(bar, progress._Bar) for bar in progress._running))
+        return torch.sin(x)
+
+    class Sine(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return f(x)
+
+    x = torch.linspace(0.3, 1.1, 4, dtype=torch.float64)
+    checked = f if door == "check_function" else Sine()
+    assert getattr(fastbp.torch, door)(checked, x, seed=0).verdict == "passed"
+    assert shown[0]
+    assert progress._running == []
