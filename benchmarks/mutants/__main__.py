@@ -12,10 +12,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .operators import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,10 +39,21 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=float, default=5.0, help="seconds for a mutant; %(default)s by default"
     )
+    parser.add_argument(
+        "--sample", type=int, help="at most so many of each module, drawn with a fixed seed"
+    )
     parser.add_argument("--by-hand", action="store_true", help="only those listed in by_hand.py")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutants.jsonl")
     parser.add_argument("--tests", nargs="*", help="files and folders; all that judge by default")
     return parser.parse_args(arguments)
+
+
+def drawn(mutants: Iterable[Mutant], most: int | None) -> list[Mutant]:
+    """Return a sample of mutants in their order: the same for the same list."""
+    found = list(mutants)
+    if most is None or len(found) <= most:
+        return found
+    return [found[place] for place in sorted(random.Random(0).sample(range(len(found)), most))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mutants.append(mutant)
             judges.add(tests)
         if name in TARGETS and not options.by_hand:
-            mutants += mutants_of(name, source)
+            mutants += drawn(mutants_of(name, source), options.sample)
             judges |= {*TARGETS[name]}
     options.results.parent.mkdir(exist_ok=True)
     trial = Trial(

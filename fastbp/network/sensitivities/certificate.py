@@ -184,12 +184,12 @@ def _judge_pairs(sweeps: Sweeps, proved: Mask) -> tuple[int, list[int]]:
         # A step that is no small one for some rows of W makes the network bend: nothing to compare.
         reach = STRAIGHT * (scale if squares else 1.0)
         usable &= bend <= abs(sweeps.factor) * reach
-        wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
+        gap, allowed = np.abs(difference - expected), GROSS * size + noise
+        wrong = usable & ~(gap <= allowed)
         if wrong.any():
             bent, curvature = _bends_of_outputs(sweeps, own)
             usable &= ~(wrong & bent)
-            noise += abs(sweeps.factor) * curvature
-            wrong = usable & ~(np.abs(difference - expected) <= GROSS * size + noise)
+            wrong &= usable & ~(gap <= allowed + abs(sweeps.factor) * curvature)
     return int(np.count_nonzero(usable)), [int(n) for n in samples[wrong]]
 
 

@@ -360,20 +360,24 @@ def test_two_losses_differ_by_what_the_sensitivities_say(loss, sample, largest):
             )
 
 
-def outputs_of_pair(sample, moved, bent):
-    """What replaces the outputs of all pairs: two of a sample's that move, and bend, as said."""
+def move_outputs(sweeps, moved, bent):
+    """Let two outputs of every sample move, and bend, as said, from where they are."""
+    where = np.arange(1.0, 5.0)[:, None] * np.array([1.0, -7.0, 9.0, 0.0])
+    sweeps.h = np.concatenate([np.zeros((sum(SIZES[:-1]), PITCH)), where]).reshape(-1)
     found = np.zeros((PAIRS, SIZES[-1], WIDTH))
-    pair, lane = divmod(sample, WIDTH // 2)
-    found[pair, :2, lane] = np.array(bent) + moved
-    found[pair, :2, lane + WIDTH // 2] = np.array(bent) - moved
-    return lambda: found
+    for sample in range(BATCH):
+        pair, lane = divmod(sample, WIDTH // 2)
+        for at, sign in ((lane, 1.0), (lane + WIDTH // 2, -1.0)):
+            found[pair, :, at] = where[:, sample]
+            found[pair, :2, at] += np.array(bent) + sign * np.array(moved)
+    sweeps.pair_outputs = lambda: found
 
 
 @pytest.mark.parametrize("sample", range(3))
 def test_what_bends_the_outputs_moves_two_losses_apart(sample):
     """An answer of 300 and 400 either way that is off by 3 and 4 from a straight line."""
     sweeps, expected, size = filled_pair("least_squares", sample, "none")
-    sweeps.pair_outputs = outputs_of_pair(sample, [300.0, -400.0], [3.0, 4.0])
+    move_outputs(sweeps, [300.0, -400.0], [3.0, 4.0])
     curvature = 4 * 500 * 5 * abs(sweeps.factor)
     for share, wrong in ((0.9, False), (1.1, True)):
         for _ in range(20):  # the losses are part of their own rounding
@@ -392,7 +396,7 @@ def test_outputs_that_bend_by_a_hundredth_of_their_way_are_left_out():
         (5.0 + 0.9 * rounding_of_outputs, 3),
         (5.01 + rounding_of_outputs, 2),
     ):
-        sweeps.pair_outputs = outputs_of_pair(sample, [300.0, -400.0], [0.0, bent])
+        move_outputs(sweeps, [300.0, -400.0], [0.0, bent])
         problem, count = pair_problem(sweeps)
         assert (count, problem != "") == (differenced, differenced == 3)
 
