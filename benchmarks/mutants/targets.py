@@ -7,7 +7,12 @@ __all__ = ["TARGETS"]
 VERDICT = ("tests/verdict",)
 PROOFS = ("tests/network/sensitivities", "tests/kernels/sensitivities")
 KERNELS = ("tests/kernels/sensitivities",)
-SLOPES = ("tests/function/derivatives",)
+SLOPES = (
+    "tests/function/derivatives",
+    "tests/function/checks/test_check_gradient.py",
+    "tests/function/checks/test_doubtful_functions.py",
+    "tests/function/checks/test_edges_and_scales.py",
+)
 NOISE = ("tests/function/derivatives/noise",)
 CHECKS, DIFFERENCES = "tests/network/checks/test_", "tests/network/differences/test_"
 
@@ -49,5 +54,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.function.derivatives.second_slopes": SLOPES,
     "fastbp.function.derivatives.step_choice": SLOPES,
     # from a direction to the wrong entries
-    "fastbp.function.methods.bisection": ("tests/function/methods",),
+    "fastbp.function.methods.bisection": (
+        "tests/function/methods",
+        "tests/function/checks/test_check_gradient.py",
+    ),
 }

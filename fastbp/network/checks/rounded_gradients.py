@@ -79,11 +79,11 @@ class _Program:
         alike: bool = False,
     ) -> None:
         self.net, self.roundoff, self.random, self.alike = net, roundoff, random, alike
-        self.least = smallest_of(roundoff) if roundoff else 0.0
+        self.least = smallest_of(roundoff)
         self.single = roundoff == unit_roundoff(np.float32)
         self.normals = random.standard_normal(1 << TABLE_BITS)
         self.batch = batch
-        if self.single and batch.y.dtype.kind == "f":
+        if batch.y.dtype.kind == "f":
             self.batch = Batch(batch.x, self.rounded(batch.y), batch.unit_axis)
 
     def gradient(self) -> list[Floats]:

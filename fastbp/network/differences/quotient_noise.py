@@ -88,11 +88,9 @@ def _growth_of_sum(base: Unperturbed) -> float:
 
     Losses that differ by less than a last digit of their sum are rounded alike as they are added.
     """
-    if base.network.objective.custom is not None or not 0.0 < abs(base.total) < np.inf:
-        return 1.0
     digits = np.rint(base.losses[:-1] / np.spacing(abs(base.total)))
     _, counts = np.unique(digits[digits != 0.0], return_counts=True)
-    return max(1.0, float(counts.max(initial=0)) / ALIKE_IN_MARGIN)
+    return float(np.max(counts / ALIKE_IN_MARGIN, initial=1.0))
 
 
 def _output_variance(base: Unperturbed) -> Floats:

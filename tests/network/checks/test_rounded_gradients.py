@@ -156,7 +156,7 @@ class RoundedByHand:
                 likeliest, lambda *_: 1 + max(0.25 * math.sqrt(len(s)), len(s) / 64), len(s)
             )
             s = s + shares * (apart - likeliest)
-        s = -0.5 * s  # of the loss as it is scaled
+        s = -0.25 * s  # of the loss as it is scaled
         found = []
         for k in range(last, -1, -1):
             if net.biases is not None:
@@ -197,6 +197,7 @@ def test_what_float32_cannot_hold_has_noise_too():
         ("least_squares", 1e-283, True, OTHER),
         ("sigmoid_cross_entropy", 1.0, True, SINGLE),
         ("softmax_cross_entropy", 1.0, True, OTHER),
+        ("softmax_cross_entropy", 1.0, True, SINGLE),
         ("least_squares", 2.0, False, OTHER),
     ],
 )
@@ -206,7 +207,8 @@ def test_noise_is_that_of_sixteen_roundings_at_random(kind, size, biases, roundo
     net = fastbp.Network(
         [rng.normal(size=(o, i)) for i, o in pairwise(sizes)],
         [size * rng.normal(size=(o, 1)) for o in sizes[1:]] if biases else None,
-        loss=kind, reduction="mean", scale=-1.5, weight_decay=0.25 if size > 1e-100 else 0.0,
+        loss=kind, reduction="mean_entries", scale=-1.5,
+        weight_decay=0.25 if size > 1e-100 else 0.0,
     )  # fmt: skip
     x = size * rng.normal(size=(2, batch))
     if size == 2.0:  # rounding decides on the masks: most runs move little, and a few a lot

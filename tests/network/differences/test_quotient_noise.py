@@ -133,10 +133,11 @@ def test_equal_losses_are_rounded_alike_as_they_are_added(loss, batch, grown):
     )
 
 
-def test_outputs_that_differ_in_their_last_digits_round_alike():
+@pytest.mark.parametrize("size", [1.0, 1e6, 0.0])
+def test_outputs_that_differ_in_their_last_digits_round_alike(size):
     """As those of samples that are small beside a bias."""
-    net = fastbp.Network([np.array([[1.0]])], loss="sigmoid_cross_entropy")
-    x = 1.0 + 2.0**-50 * np.arange(6.0)
+    net = fastbp.Network([np.array([[1.0]])], loss=(twice_the_sum, its_gradient))
+    x = size * (1.0 + 2.0**-50 * np.arange(6.0))
     base = evaluate(net, require_batch(net, x[None], np.full((1, 6), 0.25)))
-    expected = 16 * UNIT * (math.sqrt(2 * 6 * 6) + base.total)
+    expected = 16 * UNIT * (math.sqrt(0.5**2 * 2 * size**2 * 6 * 6) + base.total)
     assert quotient_noise(base, "forward", 1.0) == pytest.approx(expected, rel=1e-9, abs=0)
