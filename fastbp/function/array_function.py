@@ -391,12 +391,12 @@ class VectorFunction:
         return real_given(leaves_of(result, self.point, "vjp"), self).arrays
 
     def given_jvp(
-        self, jvp: Callable[..., Any], leaf: int, tangent: Vector
+        self, jvp: Callable[..., Any], leaf: int, tangent: Vector, called: str = "jvp"
     ) -> list[NDArray[Any] | None]:
         """Call the user's jvp; return an array for each output, or None."""
-        with calling("jvp"):
+        with calling(called):
             result = jvp(self.point.for_derivative()[0], self.nested_tangent(leaf, tangent))
-        return aligned(result, self.output, self.result).arrays
+        return aligned(result, self.output, called).arrays
 
     def output_parts(self) -> list[slice]:
         """Where the real numbers of each output are in the vector."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.methods.options import Options
-    from fastbp.report import Report
+    from fastbp.report import ArrayReport, Report
     from fastbp.runtime.account import Account
     from fastbp.typing import Vector
 
@@ -169,7 +169,7 @@ def check_hvp(
         product = _Named(hvp)
         with function:
             checks = [check_tangents(function, product, own, rng, "hvp")]
-        if not any(row.verdict == "failed" and not row.entries for row in checks[0].others):
+        if not any(map(_is_unusable, (*checks[0].rows, *checks[0].others))):
             symmetry = partial(
                 symmetry_of_product,
                 _flattened(function, product), function.chosen_numbers, "hvp",
@@ -199,6 +199,11 @@ def _gradient_function(
     return function
 
 
+def _is_unusable(row: ArrayReport) -> bool:
+    """Tell whether a row failed for another reason than its entries: its form, for example."""
+    return row.verdict == "failed" and row.worst is None
+
+
 class _Named:
     """A product of the user's under its own name in messages."""
 
@@ -220,7 +225,7 @@ def _flattened(
         for leaf, part in enumerate(function.point.parts):
             if not vector[part].any():
                 continue
-            given = function.given_jvp(product, leaf, vector[part])
+            given = function.given_jvp(product, leaf, vector[part], "hvp")
             arrays = [np.zeros(0) if array is None else real_leaf(array) for array in given]
             whole = np.concatenate(arrays)
             total += whole if whole.size == total.size else np.nan

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
 from fastbp.function.checks.report_assembly import FunctionCheck
+from fastbp.function.containers.alignment import aligned
 from fastbp.function.containers.calls import Watched
 from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import DOUBLE_UNIT, SINGLE_UNIT
@@ -368,8 +369,7 @@ def _wrong_inputs(
         part = np.zeros_like(tangent)
         part[entries.start : entries.stop] = tangent[entries.start : entries.stop]
         line = measure_outputs(function, leaf, part, only=output)
-        outputs = [array for array in function.given_jvp(jvp, leaf, part) if array is not None]
-        given = float(np.concatenate([real_leaf(array) for array in outputs])[place])
+        given = _number_of(function, function.given_jvp(jvp, leaf, part), place)
         tolerance = Tolerance(agreement_of_sums(function.single_products), 0.0)
         allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
         return not abs(given - float(line.slope[0])) <= float(allowed[0])
@@ -381,6 +381,18 @@ def _wrong_inputs(
     with function.account.until_stopped():
         bisect(range(tangent.size), halved, disagrees, examine)
     return named
+
+
+def _number_of(function: VectorFunction, outputs: list[NDArray[Any] | None], place: int) -> float:
+    """Return a real number of what a jvp gives; NaN where there is none."""
+    for array, part, is_complex in zip(
+        outputs, function.output_parts(), function.complex_output, strict=True
+    ):
+        if part.start <= place < part.stop and array is not None:
+            numbers = real_leaf(array.astype(np.complex128) if is_complex else array)
+            if numbers.size == part.stop - part.start:
+                return float(numbers[place - part.start])
+    return np.nan
 
 
 def _unjudged_rows(
@@ -420,7 +432,8 @@ def _jvp_findings(
         own = function.point.as_given()
         with calling(called):
             result = watched(own.argument, function.nested_tangent(leaf, tangent))
-        parts = take_apart(result, function.result)
+        aligned(result, function.output, called)  # raises what is wrong under that name
+        parts = take_apart(result, called)
         return parts.names, parts.leaves, own.changed()
 
     unit = SINGLE_UNIT if function.single_products else DOUBLE_UNIT

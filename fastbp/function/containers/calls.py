@@ -87,9 +87,10 @@ class MemberOfPair:
         """Call it, and return that result."""
         result = self.function(at)
         if not isinstance(result, tuple | list) or len(result) != 2:
+            size = f" of length {len(result)}" if isinstance(result, tuple | list) else ""
             raise ShapeError(
                 f"f must return (value, gradient) where gradient is True, not "
-                f"{type(result).__name__}."
+                f"{type(result).__name__}{size}."
             )
         return result[self.member]
 
@@ -136,9 +137,9 @@ def member_names(function: Callable[..., Any], at: Any) -> dict[str, str]:
     if isinstance(at, dict) and all(isinstance(key, str) for key in at):
         return {f"[{key!r}]": key for key in at}
     if not isinstance(at, tuple | list):
+        came = "a dict by other keys" if isinstance(at, dict) else type(at).__name__
         raise DTypeError(
-            f"at must be a tuple of arguments, or a dict by name, where unpack is True, not "
-            f"{type(at).__name__}."
+            f"at must be a tuple of arguments, or a dict by name, where unpack is True, not {came}."
         )
     return {f"[{place}]": name for place, name in enumerate(_names(function, len(at)))}
 

@@ -332,3 +332,15 @@ def test_a_vectorized_gradient_of_another_form_is_named_as_such() -> None:
         match=r"^gradient is vectorized: gradient must have shape \(1, \.\.\.\) for 1 point, not",
     ):
         fastbp.check_hessian(lambda x: 2 * x[0], 2 * np.eye(2), np.ones(2), vectorized=True)
+
+
+def test_a_product_of_another_form_is_named_and_not_looked_at_for_symmetry() -> None:
+    x = np.array([1.0, 2.0])
+    for hvp, reason in (
+        (lambda *_: None, "is not given"),
+        (lambda _, v: v[:1], "must have shape (2,), not (1,)"),
+    ):
+        report = fastbp.check_hvp(lambda x: x, hvp, x)
+        assert [(row.name, row.reason) for row in report.arrays] == [("gradient by x", reason)]
+    with pytest.raises(DTypeError, match=r"^hvp must be an array of floats, not str\.$"):
+        fastbp.check_hvp(lambda x: x, lambda *_: "none", x)

@@ -329,6 +329,9 @@ def test_a_jacobian_function_that_misbehaves_fails() -> None:
         "jacobian, called twice, gave two": lambda x: np.diag(np.cos(x)) * next(calls),
         "must have shape (2, 2), not (3,)": lambda _: np.ones(3),
         "must be float64 or float32, not int64": lambda _: np.ones((2, 2), dtype=int),
+        "must have shape (2, 2), not (2,)": lambda _: sparse.coo_array(np.ones(2)),
+        "must be a plain array, not MaskedArray": lambda _: np.ma.array(np.ones((2, 2))),
+        "must be an array, a sparse array, a LinearOperator or a function": lambda _: None,
     }
     for reason, jacobian in cases.items():
         report = fastbp.check_jacobian(sines, jacobian, x)
@@ -517,3 +520,12 @@ def test_blocks_of_which_no_column_is_chosen(method: str) -> None:
     )
     assert [row.verdict for row in report.arrays] == ["passed", "untested"]
     assert report.arrays[1].reason == "none of its entries was chosen"
+
+
+def test_a_list_of_rows_is_a_matrix() -> None:
+    x = np.array([1.0, 2.0])
+    for jacobian in (np.diag(np.cos(x)).tolist(), lambda x: np.diag(np.cos(x)).tolist()):
+        assert fastbp.check_jacobian(sines, jacobian, x).verdict == "passed"
+    assert fastbp.check_jacobian(lambda x: x[::-1], [[0, 1], [1, 0]], x).verdict == "passed"
+    with pytest.raises(ShapeError, match=r"^jacobian must be a list of rows of one length\.$"):
+        fastbp.check_jacobian(sines, [[1.0], [0.0, 1.0]], x)

@@ -305,3 +305,13 @@ def test_what_rounding_leaves_of_zero_need_not_add_up() -> None:
     at = {"bias": np.ones(3), "x": np.linspace(0.5, 1.0, 3)}
     report = fastbp.check_vjp(f, vjp, at, seed=0)
     assert [row.verdict for row in report.arrays] == ["untested", "passed"]
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_an_output_beside_one_that_is_not_given_is_judged(method: str) -> None:
+    report = fastbp.check_jvp(
+        lambda x: (np.sin(x), x**2), lambda x, v: (None, 2.1 * x * v), AT, method=method, seed=0
+    )
+    first, second = sorted(report.arrays, key=lambda row: row.name)
+    assert (first.verdict, first.reason) == ("failed", "is not given")
+    assert (second.verdict, second.name) == ("failed", "output[1] by x")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "GivenMatrix", "Sides", "is_function", "product_of", "read_matrix"]
 
+FORMS = "an array, a sparse array, a LinearOperator or a function that returns one"
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -268,7 +269,8 @@ def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float)
         parts = flattened(result, name)
         if not results:
             results.append(parts.rebuilt([_copied(leaf) for leaf in parts.leaves]))
-        return parts.names, [_numbers(leaf) for leaf in parts.leaves], changed()
+        pairs = zip(parts.leaves, parts.names, strict=True)
+        return parts.names, [_numbers(leaf, own) for leaf, own in pairs], changed()
 
     twice = called_twice(call, noise=noise)
     findings = []
@@ -279,11 +281,11 @@ def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float)
     return _read(results[0], name, sides, findings)
 
 
-def _numbers(leaf: Any) -> Any:
+def _numbers(leaf: Any, name: str) -> Any:
     """Return the numbers that two calls are compared by."""
-    if is_sparse(leaf):
-        return leaf.tocsc().data
-    return None if is_operator(leaf) else np.asarray(read_leaf(leaf, "")[0])
+    if is_sparse(leaf):  # one of another number of axes is a finding
+        return leaf.tocsc().data if len(leaf.shape) == 2 else leaf.tocoo().data
+    return None if is_operator(leaf) else np.asarray(read_leaf(leaf, name)[0])
 
 
 def _copied(leaf: Any) -> Any:
@@ -296,7 +298,21 @@ def _read(given: Any, name: str, sides: Sides, findings: list[str]) -> GivenMatr
     parts = flattened(given, name)
     if parts.names == [name]:
         return _read_whole(parts.leaves[0], name, sides, findings)
+    if not parts.names:
+        came = "None" if given is None else f"an empty {type(given).__name__}"
+        raise DTypeError(f"{name} must be {FORMS}, not {came}.")
+    one_block = len(sides.outputs) == len(sides.inputs) == 1
+    if one_block and isinstance(given, list | tuple) and _are_numbers(parts.leaves):
+        try:
+            rows = np.array(given, dtype=np.float64)
+        except ValueError as error:
+            raise ShapeError(f"{name} must be a list of rows of one length.") from error
+        return _read_whole(rows, name, sides, findings)
     return _read_blocks(dict(zip(parts.names, parts.leaves, strict=True)), name, sides, findings)
+
+
+def _are_numbers(leaves: Sequence[Any]) -> bool:
+    return all(isinstance(leaf, int | float) and not isinstance(leaf, bool) for leaf in leaves)
 
 
 def _read_whole(given: Any, name: str, sides: Sides, findings: list[str]) -> GivenMatrix:
@@ -329,10 +345,7 @@ def _two_axes(given: Any, name: str, flat: Block, full: Block | None) -> tuple[s
         return "sparse", matrix
     given, _ = read_leaf(given, name)
     if not isinstance(given, np.ndarray | np.generic | float):
-        raise DTypeError(
-            f"{name} must be an array, a sparse array, a LinearOperator or a function that returns "
-            f"one, not {type(given).__name__}."
-        )
+        raise DTypeError(f"{name} must be {FORMS}, not {type(given).__name__}.")
     array = np.asarray(given)
     _require_floats(array.dtype, name)
     if array.shape != flat.shape and (full is None or array.shape != full.shape):
