@@ -11,6 +11,7 @@ import pytest
 import fastbp
 from fastbp.errors import OptionError
 from fastbp.function.methods.forecast import forecast
+from fastbp.runtime.account import Account
 
 pytestmark = pytest.mark.small
 
@@ -139,3 +140,85 @@ def test_what_was_seen_of_an_array_that_was_not_finished_is_said() -> None:
     report = fastbp.check_gradient(lambda x: np.sum(np.sin(x)), given, at, **options)
     assert report.verdict == "inconclusive"
     assert report.notes[0].endswith("; x[3999] disagrees, but there was no second measurement")
+
+
+def rosenbrock(v: np.ndarray) -> Any:
+    return np.sum(100 * (v[1:] - v[:-1] ** 2) ** 2) + np.sum((1 - v) ** 2)
+
+
+def rosenbrock_slopes(v: np.ndarray) -> np.ndarray:
+    valley = v[1:] - v[:-1] ** 2
+    slopes = -2 * (1 - v)
+    slopes[:-1] -= 400 * v[:-1] * valley
+    slopes[1:] += 200 * valley
+    return slopes
+
+
+def rectified(v: np.ndarray) -> Any:
+    return np.sum(np.maximum(v, 0) * np.arange(1, v.size + 1))
+
+
+def rectified_slopes(v: np.ndarray) -> np.ndarray:
+    return (v > 0) * np.arange(1.0, v.size + 1)
+
+
+# Functions, their derivatives, and how many entries they are of.
+OF_ALL_SIZES: list[tuple[Any, Any, int]] = [
+    (lambda v: np.sum(np.exp(v)), np.exp, 1), (lambda v: np.sum(v**4), lambda v: 4 * v**3, 1),
+    (rosenbrock, rosenbrock_slopes, 2), (lambda v: np.sum(np.sin(v)), np.cos, 3),
+    (np.prod, lambda v: np.prod(v) / v, 4), (lambda v: np.sum(v**4), lambda v: 4 * v**3, 5),
+    (rectified, rectified_slopes, 5), (np.linalg.norm, lambda v: v / np.linalg.norm(v), 8),
+    (rosenbrock, rosenbrock_slopes, 10), (np.sum, np.ones_like, 12),
+    (lambda v: np.log(np.sum(np.exp(v))), lambda v: np.exp(v) / np.sum(np.exp(v)), 20),
+    (lambda v: v @ v / 2, np.copy, 30),
+    (lambda v: np.sum(np.log(1 + v * v)), lambda v: 2 * v / (1 + v * v), 40),
+    (lambda v: np.sum(v**4 - v**2), lambda v: 4 * v**3 - 2 * v, 50),
+    (rosenbrock, rosenbrock_slopes, 100), (np.sum, np.ones_like, 300),
+    (rosenbrock, rosenbrock_slopes, 400), (rectified, rectified_slopes, 500),
+    (lambda v: np.sum(np.exp(v)), np.exp, 1000),
+    (lambda v: np.sum(np.tanh(v)), lambda v: 1 / np.cosh(v) ** 2, 2000),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["every", "probe"])
+@pytest.mark.parametrize("place", range(20))
+def test_the_bar_foretells_the_evaluations_within_half(
+    monkeypatch: pytest.MonkeyPatch, method: str, place: int
+) -> None:
+    """In the median of three points: kinks, and entries that bend far more, are where they are."""
+    f, slopes, size = OF_ALL_SIZES[place]
+    foretold: list[float] = []
+    expect = Account.expect
+
+    def note(account: Account, evaluations: float) -> None:
+        foretold.append(account.spent + evaluations)
+        expect(account, evaluations)
+
+    monkeypatch.setattr(Account, "expect", note)
+    factors = []
+    for seed in range(3):
+        foretold.clear()
+        at = np.random.default_rng(seed).normal(size=size)
+        # Of a limit that is never met: without any, nothing is foretold of what takes no time.
+        report = fastbp.check_gradient(
+            lambda v: float(f(v)), slopes, at, method=method, max_evaluations=10**6, seed=seed
+        )
+        assert report.verdict == "passed"
+        factors.append(max(foretold[0] / report.evaluations, report.evaluations / foretold[0]))
+    assert np.median(factors) <= 1.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["auto", "every", "probe"])
+@pytest.mark.parametrize("place", range(20))
+def test_budgets_are_kept_for_functions_of_all_sizes(method: str, place: int) -> None:
+    f, slopes, size = OF_ALL_SIZES[place]
+    at = np.random.default_rng(0).normal(size=size)
+
+    def slow(v: np.ndarray) -> float:
+        time.sleep(0.002)
+        return float(f(v))
+
+    report = fastbp.check_gradient(slow, slopes, at, method=method, budget=0.06, seed=0)
+    assert report.evaluations * 0.002 <= 1.2 * 0.06
