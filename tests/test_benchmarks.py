@@ -13,30 +13,16 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from support.benchmark_modules import benchmark_module
 
 ROOT = Path(__file__).resolve().parent.parent
 ASV_METHODS = ("time_", "track_", "peakmem_")
 
 
-def load_benchmarks() -> ModuleType:
-    """Import the folder without putting the repository, and so fastbp's source, on the path."""
-    folder = ROOT / "benchmarks"
-    spec = importlib.util.spec_from_file_location(
-        "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["benchmarks"] = package
-    spec.loader.exec_module(package)
-    return package
-
-
-load_benchmarks()
-
-
 def asv_methods() -> list[pytest.ParameterSet]:
     found = []
     for path in sorted((ROOT / "benchmarks").glob("bench_*.py")):
-        module = importlib.import_module(f"benchmarks.{path.stem}")
+        module = benchmark_module(path.stem)
         for name, owner in vars(module).items():
             if isinstance(owner, type) and owner.__module__ == module.__name__:
                 found += [
@@ -65,7 +51,7 @@ def test_first_case_of_every_benchmark(owner, method, monkeypatch):
 
 
 def test_the_programs_of_the_import_benchmarks_run():
-    bench_import = importlib.import_module("benchmarks.bench_import")
+    bench_import = benchmark_module("bench_import")
     for call in bench_import.FIRST_CALLS.values():
         exec(bench_import.PROGRAM.format(call=call), {})
     benchmark = bench_import.Import()
@@ -74,7 +60,7 @@ def test_the_programs_of_the_import_benchmarks_run():
 
 
 def test_products_find_their_kernels_today_and_in_older_layouts(monkeypatch):
-    products = importlib.import_module("benchmarks.products")
+    products = benchmark_module("products")
     for name, (today, *_) in products.PLACES.items():
         assert products.find(name) is getattr(importlib.import_module(today), name)
     older = ModuleType("fastbp.kernels.team")
@@ -95,8 +81,8 @@ def test_asv_suites_use_public_names_alone():
 
 
 def test_reference_agrees_with_its_loop():
-    common = importlib.import_module("benchmarks.common")
-    reference = importlib.import_module("benchmarks.reference")
+    common = benchmark_module("common")
+    reference = benchmark_module("reference")
     network = common.parameters("3-5^2-2")
     batch = common.examples("3-5^2-2", 4)
     _, dweights, dbiases = reference.loss_and_gradients(*network, *batch)
@@ -112,14 +98,14 @@ def test_reference_agrees_with_its_loop():
     [("1-6^5-1", (1, 6, 6, 6, 6, 6, 1)), ("784-10", (784, 10)), ("4096^2", (4096, 4096))],
 )
 def test_names_of_networks(name, sizes):
-    assert importlib.import_module("benchmarks.common").layer_sizes(name) == sizes
+    assert benchmark_module("common").layer_sizes(name) == sizes
 
 
 def test_peers_refuse_to_time_a_wrong_gradient():
-    problem = importlib.import_module("benchmarks.peers.problem").Problem("1-6^5-1", 1)
-    backprop = importlib.import_module("benchmarks.peers.backprop")
-    right = importlib.import_module("benchmarks.peers.peer_numpy").Step(problem)
-    wrong = importlib.import_module("benchmarks.peers.peer_numpy").Step(problem)
+    problem = benchmark_module("peers.problem").Problem("1-6^5-1", 1)
+    backprop = benchmark_module("peers.backprop")
+    right = benchmark_module("peers.peer_numpy").Step(problem)
+    wrong = benchmark_module("peers.peer_numpy").Step(problem)
     backprop.require_agreement(problem, {"right": right, "same": wrong})
     wrong.dbiases[0] *= 2
     with pytest.raises(RuntimeError, match="gradients of right and wrong differ"):
@@ -127,7 +113,7 @@ def test_peers_refuse_to_time_a_wrong_gradient():
 
 
 def test_missing_peers_are_named(monkeypatch):
-    available = importlib.import_module("benchmarks.peers.available")
+    available = benchmark_module("peers.available")
     monkeypatch.setattr(available, "PEERS", {"numpy": "peer_numpy", "not_installed": "peer_none"})
     peers = available.find_peers(threads=1)
     assert list(peers.modules) == ["NumPy"]
@@ -136,8 +122,8 @@ def test_missing_peers_are_named(monkeypatch):
 
 @pytest.mark.long
 def test_products_beside_numpy():
-    machine = importlib.import_module("benchmarks.peers.machine")
-    products = importlib.import_module("benchmarks.peers.products")
+    machine = benchmark_module("peers.machine")
+    products = benchmark_module("peers.products")
     measured = machine.measure(1, machine.QUICK)
     page = products.compare_products([8, 33], ["float64"], measured, rounds=1).to_markdown()
     assert "A^T B, 33, float64" in page
@@ -146,20 +132,20 @@ def test_products_beside_numpy():
 
 @pytest.mark.long
 def test_both_orders_of_a_product_are_timed():
-    orders = importlib.import_module("benchmarks.peers.product_orders")
+    orders = benchmark_module("peers.product_orders")
     page = orders.compare_orders([33], ["float64"], rounds=1).to_markdown()
     assert "A B, 33, float64" in page
     assert "FASTBP_PRODUCT_ORDER forces it" in page
 
 
 def test_exponents_are_fitted():
-    growth = importlib.import_module("benchmarks.peers.growth")
+    growth = benchmark_module("peers.growth")
     values = [2, 4, 8]
     assert growth.exponent(values, [5.0 * value**2.5 for value in values]) == pytest.approx(2.5)
 
 
 def test_peaks_of_memory_are_seen():
-    peak = importlib.import_module("benchmarks.peers.peak")
+    peak = benchmark_module("peers.peak")
     size = 2**25
     grown = peak.peak_bytes(lambda: np.ones(size // 8))
     if np.isnan(grown):
@@ -168,7 +154,7 @@ def test_peaks_of_memory_are_seen():
 
 
 def test_the_times_of_the_readme_replace_those_that_are_there(tmp_path, monkeypatch):
-    readme = importlib.import_module("benchmarks.peers.readme")
+    readme = benchmark_module("peers.readme")
     monkeypatch.setattr(readme, "measure", lambda: readme.Times(21.3, 0.512, 0.0123, 7.04))
     path = tmp_path / "README.md"
     text = (ROOT / "README.md").read_text("utf-8")
@@ -219,7 +205,7 @@ def test_peers_on_the_network_of_the_notebook(tmp_path):
 
 @pytest.mark.long
 def test_functions_beside_their_peers():
-    functions = importlib.import_module("benchmarks.peers.functions")
+    functions = benchmark_module("peers.functions")
     times, verdicts, network, one, compiled = functions.compare_functions(1, quick=True)
     assert [row[0] for row in times.rows][:2] == ["fastbp every", "fastbp probe"]
     all_found = ["5 of 5"] * (len(verdicts.header) - 2)
@@ -236,7 +222,7 @@ def test_functions_beside_their_peers():
 @pytest.mark.long
 def test_second_derivatives_beside_those_of_jax():
     pytest.importorskip("jax")
-    second_order = importlib.import_module("benchmarks.peers.second_order")
+    second_order = benchmark_module("peers.second_order")
     [section] = second_order.compare_second_order(1, quick=True)
     assert [row[:3] for row in section.rows] == [
         ["sin", "passed", "passed"], ["a constant factor", "failed", "failed"],
@@ -247,8 +233,7 @@ def test_second_derivatives_beside_those_of_jax():
 
 
 def test_mutants_are_small_changes_of_the_code():
-    from benchmarks.mutants.operators import mutants_of
-
+    mutants_of = benchmark_module("mutants.operators").mutants_of
     source = (
         '"""Half of a, 7 times."""\nLIMIT = 5.0\n\n\n'
         "def f(a: int, b=3):\n    return a if ~a + b < 0 else max(a, LIMIT)\n"
@@ -271,26 +256,22 @@ def test_mutants_are_small_changes_of_the_code():
 
 
 def test_mutants_by_hand_stand_in_the_code_once():
-    from benchmarks.mutants.by_hand import BY_HAND, by_hand
-
-    for module, _, _, tests in BY_HAND:
+    mutants = benchmark_module("mutants.by_hand")
+    for module, _, _, tests in mutants.BY_HAND:
         source = Path(importlib.import_module(module).__file__).read_text()
-        assert by_hand(module, source)
+        assert mutants.by_hand(module, source)
         assert (ROOT / tests).exists()
 
 
 def test_the_tests_that_judge_mutants_exist():
-    from benchmarks.mutants.targets import TARGETS
-
-    for module, tests in TARGETS.items():
+    for module, tests in benchmark_module("mutants.targets").TARGETS.items():
         assert importlib.util.find_spec(module), module
         assert all((ROOT / test).exists() for test in tests), module
 
 
 def test_a_mutant_takes_the_place_of_its_module(monkeypatch, tmp_path):
-    from benchmarks.mutants.exchange import exchange
-    from benchmarks.mutants.operators import mutants_of
-
+    exchange = benchmark_module("mutants.exchange").exchange
+    mutants_of = benchmark_module("mutants.operators").mutants_of
     source = "LIMIT = 5.0\n\n\ndef over(a):\n    return a > LIMIT\n"
     (tmp_path / "judge_of_mutants.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)

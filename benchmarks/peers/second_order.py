@@ -11,6 +11,8 @@ from .available import installed
 from .report import Section, duration
 from .timing import ROUNDS, interleaved
 
+AT = np.linspace(0.3, 1.1, 4)
+Function = Callable[[Any], Any]
 QUICK = ("sin", "a constant factor")
 
 
@@ -23,12 +25,11 @@ def compare_second_order(rounds: int = ROUNDS, *, quick: bool = False) -> list[S
     )
     import jax
 
-    at = np.linspace(0.3, 1.1, 4)
     with jax.enable_x64(True):
-        for name, f in _functions(at).items():
+        for name, f in {**right_functions(), **wrong_functions()}.items():
             if quick and name not in QUICK:
                 continue
-            calls = {"fastbp": _ours(f, at), "jax": _theirs(f, at)}
+            calls = {"fastbp": _ours(f), "jax": _theirs(f)}
             found = [call() for call in calls.values()]
             times = interleaved(calls, rounds)
             ratio = times["fastbp"].median / times["jax"].median
@@ -41,19 +42,19 @@ def compare_second_order(rounds: int = ROUNDS, *, quick: bool = False) -> list[S
     return [section]
 
 
-def _ours(f: Callable[[Any], Any], at: Any) -> Callable[[], str]:
+def _ours(f: Function) -> Callable[[], str]:
     from fastbp.jax import check
 
-    return lambda: check(f, at, order=2, seed=0, progress=False).verdict
+    return lambda: check(f, AT, order=2, seed=0, progress=False).verdict
 
 
-def _theirs(f: Callable[[Any], Any], at: Any) -> Callable[[], str]:
+def _theirs(f: Function) -> Callable[[], str]:
     import jax
     from jax.test_util import check_grads
 
     def check() -> str:
         try:
-            check_grads(f, (jax.numpy.asarray(at),), order=2, modes=["rev"])
+            check_grads(f, (jax.numpy.asarray(AT),), order=2, modes=["rev"])
         except AssertionError:
             return "failed"
         return "passed"
@@ -61,36 +62,52 @@ def _theirs(f: Callable[[Any], Any], at: Any) -> Callable[[], str]:
     return check
 
 
-def _functions(at: Any) -> dict[str, Callable[[Any], Any]]:
+def right_functions() -> dict[str, Function]:
+    """Return the functions whose second derivatives JAX computes rightly."""
     import jax
     import jax.numpy as jnp
 
-    fixed, matrix = jax.lax.stop_gradient, np.eye(4) + 0.1 * np.outer(at, at)
+    matrix = np.eye(4) + 0.1 * np.outer(AT, AT)
+    return {
+        "sin": jnp.sin, "exp": jnp.exp, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid,
+        "softmax": jax.nn.softmax, "logsumexp": jax.nn.logsumexp, "cumprod": jnp.cumprod,
+        "norm": jnp.linalg.norm, "solve": lambda x: jnp.linalg.solve(matrix + jnp.diag(x), AT),
+        "cholesky": lambda x: jnp.linalg.cholesky(matrix + jnp.diag(x)),
+        "logdet": lambda x: jnp.linalg.slogdet(matrix + jnp.diag(x))[1],
+        "convolution": lambda x: jnp.convolve(x, x[:2] ** 2),
+        "layer norm": lambda x: (x - x.mean()) / jnp.sqrt(x.var() + 1e-5),
+        "products": lambda x: jnp.outer(x, x**2), "cube": _cube(lambda x, w: 3 * x**2 * w),
+    }  # fmt: skip
+
+
+def wrong_functions() -> dict[str, Function]:
+    """Return cubes whose first derivative is right, but wrong when it is differentiated."""
+    import jax
+    import jax.numpy as jnp
+
+    fixed = jax.lax.stop_gradient
     scaled = jax.custom_vjp(lambda x, w: 3 * x**2 * w)
     scaled.defvjp(
         lambda x, w: (3 * x**2 * w, (x, w)),
         lambda kept, w: (5 * kept[0] * kept[1] * w, 3 * kept[0] ** 2 * w),
     )
 
-    def cube(backward: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-        power = jax.custom_vjp(lambda x: x**3)
-        power.defvjp(lambda x: (x**3, x), lambda x, w: (backward(x, w),))
-        return power
-
     def partly_fixed(x: Any) -> Any:
         return jnp.concatenate([fixed(x[:1]), x[1:]])
 
     return {
-        "sin": jnp.sin, "exp": jnp.exp, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid,
-        "softmax": jax.nn.softmax, "logsumexp": jax.nn.logsumexp, "cumprod": jnp.cumprod,
-        "norm": jnp.linalg.norm, "solve": lambda x: jnp.linalg.solve(matrix + jnp.diag(x), at),
-        "cholesky": lambda x: jnp.linalg.cholesky(matrix + jnp.diag(x)),
-        "logdet": lambda x: jnp.linalg.slogdet(matrix + jnp.diag(x))[1],
-        "convolution": lambda x: jnp.convolve(x, x[:2] ** 2),
-        "layer norm": lambda x: (x - x.mean()) / jnp.sqrt(x.var() + 1e-5),
-        "products": lambda x: jnp.outer(x, x**2), "cube": cube(lambda x, w: 3 * x**2 * w),
-        "a constant factor": cube(lambda x, w: 3 * fixed(x) ** 2 * w),
-        "a constant cotangent": cube(lambda x, w: 3 * x**2 * fixed(w)),
-        "off by a factor": cube(scaled), "half constant": cube(lambda x, w: 3 * x * fixed(x) * w),
-        "one entry constant": cube(lambda x, w: 3 * partly_fixed(x) ** 2 * w),
-    }  # fmt: skip
+        "a constant factor": _cube(lambda x, w: 3 * fixed(x) ** 2 * w),
+        "a constant cotangent": _cube(lambda x, w: 3 * x**2 * fixed(w)),
+        "off by a factor": _cube(scaled),
+        "half constant": _cube(lambda x, w: 3 * x * fixed(x) * w),
+        "one entry constant": _cube(lambda x, w: 3 * partly_fixed(x) ** 2 * w),
+    }
+
+
+def _cube(backward: Callable[[Any, Any], Any]) -> Function:
+    """Return x³ with this backward pass of x and the cotangent."""
+    import jax
+
+    power = jax.custom_vjp(lambda x: x**3)
+    power.defvjp(lambda x: (x**3, x), lambda x, w: (backward(x, w),))
+    return power

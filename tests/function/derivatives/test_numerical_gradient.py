@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import namedtuple
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.benchmark_modules import benchmark_module
 from support.random_functions import Case, kinked_case, only_single, rounded, single, smooth_case
 
 import fastbp
 from fastbp.errors import DTypeError, EvaluationError, OptionError, ShapeError
 from fastbp.runtime.account import Account
-
-ROOT = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.small
 
@@ -85,11 +82,9 @@ def require_bars_that_hold_in_float32(family: str, seeds: range) -> None:
     assert np.quantile(np.concatenate(told), 0.95) < 0.02
 
 
-def test_error_bars_hold_on_a_relu_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_bars_hold_on_a_relu_network() -> None:
     """The network on which adaptive libraries are wrong for 0.6 to 72 % of the entries."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    functions = importlib.import_module("benchmarks.peers.functions")
-    f, exact, at = functions.relu_network()
+    f, exact, at = benchmark_module("peers.functions").relu_network()
     found = fastbp.numerical_gradient(f, at)
     error = np.abs(found.value - exact)
     assert not found.kinks
