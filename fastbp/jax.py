@@ -227,8 +227,8 @@ class _OfFloats:
         """Tell whether JAX has a forward mode: not of a custom_vjp."""
         try:
             self.jvp(self.at, jax.tree.map(jax.numpy.ones_like, self.at))
-        except TypeError:  # "can't apply forward-mode autodiff (jvp) to a custom_vjp function"
-            return False
+        except Exception:  # "can't apply forward-mode autodiff (jvp) to a custom_vjp function"
+            return False  # what else it raises the vjp raises too, which needs the forward mode
         return True
 
 
@@ -374,7 +374,12 @@ def _is_double(leaf: Any) -> bool:
 
 def _on_device(leaf: Any) -> Any:
     """Return a leaf as an array of JAX: as it is, or a copy."""
-    return leaf if isinstance(leaf, jax.Array) else jax.numpy.array(leaf)
+    if isinstance(leaf, jax.Array):
+        return leaf
+    dtype = getattr(leaf, "dtype", np.dtype(np.float64))
+    if not dtype.isnative or dtype in (np.longdouble, np.clongdouble):
+        raise DTypeError(f"args must be of dtypes that JAX has, not {dtype}.")
+    return jax.numpy.array(leaf)
 
 
 def _cotangent_like(result: Any, cotangent: Any) -> Any:

@@ -12,6 +12,7 @@ jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
 import fastbp.jax  # noqa: E402
+from fastbp.errors import DTypeError, EvaluationError  # noqa: E402
 
 AT = jnp.array([0.3, -1.2, 2.0])
 
@@ -199,3 +200,17 @@ class TestSecondOrder:
     def test_other_orders_are_refused(self, order: Any) -> None:
         with pytest.raises(fastbp.OptionError, match="order must be 1 or 2, not "):
             fastbp.jax.check(jnp.sin, AT, order=order)
+
+
+def test_what_jax_does_not_take_is_an_error_of_ours() -> None:
+    for dtype in (">f8", np.longdouble):
+        with pytest.raises(DTypeError, match=r"^args must be of dtypes that JAX has, not "):
+            fastbp.jax.check(jnp.sin, np.ones(2).astype(dtype))
+    with pytest.raises(DTypeError, match=r"^kwargs must be a dict by name, not int\.$"):
+        fastbp.jax.check(jnp.sin, AT, kwargs=3)
+
+    def called_back(x: Any) -> Any:
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    with pytest.raises(EvaluationError, match=r"^vjp raised ValueError at the point: Pure callb"):
+        fastbp.jax.check(called_back, AT)

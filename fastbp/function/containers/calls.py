@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fastbp.errors import DTypeError, OptionError, ShapeError
 from fastbp.function.containers.pytree import take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
 __all__ = ["MemberOfPair", "Unpacked", "Watched", "keywords_of", "member_names", "takes_keyword"]
 
@@ -34,6 +35,8 @@ def keywords_of(
     known : collection of str
         The names of the options.
     """
+    if not isinstance(kwargs, Mapping | None):
+        raise DTypeError(f"kwargs must be a dict by name, not {type(kwargs).__name__}.")
     keywords = dict(kwargs or {})
     if not all(isinstance(name, str) for name in keywords):
         raise DTypeError(f"kwargs must have names as keys, not {list(keywords)}.")
