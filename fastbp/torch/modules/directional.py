@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fastbp.function.containers.point import DOUBLE_UNIT
+from fastbp.function.derivatives.divergence import INFINITE_SLOPE, JUMP
 from fastbp.function.derivatives.line_slopes import (
     FIRST_STEP,
     LAST_STEP,
@@ -70,6 +71,7 @@ class DirectionalDifference:
         self.unit, self.noise = function.arithmetic.unit, function.noise
         self.in_half = self.unit > few_digits.HALF_UNIT
         self.raised = ""
+        self.divergence = 0
         self.options = options
         self.base = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         self._take_direction(0)
@@ -146,7 +148,7 @@ class DirectionalDifference:
             np.array([LAST_STEP]),
             DOUBLE_UNIT,
         )
-        kink = float(line.hull[0])
+        kink, self.divergence = float(line.hull[0]), int(line.divergence[0])
         return float(line.slope[0]), float(line.error_bar[0]) + kink + self.allowance, kink
 
     def coarse(self) -> tuple[float, float]:
@@ -231,8 +233,7 @@ class DirectionalDifference:
         if slope is None:
             return "inconclusive", self._unsteady(), np.inf
         if not np.isfinite(allowed) or not np.isfinite(slope):
-            beside = f"raised beside the point: {self.raised}" if self.raised else ""
-            return "inconclusive", beside or "its values are not finite", np.inf
+            return "inconclusive", self._why_not_finite(), np.inf
         if abs(self.said - slope) > allowed:
             reason = (
                 f"along a random direction the derivative is {slope:.9g}, its backward pass says "
@@ -243,6 +244,15 @@ class DirectionalDifference:
             reason = "the noise of the differences is larger than the derivative"
             return "inconclusive", reason, 4 * allowed
         return "passed", "", 4 * allowed
+
+    def _why_not_finite(self) -> str:
+        if self.raised:
+            return f"raised beside the point: {self.raised}"
+        if self.divergence == JUMP:
+            return "its values jump along a random direction"
+        if self.divergence == INFINITE_SLOPE:
+            return "its values have an infinite slope along a random direction"
+        return "its values are not finite"
 
     def _measured(self) -> tuple[float | None, float, float]:
         """Return a slope, by how much it may be off, and by what part of that due to a kink."""

@@ -500,3 +500,17 @@ def test_a_module_without_values_or_without_a_gradient() -> None:
         fastbp.torch.check_module(module, X)
     with pytest.raises(DTypeError, match="kwargs must be a dict, not int"):
         fastbp.torch.check_module(linear(), X, kwargs=3)
+
+
+def test_a_layer_that_jumps_at_the_point_says_so() -> None:
+    class Signed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.signs = torch.nn.Parameter(torch.tensor([1.0, -1.0, 1.0]))
+
+        def forward(self, x: Any) -> Any:
+            return x.tanh() * self.signs.int() + 0 * self.signs
+
+    report = fastbp.torch.check_module(Signed(), torch.ones(2, 3), seed=0)
+    assert report.verdict == "inconclusive"
+    assert "its values jump along a random direction" in report.arrays[0].reason
