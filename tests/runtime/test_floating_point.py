@@ -61,6 +61,11 @@ def wrong(gradients: fastbp.Gradients, where: float) -> fastbp.Gradients:
     return gradients
 
 
+def without_times(report: fastbp.Report) -> fastbp.Report:
+    """Leave out when the report was made, and how long that, and to compile, took."""
+    return dataclasses.replace(report, seconds=0.0, compile_seconds=0.0, made="")
+
+
 def checks(method: str, net: fastbp.Network, x: np.ndarray, y: np.ndarray) -> list[object]:
     """Check a right gradient, and wrong ones: of usual size, at both ends of the range, NaN."""
     found: list[object] = []
@@ -70,8 +75,8 @@ def checks(method: str, net: fastbp.Network, x: np.ndarray, y: np.ndarray) -> li
             if value is not None:
                 given = wrong(net.loss_and_gradients(x, y)[1], value)
             report = fastbp.check_network(net, x, y, given, method=method, seed=1)
-            found.append(dataclasses.replace(report, seconds=0.0, made="").to_dict())
-            found.append(str(dataclasses.replace(report, seconds=0.0, made="")))
+            found.append(without_times(report).to_dict())
+            found.append(str(without_times(report)))
         except fastbp.FastbpError as error:
             found.append(repr(error))
     return found
@@ -141,7 +146,7 @@ def test_checks_of_functions(at: np.ndarray, method: str, factor: float) -> None
             report = fastbp.check_gradient(quadratic_in_lists, given, at, method=method, seed=1)
         except fastbp.FastbpError as error:
             return repr(error)
-        return str(dataclasses.replace(report, seconds=0.0, made=""))
+        return str(without_times(report))
 
     same_under_raise(ask)
 
@@ -172,7 +177,7 @@ def test_products_and_numerical_gradients() -> None:
             fastbp.check_vjp(f, lambda x, w: vjp(x, w) * 0.5, at, seed=2),
         ]  # fmt: skip
         found = fastbp.numerical_gradient(quadratic_in_lists, at)
-        texts = [str(dataclasses.replace(report, seconds=0.0, made="")) for report in reports]
+        texts = [str(without_times(report)) for report in reports]
         return texts, found.value.tolist(), found.error_bar.tolist()
 
     same_under_raise(ask)
