@@ -424,7 +424,7 @@ def check_derivatives(
     if callable(backward_pass):
         gradient = _on_fixed_activations(backward_pass, forward, returned)
     else:
-        returned.append(deepcopy(backward_pass))
+        returned.append(_kept(backward_pass))
     report = check_network(
         net, x, y, gradient, method="replay", rtol=rtol, atol=atol, progress=progress
     )
@@ -554,10 +554,23 @@ def _on_fixed_activations(
         all_h = [x, *forward.activations[1:]]
         with calling("backward_pass"), callers_errstate():
             result = backward_pass(weights, biases, forward.preactivations, all_h, y)
-        returned.append(deepcopy(result))
+        if not isinstance(result, Gradients | tuple | list | np.ndarray):
+            raise DTypeError(
+                f"backward_pass must return (all_dl_dweights, all_dl_dbiases), not "
+                f"{type(result).__name__}."
+            )
+        returned.append(_kept(result))
         return result
 
     return gradient
+
+
+def _kept(result: Any) -> Any:
+    """Copy what was given; what cannot be copied is refused by the check."""
+    try:
+        return deepcopy(result)
+    except Exception:
+        return result
 
 
 def _network(all_weights: Arrays, all_biases: Arrays | None) -> Network:
@@ -586,6 +599,10 @@ def _target_as_derivative(_output: Array, target: Array) -> Array:
 def _require_levels(net: Network, all_f: Arrays, all_h: Arrays) -> None:
     """Require one pre-activation and one activation for each layer, all for the same batch."""
     for name, arrays, sizes in (("all_h", all_h, net.sizes[:-1]), ("all_f", all_f, net.sizes[1:])):
+        if not isinstance(arrays, tuple | list | np.ndarray):
+            raise DTypeError(
+                f"{name} must be a list of {len(sizes)} arrays, not {type(arrays).__name__}."
+            )
         if len(arrays) != len(sizes):
             raise ShapeError(f"{name} must hold {len(sizes)} arrays, not {len(arrays)}.")
         batch = np.shape(all_h[0])[-1] if np.ndim(all_h[0]) == 2 else "batch"

@@ -17,6 +17,7 @@ import optree
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.pytree import NAMESPACE, Container, require_leaves, take_apart
+from fastbp.runtime.validation import require_callable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,7 @@ def by_reference(function: Callable[[], Any], parameters: Any) -> Callable[[Any]
     >>> fastbp.check_gradient(loss, gradient, weights).verdict
     'passed'
     """
+    require_callable(function, "function")
     held = take_apart(parameters, "parameters")
     require_leaves(held, "parameters", complex_too=True)
     for name, leaf in zip(held.names, held.leaves, strict=True):

@@ -105,6 +105,15 @@ def arrays_of(net: Network, gradients: Any) -> list[Array]:
     raise DTypeError(f"gradients must be {FORMS}, not {type(gradients).__name__}.")
 
 
+def _require_result(result: Any) -> None:
+    """Raise unless a function has returned something that may hold gradients."""
+    if not isinstance(result, Gradients | tuple | list) and not hasattr(result, "__array__"):
+        raise DTypeError(
+            f"gradients must return Gradients, a pair (dweights, dbiases) of lists or a flat "
+            f"vector, not {type(result).__name__}."
+        )
+
+
 def _pair(gradients: Sequence[Any]) -> tuple[Any, Any]:
     if len(gradients) != 2:
         raise ShapeError(
@@ -166,6 +175,7 @@ def _called_twice(net: Network, batch: Batch, function: Callable[..., Any]) -> G
 
     def call() -> tuple[list[str], list[Array], list[str]]:
         result, changed = _called_on_copies(net, batch, function)
+        _require_result(result)
         return net.parameter_names(), arrays_of(net, result), changed
 
     twice = called_twice(call)

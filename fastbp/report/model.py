@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -9,7 +10,6 @@ from fastbp.errors import GradientMismatchError, OptionError, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection
 
     import numpy as np
     from numpy.typing import NDArray
@@ -576,7 +576,9 @@ class Report:
         GradientMismatchError: Nothing was tested: every array is zero on both sides.
         """
         __tracebackhide__ = True  # pytest then points at the test
-        if isinstance(allow, str) or not {*allow} <= {"inconclusive", "vacuous"}:
+        known = ("inconclusive", "vacuous")
+        fits = isinstance(allow, Collection) and not isinstance(allow, str)
+        if not fits or not all(verdict in known for verdict in allow):
             raise OptionError(
                 f"allow must be a collection of 'inconclusive' and 'vacuous', not {allow!r}."
             )

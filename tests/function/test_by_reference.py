@@ -108,3 +108,9 @@ def test_arrays_that_do_not_travel_with_the_function_are_refused() -> None:
     with pytest.raises(OptionError, match=r"f cannot be sent .* do not travel with it"):
         fastbp.numerical_gradient(loss, flat[:2], workers=2)
     assert fastbp.numerical_gradient(loss, flat[:2]).value.round(6).tolist() == [2, 4]
+
+
+def test_what_is_no_function_is_refused_at_once() -> None:
+    weights: Any = np.ones(2)
+    with pytest.raises(DTypeError, match=r"^function must be callable, not ndarray\.$"):
+        fastbp.by_reference(weights, weights)

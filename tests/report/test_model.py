@@ -98,7 +98,7 @@ def test_whatever_did_not_pass_raises_unless_it_is_allowed():
             shown.raise_unless_passed(["inconclusive", "vacuous"])
 
 
-@pytest.mark.parametrize("allow", ["vacuous", ("failed",), ["passed"], ("nothing",)])
+@pytest.mark.parametrize("allow", ["vacuous", ("failed",), ["passed"], ("nothing",), 3, None])
 def test_what_cannot_be_allowed_is_refused(allow):
     with pytest.raises(OptionError, match=r"^allow must be a collection of 'inconclusive' and"):
         report(row()).raise_unless_passed(allow)

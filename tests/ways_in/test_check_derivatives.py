@@ -219,8 +219,11 @@ def test_wrong_use_of_check_derivatives():
         notebook.check_derivatives(net_input=1.2)
     with pytest.raises(ShapeError, match=r"y must have shape \(1, 1\), not \(1, 2\)\."):
         notebook.check_derivatives(y=np.ones((1, 2)))
-    with pytest.raises(DTypeError, match=r"not NoneType\."):
+    wanted = r"^backward_pass must return \(all_dl_dweights, all_dl_dbiases\), not NoneType\.$"
+    with pytest.raises(DTypeError, match=wanted):
         notebook.check_derivatives(changed(lambda *_: None))
+    with pytest.raises(DTypeError, match=r"^the weight gradients must be a list .*, not generator"):
+        notebook.check_derivatives(((one for one in ()), []))
 
 
 def without_the_sum(all_weights, all_biases, all_f, all_h, y):

@@ -59,8 +59,8 @@ def test_senseless_memory(problem):
         (
             lambda _: lambda *_: None,
             DTypeError,
-            "gradients must be None, Gradients, a pair (dweights, dbiases) of lists, a flat "
-            "vector, or a function that returns one of these, not NoneType.",
+            "gradients must return Gradients, a pair (dweights, dbiases) of lists or a flat "
+            "vector, not NoneType.",
         ),
         (
             lambda own: list(own.weights),
