@@ -114,7 +114,7 @@ def compare_row(
     )  # fmt: skip
 
 
-@kernel(inline=True)
+@kernel
 def bar_of(row_noise, row_size, column_size, column_noise, decayed):
     """Error bar of one entry."""
     return row_noise * column_size + row_size * column_noise + decayed
@@ -283,7 +283,7 @@ def compare_rows(
             note_cells(highest, frame[TILE_ROW] + r, here, place, cells)
 
 
-@kernel(inline=True)
+@kernel
 def sum_of_lanes(lanes, row):
     """Sum of one vector of the scratch ``lanes``, in order."""
     total = 0.0

@@ -22,6 +22,8 @@ from numba.core.environment import lookup_environment
 from numba.core.types.common import Buffer
 from numba.core.types.containers import BaseTuple
 
+from .remembered import remembering
+
 OF_A_LIBRARY = (
     "_codegen", "_final_module", "_finalize_final_module", "_finalized",
     "_get_module_for_linking", "_linking_libraries", "_optimize_functions",
@@ -185,7 +187,7 @@ class EntryCompiler(KernelCompiler):
         library = EntryLibrary(codegen, self.state.func_id.func_qualname)
         library.enable_object_caching()
         self.state.library = library
-        with _deferring(codegen), _without_collections():
+        with _deferring(codegen), _without_collections(), remembering():
             return super()._compile_core()
 
 

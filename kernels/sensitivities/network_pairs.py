@@ -22,7 +22,7 @@ B_H, B_PAIR, A_S, C_S, A_Z, C_Z = range(6)
 PAIR_DOTS = 6
 
 
-@kernel(inline=True)
+@kernel
 def samples_of_pair(pair, pairs, width):
     """Panel and first lane of the samples that a pair follows."""
     sample = pairs.chosen[pair] * pairs.samples

@@ -168,19 +168,19 @@ class Scratch(NamedTuple):
     outputs: Floats  # (3 * outputs,): a random direction, outputs plus and minus a step along it
 
 
-@kernel(inline=True)
+@kernel
 def panel_start(before: Any, units: Any, panel: Any, pitch: Any, width: Any) -> Any:
     """Where a panel of a level begins, which so many units stand before."""
     return before * pitch + panel * units * width
 
 
-@kernel(inline=True)
+@kernel
 def panels_apart(halves: Any, panels: Any) -> Any:
     """Distance of panels of which two levels are kept: that of the largest level."""
     return halves.size // 2 // panels
 
 
-@kernel(inline=True)
+@kernel
 def kept_start(halves: Any, level: Any, panel: Any, panels: Any) -> Any:
     """Where a panel of a level begins in an array that keeps two levels."""
     return level % 2 * (halves.size // 2) + panel * panels_apart(halves, panels)

@@ -57,7 +57,7 @@ def rows_of_transpose(k, block, network):
     )
 
 
-@kernel(inline=True)
+@kernel
 def multiply_panels(
     rows, parameters, panels, vectors, values, values_at, values_apart, strips,
     products, products_at, products_apart,

@@ -56,7 +56,7 @@ def _square_width(array):
     return lambda array: width
 
 
-@kernel(inline=True)
+@kernel
 def panels_of(columns, width):
     """Count the panels that hold so many columns."""
     return (columns + width - 1) // width
