@@ -97,6 +97,42 @@ def test_an_entry_that_f_does_not_depend_on_is_confirmed() -> None:
     assert general.evaluations != report.evaluations
 
 
+@pytest.mark.parametrize("entries", [1, 6, 7])
+def test_a_small_array_that_f_does_not_depend_on_is_confirmed_as_untested(entries: int) -> None:
+    x, y = torch.rand(2, entries, dtype=torch.float64)
+    f = lambda x, y: torch.maximum(x + 2, y)  # noqa: E731
+    report = fastbp.torch.check_function(f, x, y, seed=0)
+    general = fastbp.torch.check_function(f, x, y, seed=0, **GENERAL)
+    for found in (report, general):
+        assert found.verdict == "passed"
+        assert [(row.name, row.verdict, row.zero, row.reason) for row in found.arrays] == [
+            ("inputs[0]", "passed", 0, ""),
+            ("inputs[1]", "untested", entries, "zero on both sides in every entry"),
+        ]
+    confirmed = entries <= 6
+    assert (report.evaluations == (8 + 14) * entries + 2) == confirmed
+    assert (report.evaluations == general.evaluations) != confirmed
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-12])
+def test_a_derivative_that_is_given_as_0_is_never_confirmed(size: float) -> None:
+    class Forgetful(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, x: Any, y: Any) -> Any:
+            return x.sin() + size * y
+
+        @staticmethod
+        def backward(_: Any, incoming: Any) -> Any:
+            return incoming, torch.zeros_like(incoming)
+
+    x = torch.zeros(3, dtype=torch.float64)
+    y = torch.rand(3, dtype=torch.float64) + 0.5
+    report = fastbp.torch.check_function(Forgetful.apply, x, y, seed=0)
+    general = fastbp.torch.check_function(Forgetful.apply, x, y, seed=0, **GENERAL)
+    assert (report.verdict, report.evaluations) == (general.verdict, general.evaluations)
+    assert report.verdict == "failed"
+
+
 def rounded(x: Any) -> Any:
     return x.float().sin().double()
 
