@@ -107,11 +107,14 @@ def test_22_a_function_that_reuses_its_buffers_correctly_passes():
 
 
 @pytest.mark.small
-def test_an_error_of_the_users_function_comes_through():
+def test_an_error_of_the_users_function_is_the_cause_of_ours():
     problem = POINTS["square"]
 
     def broken(*_):
         raise ZeroDivisionError("mine")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(
+        fastbp.EvaluationError, match="gradients raised ZeroDivisionError at the point: mine"
+    ) as caught:
         fastbp.check_network(problem.network(), problem.x, problem.y, broken)
+    assert type(caught.value.__cause__) is ZeroDivisionError

@@ -321,6 +321,8 @@ SLOW_IF_WRONG = ("attention", "casts to float32")
         for slow in [kind in SLOW_IF_WRONG and case[1] == "failed"]
     ],
 )
+# DataParallel itself warns of the module's CPU where there is a GPU.
+@pytest.mark.filterwarnings("ignore:Using -1 to represent CPU:FutureWarning")
 def test_modules_of_every_kind_are_judged_and_stay_as_they_are(
     kind: str, hand: Any, verdict: str
 ) -> None:
