@@ -114,7 +114,8 @@ def check_network(
         number of arrays. An array of the wrong shape or dtype, or with a NaN, does not raise: it
         fails, and the report says why.
     EvaluationError
-        If `gradients` is a function that raises; what it raised is the cause.
+        If `gradients` is a function that raises; what it raised is the cause. What a loss of the
+        user's own raises arrives as it is, as from the network itself.
     OptionError
         If an option is unknown or senseless.
 

@@ -7,6 +7,7 @@ from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
+    Future,
     ThreadPoolExecutor,
     wait,
 )
@@ -21,7 +22,6 @@ from fastbp.runtime.workers.task import TaskResult, run_task, run_task_in_place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor as FuturesExecutor
-    from concurrent.futures import Future
 
     from fastbp.runtime.workers.task import Task
 
@@ -69,7 +69,13 @@ class FuturesPool(Executor):
 
         def submit(count: int) -> None:
             for place, task in islice(left, count):
-                places[self.executor.submit(run_task, token, data, shared, task)] = place
+                future = self.executor.submit(run_task, token, data, shared, task)
+                if not isinstance(future, Future):
+                    raise OptionError(
+                        f"workers: submit of the executor must return a Future of "
+                        f"concurrent.futures, not {type(future).__name__}."
+                    )
+                places[future] = place
 
         finished = False
         try:

@@ -144,6 +144,15 @@ def test_an_executor_that_is_shut_down_is_an_error_of_ours() -> None:
         fastbp.numerical_gradient(plain, AT, workers=pool)
 
 
+def test_an_executor_without_futures_is_an_error_of_ours() -> None:
+    class Immediate(Executor):
+        def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Any:
+            return function(*arguments, **keywords)
+
+    with pytest.raises(OptionError, match=r"^workers: submit .* return a Future .*not TaskResult"):
+        fastbp.numerical_gradient(plain, AT, workers=Immediate())
+
+
 def test_a_callable_that_does_not_map_is_an_error_of_ours() -> None:
     with pytest.raises(OptionError, match=r"^workers must map as map does: for \d+ tasks it gave "):
         fastbp.numerical_gradient(plain, AT, workers=lambda *_: [])
