@@ -406,6 +406,14 @@ class VectorFunction:
         ]
         return consecutive(sizes)
 
+    def finite_outputs(self) -> Mask:
+        """Tell which real numbers of the result are finite; of a complex one both parts must be."""
+        finite: Mask = np.isfinite(self.value)
+        for part, is_complex in zip(self.output_parts(), self.complex_output, strict=True):
+            if is_complex:
+                finite[part] = np.repeat(finite[part].reshape(-1, 2).all(axis=1), 2)
+        return finite
+
     def paired_with(self, weights: Vector) -> Pairing:
         """Return the scalar function <weights, f>."""
         return Pairing(self.outputs, weights, single=self.unit == SINGLE_UNIT)

@@ -86,7 +86,7 @@ def check_cotangent(
 
 def of_finite_outputs(cotangent: Vector, function: VectorFunction) -> Vector:
     """Return a cotangent that leaves out the outputs that are not finite, if any of them is."""
-    finite = np.isfinite(function.value)
+    finite = function.finite_outputs()
     return np.where(finite, cotangent, 0.0) if finite.any() else cotangent
 
 
@@ -95,7 +95,7 @@ def _given_by_outputs_not_finite(function: VectorFunction, given: GivenLeaves) -
 
     0 times an infinite derivative is NaN. None where all outputs are finite, or none is.
     """
-    finite = np.isfinite(function.value)
+    finite = function.finite_outputs()
     if finite.all() or not finite.any():
         return None
     masks = []
@@ -113,7 +113,7 @@ def _noting_outputs_not_finite(
     """Add a row for outputs that are not judged, and say which entries are not for them."""
     if unknown is None:
         return check
-    names = first_named(~np.isfinite(function.value), lambda place: output_name(function, place))
+    names = first_named(~function.finite_outputs(), lambda place: output_name(function, place))
     why = f"what is given is not finite, as {names}"
     rows, notes = list(check.rows), list(check.notes)
     for leaf, mask in enumerate(unknown):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fastbp.function.containers.leaf_forms import Form
-    from fastbp.function.containers.pytree import Container
+    from fastbp.function.containers.pytree import Container, Held
 
 __all__ = ["Aligned", "aligned"]
 
@@ -103,7 +103,7 @@ class _Alignment:
                     None if own.startswith(f"{path}[") else found
                     for own, found in zip(self.container.paths, arrays, strict=True)
                 ]
-        not_zero = [held.name for held in self.container.held if self._is_not_zero(held.path)]
+        not_zero = [held.name for held in self.container.held if self._is_not_zero(held)]
         return Aligned(arrays, [self.name + path for path in self.given], not_zero, self.outside)
 
     def _array(self, path: str, leaf: Any, form: Form | None) -> NDArray[Any] | None:
@@ -173,12 +173,19 @@ class _Alignment:
                 return np.asarray(array[index])
         return None
 
-    def _is_not_zero(self, path: str) -> bool:
-        """Tell whether what has no derivative is given one; JAX's zeros are empty (float0)."""
-        if path not in self.given:
+    def _is_not_zero(self, held: Held) -> bool:
+        """Tell whether what has no derivative is given one; JAX's zeros are empty (float0).
+
+        The value itself is none: it comes with a copy of the argument, as from
+        `dataclasses.replace`.
+        """
+        if held.path not in self.given:
             return False
-        leaf = np.asarray(self.given.pop(path))
-        return leaf.dtype.kind in "fciub" and bool(np.any(leaf))
+        leaf = np.asarray(self.given.pop(held.path))
+        if leaf.dtype.kind not in "fciub" or not np.any(leaf):
+            return False
+        own = np.asarray(held.value)
+        return leaf.dtype.kind != own.dtype.kind or not np.array_equal(leaf, own)
 
 
 def _count_not_zero(matrix: Any) -> int:

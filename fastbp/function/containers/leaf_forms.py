@@ -242,5 +242,9 @@ def _read_tensor(tensor: Any, name: str) -> tuple[Any, Form | None]:
         dense = tensor.to_dense() if form.sparse else tensor
         return dense.numpy(force=True), form
     except (TypeError, RuntimeError) as error:
+        if tensor.device.type == "meta":
+            raise DTypeError(f"{name} must hold numbers, but it is on the device meta.") from error
+        if tensor.is_nested:
+            raise DTypeError(f"{name} must be strided or sparse, not nested.") from error
         kind = str(tensor.dtype).removeprefix("torch.")
         raise DTypeError(f"{name} must be float64 or float32, not {kind}.") from error

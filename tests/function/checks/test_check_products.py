@@ -315,3 +315,14 @@ def test_an_output_beside_one_that_is_not_given_is_judged(method: str) -> None:
     first, second = sorted(report.arrays, key=lambda row: row.name)
     assert (first.verdict, first.reason) == ("failed", "is not given")
     assert (second.verdict, second.name) == ("failed", "output[1] by x")
+
+
+def test_of_a_complex_output_that_is_not_finite_neither_part_is_judged() -> None:
+    def square(z: np.ndarray) -> np.ndarray:
+        return np.where([False, True, False], np.nan, z * z)
+
+    at = np.array([0.5, 1.0, -2.0]) + 1j
+    report = fastbp.check_vjp(square, lambda z, w: 2 * z * w, at, seed=0)
+    assert {row.name: row.verdict for row in report.arrays} == {
+        "z (real, imag)": "passed", "output[1].real, output[1].imag": "inconclusive"
+    }  # fmt: skip

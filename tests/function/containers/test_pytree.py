@@ -175,6 +175,10 @@ class TestLeavesWithoutADerivative:
         assert report.verdict == "failed"
         assert report.arrays[-1].reason == "p['n'] has no derivative, but is given one"
 
+    def test_the_value_itself_is_no_derivative(self) -> None:
+        report = fastbp.check_gradient(self.f, lambda p: p | {"w": self.slope(p)}, self.at)
+        assert report.verdict == "passed"
+
     def test_the_numerical_gradient_is_nan_there(self) -> None:
         found = fastbp.numerical_gradient(self.f, self.at)
         assert np.isnan(found.value["n"])
