@@ -397,13 +397,14 @@ class Sweeps:
         ends = np.cumsum(sizes)
         level = np.searchsorted(ends, units, side="right")
         before = ends[level] - sizes[level]
-        first = before * self.pitch + (units - before) * self.width
-        found = np.zeros(units.size, np.bool_)
+        lines = flat.reshape(-1, self.width)  # of one unit and the samples of one panel
+        first = before * (self.pitch // self.width) + (units - before)
+        found = np.zeros((units.size, self.width), np.bool_)
         for panel in range(self.panels):
-            places = first + panel * self.width * sizes[level]
-            lanes = np.arange(min(self.width, self.batch - panel * self.width))
-            found |= flat[places[:, None] + lanes].any(axis=1)
-        return found
+            samples = min(self.width, self.batch - panel * self.width)
+            found[:, :samples] |= lines[first + panel * sizes[level], :samples] != 0
+        some: NDArray[np.bool_] = np.logical_or.reduce(found, axis=1)
+        return some
 
     def level_noise(self) -> NDArray[Any]:
         """Copy the noise of the outputs, in units of u: (outputs, batch)."""
