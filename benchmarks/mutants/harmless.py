@@ -40,6 +40,8 @@ HARMLESS: dict[tuple[str, str], str] = {
         "0.0 -> 1.0",
     ): "the least of a maximum over numbers, of which there are some",
     ("propagated_noise", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
+    ("exact_quality", "SEED = 0 -> "): "other random numbers of the same distribution",
+    ("exact_quality", "0 -> 1"): "what would be proved is not read there",
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
     (

@@ -15,6 +15,8 @@ from support.exact_differences import (
 from support.strategies import LAYOUTS, Problem, make_problem, problems
 
 import fastbp
+from fastbp.network.differences.exact_quality import measure_noise
+from fastbp.network.network import require_batch
 
 # ---- kinks ----
 
@@ -104,6 +106,32 @@ def test_one_sided_slopes_at_a_known_kink(layout, at_zero):
 
 
 @pytest.mark.small
+@pytest.mark.parametrize("x", [3.0, -3.0])
+@pytest.mark.parametrize("between", [1.0, -1.0])
+def test_one_sided_slopes_through_two_kinks(x, between):
+    """Loss (1 + max(v max(w x + b, 0) + c, 0))^2 at w = b = c = 0, for v of either sign."""
+    one = np.ones((1, 1))
+    net = fastbp.Network([0 * one, between * one, one], [np.zeros(1), np.zeros(1), np.ones(1)])
+    result = fastbp.finite_differences(net, x * one, 0 * one)
+    above = 2.0 if between > 0 else 0.0  # of b, which moves what is behind it up or down
+    for sides, slope in ((result.left, min(x, 0.0)), (result.right, max(x, 0.0))):
+        assert sides.weights[0][0, 0] == slope * above
+        assert sides.weights[1][0, 0] == 0.0
+    assert [sides.biases[0][0] for sides in (result.left, result.right)] == [0.0, above]
+    assert [sides.biases[1][0] for sides in (result.left, result.right)] == [0.0, 2.0]
+
+
+@pytest.mark.small
+def test_a_doubt_that_moves_nothing_is_no_kink():
+    """A pre-activation of 0 whose unit the next layer does not read."""
+    one = np.ones((1, 1))
+    net = fastbp.Network([0 * one, 0 * one], [np.zeros(1), np.ones(1)])
+    result = fastbp.finite_differences(net, one, 0 * one)
+    assert result.kinks is None
+    assert result.left is None
+
+
+@pytest.mark.small
 def test_continuous_data_has_no_kinks():
     result = exact(make_problem([6, 9, 8, 3], 7))
     assert result.kinks is None
@@ -139,6 +167,23 @@ def test_decay_is_in_the_error_bar():
     unit, bars = 2.0**-53, plain.error_bar.flat
     expected = bars + 8 * unit * (np.abs(decayed.flat) + bars / (32 * unit))
     np.testing.assert_allclose(decayed.error_bar.flat, expected, rtol=1e-12, atol=1e-288)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("bias", [0.0, 1.0], ids=["on a kink", "on none"])
+def test_the_error_bar_of_a_bias_is_that_of_the_largest_sensitivity_of_any_convention(bias):
+    """32 u sqrt(batch) (noise of s + |s| + radius of its hull), where s is 0 by convention."""
+    one = np.ones((1, 1))
+    net = fastbp.Network([0 * one, one], [np.full(1, bias), np.ones(1)])
+    x, batch = np.ones((1, 4)), 4
+    result = fastbp.finite_differences(net, x, 0 * x)
+    noise = measure_noise(net, require_batch(net, x, 0 * x), max_memory=2**20)
+    assert (noise.doubts is None) == (bias != 0.0)
+    radius = 0.0 if noise.doubts is None else np.linalg.norm(noise.doubts.radii[0])
+    assert radius == (0.0 if bias else np.sqrt(batch))  # 1 either way of the middle, 1
+    size = 2.0 * (1.0 + bias) * np.sqrt(batch) * (bias > 0)
+    expected = 32 * 2.0**-53 * np.sqrt(batch) * (noise.s[0][0] + size + radius)
+    assert result.error_bar.biases[0][0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_error_bar_is_not_absurd():
