@@ -46,13 +46,13 @@ UNIT, SINGLE, SIZES, BATCH = 2.0**-53, 2.0**-24, [11, 9, 3], 5
 TOLERANCE, SCALE = Tolerance(1e-6, 1e-9), 0.5
 
 
-def compared(layout, decay, kinks, roundoff):
+def compared(layout, decay, kinks, roundoff, sizes=SIZES, batch=BATCH):
     """Tiles of a network of whole numbers, with masks in doubt, or of one without."""
     rng = np.random.default_rng(2)
-    net = fastbp.Network.random(SIZES, seed=0, layout=layout, weight_decay=decay)
-    x, y = rng.standard_normal((SIZES[0], BATCH)), rng.standard_normal((SIZES[-1], BATCH))
+    net = fastbp.Network.random(sizes, seed=0, layout=layout, weight_decay=decay)
+    x, y = rng.standard_normal((sizes[0], batch)), rng.standard_normal((sizes[-1], batch))
     if kinks:
-        x[:, 0] = rng.integers(-2, 3, SIZES[0])
+        x[:, 0] = rng.integers(-2, 3, sizes[0])
         net.parameters[...] = rng.integers(-2, 3, net.parameters.shape)
         net.biases[0].reshape(-1)[::2] = -(book_weight(net, 0) @ x[:, 0])[::2]
     if layout != "book":
@@ -95,15 +95,38 @@ def spoiled(values, kind):
     ],
 )
 def test_tiles_are_summed_up_as_their_entries_are(layout, decay, kinks, roundoff, kind):
-    net, tiles = compared(layout, decay, kinks, roundoff)
+    assert_summed_up(kind, kinks, *compared(layout, decay, kinks, roundoff))
+
+
+@pytest.mark.small
+@pytest.mark.parametrize(
+    ("layout", "kinks", "sizes", "batch"),
+    [
+        ("torch", True, [3, 67, 4], 3),
+        ("torch", True, [517, 3, 2], 2),
+        ("keras", True, [67, 6, 4], 3),
+        ("keras", True, [2, 3, 517], 2),
+        ("book", False, [3, 4], 96),
+        ("keras", False, [3, 4], 96),
+    ],
+)
+def test_several_tiles_are_summed_up_as_their_entries_are(layout, kinks, sizes, batch):
+    """More rows and columns than a tile has, and so many samples that their sums grow."""
+    net, tiles = compared(layout, 0.25, kinks, SINGLE, sizes, batch)
+    assert_summed_up("wrong", kinks, net, tiles)
+
+
+def assert_summed_up(kind, kinks, net, tiles):
     shapes = net.shapes.weights
-    values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in (0, 1)), strict=True)
-    bars = [tiles.bar_rows(k, slice(0, shapes[k][0])) for k in (0, 1)]
+    layers = range(len(shapes))
+    values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in layers), strict=True)
+    bars = [tiles.bar_rows(k, slice(0, shapes[k][0])) for k in layers]
     assert np.any(radii[0] > bars[0]) == kinks
     given = [spoiled(value, kind) for value in values]
     flat = np.concatenate([[np.nan], *(array.reshape(-1) for array in given)])
-    found = tiles.compare([0, 1], flat, [1, 1 + given[0].size], [SCALE, SCALE])
-    for k in (0, 1):
+    starts = [1 + sum(array.size for array in given[:k]) for k in layers]
+    found = tiles.compare([*layers], flat, starts, [SCALE] * len(layers))
+    for k in layers:
         entries = Entries(0, *(a[k].reshape(-1) for a in (given, values, bars, radii)))
         (own,) = summaries(found.tables[k], [0], [values[k].size])
         (expected,) = summaries(summary_rows(entries, TOLERANCE, SCALE), [0], [values[k].size])
