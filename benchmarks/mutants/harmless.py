@@ -40,6 +40,19 @@ HARMLESS: dict[tuple[str, str], str] = {
         "0.0 -> 1.0",
     ): "the least of a maximum over numbers, of which there are some",
     ("propagated_noise", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
+    ("comparison.chunks", "PLACES = 10 -> "): "columns of a table that nothing reads",
+    ("comparison.chunks", "known & (allowed < np.inf) -> allowed < np.inf"): NEVER_FINITE,
+    ("comparison.chunks", "c if ratios[c] > least else -1 -> c if ratios[c] > least else -2"): (
+        "any negative number says that there is none"
+    ),
+    ("comparison.chunks", "min(maxima.size, start + width - (column + start) % width) -> start"): (
+        "a slice ends where its array does"
+    ),
+    ("comparison.chunks", "decay_bar != 0 -> decay_bar != 1"): "without decay 0 is added",
+    ("comparison.chunks", "hashed(key, index * kept + q) -> "): "other entries are sampled",
+    ("sensitivities.certificate", "usable & ~(gap <= allowed) -> ~(gap <= allowed)"): (
+        "what is not usable is taken out two lines below"
+    ),
     ("exact_quality", "SEED = 0 -> "): "other random numbers of the same distribution",
     ("exact_quality", "0 -> 1"): "what would be proved is not read there",
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,

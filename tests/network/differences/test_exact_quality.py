@@ -183,7 +183,7 @@ def test_the_error_bar_of_a_bias_is_that_of_the_largest_sensitivity_of_any_conve
     assert radius == (0.0 if bias else np.sqrt(batch))  # 1 either way of the middle, 1
     size = 2.0 * (1.0 + bias) * np.sqrt(batch) * (bias > 0)
     expected = 32 * 2.0**-53 * np.sqrt(batch) * (noise.s[0][0] + size + radius)
-    assert result.error_bar.biases[0][0] == pytest.approx(expected, rel=1e-12)
+    assert result.error_bar.biases[0][0] == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_the_error_bar_is_not_absurd():

@@ -204,7 +204,7 @@ def test_what_a_product_may_lose_is_faint():
     assert not faint_samples(np.array([[1.0], [1.0]]), np.array([0.0])).any()
 
 
-def in_range(h=(), xi=(), s=(), z=(), faint=()):
+def in_range(h=(), xi=(), s=(), z=(), faint=(), smallest=1e-290):
     """The message for three levels, two layers, two samples; changes as (row, sample, number)."""
     arrays = [np.ones((3, 2)), np.ones((3, 2)), np.ones((2, 2)), np.ones((2, 2))]
     for array, changes in zip(arrays, (h, xi, s, z), strict=True):
@@ -213,7 +213,7 @@ def in_range(h=(), xi=(), s=(), z=(), faint=()):
     lost = np.zeros((2, 2), bool)
     for row, sample in faint:
         lost[row, sample] = True
-    return out_of_range(*arrays, lost)
+    return out_of_range(*arrays, lost, smallest=smallest)
 
 
 @pytest.mark.parametrize(
@@ -251,3 +251,12 @@ def in_range(h=(), xi=(), s=(), z=(), faint=()):
 )  # fmt: skip
 def test_what_leaves_the_range_is_named(changes, message):
     assert in_range(**changes) == message
+
+
+@pytest.mark.parametrize("what", ["h", "faint"])
+def test_what_float32_calls_0_anyway_may_be_as_small_as_it_likes(what):
+    changes = [(1, 0, 1e-291), (1, 1, 1e-300)] if what == "h" else [(1, 0), (1, 1)]
+    assert in_range(**{what: changes}, smallest=1e-38) == ""
+    assert "underflow" in in_range(**{what: changes})
+    changes = {what: changes, "s": [(0, 1, 1e291)]}
+    assert "the sensitivities of layer 0" in in_range(**changes, smallest=1e-38)
