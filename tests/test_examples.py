@@ -106,11 +106,8 @@ class LenientChecker(doctest.OutputChecker):
 
 
 # The build of the documentation runs its pages too.
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=[] if page.parent == ROOT else [pytest.mark.long]) for page in PAGES],
-    ids=[page.relative_to(ROOT).as_posix() for page in PAGES],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
 def test_every_block_of_a_page_runs(
     page: Path,
     tmp_path: Path,

@@ -52,7 +52,17 @@ def as_tuple(result: Any) -> Any:
     return result if isinstance(result, tuple) else (result,)
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - {"real part"}))  # has none of them
+EVERYDAY = ("angle", "real to complex", "a complex number")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in EVERYDAY else [pytest.mark.long])
+        for name in FUNCTIONS
+        if name != "real part"  # has no imaginary part
+    ],
+)
 def test_each_framework_fails_by_the_convention_of_the_other(name: str) -> None:
     """The imaginary parts have the other sign."""
     f = FUNCTIONS[name]

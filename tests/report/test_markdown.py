@@ -72,6 +72,7 @@ def test_no_name_does_anything():
     assert case.get("name").startswith(r"w\x1b[2J\n\u202eb[0]\r\ud800|`<script>")
 
 
+@pytest.mark.long
 def test_a_summary_that_is_too_long_says_what_is_missing():
     text = as_summary([Checked("a" * 50_000, None, complaint="b" * 50_000 + " b")] * 2000)
     assert len(text.encode()) < MOST + 1000

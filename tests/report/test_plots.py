@@ -170,6 +170,7 @@ def test_given_stands_against_numerical():
     assert ax.get_xlim() == ax.get_ylim()
 
 
+@pytest.mark.long
 def test_numbers_of_very_different_sizes_are_told_apart():
     samples = np.zeros((5, 5))
     samples[:, 1] = samples[:, 2] = [1e-300, -1e-9, 1.0, -2.0, 1.7e308]
@@ -183,6 +184,7 @@ def test_numbers_of_very_different_sizes_are_told_apart():
 # ---- the whole ----
 
 
+@pytest.mark.long
 def test_the_worst_arrays_come_first_and_the_others_are_counted():
     right, wrong = drawn_row("right", (2, 2)), drawn_row("wrong", (2, 2), [3])
     rows = [dataclasses.replace(right, name=f"right {k}") for k in range(9_990)]

@@ -234,6 +234,7 @@ def test_a_long_report_says_its_verdict_again_at_the_end():
     assert "20 more arrays did not pass: 400 entries" in str(long)
 
 
+@pytest.mark.long
 def test_ten_thousand_arrays_are_no_more_than_a_few_screens():
     text = str(many_rows(10_000, dict.fromkeys(range(10000), 1.0)))
     assert len(text.splitlines()) < 80

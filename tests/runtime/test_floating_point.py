@@ -117,8 +117,14 @@ def same_under_raise(ask) -> None:
     np.testing.assert_equal(raising, usual)
 
 
+EVERYDAY = ("usual", "float32, small")
+
+
 @pytest.mark.parametrize("method", ["certified", "exact", "replay"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in EVERYDAY else [pytest.mark.long]) for name in NETWORKS],
+)
 def test_checks_of_networks(name: str, method: str) -> None:
     same_under_raise(lambda: checks(method, *NETWORKS[name]))
 

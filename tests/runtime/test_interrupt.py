@@ -113,6 +113,7 @@ def test_a_long_replay(work, threads):
     assert_prompt(interrupt(0.5, times=2, sizes=sizes, batch=128, threads=threads, work=work))
 
 
+@pytest.mark.long
 def test_exact_differences():
     # 1e11 operations, again and again; the kernel itself stops, not only the loop.
     sizes, work = [512, 512, 512, 512, 10], f"while True: {EXACT}"

@@ -39,7 +39,10 @@ print("right bits")
 )
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue", None])
+@pytest.mark.parametrize(
+    "layer",
+    [*(pytest.param(layer, marks=pytest.mark.long) for layer in ("omp", "workqueue")), None],
+)
 def test_eight_threads_at_once_give_the_right_bits(layer):
     env = environment(NUMBA_THREADING_LAYER=layer)
     assert run_program(EIGHT_THREADS, env=env) == "right bits\n"

@@ -98,6 +98,7 @@ def test_demo():
     assert "\nPASSED: network 1-6-6-6-6-6-1" in result.stdout
 
 
+@pytest.mark.long
 def test_a_terminal_that_knows_ascii_only(tmp_path):
     path = tmp_path / "Schätzung.npz"
     np.savez(path, weights_0=np.eye(2), x=np.ones((2, 1)), y=np.zeros((2, 1)))
@@ -114,6 +115,7 @@ def test_a_reader_that_has_gone():
     assert (result.returncode, result.stderr) == (141, "")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_a_reader_of_json_that_has_gone(path, arrays):
     """As much is written as no buffer holds: it is the check that learns of it, not its end."""
@@ -478,6 +480,7 @@ def test_help_imports_nothing_heavy():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(JIT_IS_OFF, reason="plain Python looks at no flag")
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_ctrl_c(tmp_path):

@@ -170,8 +170,15 @@ class TestSecondOrder:
         "backward",
         [
             lambda x, w: w * jax.lax.stop_gradient(jnp.cos(x)),
-            lambda x, w: jax.lax.stop_gradient(w) * jnp.cos(x),
-            lambda x, w: w * sine_with_backward(lambda y, v: v * 1.01 * jnp.cos(y))(x + jnp.pi / 2),
+            pytest.param(
+                lambda x, w: jax.lax.stop_gradient(w) * jnp.cos(x), marks=pytest.mark.long
+            ),
+            pytest.param(
+                lambda x, w: (
+                    w * sine_with_backward(lambda y, v: v * 1.01 * jnp.cos(y))(x + jnp.pi / 2)
+                ),
+                marks=pytest.mark.long,
+            ),
         ],
         ids=["not by the argument", "not by the cotangent", "a wrong factor"],
     )
@@ -192,6 +199,7 @@ class TestSecondOrder:
         assert report.verdict == "passed"
         assert "backward by args[0]['w']" in [row.name for row in report.arrays]
 
+    @pytest.mark.long
     def test_of_complex_numbers(self) -> None:
         at = jnp.array([1 + 2j, 0.5 - 1j])
         assert fastbp.jax.check(lambda z: z * jnp.conj(z[0]), at, order=2)

@@ -38,6 +38,7 @@ def test_wrong_second_derivatives_are_found(f: Any) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_wrong_entry_of_a_second_derivative_is_named() -> None:
     report = fastbp.jax.check(WRONG["one entry constant"], AT, order=2, seed=0)
     assert [failure.where for failure in report.failures] == ["backward by args[0][0]"]

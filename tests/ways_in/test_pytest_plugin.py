@@ -245,6 +245,7 @@ def test_the_reports_of_a_run_can_be_shown_and_compared(outside, capsys):
     assert capsys.readouterr().out.count("SAME: test_out.py::") == 8  # without the Taylor tests
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("xdist") is None, reason="needs pytest-xdist")
 def test_workers_send_their_reports_and_draw_the_same_seeds(outside):
     folder = outside[0]
@@ -259,6 +260,7 @@ def test_workers_send_their_reports_and_draw_the_same_seeds(outside):
     assert without_times(folder / "from_workers") == without_times(folder / "out")
 
 
+@pytest.mark.long
 def test_nothing_remains_without_the_plugin(folder):
     folder.joinpath("test_fixture.py").write_text("def test_fixture(gradient_check): pass")
     tests = ["test_out.py", "test_fixture.py", "--continue-on-collection-errors"]
@@ -270,6 +272,7 @@ def test_nothing_remains_without_the_plugin(folder):
     assert "unrecognized arguments: --gradient-seed=1" in result.stderr
 
 
+@pytest.mark.long
 def test_a_run_that_does_not_use_it_imports_nothing_heavy(tmp_path):
     tmp_path.joinpath("test_light.py").write_text(
         "import sys\n"
@@ -294,6 +297,7 @@ def test_options(gradient_check):
 """
 
 
+@pytest.mark.long
 def test_flags_take_precedence_over_the_ini_file(tmp_path):
     tmp_path.joinpath("test_options.py").write_text(OPTIONS)
     tmp_path.joinpath("pytest.ini").write_text(

@@ -233,6 +233,7 @@ def test_f_and_its_arrays_are_unpacked_once_by_each_worker(
     assert not list(scratch.glob("fastbp-*"))
 
 
+@pytest.mark.long
 def test_every_thread_of_a_worker_has_its_own_point() -> None:
     """Also with a backend of threads: they must not share the copy that is being changed."""
     with joblib.parallel_config("threading"):

@@ -226,6 +226,7 @@ def test_a_wrong_and_a_missing_entry_of_a_sparse_jacobian(method: str) -> None:
         assert "the sparsity pattern misses 1 entry" in report.arrays[0].reason
 
 
+@pytest.mark.long
 def test_a_pattern_that_misses_two_diagonals_does_not_blame_the_third() -> None:
     u = np.random.default_rng(8).normal(size=150)
     diagonal = sparse.diags_array(reaction_jacobian(u).diagonal()).tocsr()

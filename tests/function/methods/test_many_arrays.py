@@ -28,6 +28,7 @@ def probed(at: list[Any], gradient: Any, f: Any = sines, **options: Any) -> fast
     return fastbp.check_gradient(f, gradient, at, method="probe", seed=0, **options)
 
 
+@pytest.mark.long
 def test_two_thousand_arrays_take_no_more_evaluations_than_one() -> None:
     assert probed(tree(2000), cosines).evaluations <= probed(tree(1, 4000), cosines).evaluations + 4
 
@@ -103,6 +104,7 @@ def test_auto_takes_the_cheaper_method() -> None:
     assert report.method == "every"
 
 
+@pytest.mark.long
 def test_arrays_in_float32_alone_among_many() -> None:
     at = [array.astype(np.float32) for array in tree(60, 8)]
 

@@ -117,7 +117,9 @@ def only_failure(net, x, y, changed, method, seed):
     return report.failures[0]
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize(
+    "block", [0, *(pytest.param(block, marks=pytest.mark.long) for block in range(1, 4))]
+)
 def test_random_networks(block):
     for seed in range(25 * block, 25 * block + 25):
         assert_right_and_wrong_are_told_apart(seed)

@@ -25,7 +25,7 @@ def of_opposite_features(seed, depth):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("depth", [3, 5])
+@pytest.mark.parametrize("depth", [3, pytest.param(5, marks=pytest.mark.long)])
 def test_preactivations_that_cancel_but_for_rounding_pass(method, depth):
     """Where all masks are in doubt, what s may be meets the rounding of h."""
     for seed in range(20):

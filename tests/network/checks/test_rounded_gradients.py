@@ -46,6 +46,7 @@ def test_a_wrong_sign_is_found_where_the_gradient_is_right_to_some_percent(dista
     assert set(verdicts(distance, 0.0, method)) == {"failed"}
 
 
+@pytest.mark.long
 def test_a_gradient_of_noise_is_untested():
     for factor in (1.0, -1.0, 0.0, 2.0):
         found = verdicts(3e-8, factor)

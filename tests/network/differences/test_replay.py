@@ -62,6 +62,7 @@ def test_quotients_equal_the_loop_where_zeros_are_exact(problem: Problem, scheme
     assert_equals_loop(problem, scheme)
 
 
+@pytest.mark.long
 @given(
     problems(values=("normal",), max_size=17, max_batch=17),
     st.sampled_from(SCHEMES),

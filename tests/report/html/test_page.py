@@ -164,6 +164,7 @@ def test_several_reports_in_one_page_have_no_identity_in_common():
     assert {"arrays", "failures"} <= set(identities)
 
 
+@pytest.mark.long
 def test_a_report_of_ten_thousand_arrays_has_all_of_them():
     rows = [row(f"layer[{place}]") for place in range(9_990)]
     rows += [failed_row(f"wrong[{place}]") for place in range(10)]

@@ -27,6 +27,11 @@ from fastbp.errors import DTypeError, EvaluationError  # noqa: E402
 RIGHT_AND_WRONG = pytest.mark.parametrize(
     ("hand", "verdict"), [(identity, "passed"), (wrong_identity, "failed")]
 )
+# Where to find the mistake takes far longer than to pass what is right.
+RIGHT_AND_SLOWLY_WRONG = pytest.mark.parametrize(
+    ("hand", "verdict"),
+    [(identity, "passed"), pytest.param(wrong_identity, "failed", marks=pytest.mark.long)],
+)
 
 
 def linear() -> Any:
@@ -61,7 +66,7 @@ INPUTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@RIGHT_AND_WRONG
+@RIGHT_AND_SLOWLY_WRONG
 @pytest.mark.parametrize("kind", INPUTS)
 def test_modules_are_called_with_what_they_take(kind: str, hand: Any, verdict: str) -> None:
     function, arguments, keywords = INPUTS[kind]
@@ -95,7 +100,7 @@ RESULTS: dict[str, Any] = {
 }
 
 
-@RIGHT_AND_WRONG
+@RIGHT_AND_SLOWLY_WRONG
 @pytest.mark.parametrize("kind", RESULTS)
 def test_modules_return_what_they_like(kind: str, hand: Any, verdict: str) -> None:
     inner = Calling(lambda self, x: RESULTS[kind](hand(self.parts[0](x))), linear())
@@ -103,7 +108,7 @@ def test_modules_return_what_they_like(kind: str, hand: Any, verdict: str) -> No
     assert report.verdict == verdict, report
 
 
-@RIGHT_AND_WRONG
+@RIGHT_AND_SLOWLY_WRONG
 def test_a_loss_takes_whatever_a_module_returns(hand: Any, verdict: str) -> None:
     module = Calling(
         lambda self, x: torch.distributions.Normal(hand(self.parts[0](x)), 1), linear()
@@ -347,7 +352,7 @@ def test_sparse_gradients_of_embeddings(layer: Any, hand: Any, verdict: str) -> 
     assert report.verdict == verdict, report
 
 
-@RIGHT_AND_WRONG
+@RIGHT_AND_SLOWLY_WRONG
 def test_recurrent_layers_with_states(hand: Any, verdict: str) -> None:
     def forward(self: Any, x: Any, state: Any) -> Any:
         out, (h, c) = self.parts[0](x, state)
@@ -358,7 +363,7 @@ def test_recurrent_layers_with_states(hand: Any, verdict: str) -> None:
     assert fastbp.torch.check_module(module, torch.randn(2, 2, 2), state, seed=0).verdict == verdict
 
 
-@RIGHT_AND_WRONG
+@RIGHT_AND_SLOWLY_WRONG
 def test_packed_sequences(hand: Any, verdict: str) -> None:
     packed = nn.utils.rnn.pack_sequence([torch.randn(3, 2), torch.randn(1, 2)])
     module = Calling(lambda self, p: hand(self.parts[0](p)[0].data), nn.RNN(2, 2))
@@ -412,7 +417,9 @@ class Float32Only(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0].exp() * ctx.factor, None
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))]
+)
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "passed"), (1.1, "failed")])
 @pytest.mark.parametrize("function", [SineInFloat32, Float32Only])
 def test_what_has_float32_only_is_checked_in_that(
@@ -440,7 +447,9 @@ class WrongInHalf(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0].cos() * ctx.factor, None
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "passed"), (1.5, "failed")])
 def test_layers_in_half_precision_are_compared_with_float64(
     dtype: Any, factor: float, verdict: str

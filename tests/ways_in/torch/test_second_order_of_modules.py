@@ -78,6 +78,7 @@ def test_right_modules_pass(made: Any) -> None:
     assert not any(tensor.requires_grad for tensor in inputs)
 
 
+@pytest.mark.long
 def test_a_zero_second_derivative_and_a_wrong_forward_mode_are_found() -> None:
     torch.manual_seed(0)
     module, x = nn.Sequential(nn.Linear(3, 4), Cubed()), torch.randn(5, 3)

@@ -185,6 +185,7 @@ def test_a_module_with_children_is_named_where_its_own_backward_is_wrong() -> No
     }
 
 
+@pytest.mark.long
 def test_a_module_whose_child_is_wrong_is_not_blamed_but_another_is() -> None:
     class Wrong(torch.nn.Module):
         def __init__(self) -> None:
