@@ -114,7 +114,9 @@ def assert_never_wrong(seed: int, method: str) -> str:
     return verdict
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["certified", "exact", pytest.param("replay", marks=pytest.mark.long)]
+)
 def test_extreme_numbers_never_get_a_wrong_verdict(method):
     verdicts = [assert_never_wrong(seed, method) for seed in range(24)]
     assert verdicts.count("passed") > 0.5 * len(verdicts)

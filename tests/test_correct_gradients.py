@@ -54,6 +54,7 @@ def test_gradients_of_the_reference_pass():
     assert_nearly_all_pass(reports)
 
 
+@pytest.mark.long
 def test_gradients_of_the_reference_in_float32_pass():
     reports = []
     for seed in range(200):

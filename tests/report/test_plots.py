@@ -243,6 +243,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("error")
 def test_names_of_users_are_only_shown():
     everything = "".join(NAMES)

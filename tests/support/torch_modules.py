@@ -104,3 +104,44 @@ def equal(first: Any, second: Any) -> bool:
     if isinstance(first, list):
         return len(first) == len(second) and all(map(equal, first, second))
     return bool(first == second)
+
+
+def as_in_memory(tensor: Any) -> Any:
+    """Read a tensor as a kernel does that takes it for contiguous."""
+    held = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
+    count = min(held, tensor.numel())
+    flat = torch.zeros(tensor.numel(), dtype=tensor.dtype)
+    flat[:count] = torch.as_strided(tensor, (count,), (1,), tensor.storage_offset())
+    return flat.view(tensor.shape)
+
+
+def square(of_input: Any, of_gradient: Any) -> Any:
+    """Return x², whose backward pass sees x and the incoming gradient through functions."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x.contiguous() ** 2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            return 2 * of_input(ctx.saved_tensors[0]) * of_gradient(gradient)
+
+    return Square.apply
+
+
+def cube(backward: Any) -> Any:
+    """Return x³ with a backward pass that is right, but may have a wrong one itself."""
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx: Any, incoming: Any) -> Any:
+            return backward(ctx.saved_tensors[0], incoming)
+
+    return Cube.apply

@@ -135,6 +135,7 @@ def test_right_derivatives_pass(f: Any, order: int) -> None:
     assert fastbp.jax.check(f, AT, order=order).verdict == "passed"
 
 
+@pytest.mark.long
 def test_a_function_may_look_at_values() -> None:
     def f(x: Any) -> Any:
         return jnp.sin(x) if x[0] > 0 else jnp.cos(x)
@@ -193,6 +194,7 @@ class TestSecondOrder:
     def test_a_right_custom_one_passes(self) -> None:
         assert fastbp.jax.check(sine_with_backward(lambda x, w: w * jnp.cos(x)), AT, order=2)
 
+    @pytest.mark.long
     def test_of_a_scalar_function_of_a_nesting(self) -> None:
         at = {"b": jnp.array(0.5), "w": AT}
         report = fastbp.jax.check(lambda p: jnp.sum(p["w"] ** 3) * p["b"] ** 2, at, order=2)

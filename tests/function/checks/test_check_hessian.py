@@ -212,6 +212,7 @@ def test_structured_points_are_refused() -> None:
         fastbp.check_hvp(np.sin, lambda x, v: np.cos(x) * v, at)
 
 
+@pytest.mark.long
 @given(
     st.sampled_from([(), (1,), (3,), (2, 3), (7,)]), st.sampled_from(METHODS), st.integers(0, 1000)
 )

@@ -436,6 +436,7 @@ def test_the_same_seed_gives_the_same_bits(method: str) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.long
 @given(
     st.sampled_from([(), (1,), (3,), (2, 2), (5, 1)]),
     st.sampled_from([(), (1,), (3,), (2, 3), (7,)]),

@@ -66,7 +66,7 @@ def test_nothing_is_foretold_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "every", "probe"])
-@pytest.mark.parametrize("budget", [0.3, 0.8])
+@pytest.mark.parametrize("budget", [0.3, pytest.param(0.8, marks=pytest.mark.long)])
 def test_a_budget_is_kept_and_what_is_left_out_is_said(method: str, budget: float) -> None:
     at = np.linspace(1, 2, 300)
     began = time.perf_counter()

@@ -57,6 +57,7 @@ def test_quotients_equal_the_loop(problem: Problem, scheme: str):
     assert_equals_loop(problem, scheme)
 
 
+@pytest.mark.long
 @given(problems(values=("integers", "sparse"), max_size=17), st.sampled_from(SCHEMES))
 def test_quotients_equal_the_loop_where_zeros_are_exact(problem: Problem, scheme: str):
     assert_equals_loop(problem, scheme)

@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from support.torch_modules import as_in_memory, square  # noqa: E402
+
 import fastbp  # noqa: E402
 import fastbp.torch  # noqa: E402
 
@@ -138,29 +140,6 @@ def test_a_backward_pass_that_changes_its_incoming_gradient_is_named() -> None:
         sum_of_squares(lambda gradient: gradient.mul_(2) / 2), AT, seed=0
     )
     assert report.verdict == "failed"
-
-
-def as_in_memory(tensor: Any) -> Any:
-    """Read a tensor as a kernel does that takes it for contiguous."""
-    held = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
-    flat = torch.zeros(tensor.numel(), dtype=tensor.dtype)
-    count = min(held, tensor.numel())
-    flat[:count] = torch.as_strided(tensor, (count,), (1,), tensor.storage_offset())
-    return flat.view(tensor.shape)
-
-
-def square(of_input: Any, of_gradient: Any) -> Any:
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x.contiguous() ** 2
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Any) -> Any:
-            return 2 * of_input(ctx.saved_tensors[0]) * of_gradient(gradient)
-
-    return Square.apply
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

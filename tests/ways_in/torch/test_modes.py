@@ -8,6 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from support.torch_modules import cube  # noqa: E402
+
 import fastbp  # noqa: E402
 import fastbp.torch  # noqa: E402
 
@@ -156,22 +158,6 @@ def test_incoming_gradients_may_be_undefined() -> None:
     report = fastbp.torch.check_function(without_gradient(raises), X, seed=0)
     assert report.verdict == "failed"
     assert report.arrays[-1].reason == "raises where no gradient comes in: not a tensor"
-
-
-def cube(second: Any) -> Any:
-    """Return x ** 3; what is differentiated of its backward pass is made by `second`."""
-
-    class Cube(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Any) -> Any:
-            return second(ctx.saved_tensors[0], gradient)
-
-    return Cube.apply
 
 
 def test_the_second_order() -> None:

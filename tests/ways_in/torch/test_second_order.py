@@ -8,28 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from support.torch_modules import cube  # noqa: E402
+
 import fastbp.torch  # noqa: E402
 
 pytestmark = pytest.mark.long
 
 X = torch.linspace(0.3, 1.1, 4, dtype=torch.float64)
 MATRIX = torch.eye(4, dtype=torch.float64) + 0.1 * torch.outer(X, X)
-
-
-def powered(backward: Any) -> Any:
-    """Return x³ with a backward pass that is right, but may have a wrong one itself."""
-
-    class Power(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx: Any, incoming: Any) -> Any:
-            return backward(ctx.saved_tensors[0], incoming)
-
-    return Power.apply
 
 
 class Scaled(torch.autograd.Function):
@@ -55,14 +41,14 @@ RIGHT = {
     "logdet": lambda x: torch.logdet(MATRIX + torch.diag(x)),
     "convolution": lambda x: torch.conv1d(x[None, None], x[None, None, :2] ** 2),
     "layer norm": lambda x: torch.layer_norm(x, (4,)), "products": lambda x: torch.outer(x, x**2),
-    "cube": powered(lambda x, w: 3 * x**2 * w),
+    "cube": cube(lambda x, w: 3 * x**2 * w),
 }  # fmt: skip
 WRONG = {
-    "constant": powered(lambda x, w: 3 * x.detach() ** 2 * w),
-    "constant cotangent": powered(lambda x, w: 3 * x**2 * w.detach()),
-    "factor": powered(Scaled.apply),
-    "half of it constant": powered(lambda x, w: 3 * x * x.detach() * w),
-    "one entry constant": powered(
+    "constant": cube(lambda x, w: 3 * x.detach() ** 2 * w),
+    "constant cotangent": cube(lambda x, w: 3 * x**2 * w.detach()),
+    "factor": cube(Scaled.apply),
+    "half of it constant": cube(lambda x, w: 3 * x * x.detach() * w),
+    "one entry constant": cube(
         lambda x, w: 3 * torch.cat([x[:1].detach(), x[1:]]) ** 2 * w
     ),
 }  # fmt: skip

@@ -8,33 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from support.torch_modules import WrongProduct  # noqa: E402
+from support.torch_modules import WrongProduct, as_in_memory, square  # noqa: E402
 
 import fastbp.torch  # noqa: E402
 from fastbp.torch.layout import copied_in_layout, overlaps  # noqa: E402
-
-
-def as_in_memory(tensor: Any) -> Any:
-    """Read a tensor as a kernel does that takes it for contiguous."""
-    held = tensor.untyped_storage().nbytes() // tensor.element_size() - tensor.storage_offset()
-    count = min(held, tensor.numel())
-    flat = torch.zeros(tensor.numel(), dtype=tensor.dtype)
-    flat[:count] = torch.as_strided(tensor, (count,), (1,), tensor.storage_offset())
-    return flat.view(tensor.shape)
-
-
-def square(of_input: Any, of_gradient: Any) -> Any:
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Any) -> Any:
-            ctx.save_for_backward(x)
-            return x.contiguous() ** 2
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Any) -> Any:
-            return 2 * of_input(ctx.saved_tensors[0]) * of_gradient(gradient)
-
-    return Square.apply
 
 
 class Layer(torch.nn.Module):
