@@ -11,7 +11,7 @@ import torch
 from torch.autograd import forward_ad
 
 from fastbp.runtime.user_code import agree, calling
-from fastbp.torch.autodiff.accumulation import accumulated_gradients
+from fastbp.torch.autodiff.accumulation import accumulated_gradients, needs_accumulation
 from fastbp.torch.autodiff.precision import InDouble
 from fastbp.torch.autodiff.results import Results
 from fastbp.torch.state import same_random_numbers
@@ -210,12 +210,9 @@ class TensorFunction:
         if not outputs:
             return [None] * len(leaves)
         with calling(BACKWARD), self.surrounding():
-            try:
-                return torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, **options)
-            except RuntimeError as error:
-                if "use_reentrant" not in str(error) or options.get("is_grads_batched"):
-                    raise
-            return accumulated_gradients(outputs, leaves, incoming, **options)
+            if needs_accumulation(outputs) and not options.get("is_grads_batched"):
+                return accumulated_gradients(outputs, leaves, incoming, **options)
+            return torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, **options)
 
     def jvp(self, inputs: Any, tangent: Any) -> Any:
         """Ask the forward mode along a tangent."""

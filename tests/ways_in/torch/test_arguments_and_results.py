@@ -299,3 +299,35 @@ def test_a_re_entrant_checkpoint_is_checked_and_other_gradients_stay_as_they_are
     assert layer.weight.grad is kept
     assert torch.equal(kept, torch.ones_like(kept))
     assert layer.bias.grad is None
+
+
+def test_what_comes_after_a_re_entrant_checkpoint_is_checked_too() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Last(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, bias: Any, factor: Any) -> Any:
+            ctx.save_for_backward(x)
+            ctx.name = ctx.variable = "whatever a user keeps"
+            ctx.factor = factor
+            return x.sin() + bias
+
+        @staticmethod
+        def backward(ctx: Any, incoming: Any) -> Any:
+            [x] = ctx.saved_tensors
+            return ctx.factor * incoming * x.cos(), incoming, None
+
+    bias = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    kept = bias.grad = torch.full((3,), 7.0, dtype=torch.float64)
+    x = torch.linspace(0.1, 1.0, 3, dtype=torch.float64)
+    for factor, verdict in ((1.0, "passed"), (1.01, "failed")):
+        report = fastbp.torch.check_function(
+            lambda x, factor=factor: Last.apply(
+                checkpoint(torch.exp, x, use_reentrant=True), bias, factor
+            ),
+            x,
+            seed=0,
+        )
+        assert report.verdict == verdict
+    assert bias.grad is kept
+    assert torch.equal(kept, torch.full_like(kept, 7.0))
