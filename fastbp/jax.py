@@ -312,10 +312,11 @@ def _difference(value: Any, other: Any, noise: float, beside: Any = None) -> str
         if not _is_float(leaf):
             continue
         first, second, third = (_in_double(array) for array in (leaf, *others))
-        finite = np.isfinite(first) & np.isfinite(second)
+        finite = np.isfinite(first)
         largest = float(np.max(np.abs(first[finite]), initial=0.0))
         allowed = ROUNDINGS * (_eps_of(leaf) * largest + np.abs(third - first)) + noise
         apart = np.where(finite, np.abs(second - first), 0.0)
+        apart[np.isnan(apart)] = np.inf  # a value that is not finite, in place of one that is
         if np.any(apart > allowed):
             worst = np.unravel_index(np.argmax(apart - allowed), apart.shape)
             return f"{second[worst]:.9g} in place of {first[worst]:.9g}"

@@ -107,6 +107,19 @@ def test_a_rule_that_gives_another_value_than_the_function_is_named() -> None:
         assert any(reason.startswith(f"{rule} gives another value than f: ") for reason in reasons)
 
 
+def test_a_rule_that_gives_nan_where_the_function_is_finite_is_named() -> None:
+    @jax.custom_vjp
+    def root(x: Any) -> Any:
+        return jax.numpy.sqrt(x)
+
+    root.defvjp(lambda x: (x**0.5 * (x / x), x), lambda x, g: (g / (2 * jax.numpy.sqrt(x)),))
+    for f in (root, jax.numpy.sqrt):
+        report = fastbp.jax.check(lambda x, f=f: f(x * x[0]), np.array([0.0, 4.0]), seed=0)
+        reasons = [row.reason for row in report.arrays if row.name == "f"]
+        named = ["jax.vjp gives another value than f: nan in place of 0"]
+        assert reasons == (named if f is root else [])
+
+
 def test_a_bar_is_there_from_the_first_evaluation_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_is_shown", lambda option: option is not False)
     shown = []
