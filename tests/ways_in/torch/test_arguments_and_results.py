@@ -331,3 +331,11 @@ def test_what_comes_after_a_re_entrant_checkpoint_is_checked_too() -> None:
         assert report.verdict == verdict
     assert bias.grad is kept
     assert torch.equal(kept, torch.full_like(kept, 7.0))
+
+
+def test_a_tensor_without_numbers_is_refused_by_the_checks_of_functions_too() -> None:
+    at = torch.ones(3, device="meta")
+    with pytest.raises(
+        fastbp.DTypeError, match=r"^p must hold numbers, but it is on the device meta\.$"
+    ):
+        fastbp.check_gradient(lambda p: (p**2).sum(), lambda p: 2 * p, at)
