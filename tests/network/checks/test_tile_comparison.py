@@ -100,30 +100,33 @@ def test_tiles_are_summed_up_as_their_entries_are(layout, decay, kinks, roundoff
 
 @pytest.mark.small
 @pytest.mark.parametrize(
-    ("layout", "kinks", "sizes", "batch"),
+    ("layout", "kinks", "sizes", "batch", "dtype"),
     [
-        ("torch", True, [3, 67, 4], 3),
-        ("torch", True, [517, 3, 2], 2),
-        ("keras", True, [67, 6, 4], 3),
-        ("keras", True, [2, 3, 517], 2),
-        ("book", False, [3, 4], 96),
-        ("keras", False, [3, 4], 96),
+        ("torch", True, [3, 67, 4], 3, np.float64),
+        ("torch", True, [517, 3, 2], 2, np.float32),
+        ("keras", True, [67, 6, 4], 3, np.float32),
+        ("keras", True, [2, 3, 517], 2, np.float64),
+        ("book", False, [3, 4], 96, np.float64),
+        ("keras", False, [3, 4], 96, np.float32),
+        ("book", False, [517, 5, 3], 2, np.float32),
     ],
 )
-def test_several_tiles_are_summed_up_as_their_entries_are(layout, kinks, sizes, batch):
+@pytest.mark.parametrize("kind", ["wrong", "right"])
+def test_several_tiles_are_summed_up_as_their_entries_are(layout, kinks, sizes, batch, dtype, kind):
     """More rows and columns than a tile has, and so many samples that their sums grow."""
     net, tiles = compared(layout, 0.25, kinks, SINGLE, sizes, batch)
-    assert_summed_up("wrong", kinks, net, tiles)
+    assert_summed_up(kind, kinks, net, tiles, dtype)
 
 
-def assert_summed_up(kind, kinks, net, tiles):
+def assert_summed_up(kind, kinks, net, tiles, dtype=np.float64):
     shapes = net.shapes.weights
     layers = range(len(shapes))
     values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in layers), strict=True)
     bars = [tiles.bar_rows(k, slice(0, shapes[k][0])) for k in layers]
     assert np.any(radii[0] > bars[0]) == kinks
-    given = [spoiled(value, kind) for value in values]
-    flat = np.concatenate([[np.nan], *(array.reshape(-1) for array in given)])
+    given = [spoiled(value, kind).astype(dtype) for value in values]
+    flat = np.concatenate([[np.nan], *(array.reshape(-1) for array in given)], dtype=dtype)
+    given = [array.astype(np.float64) for array in given]
     starts = [1 + sum(array.size for array in given[:k]) for k in layers]
     found = tiles.compare([*layers], flat, starts, [SCALE] * len(layers))
     for k in layers:
