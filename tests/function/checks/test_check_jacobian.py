@@ -531,3 +531,5 @@ def test_a_list_of_rows_is_a_matrix() -> None:
     assert fastbp.check_jacobian(lambda x: x[::-1], [[0, 1], [1, 0]], x).verdict == "passed"
     with pytest.raises(ShapeError, match=r"^jacobian must be a list of rows of one length\.$"):
         fastbp.check_jacobian(sines, [[1.0], [0.0, 1.0]], x)
+    with pytest.raises(DTypeError, match=r"^jacobian must hold numbers in the range of float64\.$"):
+        fastbp.check_jacobian(sines, [[10**400, 0], [0, 1]], x)

@@ -307,6 +307,8 @@ def _read(given: Any, name: str, sides: Sides, findings: list[str]) -> GivenMatr
             rows = np.array(given, dtype=np.float64)
         except ValueError as error:
             raise ShapeError(f"{name} must be a list of rows of one length.") from error
+        except OverflowError as error:
+            raise DTypeError(f"{name} must hold numbers in the range of float64.") from error
         return _read_whole(rows, name, sides, findings)
     return _read_blocks(dict(zip(parts.names, parts.leaves, strict=True)), name, sides, findings)
 
