@@ -97,6 +97,9 @@ def check_function(
     precision. An argument in double precision has all of it done in 64 bits. Arrays stay on their
     devices.
 
+    The value that a rule of a ``custom_vjp`` or ``custom_jvp`` returns beside its derivative must
+    be that of f, up to rounding and `noise`.
+
     Examples
     --------
     >>> import fastbp.jax
