@@ -98,7 +98,7 @@ def check_function(
     devices.
 
     The value that a rule of a ``custom_vjp`` or ``custom_jvp`` returns beside its derivative must
-    be that of f, up to rounding and `noise`.
+    be that of f, up to rounding, `noise`, `atol` and `rtol`.
 
     Examples
     --------
@@ -198,10 +198,11 @@ class _OfFloats:
         _, pullback = jax.vjp(self, args)
         return pullback(jax.tree.map(_cotangent_like, self.result, cotangent))[0]
 
-    def other_values(self, noise: float) -> list[str]:
+    def other_values(self, atol: float, rtol: float) -> list[str]:
         """Say which rules give another value than the function has, by more than rounding.
 
         Those of a ``custom_vjp`` or ``custom_jvp`` return the value beside what they are for.
+        `atol` and `rtol` are allowed beside rounding.
         """
         value = self(self.at)
         values = {"jax.vjp": jax.vjp(self, self.at)[0]}
@@ -210,8 +211,8 @@ class _OfFloats:
             values["jax.jvp"] = jax.jvp(self, (self.at,), (tangent,))[0]
         found = []
         for rule, other in values.items():
-            differing = _difference(value, other, noise)
-            if differing and not _difference(value, other, noise, self(self._rounded())):
+            differing = _difference(value, other, atol, rtol)
+            if differing and not _difference(value, other, atol, rtol, self(self._rounded())):
                 differing = ""  # terms that cancel
             if differing:
                 found.append(f"{rule} gives another value than f: {differing}")
@@ -238,8 +239,9 @@ class _OfFloats:
 def _checked(function: _OfFloats, options: dict[str, Any]) -> Report:
     """Check the derivatives of one function, and the values that come with them."""
     report = _checked_derivatives(function, options)
+    atol = options.get("noise", 0.0) + (options.get("atol") or 0.0)
     with calling("f"):
-        found = function.other_values(options.get("noise", 0.0))
+        found = function.other_values(atol, options.get("rtol") or 0.0)
     return with_rows(report, [bare_row("f", (), 0, "failed", reason) for reason in found])
 
 
@@ -304,7 +306,7 @@ class _Backward(_OfFloats):
         return self.f(own, cotangent)
 
 
-def _difference(value: Any, other: Any, noise: float, beside: Any = None) -> str:
+def _difference(value: Any, other: Any, atol: float, rtol: float, beside: Any = None) -> str:
     """Return two numbers that differ by more than rounding explains; empty if there are none.
 
     `beside` is the value for arguments that are off by a rounding: what that makes of the value is
@@ -317,7 +319,8 @@ def _difference(value: Any, other: Any, noise: float, beside: Any = None) -> str
         first, second, third = (_in_double(array) for array in (leaf, *others))
         finite = np.isfinite(first)
         largest = float(np.max(np.abs(first[finite]), initial=0.0))
-        allowed = ROUNDINGS * (_eps_of(leaf) * largest + np.abs(third - first)) + noise
+        rounding = ROUNDINGS * (_eps_of(leaf) * largest + np.abs(third - first))
+        allowed = rounding + atol + rtol * largest
         apart = np.where(finite, np.abs(second - first), 0.0)
         apart[np.isnan(apart)] = np.inf  # a value that is not finite, in place of one that is
         if np.any(apart > allowed):

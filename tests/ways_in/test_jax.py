@@ -109,6 +109,21 @@ def test_a_rule_that_gives_another_value_than_the_function_is_named() -> None:
         assert "f" not in [row.name for row in allowed.arrays]
 
 
+def test_a_rule_in_half_precision_may_differ_by_the_tolerances() -> None:
+    @jax.custom_vjp
+    def sine(x: Any) -> Any:
+        return jax.numpy.sin(x)
+
+    def forward(x: Any) -> Any:
+        return jax.numpy.sin(x.astype(jax.numpy.bfloat16)).astype(x.dtype), x
+
+    sine.defvjp(forward, lambda x, g: (g * jax.numpy.cos(x),))
+    at = np.array([0.7, 1.1])
+    for tolerances, named in (({}, 1), ({"rtol": 1e-2}, 0), ({"atol": 1e-2}, 0)):
+        report = fastbp.jax.check(sine, at, seed=0, **tolerances)
+        assert [row.name for row in report.arrays].count("f") == named
+
+
 def test_a_rule_that_gives_nan_where_the_function_is_finite_is_named() -> None:
     @jax.custom_vjp
     def root(x: Any) -> Any:
