@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tracemalloc
 
 import numpy as np
 import pytest
 from support.exact_differences import exact
 from support.strategies import LAYOUTS, LOSSES, Problem, make_problem
+from support.traced_memory import traced_memory
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError
@@ -48,10 +48,9 @@ def test_the_work_stays_within_the_memory(sizes, batch):
     fastbp.finite_differences(net, problem.x, problem.y)
     held = []
     for max_memory in (least, 2**25):
-        tracemalloc.start()
-        fastbp.finite_differences(net, problem.x, problem.y, max_memory=max_memory)
-        held.append(tracemalloc.get_traced_memory()[1] - max_memory)
-        tracemalloc.stop()
+        with traced_memory() as peak:
+            fastbp.finite_differences(net, problem.x, problem.y, max_memory=max_memory)
+            held.append(peak() - max_memory)
     pitch = -(-batch // 16) * 16
     activations = 16 * sum(sizes) * pitch
     # Scratch of the backward pass is set aside with the forward pass and never touched.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tracemalloc
 
 import numpy as np
 import pytest
 from support.replays import replay, some_entries
 from support.strategies import Problem, make_problem
+from support.traced_memory import traced_memory
 
 import fastbp
 from fastbp.errors import FastbpError, OptionError
@@ -43,16 +43,13 @@ def test_little_memory_gives_the_same_bits(scheme, loss):
 def peak_of_replay(problem: Problem, entries: int, max_memory: int) -> int:
     """The bytes that NumPy holds at the worst moment."""
     net = problem.network()
-    tracemalloc.start()
-    try:
+    with traced_memory() as peak:
         replay_of(
             evaluate(net, require_batch(net, problem.x, problem.y)),
             np.arange(entries),
             scheme="central", delta=1e-6, max_memory=max_memory, progress=None,
         )  # fmt: skip
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        return peak()
 
 
 @pytest.mark.parametrize("sizes", [[30, 10], [300, 4]], ids=str)
