@@ -87,6 +87,8 @@ class Function:
     quantum : float
         The standard deviation of the rounding of its values, where it takes steps; 0 before any
         are found.
+    varies : bool
+        Whether any finite value beside the point was another one than that at the point.
     domain : Domain
         Where it may be evaluated, and over which length it varies.
     chosen : Chosen or None
@@ -112,6 +114,7 @@ class Function:
         self._restore_always = False
         self._may_keep = True
         self.quantum = 0.0
+        self.varies = False
         self.raised = Raised()
         self.domain = Domain()
         self.chosen: Chosen | None = None
@@ -277,6 +280,7 @@ class Function:
             return found
 
         values[left] = self._in_parts(left.size, evaluate_left)
+        self._see(values)
         return values
 
     def _require_same_value(
@@ -308,7 +312,12 @@ class Function:
             if not self.counts_itself:
                 self.account.spend(stop - start)
             start = stop
+        self._see(values)
         return values
+
+    def _see(self, values: Vector) -> None:
+        if not self.varies:
+            self.varies = bool(np.any(np.isfinite(values) & (values != self.value)))
 
     @property
     def at_a_time(self) -> int:

@@ -22,6 +22,7 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.constant_values import hidden_slope
 from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Indices, Vector
@@ -42,6 +43,7 @@ __all__ = [
     "expected_evaluations",
     "first_step",
     "is_spread",
+    "least_bar",
     "may_be_smooth",
     "measure_by_table",
     "measure_entries",
@@ -53,6 +55,7 @@ __all__ = [
     "survey_leaf",
     "typical",
     "usual_samples",
+    "wide_if_constant",
 ]
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
@@ -211,6 +214,27 @@ def measure_where_steps_hid(
         some = hid[start : start + THOROUGH_BATCH]
         lines.put(some, measure_entries(function, leaf, indices[some]))
     return lines
+
+
+def wide_if_constant(
+    function: Function, leaf: int, lines: Lines, indices: Indices | None = None
+) -> Lines:
+    """Widen the error bars where f was constant at every step, and may have few digits."""
+    if function.varies:
+        return lines
+    if indices is None:
+        indices = np.arange(lines.slope.size)
+    base = function.point.base[leaf]
+    size = entry_sizes(function, leaf, indices, typical(base), own_sizes=is_spread(base))
+    least = np.where(np.isfinite(base[indices]), least_bar(function, size), 0.0)
+    return replace(lines, error_bar=np.fmax(lines.error_bar, least))
+
+
+def least_bar(function: Function, size: Vector) -> Vector:
+    """Return what slopes may be if f was constant at every step; `size` is of what moves."""
+    if function.varies:
+        return np.zeros(size.shape)
+    return hidden_slope(function.value, function.unit, size, LAST_STEP * size)
 
 
 def _in_few_evaluations(

@@ -18,6 +18,7 @@ from fastbp.function.derivatives.entry_slopes import (
     measure_entries,
     measure_where_steps_hid,
     typical,
+    wide_if_constant,
 )
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.noise.distant_jumps import slope_of_distant_jumps
@@ -54,7 +55,8 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
         thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
         chosen = chosen.replaced(doubtful, thorough)
     # Some entries may have shown that f takes steps, and others lie between two of these.
-    return measure_where_steps_hid(function, leaf, chosen, indices)
+    chosen = measure_where_steps_hid(function, leaf, chosen, indices)
+    return wide_if_constant(function, leaf, chosen, indices)
 
 
 def _tabled_again(

@@ -19,6 +19,7 @@ from fastbp.function.derivatives.entry_slopes import (
     THIRD_MARGIN,
     UNEVEN,
     first_step,
+    least_bar,
     power_of_two,
     typical,
 )
@@ -95,14 +96,21 @@ class DirectionSlopes:
         found = self._slope(direction, part)
         if found[0] == 0.0 and self._heeds_steps_of_f():
             found = self._slope(direction, part)
-        return found
+        slope, error_bar, hull = found
+        return slope, max(error_bar, self._least_bar(direction, part)), hull
 
     def again(self, direction: NDArray[np.floating]) -> tuple[float, float]:
         """Measure a whole direction with other steps; the bar holds what a kink adds."""
         found = self._again(direction)
         if found[0] == 0.0 and self._heeds_steps_of_f():
             found = self._again(direction)
-        return found
+        return found[0], max(found[1], self._least_bar(direction, EVERYTHING))
+
+    def _least_bar(self, direction: NDArray[np.floating], part: slice) -> float:
+        """Return the bar of a slope along which f was constant, if it may have few digits."""
+        if self.function.varies or not direction[part].any():
+            return 0.0
+        return float(least_bar(self.function, np.array([self.size]))[0])
 
     def _slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
         for _ in range(2):

@@ -53,6 +53,11 @@ class JoinedArrays(Function):
             self.chosen = Chosen([np.concatenate([chosen.masks[leaf] for leaf in leaves])])
         self.slices = consecutive(one.size for one in base)
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        """Whether any value beside the point was another one than that at the point."""
+        return self.whole.varies
+
     def along(
         self, _leaf: Any, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:

@@ -1,0 +1,76 @@
+"""Functions that are constant at every step tried, since their digits are few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp.function.derivatives.noise.constant_values import spacing_of_few_digits
+
+pytestmark = pytest.mark.small
+
+AT = np.array([0.3, -0.7, 1.1])
+RIGHT = np.cos(AT)
+OFFSETS = {
+    "float32": lambda x: float(np.float32(np.sum(np.sin(x))) + np.float32(1e8)),
+    "six digits": lambda x: float(f"{1e6 + np.sum(np.sin(x)):.6g}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "spacing"),
+    [
+        (1e8, 1000.0),
+        (2.0**30, 128.0),
+        (-(2.0**30), 128.0),
+        (3.0, 1e-5),
+        (0.1, 1e-6),
+        (0.1234567, 0.0),
+        (0.0, 0.0),
+        (1e300, 1e295),
+        (np.inf, 0.0),
+    ],
+)
+def test_how_far_apart_values_of_few_digits_are(value, spacing):
+    assert spacing_of_few_digits(value) == pytest.approx(spacing, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+@pytest.mark.parametrize("name", OFFSETS)
+def test_a_gradient_that_digits_hide_is_neither_right_nor_wrong(name, method):
+    for given in (RIGHT, -RIGHT):
+        report = fastbp.check_gradient(OFFSETS[name], given, AT, method=method, seed=0)
+        assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+@pytest.mark.parametrize("value", [0.0, 3.0, 0.1234567])
+def test_a_gradient_beside_a_constant_is_wrong(value, method):
+    def constant(_):
+        return value
+
+    report = fastbp.check_gradient(constant, RIGHT, AT, method=method, seed=0)
+    assert report.verdict == "failed"
+    report = fastbp.check_gradient(constant, 0 * AT, AT, method=method, seed=0)
+    assert report.verdict == "vacuous"
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_what_cancels_to_nothing_may_have_a_tiny_gradient(method):
+    """Cross-entropy with a large logit: 0 but for rounding, and its gradient is 1e-43."""
+    at = np.array([100.0, 0.0, -3.0])
+    right = np.exp(at - 100.0) - [1.0, 0.0, 0.0]
+
+    def loss(z):
+        return float(np.log(np.sum(np.exp(z))) - z[0])
+
+    assert loss(at) == 0.0
+    assert fastbp.check_gradient(loss, right, at, method=method).verdict == "inconclusive"
+    wrong = right + np.array([0.0, 1e-6, 0.0])
+    assert fastbp.check_gradient(loss, wrong, at, method=method).verdict == "failed"
+
+
+def test_entries_that_f_ignores_keep_their_fine_bars_beside_others():
+    found = fastbp.numerical_gradient(lambda x: float(x[0] ** 2), np.array([3.0, 1.0]))
+    assert found.error_bar[1] < 1e-12
