@@ -102,6 +102,12 @@ class Lines:
         reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
         return replace(self, error_bar=reach)
 
+    def reaching(self, given: Vector, where: NDArray[np.bool_]) -> Lines:
+        """Return these lines, with error bars that reach to given slopes in some places."""
+        reach = self.error_bar.copy()
+        reach[where] = np.fmax(reach[where], 2 * np.abs(given[where] - self.slope[where]))
+        return replace(self, error_bar=reach)
+
     def copy(self) -> Lines:
         """Return the same lines in arrays of their own."""
         return Lines(*(getattr(self, field.name).copy() for field in fields(self)))

@@ -14,7 +14,7 @@ from fastbp.function.derivatives.second_slopes import LITTLE, measure_again, wid
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
-    is_constant_beside,
+    agrees_between_steps,
     is_zero_within_rounding,
     row_of_judged,
 )
@@ -235,19 +235,22 @@ def _measured_again(
         nearest = np.sort(np.concatenate([nearest, others[unconfirmed]]))
     again = measure_again(function, leaf, nearest, lines.only(nearest))
     lines = lines.replaced(nearest, again)
-    lines = _zero_between_steps(function, leaf, given, lines, tolerance)
+    lines = _between_steps(function, leaf, given, lines, tolerance)
     return _looked_farther(function, leaf, given, lines, tolerance)
 
 
-def _zero_between_steps(
+def _between_steps(
     function: Function, leaf: int, given: NDArray[Any], lines: Lines, tolerance: Tolerance
 ) -> Lines:
-    """Let error bars reach to the zeros that are given where f is constant beside the point."""
+    """Let error bars reach to what is given where that is the slope between two steps of f."""
     wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
-    zeros = np.flatnonzero(wrong & (given == 0))
+    apart = np.flatnonzero(wrong & np.isfinite(given))
     reach = np.zeros(lines.slope.size, dtype=bool)
-    reach[zeros[is_constant_beside(function, leaf, zeros)]] = True
-    return lines.or_zero(reach) if reach.any() else lines
+    if function.quantum == 0:  # f takes no steps
+        apart = apart[given[apart] == 0]
+    bars = lines.error_bar[apart]
+    reach[apart[agrees_between_steps(function, leaf, apart, given[apart], bars)]] = True
+    return lines.reaching(given, reach) if reach.any() else lines
 
 
 def _looked_farther(

@@ -31,6 +31,7 @@ __all__ = [
     "LOW_STEP",
     "NOT_CHOSEN",
     "ZERO_WITHIN_ROUNDING",
+    "agrees_between_steps",
     "first_named",
     "is_zero_within_rounding",
     "row_of_judged",
@@ -48,21 +49,41 @@ ROUNDING, ROUNDING_SINGLE = 2.0**-44, 2.0**-17
 # be meant (round, floor, levels of a picture): the derivative between them is 0, whatever the slope
 # over many steps. Those of a float32 are lower, relative to f.
 CONSTANT, LOW_STEP = 2.0 ** -np.arange(19.0, 22.0), 2.0**-20
+# Between them f may also rise, as floor(x) + x / 10 does: by what is given, up to this part of it,
+# which has to be more than so many roundings.
+NEARLY, ROUNDINGS = 2.0**-10, 4.0
 
 
-def is_constant_beside(function: Function, leaf: int, indices: NDArray[np.int64]) -> Mask:
-    """Tell along which entries f is constant beside the point, and takes steps farther away."""
+def agrees_between_steps(
+    function: Function,
+    leaf: int,
+    indices: NDArray[np.int64],
+    given: NDArray[np.floating],
+    error_bar: NDArray[np.floating],
+) -> Mask:
+    """Tell along which entries a given slope is that of f next to the point, between two steps.
+
+    f is constant there where 0 is given. Other slopes are known better than this tells, unless
+    steps of f have made their error bars large.
+    """
     if _takes_low_steps(function) or indices.size == 0:
         return np.zeros(indices.size, dtype=bool)
     base = function.point.base[leaf]
     at = base[indices]
     size = np.where(at != 0, np.abs(at), typical(base))
-    beside = np.concatenate([at + sign * step * size for sign in (-1, 1) for step in CONSTANT])
-    rows = 2 * len(CONSTANT)
-    values = function.with_entries(leaf, np.tile(indices, rows), beside.astype(base.dtype))
-    same = values.reshape(2, len(CONSTANT), indices.size) == function.value
-    constant: Mask = same.all(axis=1).any(axis=0)
-    return constant
+    beside = np.array([at + sign * step * size for sign in (-1, 1) for step in CONSTANT])
+    beside = beside.astype(base.dtype)
+    values = function.with_entries(leaf, np.tile(indices, len(beside)), beside.reshape(-1))
+    with np.errstate(all="ignore"):
+        said = given * (beside.astype(np.float64) - at)
+        apart = np.abs(values.reshape(said.shape) - function.value - said)
+        rounding = ROUNDINGS * function.unit * abs(function.value)
+        clear = np.abs(said) * NEARLY > rounding
+        clear &= (function.quantum > 0) & (error_bar > NEARLY * np.abs(given))
+        clear |= given == 0
+        same = clear & (apart <= np.where(given == 0, 0.0, NEARLY * np.abs(said)))
+    agrees: Mask = same.reshape(2, len(CONSTANT), indices.size).all(axis=1).any(axis=0)
+    return agrees
 
 
 def is_constant_along(
