@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from contextlib import nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -226,7 +227,7 @@ class _OfFloats:
         """Return JAX's product with a tangent."""
         return jax.jvp(self, (args,), (tangent,))[1]
 
-    @property
+    @cached_property
     def has_jvp(self) -> bool:
         """Tell whether JAX has a forward mode: not of a custom_vjp."""
         try:

@@ -43,8 +43,7 @@ def ill_scaled(seed: int) -> Case:
     if loss == "softmax_cross_entropy":
         sizes[-1] = max(2, sizes[-1])
     kind = KINDS[rng.integers(len(KINDS))]
-    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
-    biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
+    weights, biases = _layers(sizes, rng)
     x = rng.standard_normal((sizes[0], int(rng.choice([1, 2, 5, 9, 17]))))
     weights, biases, x = _distorted(kind, rng, weights, biases, x)
     weights, biases = ([a.astype(dtype) for a in arrays] for arrays in (weights, biases))
@@ -78,8 +77,7 @@ def distorted_at_once(seed: int) -> Case:
     sizes = [int(n) for n in rng.choice([1, 2, 3, 4, 7, 16, 33, 64], depth + 1)]
     if loss == "softmax_cross_entropy":
         sizes[-1] = max(2, sizes[-1])
-    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
-    biases = [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
+    weights, biases = _layers(sizes, rng)
     x = rng.standard_normal((sizes[0], int(rng.choice([1, 2, 8, 33, 100]))))
     kinds = [str(kind) for kind in rng.choice(KINDS, int(rng.integers(1, 4)), replace=False)]
     for kind in kinds:
@@ -105,6 +103,11 @@ def distorted_at_once(seed: int) -> Case:
         y = y.astype(dtype)
     require_finite(y, "y")
     return Case(net, x, y, ", ".join([*kinds, also] if also else kinds))
+
+
+def _layers(sizes: list[int], rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+    weights = [rng.standard_normal((o, i)) * np.sqrt(2 / i) for i, o in pairwise(sizes)]
+    return weights, [0.3 * rng.standard_normal((o, 1)) for o in sizes[1:]]
 
 
 def _distorted(

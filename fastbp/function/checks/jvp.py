@@ -219,7 +219,7 @@ def _constant_beside(
 ) -> NDArray[np.bool_]:
     """Tell which outputs are constant beside the point, and take steps farther away.
 
-    As `agrees_between_steps` does for the entries of an argument.
+    As `reaching_between_steps` does for the entries of an argument.
     """
     base = function.point.base[leaf]
     moved = base[tangent != 0]

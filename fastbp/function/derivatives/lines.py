@@ -98,14 +98,13 @@ class Lines:
 
     def or_zero(self, where: NDArray[np.bool_]) -> Lines:
         """Return these lines, with error bars that reach to a slope of 0 in some places."""
-        # Twice the slope: another measurement over the same steps may find another one.
-        reach = np.where(where, np.maximum(self.error_bar, 2 * np.abs(self.slope)), self.error_bar)
-        return replace(self, error_bar=reach)
+        return self.reaching(np.zeros(self.slope.size), where)
 
-    def reaching(self, given: Vector, where: NDArray[np.bool_]) -> Lines:
+    def reaching(self, given: NDArray[np.floating], where: NDArray[np.bool_]) -> Lines:
         """Return these lines, with error bars that reach to given slopes in some places."""
+        # Twice as far: another measurement over the same steps may find another slope.
         reach = self.error_bar.copy()
-        reach[where] = np.fmax(reach[where], 2 * np.abs(given[where] - self.slope[where]))
+        reach[where] = np.maximum(reach[where], 2 * np.abs(given[where] - self.slope[where]))
         return replace(self, error_bar=reach)
 
     def copy(self) -> Lines:

@@ -27,7 +27,7 @@ from fastbp.function.derivatives.second_slopes import (
 )
 from fastbp.function.methods.direction_slopes import EVERYTHING, DirectionSlopes, Lead
 from fastbp.function.methods.directions import random_direction
-from fastbp.function.methods.unjudged import agrees_between_steps, is_constant_along
+from fastbp.function.methods.unjudged import is_constant_along, reaching_between_steps
 from fastbp.typing import Vector
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.tolerance import Tolerance
@@ -504,7 +504,8 @@ class _Search:
         if self._is_wrong(index, line):
             line = measure_again(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
-                line = self._between_steps(place, line)
+                given = self.given[place]
+                line = reaching_between_steps(self.function, self.leaf, place, given, line)
             if self._is_wrong(index, line) and self._is_wrong_by_little(index, line):
                 line = widen_for_distant_jumps(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
@@ -512,15 +513,6 @@ class _Search:
                 self.located.lines.append(line)
                 return
         self.due_to_kinks += component * self.slopes.due_to_kinks(line)
-
-    def _between_steps(self, place: NDArray[np.int64], line: Lines) -> Lines:
-        """Let the bar reach to what is given where that is the slope between two steps of f."""
-        given = self.given[place]
-        if self.function.quantum == 0 and given[0] != 0:
-            return line
-        bar = line.error_bar
-        agrees = agrees_between_steps(self.function, self.leaf, place, given, bar)
-        return line.reaching(given, agrees)
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]

@@ -14,8 +14,8 @@ from fastbp.function.derivatives.second_slopes import LITTLE, measure_again, wid
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
-    agrees_between_steps,
     is_zero_within_rounding,
+    reaching_between_steps,
     row_of_judged,
 )
 from fastbp.report.wording.digits import told_apart
@@ -244,13 +244,9 @@ def _between_steps(
 ) -> Lines:
     """Let error bars reach to what is given where that is the slope between two steps of f."""
     wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
-    apart = np.flatnonzero(wrong & np.isfinite(given))
-    reach = np.zeros(lines.slope.size, dtype=bool)
-    if function.quantum == 0:  # f takes no steps
-        apart = apart[given[apart] == 0]
-    bars = lines.error_bar[apart]
-    reach[apart[agrees_between_steps(function, leaf, apart, given[apart], bars)]] = True
-    return lines.reaching(given, reach) if reach.any() else lines
+    apart = np.flatnonzero(wrong)
+    reaching = reaching_between_steps(function, leaf, apart, given[apart], lines.only(apart))
+    return lines.replaced(apart, reaching)
 
 
 def _looked_farther(

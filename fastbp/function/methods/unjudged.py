@@ -31,9 +31,9 @@ __all__ = [
     "LOW_STEP",
     "NOT_CHOSEN",
     "ZERO_WITHIN_ROUNDING",
-    "agrees_between_steps",
     "first_named",
     "is_zero_within_rounding",
+    "reaching_between_steps",
     "row_of_judged",
     "unjudged_row",
     "why_missing",
@@ -54,7 +54,26 @@ CONSTANT, LOW_STEP = 2.0 ** -np.arange(19.0, 22.0), 2.0**-20
 NEARLY, ROUNDINGS = 2.0**-10, 4.0
 
 
-def agrees_between_steps(
+def reaching_between_steps(
+    function: Function,
+    leaf: int,
+    indices: NDArray[np.int64],
+    given: NDArray[np.floating],
+    lines: Lines,
+) -> Lines:
+    """Let error bars of entries reach to what is given where f has that slope between two steps.
+
+    f is constant there where 0 is given. It is asked about other slopes only if it takes steps.
+    """
+    asked = np.isfinite(given) & ((given == 0) | (function.quantum > 0))
+    agrees = np.zeros(indices.size, dtype=bool)
+    agrees[asked] = _agrees_between_steps(
+        function, leaf, indices[asked], given[asked], lines.error_bar[asked]
+    )
+    return lines.reaching(given, agrees)
+
+
+def _agrees_between_steps(
     function: Function,
     leaf: int,
     indices: NDArray[np.int64],
@@ -63,8 +82,8 @@ def agrees_between_steps(
 ) -> Mask:
     """Tell along which entries a given slope is that of f next to the point, between two steps.
 
-    f is constant there where 0 is given. Other slopes are known better than this tells, unless
-    steps of f have made their error bars large.
+    Slopes other than 0 are known better than this tells, unless steps of f have made their error
+    bars large.
     """
     if _takes_low_steps(function) or indices.size == 0:
         return np.zeros(indices.size, dtype=bool)
@@ -79,7 +98,7 @@ def agrees_between_steps(
         apart = np.abs(values.reshape(said.shape) - function.value - said)
         rounding = ROUNDINGS * function.unit * abs(function.value)
         clear = np.abs(said) * NEARLY > rounding
-        clear &= (function.quantum > 0) & (error_bar > NEARLY * np.abs(given))
+        clear &= error_bar > NEARLY * np.abs(given)
         clear |= given == 0
         same = clear & (apart <= np.where(given == 0, 0.0, NEARLY * np.abs(said)))
     agrees: Mask = same.reshape(2, len(CONSTANT), indices.size).all(axis=1).any(axis=0)

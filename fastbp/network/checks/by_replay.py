@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.network.checks.conventions import Seen, fitting_convention, worst_kink
 from fastbp.network.checks.dead_units import count_dead_units, note_on_dead_units
 from fastbp.network.checks.outcome import Outcome
-from fastbp.network.checks.rounded_gradients import noise_of_arrays
+from fastbp.network.checks.rounded_gradients import no_less_than_bars, noise_of_arrays
 from fastbp.network.differences.adaptive_replay import DELTA, SCHEME, Measured, measure_by_replay
 from fastbp.network.differences.propagated_noise import Rounding, rounding_of
 from fastbp.network.differences.quotient_noise import NOISE_MARGIN
@@ -23,7 +23,7 @@ from fastbp.network.differences.replay import replay_pool
 from fastbp.network.differences.unperturbed import evaluate
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
+from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.hull import Hull
 from fastbp.network.sensitivities.weight_gradients import add_decay, write_products
 from fastbp.typing import Array, Floats, Mask
@@ -79,9 +79,8 @@ def check_by_replay(
         """Rounding of an array as a whole, and of the quotients that it is compared with."""
         of_quotients = norm(measured.noise[place.part]) / NOISE_MARGIN
         of_array = rounded()[net.shapes.arrays.index(place)]
-        if hull.affected:  # a few random programs need not show all that other masks can do
-            allowed = norm(own_bars[place.part]) / MARGIN
-            of_array = max(of_array, allowed) if allowed < math.inf else of_array
+        if hull.affected:
+            of_array = no_less_than_bars(of_array, own_bars[place.part])
         return math.hypot(of_array, of_quotients)
 
     for place, array in zip(net.shapes.arrays, given.arrays, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
@@ -15,12 +14,12 @@ from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.dead_units import note_on_dead_units
 from fastbp.network.checks.outcome import Outcome
-from fastbp.network.checks.rounded_gradients import noise_of_arrays
+from fastbp.network.checks.rounded_gradients import no_less_than_bars, noise_of_arrays
 from fastbp.network.checks.tile_comparison import Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, in_float64
 from fastbp.network.sensitivities.certificate import judge_sweeps, judge_values
-from fastbp.network.sensitivities.error_bars import MARGIN, UNIT_ROUNDOFF, unit_roundoff
+from fastbp.network.sensitivities.error_bars import UNIT_ROUNDOFF, unit_roundoff
 from fastbp.network.sensitivities.exact import replace_sensitivities
 from fastbp.network.sensitivities.hull import Hull, hull_of
 from fastbp.network.sensitivities.number_range import LARGEST
@@ -290,16 +289,11 @@ class _Check:
         )  # fmt: skip
 
     def _noise(self, i: int) -> float:
-        """What rounding makes of an array as a whole.
-
-        Where it decides on masks a few random programs need not show all that it can do: then no
-        less than what the bars say.
-        """
+        """What rounding makes of an array as a whole."""
         own = self._random_noise[i]
         if self.hull.affected:
-            bars = (norm(np.asarray(part.error_bar)) for part in self._entries(i))
-            allowed = math.hypot(*bars) / MARGIN
-            own = max(own, allowed) if allowed < math.inf else own
+            bars = [norm(np.asarray(part.error_bar)) for part in self._entries(i)]
+            own = no_less_than_bars(own, np.array(bars))
         return own
 
     @cached_property

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastbp.network.batch import Batch
 from fastbp.network.network import book_weight
-from fastbp.network.sensitivities.error_bars import growth, unit_roundoff
+from fastbp.network.sensitivities.error_bars import MARGIN, growth, unit_roundoff
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.verdict.blocks import norm
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fastbp.network.network import Network
     from fastbp.typing import Floats
 
-__all__ = ["noise_of_arrays"]
+__all__ = ["no_less_than_bars", "noise_of_arrays"]
 
 RUNS = 16
 # Random numbers by the bits of a value: all but those that a last rounding may change.
@@ -64,6 +64,15 @@ def noise_of_arrays(net: Network, batch: Batch, roundoff: float) -> list[float]:
         usual = np.hypot.reduce(apart, axis=0) / math.sqrt(RUNS)  # of numbers of any size
         noise: list[float] = np.maximum(usual, apart.max(axis=0) / 2).tolist()
     return noise
+
+
+def no_less_than_bars(noise: float, error_bars: Floats) -> float:
+    """Return the noise of an array where rounding decides on masks: no less than its bars say.
+
+    A few random programs need not show all that other masks can do.
+    """
+    allowed = norm(error_bars) / MARGIN
+    return max(noise, allowed) if allowed < math.inf else noise
 
 
 class _Program:

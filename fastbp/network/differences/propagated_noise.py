@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.kernels.sensitivities.loss_noise import UNSURE
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import (
     MARGIN,
@@ -37,7 +38,6 @@ __all__ = ["Rounding", "rounding_of"]
 
 SEED = 0  # of the noise: the same call gives the same bars
 MOST_LIKELY = 0.6  # and above: of a probability, no two of which can be so large
-UNSURE = 4.0  # of a probability that moves by 1, as in the kernels
 
 
 @dataclass(slots=True, eq=False)
