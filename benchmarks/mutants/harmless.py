@@ -55,6 +55,7 @@ HARMLESS: dict[tuple[str, str], str] = {
     ),
     ("exact_quality", "SEED = 0 -> "): "other random numbers of the same distribution",
     ("exact_quality", "0 -> 1"): "what would be proved is not read there",
+    ("second_slopes", "0 -> 1"): "how many entries are wanted: a table alone does not ask for it",
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
     (

@@ -49,7 +49,7 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
     fresh, doubtful = _tabled_again(function, leaf, indices, former)
     doubtful |= _contradiction(fresh, former) > 0
     with np.errstate(invalid="ignore"):
-        better = ~doubtful & ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+        better = ~(former.error_bar + former.hull <= fresh.error_bar)  # a table tells of no kinks
     chosen = former.replaced(better, fresh.only(better))
     if doubtful.any():
         thorough = _thoroughly_again(function, leaf, indices[doubtful], former.only(doubtful))
@@ -87,17 +87,17 @@ def _thoroughly_again(function: Function, leaf: int, indices: Indices, former: L
         former = replace(former, error_bar=former.error_bar * (_usual_noise(fresh) / noise))
     cheap = np.isnan(former.third) & ~former.kink
     refuted = _contradiction(fresh, former) > 0
-    unsure = cheap & ~refuted & ~(fresh.error_bar + fresh.hull <= former.error_bar + former.hull)
+    unsure = cheap & ~refuted & ~(fresh.error_bar + fresh.hull <= former.error_bar)
     if unsure.any():
         refuted[unsure] = ~_confirmed(function, leaf, indices[unsure], former.only(unsure))
-    kept = unsure & ~refuted
     refuted &= cheap
     if refuted.any():
         thorough = measure_entries(function, leaf, indices[refuted], noise)
         former, cheap = former.replaced(refuted, thorough), cheap & ~refuted
     contradiction = _contradiction(fresh, former)
     with np.errstate(invalid="ignore"):
-        better = (cheap & ~kept) | ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+        better = ~(former.error_bar + former.hull <= fresh.error_bar + fresh.hull)
+    better |= cheap & ~unsure
     chosen = former.replaced(better, fresh.only(better))
     # Two steps may agree by accident: where the other measurement is far less certain, that counts.
     # A bar that rests on more than these is no accident, and stays as `numerical_gradient` has it.
