@@ -51,7 +51,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.function.derivatives.noise.distant_jumps": NOISE,
     "fastbp.function.derivatives.noise.evaluation_noise": NOISE,
     "fastbp.function.derivatives.noise.hidden_noise": SLOPES,
-    "fastbp.function.derivatives.second_slopes": SLOPES,
+    "fastbp.function.derivatives.second_slopes": (
+        *SLOPES,
+        "tests/function/methods/test_search.py",
+    ),
     "fastbp.function.derivatives.step_choice": SLOPES,
     # from a direction to the wrong entries
     "fastbp.function.methods.bisection": (
