@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.derivatives.lines import Lines
 
-__all__ = ["measure_outputs"]
+__all__ = ["first_step_along", "measure_outputs"]
 
 
 def measure_outputs(
@@ -32,20 +32,19 @@ def measure_outputs(
     shift: float = 1.0,
     only: slice = slice(None),
     noise: Vector | float = 0.0,
+    *,
+    raises: bool = True,
 ) -> Lines:
     """Difference all outputs, or some, along a tangent of one leaf.
 
     `noise` is what is known of the noise of each output: at least so much is in each value.
+
+    What f raises on both sides of the point is raised, unless `raises` is false and the caller
+    looks for a direction in which it does not.
     """
-    point = function.point
-    base = point.base[leaf]
-    single = function.unit == SINGLE_UNIT
-    scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
-    longest = LAST_STEP * max(scale, typical(base))
-    lengths = function.domain.scale(leaf)
-    if lengths is not None and np.any(tangent):
-        scale = float(power_of_two(np.min(lengths[tangent != 0], keepdims=True))[0])
-        longest = LAST_STEP * scale
+    base = function.point.base[leaf]
+    first = _first_step(function)
+    scale, longest = _scales(function, leaf, tangent)
     direction = tangent.astype(base.dtype)
     cache: dict[float, Vector] = {}
 
@@ -62,7 +61,6 @@ def measure_outputs(
         return steps, values
 
     values = function.value[only]
-    first = FIRST_STEP_SINGLE if single else FIRST_STEP
 
     def measured(scale: float, longest: float) -> Lines:
         return measure_lines(
@@ -77,11 +75,31 @@ def measure_outputs(
 
     lines = measured(scale, longest)
     own = _own_scale(base, tangent)
-    if lengths is None and 0.0 < own < scale:  # on the scale of a tiny entry too
+    if function.domain.scale(leaf) is None and 0.0 < own < scale:
+        # On the scale of a tiny entry too.
         lines = smaller_scale_first(measured(own, LAST_STEP * own), lines)
-    if not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
+    if raises and not np.isfinite(lines.error_bar).any() and np.isfinite(values).any():
         function.raise_if_it_raised_along(leaf, direction, first * scale)
     return lines
+
+
+def first_step_along(function: VectorFunction, leaf: int, tangent: Vector) -> float:
+    """Return the shortest step of `measure_outputs` along a tangent."""
+    return _first_step(function) * _scales(function, leaf, tangent)[0]
+
+
+def _first_step(function: VectorFunction) -> float:
+    return FIRST_STEP_SINGLE if function.unit == SINGLE_UNIT else FIRST_STEP
+
+
+def _scales(function: VectorFunction, leaf: int, tangent: Vector) -> tuple[float, float]:
+    """Return the length over which f may vary along a tangent, and the longest step."""
+    base, lengths = function.point.base[leaf], function.domain.scale(leaf)
+    if lengths is not None and np.any(tangent):
+        scale = float(power_of_two(np.min(lengths[tangent != 0], keepdims=True))[0])
+        return scale, LAST_STEP * scale
+    scale = typical(base) if np.count_nonzero(tangent) != 1 else _entry_scale(base, tangent)
+    return scale, LAST_STEP * max(scale, typical(base))
 
 
 def _own_scale(base: NDArray[np.floating], tangent: Vector) -> float:

@@ -42,7 +42,14 @@ if TYPE_CHECKING:
     from fastbp.function.methods.joined_arrays import JoinedArrays
 
 
-__all__ = ["Located", "Screened", "bisect", "locate_wrong_entries", "screen_arrays"]
+__all__ = [
+    "Located",
+    "Screened",
+    "bisect",
+    "locate_wrong_entries",
+    "screen_arrays",
+    "turned_inward",
+]
 
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on kinks, each of them is followed.
@@ -110,6 +117,53 @@ def halved(places: range) -> tuple[range, range]:
     """Return both halves of a range, the first one first."""
     middle = len(places) // 2
     return places[:middle], places[middle:]
+
+
+def turned_inward(
+    direction: NDArray[np.floating], finite: Callable[[slice], tuple[bool, bool]]
+) -> NDArray[np.floating] | None:
+    """Return a direction in which f is finite, where the given one leaves its domain either way.
+
+    Parameters
+    ----------
+    direction : ndarray, shape (n,)
+    finite : callable
+        ``finite(part)`` -> whether f is finite a step ahead along that slice of the direction, and
+        a step behind.
+
+    Returns
+    -------
+    ndarray or None
+        Slices that lead outside are turned back. None if some entry may move neither way: holding
+        it fixed would not judge it.
+
+    Examples
+    --------
+    >>> inside = np.array([1.0, -1.0, 1.0])  # from the corner of a cube
+    >>> def finite(part):
+    ...     return (inside[part] == 1).all(), (inside[part] == -1).all()
+    >>> turned_inward(np.ones(3), finite)
+    array([ 1., -1.,  1.])
+    """
+    turned, looks, stuck = direction.copy(), MOST_LOOKS, False
+
+    def leads_outside(part: range) -> bool:
+        nonlocal looks, stuck
+        where = slice(part.start, part.stop)
+        if stuck or not direction[where].any():
+            return False
+        ahead, behind = finite(where)
+        looks -= 1
+        if ahead or looks <= 0:
+            return False
+        if behind:
+            turned[where] *= -1
+            return False
+        stuck = len(part) == 1
+        return not stuck
+
+    bisect(range(direction.size), halved, leads_outside, lambda _: None)
+    return None if stuck else turned
 
 
 @dataclass(slots=True, eq=False)
@@ -371,8 +425,7 @@ class _Search:
         slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
         if not np.isfinite(error_bar) and np.isfinite(self.function.value):
             turned = self._turned_inward(direction)
-            # An entry that may move neither way is not judged by holding it fixed.
-            if np.array_equal(turned == 0, direction == 0):
+            if turned is not None:
                 direction = turned
                 slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
             if not np.isfinite(error_bar):
@@ -536,25 +589,13 @@ class _Search:
             hull = 2 * abs(slope)
         return slope, error_bar, hull
 
-    def _turned_inward(self, direction: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return a direction in which f is finite, where that one leaves its domain either way.
-
-        Parts that lead outside are turned back; entries that may move neither way are 0.
-        """
+    def _turned_inward(self, direction: NDArray[np.floating]) -> NDArray[np.floating] | None:
+        """Return a direction in which f is finite, where that one leaves its domain either way."""
         step = first_step(self.function) * self.slopes.size
-        turned, looks = direction.copy(), [MOST_LOOKS]
 
-        def leads_outside(part: range) -> bool:
-            where = slice(part.start, part.stop)
-            both = self.function.along(self.leaf, direction, (step, -step), where)
-            inside, behind = np.isfinite(both).tolist()
-            looks[0] -= 1
-            if inside or looks[0] <= 0:
-                return False
-            if behind or len(part) == 1:
-                turned[where] *= -1 if behind else 0
-                return False
-            return True
+        def finite(part: slice) -> tuple[bool, bool]:
+            both = self.function.along(self.leaf, direction, (step, -step), part)
+            ahead, behind = np.isfinite(both).tolist()
+            return ahead, behind
 
-        bisect(range(direction.size), halved, leads_outside, lambda _: None)
-        return turned
+        return turned_inward(direction, finite)

@@ -13,6 +13,7 @@ from fastbp.function.methods.joined_arrays import JoinedArrays
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
+    RESOLVED,
     ZERO_WITHIN_ROUNDING,
     is_zero_within_rounding,
 )
@@ -20,6 +21,7 @@ from fastbp.report import ArrayReport, Failure
 from fastbp.report.wording.digits import told_apart
 from fastbp.typing import Vector
 from fastbp.verdict.agreement import Agreement
+from fastbp.verdict.blocks import norm
 from fastbp.verdict.diagnosis.diagnose_arrays import diagnose_rows
 from fastbp.verdict.rows import bare_row, failure_of, unusable_reason, worst_first
 from fastbp.verdict.summary import Entry, Unexplained, summarise
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["probe_arrays"]
 
-# A derivative says something where it is so many times what it may be off by.
-RESOLVED = 1.5
 TOO_ROUGH = "the noise of the differences is larger than every derivative"
 DIRECTIONS = 3
 # Errors of single entries have random signs, so that along a direction they add like noise.
@@ -148,7 +148,7 @@ class _Probes:
 
     def _accept(self, leaves: tuple[int, ...], screened: Screened) -> None:
         """Accept what was tested well enough along the directions; look closer at the others."""
-        usual = [float(np.sqrt(np.mean(self._flat(leaf) ** 2))) for leaf in leaves]
+        usual = [norm(self._flat(leaf)) / np.sqrt(self._flat(leaf).size) for leaf in leaves]
         weak = tuple(
             leaf
             for leaf, least, size in zip(leaves, screened.detectable, usual, strict=True)
@@ -292,7 +292,7 @@ def _allowance(
         single = np.abs(direction[part]) * entries[part]
         if systematic:
             return float(np.sum(single))
-        return DIRECTION_SIGMAS * float(np.sqrt(np.sum(single**2)))
+        return DIRECTION_SIGMAS * norm(single)
 
     return allowance
 

@@ -248,3 +248,53 @@ def test_f_may_vary_far_faster_than_its_argument_is_large(method: str) -> None:
     assert fastbp.check_gradient(f, right, at, method=method, seed=0).verdict == "passed"
     wrong = right * [1.0, 1.01]
     assert fastbp.check_gradient(f, wrong, at, method=method, seed=0).verdict == "failed"
+
+
+def _raises_outside(x: np.ndarray) -> np.ndarray:
+    if (x < 0).any() or (x > 1).any():
+        raise ValueError("outside")
+    return np.sin(3 * x)
+
+
+def _nan_outside(x: np.ndarray) -> np.ndarray:
+    return np.sin(3 * x) if ((x >= 0) & (x <= 1)).all() else np.full(x.shape, np.nan)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("f", [_raises_outside, _nan_outside])
+def test_a_probed_jacobian_is_judged_in_a_corner_of_its_domain(f: Any, bounds: Any) -> None:
+    at = np.array([0.0, 1.0, 0.5])
+    right = np.diag(3 * np.cos(3 * at))
+    report = fastbp.check_jacobian(f, right, at, method="probe", seed=0, bounds=bounds)
+    assert report.verdict == "passed"
+    wrong = right.copy()
+    wrong[1, 1] *= 1.01
+    report = fastbp.check_jacobian(f, wrong, at, method="probe", seed=0, bounds=bounds)
+    assert [failure.where for failure in report.failures] == ["jacobian[1, 1]"]
+
+
+@pytest.mark.parametrize("f", [_raises_outside, _nan_outside])
+def test_columns_that_share_no_row_are_judged_together_in_a_corner_of_the_domain(f: Any) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    at = np.array([0.0, 1.0, 0.5])
+    right = 3 * np.cos(3 * at)
+    report = fastbp.check_jacobian(f, sparse.diags_array(right).tocsc(), at, method="every")
+    assert report.verdict == "passed"
+    wrong = right * [1.0, 1.01, 1.0]
+    report = fastbp.check_jacobian(f, sparse.diags_array(wrong).tocsc(), at, method="every")
+    assert [failure.where for failure in report.failures] == ["jacobian[1, 1]"]
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_squares_of_derivatives_may_leave_the_range_of_numbers(scale: float, names: str) -> None:
+    at = {name: np.array([0.3, -1.2, 2.0]) for name in names}
+
+    def f(p: dict[str, np.ndarray]) -> float:
+        return float(scale * sum(np.sum(array**2) for array in p.values()))
+
+    right = {name: 2 * scale * array for name, array in at.items()}
+    assert fastbp.check_gradient(f, right, at, method="probe", seed=0).verdict == "passed"
+    wrong = {**right, "a": right["a"] * [1.0, 1.01, 1.0]}
+    report = fastbp.check_gradient(f, wrong, at, method="probe", seed=0)
+    assert [failure.where for failure in report.failures] == ["p['a'][1]"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.function.checks.matrices.measured_entries import tangent_sizes
+from fastbp.function.checks.matrices.measured_entries import measure_inward, tangent_sizes
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.directions import random_components
@@ -125,7 +125,7 @@ class _Tangent:
         One measurement says little of the noise of an output: where any row disagrees, another one
         must confirm it, and its bars rest on the noise of both.
         """
-        lines = measure_outputs(self.function, self.leaf, self.tangent)
+        self.tangent, lines = measure_inward(self.function, self.leaf, self.tangent)
         found = self.found
         apart, allowed = self._compared(lines, self.tangent, slice(None))
         if not np.all(apart <= allowed):

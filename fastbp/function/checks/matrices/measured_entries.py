@@ -10,8 +10,9 @@ import numpy as np
 from fastbp.function.checks.matrices.colouring import grouped_columns
 from fastbp.function.derivatives.column_slopes import measure_column, measure_columns
 from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typical
-from fastbp.function.derivatives.output_slopes import measure_outputs
+from fastbp.function.derivatives.output_slopes import first_step_along, measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
+from fastbp.function.methods.bisection import turned_inward
 from fastbp.function.methods.options import function_tolerance
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Group", "MeasuredEntries", "groups_of", "leaf_columns", "measure_entries_of",
-    "precision_of", "tangent_sizes",
+    "measure_inward", "precision_of", "tangent_sizes",
 ]  # fmt: skip
 
 # Wrong columns, of those measured together with others or cheaply, that are measured alone: the
@@ -167,16 +168,49 @@ def measure_entries_of(
     return found
 
 
+def measure_inward(function: VectorFunction, leaf: int, tangent: Vector) -> tuple[Vector, Lines]:
+    """Difference all outputs along a tangent, or along one that is turned into the domain of f.
+
+    At an edge of the domain a tangent may lead outside either way: what f does there, NaN or an
+    exception, is no property of the point. Entries are then turned until every output is finite.
+
+    Returns
+    -------
+    tangent : ndarray of float64, shape (n,)
+        As it was measured.
+    lines : Lines
+        Of all outputs.
+    """
+    base = function.point.base[leaf]
+    tangent = function.domain.inward(leaf, base, tangent)
+    lines = measure_outputs(function, leaf, tangent, raises=False)
+    unknown = np.isfinite(function.value) & ~np.isfinite(lines.error_bar)
+    if unknown.any():
+        step = first_step_along(function, leaf, tangent)
+
+        def finite(part: slice) -> tuple[bool, bool]:
+            some = np.zeros_like(base)
+            some[part] = tangent[part]
+            ahead, behind = function.along(leaf, some, (step, -step))
+            return bool(np.isfinite(ahead[unknown]).all()), bool(np.isfinite(behind[unknown]).all())
+
+        turned = turned_inward(tangent, finite)
+        if turned is not None and not np.array_equal(turned, tangent):
+            return turned, measure_outputs(function, leaf, turned)
+        if unknown.all():
+            function.raise_if_it_raised_along(leaf, tangent.astype(base.dtype), step)
+    return tangent, lines
+
+
 def _measure_group(
     found: MeasuredEntries, function: VectorFunction, matrix: GivenMatrix, group: Group, start: int
 ) -> None:
     alone = group.places.size == 1
-    sizes = np.ones(1) if alone else tangent_sizes(function, group.leaf)[group.places]
     tangent = np.zeros(function.point.base[group.leaf].size)
-    tangent[group.places] = sizes
-    lines = measure_outputs(function, group.leaf, tangent)
-    for place, size in zip(group.places.tolist(), sizes.tolist(), strict=True):
-        _put(found, matrix, start + place, lines, size)
+    tangent[group.places] = 1.0 if alone else tangent_sizes(function, group.leaf)[group.places]
+    tangent, lines = measure_inward(function, group.leaf, tangent)
+    for place in group.places.tolist():
+        _put(found, matrix, start + place, lines, float(tangent[place]))
 
 
 def _nothing_measured(
@@ -213,10 +247,10 @@ def _put(
     found: MeasuredEntries, matrix: GivenMatrix, column: int, lines: Lines, size: float
 ) -> None:
     part, rows = _places_of(matrix, column)
-    scale = size if size > 0 else 1.0
-    found.slope[part] = lines.slope[rows] / scale
-    found.measured_bar[part] = lines.error_bar[rows] / scale
-    found.hull[part] = lines.hull[rows] / scale
+    component = size if size != 0 else 1.0
+    found.slope[part] = lines.slope[rows] / component
+    found.measured_bar[part] = lines.error_bar[rows] / abs(component)
+    found.hull[part] = lines.hull[rows] / abs(component)
     found.kink[part] = lines.kink[rows]
     finite = np.where(np.isfinite(lines.noise), lines.noise, 0.0)
     np.fmax(found.noise, finite, out=found.noise)
