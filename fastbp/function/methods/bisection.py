@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -120,8 +120,8 @@ def halved(places: range) -> tuple[range, range]:
 
 
 def turned_inward(
-    direction: NDArray[np.floating], finite: Callable[[slice], tuple[bool, bool]]
-) -> NDArray[np.floating] | None:
+    direction: NDArray[Any], finite: Callable[[slice], tuple[bool, bool]]
+) -> NDArray[Any] | None:
     """Return a direction in which f is finite, where the given one leaves its domain either way.
 
     Parameters
