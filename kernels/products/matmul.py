@@ -77,29 +77,75 @@ def multiply_block(
                 for lane in range(width * vectors // VECTORS):
                     c[c_at + r * c_row + panel * c_panel + lane] = 0
     packs = vectors == VECTORS and rows >= MR and panels >= PANELS_WORTH_PACKING
-    count = strips_of(rows)
     for first in range(0, depth, DEPTH):
         depth_now = min(DEPTH, depth - first)
         a_first = a_at + first * a_column
-        share = depth_now * width // count  # of the next panel, asked for beside each strip
         if packs:
             pack_strips(rows // MR, depth_now, a, a_first, a_row, a_column, strips)
-        for turn in range(count * panels):
-            strip = turn % count if PANEL_STAYS else turn // panels
-            panel = turn // count if PANEL_STAYS else turn % panels
-            r = strip_start(strip, rows)
-            b_here = b_at + panel * b_panel + first * b_row
-            to = c_at + r * c_row + panel * c_panel
-            if packs and r + MR <= rows:
-                multiply_strip(
-                    depth_now, strips, r * depth_now,
-                    b, b_here, b_row, b_here + b_panel + strip * share, c, to, c_row, first,
-                )  # fmt: skip
-            else:
-                multiply_rows(
-                    strip_height(r, rows), vectors, depth_now,
-                    a, a_first + r * a_row, a_row, a_column, b, b_here, b_row, c, to, c_row, first,
-                )  # fmt: skip
+        add_products(
+            packs, rows, panels, vectors, first, depth_now, a, a_first, a_row, a_column,
+            b, b_at, b_row, b_panel, strips, c, c_at, c_row, c_panel,
+        )  # fmt: skip
+
+
+@kernel
+def add_products(
+    packed, rows, panels, vectors, first, depth, a, a_at, a_row, a_column,
+    b, b_at, b_row, b_panel, strips, c, c_at, c_row, c_panel,
+):  # fmt: skip
+    """Add the products of ``depth`` columns of A, from column ``first`` on, to C.
+
+    Shapes as in `multiply_block`, with A from that column on. C is overwritten by the first
+    columns; where ``packed``, whole strips of A are read from ``strips``.
+    """
+    width = panel_width(b)
+    count = strips_of(rows)
+    share = depth * width // count  # of the next panel, asked for beside each strip
+    for turn in range(count * panels):
+        strip = turn % count if PANEL_STAYS else turn // panels
+        panel = turn // count if PANEL_STAYS else turn % panels
+        r = strip_start(strip, rows)
+        b_here = b_at + panel * b_panel + first * b_row
+        to = c_at + r * c_row + panel * c_panel
+        if packed and r + MR <= rows:
+            multiply_strip(
+                depth, strips, r * depth,
+                b, b_here, b_row, b_here + b_panel + strip * share, c, to, c_row, first,
+            )  # fmt: skip
+        else:
+            multiply_rows(
+                strip_height(r, rows), vectors, depth,
+                a, a_at + r * a_row, a_row, a_column, b, b_here, b_row, c, to, c_row, first,
+            )  # fmt: skip
+
+
+@kernel
+def multiply_twice(
+    rows, panels, vectors, depth, a, a_at, a_row, a_column, strips, b, b_at, b_panel, c, c_at,
+    c_panel, other, other_at, result, result_at, apart,
+):  # fmt: skip
+    """Compute C = A B and R = A O for the same rows of A, which are packed once.
+
+    Shapes as in `multiply_block`, the rows of all panels NR apart; panels of O and of R are
+    ``apart`` from each other. The same bits as by `multiply_block`, without whose packing the
+    columns of A, where they are not contiguous, would be fetched from afar for each operand.
+    """
+    width = panel_width(b)
+    packs = vectors == VECTORS and rows >= MR
+    packs = packs and (panels >= PANELS_WORTH_PACKING or a_column > DEPTH)
+    for first in range(0, depth, DEPTH):
+        depth_now = min(DEPTH, depth - first)
+        a_first = a_at + first * a_column
+        if packs:
+            pack_strips(rows // MR, depth_now, a, a_first, a_row, a_column, strips)
+        add_products(
+            packs, rows, panels, vectors, first, depth_now, a, a_first, a_row, a_column,
+            b, b_at, width, b_panel, strips, c, c_at, width, c_panel,
+        )  # fmt: skip
+        add_products(
+            packs, rows, panels, vectors, first, depth_now, a, a_first, a_row, a_column,
+            other, other_at, width, apart, strips, result, result_at, width, apart,
+        )  # fmt: skip
 
 
 @kernel

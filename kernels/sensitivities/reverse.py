@@ -8,6 +8,7 @@ from ..backprop.phases import losses_of_panel
 from ..backprop.sample_losses import LEAST_SQUARES, sample_loss
 from ..layer_table import INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
+from ..products.matmul import multiply_twice
 from ..products.norms import panel_norms, row_norms, safe_norm, weighted_norms
 from ..random_numbers import OUTPUT_DIRECTION, REVERSE_NOISE, fill_normals, fill_signs
 from ..simd.moves import copy_run
@@ -27,7 +28,7 @@ from .sweep_arrays import (
     panel_start,
     panels_apart,
 )
-from .weight_rows import multiply_panels, rows_of_transpose
+from .weight_rows import rows_of_transpose
 
 
 @kernel
@@ -180,19 +181,16 @@ def multiply_reverse(k, rows, panel, panels, sweep, scratch):
     layer, first_output = network.layers[k], network.layers[0, INPUTS]
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
     above, below = layer[UNITS_OUT] - first_output, layer[UNITS_IN] - first_output
-    multiply_panels(
-        rows, network.parameters, panels, batch.vectors,
+    all_panels = batch.pitch // width
+    multiply_twice(
+        rows.height, panels, batch.vectors, rows.depth, network.parameters, rows.at,
+        rows.row_stride, rows.column_stride, scratch.strips,
         levels.s, panel_start(above, outputs, panel, batch.pitch, width), outputs * width,
-        scratch.strips,
         levels.unmasked,
         panel_start(below, inputs, panel, batch.pitch, width) + rows.first * width, inputs * width,
-    )  # fmt: skip
-    all_panels = batch.pitch // width
-    apart = panels_apart(z, all_panels)
-    multiply_panels(
-        rows, network.parameters, panels, batch.vectors,
-        z, kept_start(z, k, panel, all_panels), apart, scratch.strips,
-        z, kept_start(z, k + 1, panel, all_panels) + rows.first * width, apart,
+        z, kept_start(z, k, panel, all_panels),
+        z, kept_start(z, k + 1, panel, all_panels) + rows.first * width,
+        panels_apart(z, all_panels),
     )  # fmt: skip
 
 
