@@ -307,8 +307,8 @@ def _changed(module: ModuleType, chosen: list[pytest.Item]) -> Callable[[Mutant]
             exchange(module, mutant.tree)
         except Exception as error:  # the module cannot even be imported
             return json.dumps((f"import: {type(error).__name__}", 0))
-        for place, (item, following) in enumerate(zip(chosen, [*chosen[1:], None], strict=True)):
-            if _fails(item, following):
+        for place, item in enumerate(chosen):  # none, if no test calls what was changed
+            if _fails(item, chosen[place + 1] if place + 1 < len(chosen) else None):
                 return json.dumps((item.nodeid, place + 1))
         return json.dumps(("", len(chosen)))
 
