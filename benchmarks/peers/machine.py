@@ -14,6 +14,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 from fastbp.kernels.machine.cache_sizes import LAST_LEVEL_BYTES
+from fastbp.kernels.simd.vectors import VECTOR_BYTES
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -84,21 +85,18 @@ def measure(threads: int, sizes: Sizes = FULL) -> Machine:
 # ---- FMA peak ----------------------------------------------------------------------------------
 
 
-def _vector_bytes_and_chains() -> tuple[int, int]:
-    """Return the width of a vector, and how many independent sums hide the latency of an FMA.
+def _independent_chains() -> int:
+    """Return how many independent sums hide the latency of an FMA.
 
     They must fit the registers beside two factors: 32 registers of 64 (AVX-512) or of 16 bytes
-    (NEON), 16 of 32 (AVX2).
+    (NEON), 16 of 32 (AVX2) or of 16 (SSE2).
     """
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64, 24
-    if features.get("avx2"):
-        return 32, 13
-    return 16, 24 if features.get("neon") else 13
+    if VECTOR_BYTES == 16 and llvmlite.binding.get_host_cpu_features().get("neon"):
+        return 24
+    return {64: 24, 32: 13, 16: 13}[VECTOR_BYTES]
 
 
-VECTOR_BYTES, CHAINS = _vector_bytes_and_chains()
+CHAINS = _independent_chains()
 
 
 @intrinsic
