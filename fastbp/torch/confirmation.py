@@ -16,6 +16,8 @@ import torch
 
 from fastbp.errors import FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck, report_of
+from fastbp.function.derivatives.entry_slopes import bar_of_constant
+from fastbp.function.derivatives.line_slopes import DOUBLE_UNIT
 from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.user_code import agree
@@ -132,7 +134,8 @@ class _Confirmation:
         self.numbers = [real_numbers(array) for array in arguments.arrays_of(at)]
         self.base: list[Any] = [part.copy() for part in self.numbers]
         self._record = function.recorder(at)
-        self._flat_weights = np.concatenate([real_numbers(weight) for weight in weights])
+        # Of a scalar function 1, exactly.
+        self._flat_weights = np.concatenate([real_numbers(weight) for weight in weights]) / scale
         outputs = function.results.tensors_at_first
         size = sum(  # of all terms of <w, f>
             float(np.abs(weight.reshape(-1)) @ np.abs(array_of(output).reshape(-1)))
@@ -150,10 +153,14 @@ class _Confirmation:
         _require(agree(centre, again) and self._unchanged())
         self.advance.expect(self.evaluations + sum(_expected(part.size) for part in self.base))
         rows, gradient = [], self._given()
-        _require(any(np.any(array) for array in gradient))
-        _require(all(array.size <= FEW for array in gradient if not np.any(array)))
+        inert = [not array.any() for array in gradient]
+        _require(
+            all(array.size <= FEW for array, zero in zip(gradient, inert, strict=True) if zero)
+        )
         for place, array in enumerate(gradient):
             slope, bar = self._slopes(self.numbers[place], real_numbers(array), centre)
+            if all(inert):
+                bar = np.fmax(bar, self._hidden_slopes(self.numbers[place], centre))
             absent = (slope == 0.0) & (real_numbers(array) == 0.0)
             _require(bool(np.all(absent | (bar <= FINE_ALONE * np.abs(slope)))))
             tolerance = function_tolerance(options, array, np.dtype(np.float64), slope)
@@ -163,7 +170,7 @@ class _Confirmation:
             numerical = Numerical(name, shape, slope, bar, np.zeros(slope.size))
             given = real_numbers(array).reshape(shape)
             row, _ = judged_row(given, numerical, np.dtype(np.float64), tolerance)
-            expected = "passed" if np.any(array) else "untested"
+            expected = "untested" if inert[place] else "passed"
             _require(row.verdict == expected)
             rows.append(row)
         _require(self._unchanged())
@@ -220,13 +227,11 @@ class _Confirmation:
         """Return <w, f> of some evaluations; the outputs are lost."""
         rows *= self._flat_weights
         values: Vector = np.add.reduce(rows, axis=1)
-        values /= self.scale
         return values
 
     def _slopes(self, numbers: Vector, given: Vector, centre: float) -> tuple[Vector, Vector]:
         """Measure all entries of one array: on the scale of the array, or on their own."""
-        typical = float(np.sqrt(np.mean(numbers**2))) or 1.0
-        sizes = np.maximum(np.abs(numbers), typical)
+        typical, sizes = _sizes(numbers)
         if not given.any():
             return self._inert(numbers, sizes, centre)
         if numbers.size <= FEW:
@@ -252,6 +257,11 @@ class _Confirmation:
         with self.function.recording():
             _require(bool(np.all(self._along(numbers, places) == centre)))
         return np.zeros(numbers.size), SIGMAS * self._least_noise / steps[:, -1]
+
+    def _hidden_slopes(self, numbers: Vector, centre: float) -> Vector:
+        """Return what slopes may be if f is constant wherever it was evaluated."""
+        _, sizes = _sizes(numbers)
+        return bar_of_constant(centre, DOUBLE_UNIT, sizes)
 
     def _measure_again(
         self, numbers: Vector, given: Vector, sizes: Vector, slope: Vector, bar: Vector,
@@ -366,6 +376,12 @@ def _expected(entries: int) -> int:
     """Return how many evaluations the entries of an array take, where none is in doubt."""
     sampled = entries if entries <= FEW else SAMPLED
     return 2 * (FOUR.size * sampled + PAIR.size * (entries - sampled))
+
+
+def _sizes(numbers: Vector) -> tuple[float, Vector]:
+    """Return the size of a typical entry of an array, and of each, if it is not smaller."""
+    typical = float(np.sqrt(np.mean(numbers**2))) or 1.0
+    return typical, np.maximum(np.abs(numbers), typical)
 
 
 def _steps(sizes: Vector, share: float) -> Vector:

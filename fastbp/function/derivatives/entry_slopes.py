@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Survey",
+    "bar_of_constant",
     "beside",
     "cheap_slopes",
     "entry_sizes",
@@ -234,7 +235,12 @@ def least_bar(function: Function, size: Vector) -> Vector:
     """Return what slopes may be if f was constant at every step; `size` is of what moves."""
     if function.varies:
         return np.zeros(size.shape)
-    return hidden_slope(function.value, function.unit, size, LAST_STEP * size)
+    return bar_of_constant(function.value, function.unit, size)
+
+
+def bar_of_constant(value: float, unit: float, size: Vector) -> Vector:
+    """Return what slopes may be where f has one value at every step, up to the longest one."""
+    return hidden_slope(value, unit, size, LAST_STEP * size)
 
 
 def _in_few_evaluations(

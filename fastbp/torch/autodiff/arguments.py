@@ -144,9 +144,9 @@ class Arguments:
         if self._changing or self._changed():
             self._changing = True
             self._renew()
+        values = list(self._values)  # else the last tensors, and their arrays, would be kept
         for place, tensor in zip(self._places, tensors, strict=True):
-            self._values[place] = tensor
-        values = self._values
+            values[place] = tensor
         if not self._flat:
             values = list(self._container.rebuilt(values).values())
         count = self._positional

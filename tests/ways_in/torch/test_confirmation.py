@@ -114,6 +114,28 @@ def test_a_small_array_that_f_does_not_depend_on_is_confirmed_as_untested(entrie
     assert (report.evaluations == general.evaluations) != confirmed
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        torch.sign,
+        torch.floor,
+        lambda x: 0 * x,
+        lambda x: (x > 0.2).double().sum() * 2.0**24 + 0 * x.sum(),
+    ],
+    ids=["sign", "floor", "zero", "few digits"],
+)
+def test_a_function_that_is_constant_beside_a_few_entries_is_confirmed_as_vacuous(f: Any) -> None:
+    x = torch.tensor([0.3, 0.6], dtype=torch.float64)
+    report = fastbp.torch.check_function(f, x.requires_grad_(), seed=0)
+    general = fastbp.torch.check_function(f, x, seed=0, **GENERAL)
+    assert report.evaluations == 14 * 2 + 2 != general.evaluations
+    for found in (report, general):
+        [row] = found.arrays
+        assert (found.verdict, row.verdict, row.zero) == ("vacuous", "untested", 2)
+    # What few digits may hide is in the bars of both.
+    assert report.arrays[0].detectable == pytest.approx(general.arrays[0].detectable, rel=0.5)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e-6, 1e-12])
 def test_a_derivative_that_is_given_as_0_is_never_confirmed(size: float) -> None:
     class Forgetful(torch.autograd.Function):
@@ -151,7 +173,6 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "an oscillation with the period of a step": (
         lambda x: x + 1e-3 * torch.sin(2 * np.pi * 2**9 * x), [0.75, 0.5],
     ),
-    "zero": (lambda x: 0 * x, [1.0, 2.0]),
     "NaN": (lambda x: torch.log(x), [-1.0, 2.0]),
     "infinity": (lambda x: x, [np.inf, 1.0]),
     "two scales": (lambda x: torch.log(x), [1e-6, 1.0]),
