@@ -13,7 +13,6 @@ from fastbp.function.methods.joined_arrays import JoinedArrays
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
-    RESOLVED,
     ZERO_WITHIN_ROUNDING,
     is_zero_within_rounding,
 )
@@ -42,6 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["probe_arrays"]
 
+# A derivative along a direction says something where it is so many times its bar. Twice the
+# derivative, or its opposite, is then apart from it by more than the bar, even where the bar, which
+# is estimated from a few values, is half again as large as it was found to be.
+RESOLVED = 1.5
 TOO_ROUGH = "the noise of the differences is larger than every derivative"
 DIRECTIONS = 3
 # Errors of single entries have random signs, so that along a direction they add like noise.

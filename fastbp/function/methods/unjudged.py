@@ -30,7 +30,6 @@ __all__ = [
     "CONSTANT",
     "LOW_STEP",
     "NOT_CHOSEN",
-    "RESOLVED",
     "ZERO_WITHIN_ROUNDING",
     "first_named",
     "is_zero_within_rounding",
@@ -40,10 +39,6 @@ __all__ = [
     "why_missing",
 ]
 
-# A derivative along a direction says something where it is so many times its bar. Twice the
-# derivative, or its opposite, is then apart from it by more than the bar, even where the bar, which
-# is estimated from a few values, is half again as large as it was found to be.
-RESOLVED = 1.5
 NAMED = 3  # entries that a reason names
 NOT_CHOSEN = "none of its entries was chosen"
 ZERO_WITHIN_ROUNDING = "zero within rounding on both sides"

@@ -130,8 +130,8 @@ def test_a_direction_that_leads_outside_is_turned_inward(search):
 
 
 def test_it_is_not_turned_where_an_entry_may_move_neither_way(search):
-    direction, turned = np.array([0.5, 0.0, 1.0]), np.array([-0.5, 0.0, 0.0])
-    found = leading_outside(search([1.0, 1.0, 1.0]), turned)
+    direction = np.array([0.5, 0.0, 1.0])
+    found = leading_outside(search([1.0, 1.0, 1.0]), None)
     after, whole = found.compared(direction)
     assert after is direction
     assert whole.error_bar == INF
@@ -514,15 +514,17 @@ def test_parts_that_lead_outside_are_turned_back(search):
     assert looked == [(0, 4), (0, 2), (2, 4), (2, 3), (3, 4)]
 
 
-def test_entries_that_may_move_neither_way_are_held(search):
-    after, _ = turned(search([0.0] * 3), [0, 2, 0], [0.5, 0.75, -0.5])
-    assert after.tolist() == [0.0, 0.75, 0.0]
+def test_no_direction_is_found_where_an_entry_may_move_neither_way(search):
+    after, looked = turned(search([0.0] * 3), [0, 2, 0], [0.5, 0.75, -0.5])
+    assert after is None
+    assert looked == [(0, 3), (0, 1)]
 
 
 def test_a_direction_is_turned_in_2400_looks(search):
-    """All n entries are found to be fixed in 2 n - 1."""
-    after, looked = turned(search([0.0] * 1200), [0] * 1200, ones(1200))
+    """Entries that must move in turns are each found after 2 n - 1."""
+    signs = [1, -1] * 600
+    after, looked = turned(search([0.0] * 1200), signs, ones(1200))
     assert len(looked) == 2399
-    assert not after.any()
-    after, _ = turned(search([0.0] * 1201), [0] * 1201, ones(1201))
-    assert after.any()
+    assert after.tolist() == signs
+    after, _ = turned(search([0.0] * 1201), [*signs, 1], ones(1201))
+    assert after.tolist() == [*signs[:-1], 1, 1]

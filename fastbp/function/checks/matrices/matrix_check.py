@@ -26,7 +26,7 @@ from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import function_tolerance
-from fastbp.function.methods.unjudged import NOT_CHOSEN, RESOLVED, first_named
+from fastbp.function.methods.unjudged import NOT_CHOSEN, first_named
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.rows import Numerical, bare_row, failure_of, judged_row, worst_first
@@ -409,7 +409,7 @@ def _probe_verdict(
     for found in searched:
         # Where the derivative itself is within the bars, twice it or its opposite is, too.
         slope = np.abs(found.slope[block.rows])
-        rough &= bool(np.all(slope <= RESOLVED * found.allowed[block.rows]))
+        rough &= bool(np.all(slope <= found.allowed[block.rows]))
         nothing &= not found.given[block.rows].any()
     if rough:
         return (
