@@ -285,3 +285,15 @@ def test_a_mutant_takes_the_place_of_its_module(monkeypatch, tmp_path):
         "LIMIT = 0.05": (True, True),
         "return a <= LIMIT": (True, False),
     }
+
+
+def test_a_mutant_that_no_test_calls_is_alive(monkeypatch, tmp_path):
+    trial = benchmark_module("mutants.trial")
+    mutants_of = benchmark_module("mutants.operators").mutants_of
+    source = "def untested(a):\n    return a + 1.0\n"
+    (tmp_path / "nobody_calls_this.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("nobody_calls_this")
+    answers = [trial._changed(module, [])(m) for m in mutants_of("nobody_calls_this", source)]
+    assert answers
+    assert set(answers) == {'["", 0]'}

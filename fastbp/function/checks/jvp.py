@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.array_function import VectorFunction, output_name
+from fastbp.function.checks.matrices.measured_entries import measure_inward
 from fastbp.function.checks.report_assembly import FunctionCheck
 from fastbp.function.containers.alignment import aligned
 from fastbp.function.containers.calls import Watched
@@ -121,7 +122,8 @@ def _columns(
     found: list[list[tuple[ArrayReport, tuple[Failure, ...]]]] = []
     with function.account.until_stopped():
         for tangent in _unit_tangents(mask):
-            found.append(_tangent_rows(function, jvp, options, leaf, tangent))  # noqa: PERF401
+            lines = measure_outputs(function, leaf, tangent)
+            found.append(_tangent_rows(function, jvp, options, leaf, tangent, lines))
     return found
 
 
@@ -133,10 +135,14 @@ def _unit_tangents(chosen: Mask) -> Any:
 
 
 def _tangent_rows(
-    function: VectorFunction, jvp: Callable[..., Any], options: Options, leaf: int, tangent: Vector
+    function: VectorFunction,
+    jvp: Callable[..., Any],
+    options: Options,
+    leaf: int,
+    tangent: Vector,
+    lines: Lines,
 ) -> list[tuple[ArrayReport, tuple[Failure, ...]]]:
-    """Compare one call of a jvp, a row for each output."""
-    lines = measure_outputs(function, leaf, tangent)
+    """Compare one call of a jvp with what was measured along its tangent, a row for each output."""
     given = function.given_jvp(jvp, leaf, tangent)
     rows: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
     by = function.point.container.names[leaf]
@@ -324,7 +330,8 @@ def _probed(
     """
     found: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
     with function.account.until_stopped():
-        found = _tangent_rows(function, jvp, options, leaf, tangent)
+        tangent, lines = measure_inward(function, leaf, tangent)
+        found = _tangent_rows(function, jvp, options, leaf, tangent, lines)
     if not found:
         rows = _unjudged_rows(function, leaf, (), 1)
         return rows, [()] * len(rows), []

@@ -273,6 +273,37 @@ def test_a_probed_jacobian_is_judged_in_a_corner_of_its_domain(f: Any, bounds: A
     assert [failure.where for failure in report.failures] == ["jacobian[1, 1]"]
 
 
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("f", [_raises_outside, _nan_outside])
+def test_a_jvp_is_probed_in_a_corner_of_the_domain(f: Any, bounds: Any) -> None:
+    at = np.array([0.0, 1.0, 0.5])
+    slope = 3 * np.cos(3 * at)
+    options = {"method": "probe", "seed": 0, "bounds": bounds}
+    assert fastbp.check_jvp(f, lambda _, v: slope * v, at, **options).verdict == "passed"
+    wrong = slope * [1.0, 1.01, 1.0]
+    report = fastbp.check_jvp(f, lambda _, v: wrong * v, at, **options)
+    assert report.verdict == "failed"
+    assert [failure.index for failure in report.failures] == [(1,)]
+
+
+@pytest.mark.parametrize("f", [_raises_outside, _nan_outside])
+def test_a_vjp_of_one_output_alone_is_judged_in_a_corner_of_the_domain(f: Any) -> None:
+    """It ignores the second output where no other one has a cotangent."""
+    at = np.array([0.0, 1.0, 0.5])
+    slope = 3 * np.cos(3 * at)
+
+    def two(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return f(x), 2 * f(x)
+
+    def vjp(_: np.ndarray, v: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        second = 2 * v[1] if v[0].any() else 0 * v[1]
+        return slope * (v[0] + second)
+
+    report = fastbp.check_vjp(two, vjp, at, seed=0)
+    assert report.verdict == "failed"
+    assert any("along a random tangent" in row.reason for row in report.arrays)
+
+
 @pytest.mark.parametrize("f", [_raises_outside, _nan_outside])
 def test_columns_that_share_no_row_are_judged_together_in_a_corner_of_the_domain(f: Any) -> None:
     sparse = pytest.importorskip("scipy.sparse")
