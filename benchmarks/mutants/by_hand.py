@@ -76,7 +76,7 @@ BY_HAND = (
     (CLIMB, "change > 64 * SIGMAS * self.noise", "change > 64 * self.noise", SLOPES),
     (CLIMB, "np.sign(bends[:-1]) > np.abs(bends[:-1]) / 2",
      "np.sign(bends[:-1]) > np.abs(bends[:-1]) / 200", SLOPES),
-    (CLIMB, "self.noise = np.maximum(np.where(np.isfinite(own), own, least), least)",
+    (CLIMB, "self.noise = np.maximum(own, np.maximum(floor, usual))",
      "self.noise = np.zeros_like(own)", SLOPES),
     ("fastbp.function.derivatives.line_slopes", "np.full(centre.shape, shared_noise)",
      "np.full(centre.shape, 0.0)", SLOPES),

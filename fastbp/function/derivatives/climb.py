@@ -128,10 +128,8 @@ class Climb:
         table = self._begin_with_table()
         own = self._own_noise(table, alike=setting.alike)
         # One table says little; what all lines share is known better.
-        known = own[np.isfinite(own)]
-        usual = float(np.median(known)) if known.size and setting.alike else 0.0
-        least = np.maximum(floor, usual)
-        self.noise = np.maximum(np.where(np.isfinite(own), own, least), least)
+        usual = float(np.median(own)) if own.size and setting.alike else 0.0
+        self.noise = np.maximum(own, np.maximum(floor, usual))
 
     def _own_noise(self, table: Vector, *, alike: bool) -> Vector:
         """Return what the table of each line says of the noise, looked at twice in doubt."""
