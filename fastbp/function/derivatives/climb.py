@@ -210,7 +210,7 @@ class Climb:
             doubtful &= (wild | (in_vain < MOST_IN_VAIN)) & (
                 step > SHORTEST * self.unit * self.size
             )
-            which = np.flatnonzero(doubtful & np.isfinite(self.centre))
+            which = np.flatnonzero(doubtful)
             if which.size == 0:
                 return
             finer, finer_sides = self._table(which, step[which])
@@ -243,8 +243,7 @@ class Climb:
 
         Where many lie within a table, most of its third differences are theirs.
         """
-        doubtful = own > MUCH_NOISE * rounding_of_values(table, self.unit)
-        which = np.flatnonzero(doubtful & np.isfinite(self.centre))
+        which = np.flatnonzero(own > MUCH_NOISE * rounding_of_values(table, self.unit))
         if which.size:
             finer, _ = self._table(which, self.first_step[which] / FINER)
             noise = evaluation_noise(finer[:, which], self.unit)

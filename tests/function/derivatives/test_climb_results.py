@@ -21,15 +21,15 @@ NAN, INF = math.nan, math.inf
 SIGMAS, BEND_SIGMAS = 6.0, 15.0  # of a slope, and of the difference of two
 
 
-def made_up(left, right, noise=0.0, *, coarse=False):
+def made_up(left, right, noise=0.0, *, first=1.0, coarse=False):
     """A climb along one line where f is 1, with slopes to both sides of steps 1, 4, 16, ..."""
     one = np.ones(1)
     climb = Climb(
         lambda _, steps: (steps, np.ones(steps.shape)), one, one, one,
         Setting(0.0, coarse, False), 0 * one,
     )  # fmt: skip
-    steps = [np.array([4.0**level]) for level in range(len(left))]
-    climb.step_up, climb.step_down = steps, steps
+    steps = [np.array([first * 4.0**level]) for level in range(len(left))]
+    climb.step_up, climb.step_down = steps.copy(), steps.copy()
     climb.above = [1 + slope * step for slope, step in zip(right, steps, strict=True)]
     climb.below = [1 - slope * step for slope, step in zip(left, steps, strict=True)]
     climb.next_step = 4 * steps[-1]
@@ -92,9 +92,9 @@ def test_a_climb_ends_where_both_of_the_last_changes_are_clear():
 # ---- jumps of the slope ----
 
 
-def jumps(*bends, noise=0.0):
+def jumps(*bends, noise=0.0, first=1.0):
     climb = made_up([0.0] * len(bends), [0.0] * len(bends), noise)
-    return told(climb._jumps(column(*bends), steps_of(len(bends))))
+    return told(climb._jumps(column(*bends), first * steps_of(len(bends))))
 
 
 def test_the_bend_of_the_first_step_is_a_jump_beyond_its_noise():
@@ -103,6 +103,8 @@ def test_the_bend_of_the_first_step_is_a_jump_beyond_its_noise():
     assert jumps(14.9, 0.0, noise=1.0)[0] == 0.0
     assert jumps(15.1, 0.0, noise=1.0)[0] == 15.1
     assert jumps(-15.1, 0.0, noise=1.0)[0] == -15.1
+    assert jumps(14.9, 0.0, noise=4.0, first=4.0)[0] == 0.0
+    assert jumps(15.1, 0.0, noise=4.0, first=4.0)[0] == 15.1
 
 
 def test_the_jump_is_what_is_left_of_two_bends_without_curvature():
@@ -211,6 +213,8 @@ def test_the_last_finite_slope_is_as_the_one_before_it():
     assert converging(0.0, 5.0, 9.0, 14.0, NAN) == [False, False, True, True, True]
     assert converging(0.0, 4.0, 9.0, 14.0, NAN) == [True, True, False, False, True]
     assert converging(NAN, NAN, NAN)[0]
+    # The change to what is not finite tells nothing.
+    assert converging(0.0, 4.0, 9.0, NAN, noise=[9.0, 0.0, 0.0, 0.0]) == [True] * 4
 
 
 # ---- at the edge of the domain ----
@@ -254,11 +258,32 @@ def test_the_side_that_is_finite_longer_is_measured():
         assert made_up(left, right)._one_sided()[0][1] == slope
 
 
+def divergence_at_edge(*right, noise=0.0):
+    lines = made_up([NAN] * len(right), [*right], noise).result()
+    return float(lines.error_bar[0]), int(lines.divergence[0])
+
+
 def test_a_slope_that_does_not_converge_at_an_edge_is_infinite():
-    lines = made_up([NAN] * 4, [8.0, 4.0, 2.0, 1.0]).result()
-    assert (lines.error_bar[0], lines.divergence[0]) == (INF, 1)
-    lines = made_up([NAN] * 4, [1.0, 1.0, 1.0, 1.0]).result()
-    assert (lines.slope[0], lines.divergence[0]) == (1.0, 0)
+    assert divergence_at_edge(8.0, 4.0, 2.0, 1.0) == (INF, 1)
+    assert divergence_at_edge(1.0, 1.0, 1.0, 1.0) == (0.0, 0)
+    # Also where noise hides the first change.
+    assert divergence_at_edge(8.0, 8.05, 4.0, 0.0, -4.0, noise=0.01) == (INF, 1)
+
+
+def test_a_slope_that_converges_at_shorter_steps_or_is_alone_is_not_infinite():
+    bar, found = divergence_at_edge(0.0, 3.9, 8.9, 13.9)
+    assert np.isfinite(bar)
+    assert found == 0
+    assert divergence_at_edge(1.0, NAN, NAN) == (INF, 0)
+
+
+def test_where_f_is_not_finite_nothing_is_known():
+    climb = made_up([NAN] * 3, [NAN] * 3)
+    climb.centre = np.array([NAN])
+    lines = climb.result()
+    assert np.isnan([lines.slope[0], lines.left[0], lines.right[0]]).all()
+    assert lines.error_bar[0] == lines.curvature[0] == lines.third[0] == INF
+    assert (lines.kink[0], lines.divergence[0]) == (False, 0)
 
 
 # ---- what is asked of a climb ----
@@ -277,9 +302,17 @@ def test_a_slope_is_clear_that_is_16_times_what_noise_and_bend_make_of_it():
     assert clear(1.0, 1 + 1 / 16.1)
     assert not clear(1.0, 1 + 1 / 15.9)
     assert clear(-1 - 1 / 16.1, -1.0)
+    assert not clear(1 - 1 / 16.5, 1.0)  # it is the smaller of both that counts
+    assert not clear(1.0, 1 - 1 / 16.5)
     assert not clear(1.0, 1.0, noise=1.01 / 15)
     assert clear(1.0, 1.0, noise=0.99 / 15)
     assert clear(1.0, 1.0, levels=2)
+
+
+def test_both_sides_have_their_slopes_steps_and_sign():
+    left, right = made_up([1.0, 2.0], [3.0, 4.0]).sides_and_steps()
+    assert (told(left[0]), told(left[1]), left[2]) == ([1.0, 2.0], [1.0, 4.0], -1.0)
+    assert (told(right[0]), told(right[1]), right[2]) == ([3.0, 4.0], [1.0, 4.0], 1.0)
 
 
 def test_values_beyond_a_reach_are_forgotten():
@@ -287,6 +320,9 @@ def test_values_beyond_a_reach_are_forgotten():
     climb.forget_beyond(np.array([16.0]))
     for values in (climb.above, climb.below):
         assert np.isfinite(np.array(values))[:, 0].tolist() == [True, True, False, False]
+    climb = made_up([1.0] * 4, [2.0] * 4)
+    climb.forget_beyond(np.array([16.01]))  # equal, but for rounding
+    assert np.isfinite(np.array(climb.above))[:, 0].tolist() == [True, True, False, False]
     climb = made_up([1.0] * 4, [2.0] * 4)
     climb.forget_beyond(np.array([16.1]))
     assert np.isfinite(np.array(climb.above))[:, 0].tolist() == [True, True, True, False]
@@ -333,6 +369,19 @@ def test_the_climb_descends_no_further_than_noise_allows():
     assert descended(abs, noise=0.99 / 96)[1][0] == 1 / 16
 
 
+@pytest.mark.parametrize("first", [1.0, 4.0])
+def test_kinks_on_both_sides_let_the_climb_descend_where_they_are_more_than_noise(first):
+    """Both slopes change by 1, and then by 0.1; the point's may lie 1 beyond those of step 1.
+
+    Worthwhile is a descent where 2 (3.4 + 1), or 2 (3.4 + 1/3) where 6 n / h is more than the
+    change of 1, exceeds 12 n / (h / 4).
+    """
+    for part, worthwhile in ((0.99, True), (1.01, False)):
+        climb = made_up([-3.4, -2.4, -2.3], [3.4, 2.4, 2.3], part * first / 6, first=first)
+        climb.descend()
+        assert (climb.step_up[0][0] < first) == worthwhile
+
+
 def test_a_line_without_a_kink_has_its_own_levels_beside_one_that_has():
     def evaluate(which, steps):
         return steps, np.where(which == 0, 3.0 * steps, np.abs(steps))
@@ -370,6 +419,13 @@ def test_at_a_kink_left_and_right_slope_are_told_apart():
     assert (lines.left[0], lines.slope[0], lines.right[0]) == (1.0, 2.0, 3.0)
     assert np.isnan([lines.curvature[0], lines.third[0]]).all()
     assert lines.divergence[0] == 0
+
+
+def test_the_bar_of_a_kink_is_the_noise_of_the_shortest_step_that_shows_it():
+    """Half of the jump is what left and right slope let it be; 6 n / h comes on top."""
+    lines = made_up([1.0] * 5, [3.0] * 5, 0.01, first=4.0).result()
+    assert (lines.slope[0], lines.kink[0]) == (2.0, True)
+    assert lines.error_bar[0] == pytest.approx(6 * 0.01 / 4)
 
 
 def test_a_side_that_diverges_beyond_the_noise_of_two_values_is_named():

@@ -50,7 +50,7 @@ def rough(height, base=0.0):
 
 
 def constant(value):
-    return lambda t: value
+    return lambda _: value
 
 
 # ---- the noise of each line, and of all ----
@@ -94,6 +94,8 @@ def test_rounding_of_slope_times_size_is_noise_of_all_lines_that_are_alike():
     assert begun(*lines, size=2.0**20).noise.tolist() == terms
     assert begun(*lines, size=2.0**20, alike=True).noise.tolist() == [terms[1]] * 2
     assert begun(*lines, size=2.0**20, first=0.5).noise.tolist() == terms
+    # The slope at the point: half of that to the right.
+    assert begun(lambda t: 3.0 * max(t, 0.0), size=2.0**20).noise[0] == terms[0] / 2
 
 
 def test_noise_of_the_values_shows_in_the_third_differences():
@@ -164,9 +166,14 @@ def test_noise_is_much_that_is_more_than_64_times_the_rounding():
     assert len(begun(rough(0.99 * limit, base=1.0), unit=unit).taken[0]) == 8
     # Two finer tables, and one on either side of the point.
     assert len(begun(rough(1.01 * limit, base=1.0), unit=unit).taken[0]) == 8 + 2 * 8 + 2 * 9
-    # The rounding of slope times size is no reason to look, either.
+    # The rounding of slope times size is no reason to look, either: here as large as that of 1.5.
     sloping = [lambda t, h=h: rough(h * limit)(t) + t / 8 for h in (1.2, 1.7)]
-    assert [len(taken) for taken in begun(*sloping, size=12.0, unit=unit).taken] == [8, 42]
+    for first in (1.0, 0.5):
+        climb = begun(*sloping, size=12.0, unit=unit, first=first)
+        assert [len(taken) for taken in climb.taken] == [8, 42]
+    # The slope is that at the point: 0 of t**2 / 8, whose values are at most 2.
+    curved = [lambda t, h=h: rough(h * limit)(t) + t * t / 8 for h in (1.9, 2.2)]
+    assert [len(taken) for taken in begun(*curved, size=12.0, unit=unit).taken] == [8, 42]
 
 
 # ---- finer tables ----
@@ -190,6 +197,7 @@ def test_noise_that_is_a_large_part_of_f_is_taken_for_fast_variation():
     base = 32 * OF_ONE - 1
     assert finest(rough(1.0, base=0.99 * base)) == ([0, 1, 2, 3, 4, 5], 0)
     assert finest(rough(1.0, base=1.01 * base)) == ([0, 1, 2], 0)
+    assert finest(rough(1e-6, base=0.99e-6 * base)) == ([0, 1, 2, 3, 4, 5], 0)
 
 
 def test_no_table_is_finer_than_32_units_of_what_moves():
@@ -279,6 +287,17 @@ def test_at_an_edge_the_first_step_is_as_short_as_makes_sense():
         assert begun(side, size=1.1 * 2.0**40).first_step.tolist() == [2.0**-7]
         assert begun(side, size=2.0**50).first_step.tolist() == [1.0]
     assert begun(edge, constant(1.0)).first_step.tolist() == [2.0**-16, 1.0]
+
+
+def test_little_noise_at_an_edge_is_looked_for_beside_it_too():
+    """16 times the rounding, where inside the domain it would be no reason to look."""
+    h = 16 * 0.6 * UNIT / OF_ONE
+
+    def edge(t):
+        return NAN if t < 0 else rough(h if t < 2.0**-10 else 0.0, base=1.0)(t)
+
+    assert begun(rough(h, base=1.0)).noise[0] > 15 * 0.6 * UNIT
+    assert begun(edge).noise[0] < 1.01 * 0.6 * UNIT
 
 
 def test_an_edge_says_nothing_of_noise_but_the_tables_beside_it_do():
