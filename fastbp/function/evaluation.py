@@ -333,7 +333,7 @@ class Function:
 
     def note_of_steps(self) -> list[str]:
         """Say that f takes steps, and what that may come from."""
-        if not self.quantum:
+        if not self.quantum or self.value != self._second_value:  # noise is no step
             return []
         size = self.quantum * np.sqrt(12.0)
         relative = size / abs(self.value) if self.value else np.inf

@@ -29,8 +29,10 @@ from fastbp.torch.autodiff.half_precision import (
     EVALUATIONS_ALONG,
     compared_in_half,
     half_dtype,
+    half_inside,
     judged_along,
 )
+from fastbp.torch.autodiff.hand_written import findings_of_hand_written, has_forward_mode
 from fastbp.torch.autodiff.incoming import (
     AtThePoint,
     batched_findings,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_function"]
 
+FORWARD_MODE = "f has a forward mode of its own: forward_ad=True checks it too"
 IN_PLACE = "the backward pass changes its incoming gradient in place"
 AS_A_WHOLE = "along random directions; single entries are below the rounding"
 # Of a gradient that is computed, and differenced, in half precision: some roundings of it.
@@ -115,15 +118,17 @@ def check_function(
     As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`; the
     incoming gradient is random, and never 1. Complex numbers by PyTorch's convention. Inputs
     keep their memory layout; incoming gradients are contiguous, expanded, with their axes in
-    another order, and undefined. On the device of the inputs. A function with a derivative inside
-    (forces, gradient penalties) is evaluated with a graph. Gradients of re-entrant checkpoints are
-    those that accumulate; they have no second order. Where f draws random numbers it gets the
-    same ones in each call.
+    another order, and undefined. A backward pass that somebody wrote is also asked twice of one
+    graph, and where only some of the inputs require a gradient. On the device of the inputs. A
+    function with a derivative inside (forces, gradient penalties) is evaluated with a graph.
+    Gradients of re-entrant checkpoints are those that accumulate; they have no second order. Where
+    f draws random numbers it gets the same ones in each call.
 
-    bfloat16 and float16: differenced is the same program with every number in float64; the
-    derivative in half precision may be off from that one by the rounding of its operations, which
-    is measured. Where f does not compute in float64 it is differenced as it is, and each tensor is
-    judged along random directions: by a factor, a sign or a missing term, not by single entries.
+    bfloat16 and float16, of the inputs or inside f (``torch.autocast``): differenced is the same
+    program with every number in float64; the derivative in half precision may be off from that one
+    by the rounding of its operations, which is measured. Where f does not compute in float64 it is
+    differenced as it is, and each tensor is judged along random directions: by a factor, a sign or
+    a missing term, not by single entries.
 
     Examples
     --------
@@ -159,7 +164,7 @@ def _report(
     shown = options.get("progress")
     with bar_from_now_on(shown, "evaluations"):
         function = _function_of(f, inputs, keywords, seed)
-        report = _checked(function, _tolerant(options, function))
+        report = _checked(function, _tolerant(options, function), forward_ad=forward_ad)
     report = _along_in_half(report, function, limits_left(options, report))
     if forward_ad:
         forward = _named(function.outputs, function)
@@ -179,7 +184,9 @@ def _report(
         left, rng = limits_left(options, report), np.random.default_rng((seed, 6))
         with bar_from_now_on(shown, "evaluations"):
             report = followed_by(
-                report, lambda: _checked(backward_pass(function, rng), left), "backward by "
+                report,
+                lambda: _checked(backward_pass(function, rng), left, forward_ad=True),
+                "backward by ",
             )
     return _beside_half(report, function, inputs, keywords)
 
@@ -189,12 +196,18 @@ def _function_of(
 ) -> TensorFunction:
     """Return f at the point, in float64 instead of half precision where that is possible."""
     arguments = Arguments(inputs, keywords)
-    if half_dtype(arguments) is None:
+    own = half_dtype(arguments)
+    half = own or half_inside(f, arguments, seed)
+    if half is None:
         return TensorFunction(f, arguments, seed)
     try:
-        return TensorFunction(f, arguments, seed, surrounding=InDouble)
+        in_double = Arguments(inputs, keywords, in_double=True)
+        return TensorFunction(f, in_double, seed, surrounding=InDouble, half=half)
     except EvaluationError as error:
-        function = TensorFunction(f, Arguments(inputs, keywords, in_double=False), seed)
+        if own is None:
+            return TensorFunction(f, arguments, seed, half=half)
+        as_given = Arguments(inputs, keywords, in_double=False)
+        function = TensorFunction(f, as_given, seed, half=half)
         function.notes.append(f"differenced in half precision: in float64 {error}")
         return function
 
@@ -207,8 +220,11 @@ def _named(evaluate: Callable[[Any], Any], function: TensorFunction) -> Callable
     return named
 
 
-def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
-    """Check the backward pass, with incoming gradients of every kind."""
+def _checked(function: TensorFunction, options: dict[str, Any], *, forward_ad: bool) -> Report:
+    """Check the backward pass, with incoming gradients of every kind.
+
+    Unless `forward_ad` is asked for, a note says that there is such a mode.
+    """
     if function.scalar:
         # Not with 1: a backward pass that forgets its incoming gradient would pass.
         scale = scalar_cotangent(options["seed"])
@@ -225,8 +241,13 @@ def _checked(function: TensorFunction, options: dict[str, Any]) -> Report:
             report = _differenced(here, scale, options)
     if report.verdict != "failed":
         report = _asked_otherwise(report, here, options)
+    if report.verdict != "failed":
+        rng = np.random.default_rng((options["seed"], 8))
+        report = _failing(report, findings_of_hand_written(here, rng), "backward")
     report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
-    return replace(report, notes=(*report.notes, *function.notes))
+    unasked = not forward_ad and has_forward_mode(here.graph[1])
+    notes = (*report.notes, *function.notes, *((FORWARD_MODE,) if unasked else ()))
+    return replace(report, notes=notes)
 
 
 def _differenced(here: AtThePoint, scale: float, options: dict[str, Any]) -> Report:
@@ -299,10 +320,11 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
 
 def _tolerant(options: dict[str, Any], function: TensorFunction) -> dict[str, Any]:
     """Allow for the rounding of half precision where f is differenced in it."""
-    dtypes = [leaf.half for leaf in function.arguments.leaves if leaf.half is not None]
-    if not dtypes or options.get("rtol") is not None or options.get("atol") is not None:
+    if function.half is None or function.surrounding is InDouble:
         return options
-    share = HALF_ROUNDINGS * max(HALF_UNITS[dtype] for dtype in dtypes)
+    if options.get("rtol") is not None or options.get("atol") is not None:
+        return options
+    share = HALF_ROUNDINGS * HALF_UNITS[function.half]
     cotangent = random_cotangent(function, np.random.default_rng((options["seed"], 4)))
     products = function.vjp(function.arguments.at, function.results.nested(cotangent))
     arrays = function.arguments.arrays_of(products)
@@ -314,7 +336,7 @@ def _beside_half(
     report: Report, function: TensorFunction, inputs: Any, keywords: dict[str, Any]
 ) -> Report:
     """Add rows for the derivative in half precision, where f was differenced in float64."""
-    dtype = half_dtype(function.arguments)
+    dtype = function.half
     if dtype is None or function.surrounding is not InDouble:
         return report
     name = str(dtype).removeprefix("torch.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-__all__ = ["accumulated_gradients", "needs_accumulation"]
+__all__ = ["accumulated_gradients", "needs_accumulation", "nodes_behind"]
 
 REENTRANT = "CheckpointFunctionBackward"  # of torch.utils.checkpoint, with use_reentrant=True
 
@@ -22,7 +22,7 @@ def needs_accumulation(outputs: Sequence[torch.Tensor]) -> bool:
     It raises where `torch.autograd.grad` reaches it, and what lies between it and the outputs is
     freed by then: this must be known before.
     """
-    return any(type(node).__name__ == REENTRANT for node in _nodes_behind(outputs))
+    return any(type(node).__name__ == REENTRANT for node in nodes_behind(outputs))
 
 
 def accumulated_gradients(
@@ -38,7 +38,7 @@ def accumulated_gradients(
     for leaf in leaves:
         leaf.grad = None
     with _OthersGradients(leaves) as others:
-        for node in _nodes_behind(outputs):
+        for node in nodes_behind(outputs):
             if type(node).__name__ == "AccumulateGrad":
                 others.keep(node.variable)
         torch.autograd.backward(outputs, incoming, **options)
@@ -82,7 +82,7 @@ class _OthersGradients(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensor.grad = gradient
 
 
-def _nodes_behind(outputs: Sequence[torch.Tensor]) -> Iterator[Any]:
+def nodes_behind(outputs: Sequence[torch.Tensor]) -> Iterator[Any]:
     """Go through the graph of some outputs, each node once."""
     left: list[Any] = [output.grad_fn for output in outputs]
     seen = set()

@@ -81,8 +81,8 @@ class Arguments:
         Positional ones: tensors, anything else, and nestings.
     keywords : mapping
         Named ones, alike.
-    in_double : bool
-        Whether all become double precision where one is in half.
+    in_double : bool, optional
+        Whether all become double precision; None: where one is in half.
 
     Attributes
     ----------
@@ -95,8 +95,9 @@ class Arguments:
     """
 
     def __init__(
-        self, inputs: Sequence[Any], keywords: Mapping[str, Any], *, in_double: bool = True
-    ) -> None:
+        self, inputs: Sequence[Any], keywords: Mapping[str, Any],
+        *, in_double: bool | None = None,
+    ) -> None:  # fmt: skip
         arguments = OrderedDict[Any, Any]([*enumerate(inputs), *keywords.items()])
         self._positional = len(inputs)
         self._container = flattened(arguments, "inputs")
@@ -115,7 +116,8 @@ class Arguments:
             if place not in wanted
         ]
         self._places = wanted
-        in_double = in_double and any(leaves[place].dtype in HALF_UNITS for place in wanted)
+        if in_double is None:
+            in_double = any(leaves[place].dtype in HALF_UNITS for place in wanted)
         self.leaves = [Leaf(leaves[place], in_double=in_double) for place in wanted]
         self._fixed = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self._fixed = [place for place in self._fixed if place not in wanted]

@@ -20,8 +20,9 @@ from fastbp.torch.autodiff import few_digits
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.few_digits import DIRECTIONS, STEPS
 from fastbp.torch.autodiff.incoming import random_cotangent
-from fastbp.torch.autodiff.precision import WithRounding
+from fastbp.torch.autodiff.precision import SeenInHalf, WithRounding
 from fastbp.torch.autodiff.tensor_function import TensorFunction
+from fastbp.torch.state import same_random_numbers
 from fastbp.torch.tensors import HALF_UNITS, array_of
 from fastbp.verdict.blocks import norm
 
@@ -30,17 +31,38 @@ if TYPE_CHECKING:
 
     from fastbp.typing import Array, Mask
 
-__all__ = ["EVALUATIONS_ALONG", "HalfRow", "compared_in_half", "half_dtype", "judged_along"]
+__all__ = [
+    "EVALUATIONS_ALONG",
+    "HalfRow",
+    "compared_in_half",
+    "half_dtype",
+    "half_inside",
+    "judged_along",
+]
 
 REPEATS = 4
 EVALUATIONS_ALONG = 2 * STEPS * DIRECTIONS  # of `judged_along` for each tensor, at most
 MARGIN = 4.0  # of the largest of the repeats; their root mean square over an array is added
 
 
-def half_dtype(arguments: Arguments) -> Any:
+def half_dtype(arguments: Arguments) -> torch.dtype | None:
     """Return the coarsest half precision among the tensors; None if there is none."""
     dtypes = {leaf.tensor.dtype for leaf in arguments.leaves} & set(HALF_UNITS)
-    return max(dtypes, key=lambda dtype: HALF_UNITS[dtype], default=None)
+    return max(dtypes, key=HALF_UNITS.__getitem__, default=None)
+
+
+def half_inside(f: Callable[..., Any], arguments: Arguments, seed: int) -> torch.dtype | None:
+    """Return the half precision that f uses inside, of tensors in float32; None if it uses none."""
+    if all(leaf.array.dtype not in (np.float32, np.complex64) for leaf in arguments.leaves):
+        return None
+    positional, named = arguments.with_tensors(arguments.as_given(arguments.at))
+    seen = SeenInHalf()
+    try:
+        with same_random_numbers(seed), seen:
+            f(*positional, **named)
+    except Exception:  # what takes no such mode, and what f raises: it is called again
+        return None
+    return seen.dtype
 
 
 class HalfRow(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastbp.torch.tensors import IN_DOUBLE
+from fastbp.torch.tensors import HALF_UNITS, IN_DOUBLE
 
-__all__ = ["InDouble", "WithRounding"]
+__all__ = ["InDouble", "SeenInHalf", "WithRounding"]
 
 
 class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -72,6 +72,38 @@ class WithRounding(InDouble):  # type: ignore[no-untyped-call]
         error = self.unit * size.clamp(min=self.smallest) * (size > 0)
         numbers += error * (2 * signs - 1).to(numbers)
         numbers.masked_fill_(size > self.largest, torch.inf)
+
+
+class SeenInHalf(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """See which half precision is used inside of a computation, as ``torch.autocast`` does.
+
+    Attributes
+    ----------
+    dtype : torch.dtype or None
+        The coarsest of results so far; None if there was none.
+
+    Examples
+    --------
+    >>> with SeenInHalf() as seen:
+    ...     _ = torch.ones(2).to(torch.bfloat16).float()
+    >>> seen.dtype
+    torch.bfloat16
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype: torch.dtype | None = None
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Look at the dtypes of what an operation returns."""
+        result = func(*args, **(kwargs or {}))
+        found = {
+            value.dtype
+            for value in (self, *torch.utils._pytree.tree_leaves(result))
+            if getattr(value, "dtype", None) in HALF_UNITS
+        }
+        self.dtype = max(found, key=HALF_UNITS.__getitem__, default=None)
+        return result
 
 
 def _widened(value: Any) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fastbp.torch.autodiff.arguments import Arguments
-    from fastbp.typing import Vector
+    from fastbp.typing import Mask, Vector
 
 __all__ = ["Graph", "TensorFunction", "tensor_like", "unchanged"]
 
@@ -52,6 +52,8 @@ class TensorFunction:
         Returns the context in which f and its backward pass run.
     every : bool
         As in `Results`.
+    half : torch.dtype, optional
+        The half precision that f computes in, unless `surrounding` makes float64 of it.
 
     Attributes
     ----------
@@ -73,10 +75,12 @@ class TensorFunction:
         *,
         surrounding: Callable[[], AbstractContextManager[Any]] = nullcontext,
         every: bool = False,
+        half: torch.dtype | None = None,
     ) -> None:
         self.f, self.arguments, self.seed = f, arguments, seed
         self.__name__ = getattr(f, "__name__", type(f).__name__)
         self.changed: set[int] = set()
+        self.half = half
         self.surrounding, self.seeded, self._with_graph = surrounding, False, True
         self._evaluating = surrounding
         with calling("f"):
@@ -188,16 +192,24 @@ class TensorFunction:
         ]
         incoming = [layout(tensor_like(outputs[place], weights[place])) for place in used]
         asked = [outputs[place] for place in used]
-        found = self.backward(asked, leaves, incoming, retain_graph=retain_graph)
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        gradients = iter(self.backward(asked, wanted, incoming, retain_graph=retain_graph))
+        found = [next(gradients) if leaf.requires_grad else None for leaf in leaves]
         for place, tensor in zip(used, incoming, strict=True):
             after = array_of(tensor)
             if not np.array_equal(after, weights[place].astype(after.dtype, copy=False)):
                 self.changed.add(place)
         return self.arguments.derivatives(found, leaves)
 
-    def with_graph(self, inputs: Any) -> Graph:
-        """Return tensors as the user has them, and the outputs with their history."""
+    def with_graph(self, inputs: Any, wanted: Mask | None = None) -> Graph:
+        """Return tensors as the user has them, and the outputs with their history.
+
+        Only those of a mask, if there is one, require a gradient.
+        """
         leaves = self.arguments.as_given(inputs)
+        if wanted is not None:
+            for leaf, is_wanted in zip(leaves, wanted.tolist(), strict=True):
+                leaf.requires_grad_(is_wanted)
         with calling("f"):
             value = self._called(leaves)
         return leaves, self.results.tensors(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fastbp.errors import EvaluationError, FastbpError
@@ -15,6 +16,7 @@ from fastbp.function.containers.point import Point
 from fastbp.function.evaluation import Function
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.runtime.progress import progress_bar
+from fastbp.torch.autodiff.hand_written import findings_where_some_are_fixed
 from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.modules.directional import DirectionalDifference
 from fastbp.torch.modules.exclusion import StandIns
@@ -268,7 +270,14 @@ class _Check:
         difference = DirectionalDifference(
             alone, alone.tensors, gradients, centre, self.options, without_gradients(call.layer)
         )
-        return judged(call.name, difference, self.options)
+        check = judged(call.name, difference, self.options)
+        if alone.hand_written and stand_ins is None and not failed(check):
+            for finding in findings_where_some_are_fixed(
+                list(alone.tensors), [gradients[name] for name in alone.tensors],
+                alone.gradients_by, np.random.default_rng((self.options.seed, 8)),
+            ):  # fmt: skip
+                return single_row(bare_row(call.name, (), 0, "failed", finding))
+        return check
 
     def _of_whole(self, wrong: list[str]) -> list[FunctionCheck]:
         """Check the whole: what is wrong between the layers shows only there.

@@ -12,6 +12,7 @@ import torch
 
 from fastbp.errors import EvaluationError, FastbpError
 from fastbp.function.methods.directions import scalar_cotangent
+from fastbp.torch.autodiff.hand_written import is_hand_written
 from fastbp.torch.layout import as_given, copied_in_layout
 from fastbp.torch.modules.layer_calls import count_of_layers, shown_path
 from fastbp.torch.modules.nesting import (
@@ -23,7 +24,7 @@ from fastbp.torch.modules.nesting import (
 )
 from fastbp.torch.state import buffers_of, restore_buffers
 from fastbp.torch.tensors import dense
-from fastbp.typing import Vector
+from fastbp.typing import Mask, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +113,8 @@ class ScalarFunction(ABC):
         The tensors that the backward pass gives no gradient of.
     changes : bool
         Whether the backward pass changes what comes back to it.
+    hand_written : bool
+        Whether somebody wrote a part of it.
     """
 
     def __init__(
@@ -137,6 +140,7 @@ class ScalarFunction(ABC):
         self.noise = 0.0
         self.unreached: list[str] = []
         self.changes = False
+        self.hand_written = False
         self.compiled = False
 
     @abstractmethod
@@ -146,6 +150,26 @@ class ScalarFunction(ABC):
     @abstractmethod
     def gradients(self) -> tuple[float, dict[str, Vector]]:
         """Return the value, and what torch's backward pass gives."""
+
+    def gradients_by(self, wanted: Mask) -> list[Vector]:
+        """Return the gradients by the tensors of a mask where the others require none.
+
+        Zeros stand for those of the others.
+        """
+        tensors = self.tensors
+        pairs = list(zip(tensors.items(), wanted.tolist(), strict=True))
+        self.tensors = {name: tensor for (name, tensor), is_wanted in pairs if is_wanted}
+        try:
+            for (_, tensor), is_wanted in pairs:
+                tensor.requires_grad_(is_wanted)
+            _, found = evaluated(self, "with some tensors fixed it")
+        finally:
+            for tensor in tensors.values():
+                tensor.requires_grad_()
+            self.tensors = tensors
+        return [
+            found.get(name, np.zeros_like(numbers_of(tensor))) for name, tensor in tensors.items()
+        ]
 
     def _output(self, given: Any, *, afresh: bool) -> Any:
         self.counted.forward += self.layers
@@ -231,6 +255,7 @@ class Alone(ScalarFunction):
                 if cotangent is not None
             ]
             reached += [(term, _scale_like(term, self.arithmetic)) for term in terms]
+            self.hand_written = is_hand_written(outputs)
             gradients = self._came_back(*zip(*reached, strict=True)) if reached else {}
         self.changes = any(
             before is not None

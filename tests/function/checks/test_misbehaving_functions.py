@@ -222,3 +222,14 @@ def test_a_function_that_raises_everywhere_is_no_endless_check() -> None:
     with pytest.raises(fastbp.EvaluationError, match="only at the point"):
         fastbp.check_gradient(f, at, at, method="every")
     assert calls[0] < 40_000
+
+
+def test_a_function_that_gives_two_results_is_not_said_to_take_steps() -> None:
+    rng = np.random.default_rng(1)
+
+    def f(x: Any) -> float:
+        return float(np.sum(x**2)) * (1 + 1e-6 * rng.standard_normal())
+
+    report = fastbp.check_gradient(f, 2 * np.ones(3), np.ones(3), method="every")
+    assert report.verdict == "failed"
+    assert not any("takes steps" in note for note in report.notes)

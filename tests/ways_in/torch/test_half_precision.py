@@ -85,6 +85,42 @@ def test_a_function_that_refuses_float64_is_differenced_in_half(dtype: Any) -> N
     assert wrong.verdict == "failed"
 
 
+def test_half_precision_inside_a_function_of_float32() -> None:
+    weight = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+
+    def under_autocast(function: Any) -> Any:
+        def f(x: Any) -> Any:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return function(x @ weight).float()
+
+        return f
+
+    right = fastbp.torch.check_function(under_autocast(scaled(lambda _: 1.0)), X, seed=0)
+    assert [(row.name, row.verdict) for row in right.arrays] == [
+        ("inputs[0]", "passed"), ("inputs[0] in bfloat16", "passed"),
+    ]  # fmt: skip
+    assert right.dtype == "bfloat16, differenced in float64"
+    wrong = fastbp.torch.check_function(under_autocast(scaled(lambda _: 1.0001)), X, seed=0)
+    assert [row.verdict for row in wrong.arrays] == ["failed", "passed"]
+    alone = scaled(lambda own: 1.25 if own == torch.bfloat16 else 1.0)
+    in_half = fastbp.torch.check_function(under_autocast(alone), X, seed=0)
+    assert [row.verdict for row in in_half.arrays] == ["passed", "failed"]
+
+
+def test_a_kernel_for_half_precision_inside_is_judged_with_its_rounding() -> None:
+    def only_half(factor: float) -> Any:
+        def f(x: Any) -> Any:
+            y = x.half()
+            if y.dtype != torch.float16:
+                raise TypeError("half precision only")
+            return scaled(lambda _: factor)(y).float()
+
+        return f
+
+    assert fastbp.torch.check_function(only_half(1.0), X, seed=0).verdict != "failed"
+    assert fastbp.torch.check_function(only_half(4.0), X, seed=0).verdict == "failed"
+
+
 def test_half_precision_beside_single_and_with_random_numbers() -> None:
     x, y = X.bfloat16(), X + 1
     assert fastbp.torch.check_function(lambda x, y: (x * y).sum(), x, y, seed=0)
