@@ -30,8 +30,8 @@ __all__ = [
     "is_hand_written",
 ]
 
-# Functions of compiled graphs, which another graph would compile anew, and of checkpoints.
-MADE_BY_TORCH = ("torch._functorch", "torch._dynamo", "torch.utils.checkpoint")
+# Functions of compiled graphs, which another graph would compile anew, of checkpoints, and our own.
+NOT_THE_USERS = ("torch._functorch", "torch._dynamo", "torch.utils.checkpoint", "fastbp.torch.")
 TWICE = "gives another result when the same graph is asked again: it changes what it has saved"
 
 
@@ -51,7 +51,7 @@ def has_forward_mode(outputs: Sequence[torch.Tensor]) -> bool:
 
 def _is_written_by_hand(node: Any) -> bool:
     if isinstance(node, BackwardCFunction):
-        return not _forward_class(node).__module__.startswith(MADE_BY_TORCH)
+        return not _forward_class(node).__module__.startswith(NOT_THE_USERS)
     # A function in C++ is named after its class, as ``torch::autograd::CppNode<Square>``.
     return "::" in type(node).__name__
 

@@ -85,6 +85,13 @@ def test_a_layer_that_is_wrong_where_its_weight_is_frozen_fails() -> None:
     assert layer.weight.requires_grad
 
 
+def test_operators_of_torch_are_asked_no_more_than_before() -> None:
+    layers = torch.nn.LayerNorm(3), torch.nn.Linear(3, 2)
+    report = fastbp.torch.check_module(torch.nn.Sequential(*layers), X[None].float(), seed=0)
+    # One backward pass to record, one of each layer alone, one of the whole.
+    assert "14 forward passes of layers and 6 backward" in report.notes[0]
+
+
 def test_a_derivative_inside_needs_all_its_tensors() -> None:
     def forces(x: Any, y: Any) -> Any:
         energy = Product.apply(x, y, "").square().sum()
