@@ -29,8 +29,8 @@ def made_here() -> str:
     """
     now = datetime.datetime.now(datetime.UTC)
     packages = (*ALWAYS, *(name for name in IF_IMPORTED if name in sys.modules))
-    versions = ", ".join(f"{name} {_version(name)}" for name in packages)
-    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), _command(tuple(sys.orig_argv))]
+    versions, command = _versions(packages), _command(tuple(sys.orig_argv))
+    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), command]
     return "; ".join(part for part in parts if part)
 
 
@@ -54,6 +54,10 @@ def _command(words: tuple[str, ...]) -> str:
 
 
 @cache
+def _versions(packages: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in packages)
+
+
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -8,6 +8,7 @@ general methods, which take their time over it.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,8 @@ def _fits(function: TensorFunction) -> bool:
         and all(array.dtype in (np.float64, np.complex128) for array in arrays)
         and not function.seeded
         and len(outputs) <= MOST_OUTPUTS
-        and all(bool(output.isfinite().all()) for output in outputs)
-        and all(np.all(np.isfinite(array)) for array in arrays)
+        and all(np.isfinite(array_of(output)).all() for output in outputs)
+        and all(np.isfinite(array).all() for array in arrays)
         and sum(array.size for array in arrays) <= MOST_ENTRIES
         and all(array.size for array in arrays)
     )
@@ -162,7 +163,7 @@ class _Confirmation:
             if all(inert):
                 bar = np.fmax(bar, self._hidden_slopes(self.numbers[place], centre))
             absent = (slope == 0.0) & (real_numbers(array) == 0.0)
-            _require(bool(np.all(absent | (bar <= FINE_ALONE * np.abs(slope)))))
+            _require(bool((absent | (bar <= FINE_ALONE * np.abs(slope))).all()))
             tolerance = function_tolerance(options, array, np.dtype(np.float64), slope)
             is_complex = array.dtype.kind == "c"
             name = function.arguments.names[place] + (" (real, imag)" if is_complex else "")
@@ -193,8 +194,9 @@ class _Confirmation:
     def _given(self) -> list[Array]:
         """Ask the backward pass twice, and for each output alone: the sum must be the same."""
         function, here = self.function, self.here
-        first = function.products(here.fresh_graph(), self.weights)
-        _require(not function.changed and all(map(agree, first, here.product)))
+        product = here.product
+        first = function.products(function.fresh_graph(), self.weights)
+        _require(not function.changed and all(map(agree, first, product)))
         for array, leaf in zip(first, function.arguments.leaves, strict=True):
             _require(array.shape == leaf.array.shape and array.dtype == leaf.array.dtype)
         if len(self.weights) > 1:
@@ -204,7 +206,7 @@ class _Confirmation:
                     weight if other == place else np.zeros_like(weight)
                     for other, weight in enumerate(self.weights)
                 ]
-                product = function.products(here.fresh_graph(), alone)
+                product = function.products(function.fresh_graph(), alone)
                 for part, one in zip(total, product, strict=True):
                     part += one
             _require(all(map(agree, first, total)))
@@ -364,9 +366,9 @@ class _Confirmation:
         for order in range(1, max(TABLE) + 1):
             difference = difference[:, 1:] - difference[:, :-1]
             if order in TABLE:
-                found.append(np.max(np.abs(difference), axis=1) / TABLE[order])
+                found.append(np.abs(difference).max(axis=1) / TABLE[order])
         # What only the lower orders show is curvature.
-        least = np.min(found, axis=0)
+        least = np.minimum.reduce(found)
         usual = np.sort(least)[least.size // 2]
         noise: Vector = np.maximum(least, max(usual, self._least_noise))
         return noise
@@ -380,15 +382,14 @@ def _expected(entries: int) -> int:
 
 def _sizes(numbers: Vector) -> tuple[float, Vector]:
     """Return the size of a typical entry of an array, and of each, if it is not smaller."""
-    typical = float(np.sqrt(np.mean(numbers**2))) or 1.0
+    typical = math.sqrt((numbers * numbers).mean()) or 1.0
     return typical, np.maximum(np.abs(numbers), typical)
 
 
 def _steps(sizes: Vector, share: float) -> Vector:
     """Return a share of each size, to the nearest power of two."""
-    steps: Any = UNEVEN * share * 2.0 ** np.round(np.log2(sizes))
-    found: Vector = steps
-    return found
+    steps: Vector = UNEVEN * share * 2.0 ** np.rint(np.log2(sizes))
+    return steps
 
 
 def _require(certain: bool) -> None:

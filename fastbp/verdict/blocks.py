@@ -29,7 +29,7 @@ def largest_finite(values: AnyFloats) -> float:
     largest = 0.0
     for part in blocks(values.size):
         size = np.abs(values[part])
-        largest = max(largest, float(np.max(size, initial=0.0, where=np.isfinite(size))))
+        largest = max(largest, float(size.max(initial=0.0, where=np.isfinite(size))))
     return largest
 
 

@@ -185,20 +185,20 @@ def summary_rows(
     size = np.abs(numerical)
     with np.errstate(invalid="ignore"):
         zero = (given == 0) & (size + hull <= error_bar)
-        on_kink = np.broadcast_to(np.greater(hull, error_bar), size.shape)
+        on_kink = np.greater(hull, error_bar, out=np.empty(size.shape, dtype=np.bool_))
         above = found.judged & (on_kink | (size > error_bar))
     unjudged = ~found.judged
-    counts: list[tuple[int, Mask]] = [
+    counted: list[tuple[int, Mask]] = [
         (columns.WRONG, found.wrong), (columns.ZERO, zero), (columns.ABOVE_NOISE, above),
         (columns.NOT_FINITE, ~found.finite), (columns.NOT_ZERO, given != 0),
     ]  # fmt: skip
     if left_out is not None:
         on_kink, unjudged = on_kink | left_out, unjudged & ~left_out
-        counts.append((columns.LEFT_OUT, left_out & ~zero))
-    counts += [(columns.KINKS, on_kink), (columns.BROKEN, unjudged)]
+        counted.append((columns.LEFT_OUT, left_out & ~zero))
+    counted += [(columns.KINKS, on_kink), (columns.BROKEN, unjudged)]
     table = np.zeros((len(starts), columns.SUMMARY_COLUMNS))
-    for column, where in counts:
-        table[:, column] = np.add.reduceat(where, starts, dtype=np.int64)
+    for column, where in counted:
+        table[:, column] = _counts(where, starts)
     allowed = np.where(found.judged, found.allowed, 0.0)
     table[:, columns.LARGEST_ALLOWED] = np.maximum.reduceat(allowed, starts)
     used = found.judged & found.finite
@@ -224,6 +224,14 @@ def _note_worst(table: Table, entries: Entries, ratio: Vector, starts: Sequence[
     )  # fmt: skip
     for column, values in zip(OF_WORST, worst, strict=True):
         table[:, column] = values
+
+
+def _counts(where: Mask, starts: Sequence[int]) -> int | Indices:
+    """Count the entries of each part; of a whole array, which is most often asked, in one go."""
+    if len(starts) == 1:
+        return int(np.count_nonzero(where))
+    counts: Indices = np.add.reduceat(where, starts, dtype=np.int64)
+    return counts
 
 
 def _first_largest(values: Vector, starts: Sequence[int]) -> Indices:

@@ -7,7 +7,7 @@ structure, sparsity and layout. What no derivative is wanted of is held fixed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Leaf:
 
     def as_given(self, dtype: Any) -> torch.Tensor:
         """Return a copy in the user's layout, that a gradient is wanted of, in a dtype of NumPy."""
-        wanted = self.half or torch.from_numpy(np.empty(0, dtype)).dtype
+        wanted = self.half or _dtype_of_torch(dtype)
         if self.pattern is not None:
             return self.pattern.rebuilt(self.numbers.to(wanted, copy=True)).requires_grad_()
         return copied_in_layout(self.tensor, wanted).requires_grad_()
@@ -219,6 +219,11 @@ class Arguments:
 
     def _changed(self) -> bool:
         return bool(self._fixed) and self._versions_now() != self._versions
+
+
+@cache
+def _dtype_of_torch(dtype: np.dtype[Any]) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 def _no_floats(names: list[str], leaves: list[Any]) -> str:

@@ -72,7 +72,7 @@ def findings_of_hand_written(here: AtThePoint, rng: np.random.Generator) -> list
 
 
 def _asked_twice(here: AtThePoint) -> list[str]:
-    function, graph = here.function, here.fresh_graph()
+    function, graph = here.function, here.function.fresh_graph()
     try:
         first, second = (
             function.products(graph, here.weights, retain_graph=True) for _ in range(2)

@@ -64,11 +64,7 @@ class AtThePoint:
     @cached_property
     def graph(self) -> Graph:
         """The tensors, and the outputs with their history."""
-        return self.fresh_graph()
-
-    def fresh_graph(self) -> Graph:
-        """Return another one."""
-        return self.function.with_graph(self.function.arguments.at)
+        return self.function.fresh_graph()
 
     @cached_property
     def product(self) -> list[Any]:
@@ -83,12 +79,12 @@ class AtThePoint:
         try:
             return function.products(self.graph, weights, layout, retain_graph=True)
         except EvaluationError:
-            return function.products(self.fresh_graph(), weights, layout)
+            return function.products(function.fresh_graph(), weights, layout)
 
     def undefined_findings(self) -> list[str]:
         """Return `undefined_findings`; what is found is found of a graph that nobody has asked."""
         found = undefined_findings(self.function, self.graph)
-        return undefined_findings(self.function, self.fresh_graph()) if found else []
+        return undefined_findings(self.function, self.function.fresh_graph()) if found else []
 
 
 def expanded(tensor: torch.Tensor) -> torch.Tensor:

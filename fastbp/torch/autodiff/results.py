@@ -9,6 +9,7 @@ import optree
 import torch
 
 from fastbp.errors import DTypeError, ShapeError
+from fastbp.function.containers.point import consecutive
 from fastbp.function.containers.pytree import NAMESPACE, flattened
 from fastbp.torch.tensors import array_of, dense, is_differentiable, real_numbers
 
@@ -57,6 +58,10 @@ class Results:
         self._alone = isinstance(value, torch.Tensor)
         first = leaves[wanted[0]]
         self.tensors_at_first = [dense(leaves[place].detach()) for place in wanted]
+        # Where the real numbers of each are in a row of all.
+        self._parts = consecutive(
+            tensor.numel() * (2 if tensor.is_complex() else 1) for tensor in self.tensors_at_first
+        )
         # A tuple or a list of all the tensors that are checked, and of nothing else.
         self._is_flat = (
             type(value) in (tuple, list) and len(value) == len(leaves) == len(wanted)
@@ -89,11 +94,8 @@ class Results:
         parts = [value] if self._alone else value
         if not (self._alone or (self._is_flat and type(value) in (tuple, list))):
             parts = self.tensors(value)
-        start = 0
-        for first, tensor in zip(self.tensors_at_first, parts, strict=True):
-            numbers = _numbers_like(first, tensor)
-            row[start : start + numbers.size] = numbers
-            start += numbers.size
+        for first, tensor, part in zip(self.tensors_at_first, parts, self._parts, strict=True):
+            row[part] = _numbers_like(first, tensor)
 
     def number(self, value: Any) -> Any:
         """Return the only output as a number, in its precision."""
@@ -120,9 +122,11 @@ class Results:
 
 def _numbers_like(first: torch.Tensor, value: Any) -> Vector:
     """Return the real numbers of an output, which must be like the one at the point."""
-    if not isinstance(value, torch.Tensor) or (value.dtype, value.shape) != (
-        first.dtype, first.shape,
-    ):  # fmt: skip
+    if (
+        not isinstance(value, torch.Tensor)
+        or value.dtype is not first.dtype
+        or value.shape != first.shape
+    ):
         raise ShapeError("f must always return tensors of the same dtypes and shapes.")
     try:
         array: Any = value.numpy()

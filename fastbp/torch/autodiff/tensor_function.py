@@ -83,11 +83,14 @@ class TensorFunction:
         self.half = half
         self.surrounding, self.seeded, self._with_graph = surrounding, False, True
         self._evaluating = surrounding
+        leaves = arguments.as_given(arguments.at)
         with calling("f"):
-            value = self._called(arguments.as_given(arguments.at))
+            value = self._called(leaves)
         self.results = Results(value, every=every)
         self.notes = [*arguments.notes, *self.results.notes]
         self._choose_how_to_evaluate()
+        first = (leaves, self.results.tensors(value))
+        self._first_graph: Graph | None = None if self.seeded else first
         if any(leaf.array.dtype in (np.float32, np.complex64) for leaf in arguments.leaves):
             self._widen_constants()
 
@@ -95,8 +98,9 @@ class TensorFunction:
         """Return the same function in another context."""
         other = object.__new__(TensorFunction)
         vars(other).update(
-            vars(self), surrounding=surrounding, _evaluating=surrounding, changed=set()
-        )
+            vars(self), surrounding=surrounding, _evaluating=surrounding, changed=set(),
+            _first_graph=None,
+        )  # fmt: skip
         return other
 
     @property
@@ -200,6 +204,11 @@ class TensorFunction:
             if not np.array_equal(after, weights[place].astype(after.dtype, copy=False)):
                 self.changed.add(place)
         return self.arguments.derivatives(found, leaves)
+
+    def fresh_graph(self) -> Graph:
+        """Return a graph at the point that nobody has asked: at first that of the first call."""
+        first, self._first_graph = self._first_graph, None
+        return first or self.with_graph(self.arguments.at)
 
     def with_graph(self, inputs: Any, wanted: Mask | None = None) -> Graph:
         """Return tensors as the user has them, and the outputs with their history.
