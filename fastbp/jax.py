@@ -27,7 +27,7 @@ from fastbp.function.checks.report_assembly import (
 from fastbp.function.containers.calls import keywords_of
 from fastbp.function.methods.directions import random_components, scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
-from fastbp.runtime.progress import bar_from_now_on
+from fastbp.runtime.progress import outer_progress_bar
 from fastbp.runtime.user_code import calling
 from fastbp.runtime.validation import require_callable, require_order
 from fastbp.verdict.rows import bare_row
@@ -119,12 +119,12 @@ def check_function(
     arguments = [*enumerate(args), *keywords.items()]
     wide = any(map(_is_double, jax.tree.leaves(arguments)))
     with jax.enable_x64(True) if wide else nullcontext():
-        with bar_from_now_on(options.get("progress"), "evaluations"):
+        with outer_progress_bar(options.get("progress"), "evaluations"):
             function = _OfFloats(f, OrderedDict(arguments), len(args))
             report = _checked(function, options)
         if order == 2:
             left = with_probe(limits_left(options, report))
-            with bar_from_now_on(options.get("progress"), "evaluations"):
+            with outer_progress_bar(options.get("progress"), "evaluations"):
                 report = followed_by(
                     report, lambda: _checked(_backward_pass(function, seed), left), "backward by "
                 )

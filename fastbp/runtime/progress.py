@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advance",
-    "bar_from_now_on",
     "compilation_line",
+    "outer_progress_bar",
     "progress_bar",
     "require_progress_option",
     "said_while_compiling",
@@ -85,7 +85,7 @@ def progress_bar(
     begun = _begun.get()
     if begun is not None:
         _begun.set(None)
-        return begun.going_on(total, description)
+        return begun.continued(total, description)
     surface: type[_Surface] = _NotebookOutput if _is_notebook() else _StderrBar
     if progress is None:
         return _Bar(total, description, surface, patience=PATIENCE_SECONDS, stays=False)
@@ -93,14 +93,14 @@ def progress_bar(
 
 
 @contextlib.contextmanager
-def bar_from_now_on(progress: bool | None, description: str) -> Iterator[Advance]:
+def outer_progress_bar(progress: bool | None, description: str) -> Iterator[Advance]:
     """Show the bar of a check from here on, before it is known what the check will take.
 
     The first `progress_bar` within, if it is shown, goes on with this bar.
 
     Examples
     --------
-    >>> with bar_from_now_on(False, "evaluations") as advance:
+    >>> with outer_progress_bar(False, "evaluations") as advance:
     ...     advance(1)
     """
     with progress_bar(progress, None, description) as advance:
@@ -273,7 +273,7 @@ class _Bar:
             self._update()
 
     @contextlib.contextmanager
-    def going_on(self, total: int | None, description: str) -> Iterator[_Bar]:
+    def continued(self, total: int | None, description: str) -> Iterator[_Bar]:
         """Count anew, for something else, within; the bar ends with it."""
         with self._lock:
             self._done, self._total = 0, total

@@ -21,7 +21,7 @@ from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.containers.point import Point
 from fastbp.function.methods.directions import scalar_cotangent
 from fastbp.function.methods.options import DEFAULTS, checked_options, takes_check_options
-from fastbp.runtime.progress import bar_from_now_on
+from fastbp.runtime.progress import outer_progress_bar
 from fastbp.runtime.validation import require_bool, require_callable, require_order
 from fastbp.torch.autodiff.arguments import Arguments
 from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
@@ -162,7 +162,7 @@ def _report(
     """Make the checks that were asked for, one after the other."""
     seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
     shown = options.get("progress")
-    with bar_from_now_on(shown, "evaluations"):
+    with outer_progress_bar(shown, "evaluations"):
         function = _function_of(f, inputs, keywords, seed)
         report = _checked(function, _tolerant(options, function), forward_ad=forward_ad)
     report = _along_in_half(report, function, limits_left(options, report))
@@ -182,7 +182,7 @@ def _report(
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
         left, rng = limits_left(options, report), np.random.default_rng((seed, 6))
-        with bar_from_now_on(shown, "evaluations"):
+        with outer_progress_bar(shown, "evaluations"):
             report = followed_by(
                 report,
                 lambda: _checked(backward_pass(function, rng), left, forward_ad=True),
@@ -234,7 +234,7 @@ def _checked(function: TensorFunction, options: dict[str, Any], *, forward_ad: b
         scale = 1.0
         weights = random_cotangent(function, np.random.default_rng(options["seed"]))
     here = AtThePoint(function, weights)
-    with bar_from_now_on(options.get("progress"), "evaluations") as advance:
+    with outer_progress_bar(options.get("progress"), "evaluations") as advance:
         validated = checked_options(cast("CheckOptions", options))
         report = confirmed(here, scale, options, validated, advance)
         if report is None:

@@ -283,7 +283,7 @@ class Recorded:
 def test_a_bar_that_was_begun_goes_on_as_that_of_the_check(monkeypatch):
     monkeypatch.setattr(Recorded, "made", [], raising=False)
     monkeypatch.setattr(progress, "_StderrBar", Recorded)
-    with progress.bar_from_now_on(True, "layers") as begun:
+    with progress.outer_progress_bar(True, "layers") as begun:
         begun(2)
         with progress_bar(False, 3, "silent") as silent:
             silent(1)

@@ -16,7 +16,7 @@ from fastbp.function.containers.calls import takes_keyword
 from fastbp.function.containers.point import described_precision
 from fastbp.function.methods.options import DEFAULTS, checked_options
 from fastbp.runtime.compilation import Stopwatch
-from fastbp.runtime.progress import bar_from_now_on
+from fastbp.runtime.progress import outer_progress_bar
 from fastbp.runtime.validation import require_bool, require_order
 from fastbp.torch.autodiff.arithmetic import without_warnings_of_ours
 from fastbp.torch.modules.best_precision import Call, Prepared, in_best_precision
@@ -140,7 +140,7 @@ def check_module(
     call = Call(inputs, _all_keywords(kwargs, keywords), loss, target)
     require_order(order)
     require_bool(forward_ad, "forward_ad")
-    with without_warnings_of_ours(), bar_from_now_on(progress, "layers"):
+    with without_warnings_of_ours(), outer_progress_bar(progress, "layers"):
         prepared = in_best_precision(module, call, options.seed)
         excluded = excluded_paths(prepared.module, exclude)
         if excluded and (order == 2 or forward_ad):

@@ -222,11 +222,11 @@ def test_a_forecast_of_columns_is_right_within_half(f: Any, size: int) -> None:
     for matrix in (dense, scipy.sparse.csc_array(dense + np.eye(size))):
         given = read_matrix(matrix, "jacobian", Sides.of(function), function.point, 0.0)
         groups = len(groups_of(function, given))
-        for method, foretold in _expected(function, given, groups).items():
+        for method, predicted in _expected(function, given, groups).items():
             options: Any = {"method": method, "seed": 0, "rtol": 1e3, "atol": 1e3}
             real = fastbp.check_jacobian(f, matrix, at, **options).evaluations - 2
-            assert real <= 1.5 * foretold + 24
-            assert foretold <= 1.5 * real + 24
+            assert real <= 1.5 * predicted + 24
+            assert predicted <= 1.5 * real + 24
     tangents = evaluations_per_tangent(2.0**-53) * size
     options = {"method": "every", "seed": 0, "rtol": 1e3, "atol": 1e3}
     real = fastbp.check_jvp(f, lambda _, v: 0 * v, at, **options).evaluations - 2

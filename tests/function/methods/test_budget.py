@@ -41,10 +41,10 @@ def test_a_forecast_is_right_within_half(f: Any, method: str, size: int) -> None
     numerical = fastbp.numerical_gradient(f, at).value
     options = {"method": method, "seed": 1, "rtol": 1e-4, "atol": 1e-4}
     real = fastbp.check_gradient(f, numerical, at, **options).evaluations - 2
-    foretold = forecast(method, [size])
+    predicted = forecast(method, [size])
     # One more thorough measurement counts where there are few.
-    assert foretold <= 1.5 * real + 24
-    assert real <= 1.5 * foretold + 24
+    assert predicted <= 1.5 * real + 24
+    assert real <= 1.5 * predicted + 24
 
 
 @pytest.mark.parametrize("sizes", [[3] * 40, [2] * 150, [400, 1, 1], [50] * 10])
@@ -56,12 +56,12 @@ def test_a_forecast_for_many_arrays_is_right_within_half(sizes: list[int]) -> No
         report = fastbp.check_gradient(
             f, lambda p: [np.cos(array) for array in p], at, method=method, seed=0
         )
-        foretold, real = forecast(method, sizes), report.evaluations - 2
-        assert foretold <= 1.5 * real + 4
-        assert real <= 1.5 * foretold + 4
+        predicted, real = forecast(method, sizes), report.evaluations - 2
+        assert predicted <= 1.5 * real + 4
+        assert real <= 1.5 * predicted + 4
 
 
-def test_nothing_is_foretold_of_nothing() -> None:
+def test_nothing_is_predicted_of_nothing() -> None:
     assert forecast("every", [0, 0]) == forecast("probe", []) == 0
 
 
@@ -183,29 +183,29 @@ OF_ALL_SIZES: list[tuple[Any, Any, int]] = [
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["every", "probe"])
 @pytest.mark.parametrize("place", range(20))
-def test_the_bar_foretells_the_evaluations_within_half(
+def test_the_bar_predicts_the_evaluations_within_half(
     monkeypatch: pytest.MonkeyPatch, method: str, place: int
 ) -> None:
     """In the median of three points: kinks, and entries that bend far more, are where they are."""
     f, slopes, size = OF_ALL_SIZES[place]
-    foretold: list[float] = []
+    predicted: list[float] = []
     expect = Account.expect
 
     def note(account: Account, evaluations: float) -> None:
-        foretold.append(account.spent + evaluations)
+        predicted.append(account.spent + evaluations)
         expect(account, evaluations)
 
     monkeypatch.setattr(Account, "expect", note)
     factors = []
     for seed in range(3):
-        foretold.clear()
+        predicted.clear()
         at = np.random.default_rng(seed).normal(size=size)
-        # Of a limit that is never met: without any, nothing is foretold of what takes no time.
+        # Of a limit that is never met: without any, nothing is predicted of what takes no time.
         report = fastbp.check_gradient(
             lambda v: float(f(v)), slopes, at, method=method, max_evaluations=10**6, seed=seed
         )
         assert report.verdict == "passed"
-        factors.append(max(foretold[0] / report.evaluations, report.evaluations / foretold[0]))
+        factors.append(max(predicted[0] / report.evaluations, report.evaluations / predicted[0]))
     assert np.median(factors) <= 1.5
 
 
