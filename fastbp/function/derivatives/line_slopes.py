@@ -105,10 +105,10 @@ def measure_lines(
             _of_some(evaluate, rough),
             centre[rough],
             hidden.first_step[rough],
-            np.maximum(last_step, 4 * hidden.first_step)[rough],
+            last_step[rough],
             size[rough],
             Setting(unit, True, False),
-            np.maximum(hidden.noise, floor)[rough],
+            hidden.noise[rough],  # of jumps far above what the lines have shown
         )
         coarser.descend()
         lines = lines.replaced(rough, coarser.result().or_zero(meant[rough]))

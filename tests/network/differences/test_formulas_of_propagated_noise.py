@@ -16,8 +16,8 @@ from fastbp.network.sensitivities.error_bars import LayerNorms, bars, flat_terms
 
 pytestmark = pytest.mark.small
 
-DOUBLE, SINGLE, COARSE = 2.0**-53, 2.0**-24, 2.0**-9
-SMALLEST = {DOUBLE: 1e-290, SINGLE: 2.0**-126, COARSE: 1e-290}
+DOUBLE, SINGLE, COARSE, COARSEST = 2.0**-53, 2.0**-24, 2.0**-9, 2.0**-5
+SMALLEST = {DOUBLE: 1e-290, SINGLE: 2.0**-126, COARSE: 1e-290, COARSEST: 1e-290}
 SIZES, BATCH = (3, 5, 4, 2), 6
 FACTOR = -0.5  # a scale of -3 over six samples
 
@@ -49,7 +49,7 @@ def example(kind, *, size=1.0, biases=True, scale=-3.0, roundoff=SINGLE):
     x = size * rng.normal(size=(SIZES[0], BATCH))
     offsets = [size * rng.normal(size=(o, 1)) for o in SIZES[1:]]
     offsets[0][:2, 0] = -(weights[0] @ x)[:2, 0] + size * roundoff * np.array([3.0, -3.0])
-    y = rng.uniform(size=(SIZES[-1], BATCH)) * (size if kind == "custom" else 1.0)
+    y = rng.uniform(size=(SIZES[-1], BATCH)) * (size if kind in ("custom", "squares") else 1.0)
     if kind == "labels":
         y = np.arange(BATCH) % 2
     elif kind == "shares":
@@ -184,6 +184,8 @@ CASES = [
     *((kind, 1e-30, SINGLE, True) for kind in ("squares", "labels", "sigmoid", "custom")),
     *((kind, 30.0, SINGLE, False) for kind in ("squares", "labels", "sigmoid")),
     *((kind, size, COARSE, True) for kind in ("labels", "sigmoid") for size in (1.0, 30.0)),
+    ("labels", 1e4, SINGLE, True),  # logits whose exponentials overflow
+    ("labels", 1.0, COARSEST, True),  # probabilities that may be anything
 ]
 
 

@@ -161,7 +161,7 @@ def find_hidden_noise(
         return nowhere
     step, found = _many_jumps(
         evaluate, centre, examined[jumping], np.abs(end[examined[jumping]]), jump[jumping],
-        np.maximum(last_step, np.abs(end)),
+        last_step,
     )  # fmt: skip
     many = step > 0
     if not many.any():
@@ -313,7 +313,7 @@ def _many_jumps(
         several = (found > MANY * jump[lines]) | _are_multiples(table, jump[lines])
         step[lines[several]] = spacing[lines[several]]
         noise[lines] = np.fmax(noise[lines], np.where(several, found, 0.0))
-        looking[lines] = np.isfinite(found) & (~several | (tied > TIED))
+        looking[lines] = ~several | (tied > TIED)
         spacing[lines] *= 4.0
         looking &= spacing <= last_step[which]
     noise = np.where(step > 0, np.maximum(noise, ROUNDING_OF_STEPS * jump), 0.0)
