@@ -27,7 +27,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.verdict.summary": VERDICT,
     "fastbp.verdict.tolerance": VERDICT,
     # comparison with s h^T
-    "fastbp.kernels.comparison.chunks": (f"{CHECKS}tile_comparison.py",),
+    "fastbp.kernels.comparison.chunks": (
+        "tests/kernels/comparison",
+        f"{CHECKS}tile_comparison.py",
+    ),
     # certificate, hull, error bars, range
     "fastbp.network.sensitivities.certificate": PROOFS,
     "fastbp.network.sensitivities.error_bars": PROOFS,

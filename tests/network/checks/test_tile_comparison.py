@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fastbp.kernels.comparison.summary_columns import PROOF
+from fastbp.kernels.simd.vectors import MR
 from support.swept_networks import swept
 
 import fastbp
@@ -46,7 +47,7 @@ UNIT, SINGLE, SIZES, BATCH = 2.0**-53, 2.0**-24, [11, 9, 3], 5
 TOLERANCE, SCALE = Tolerance(1e-6, 1e-9), 0.5
 
 
-def compared(layout, decay, kinks, roundoff, sizes=SIZES, batch=BATCH):
+def compared(layout, decay, kinks, roundoff, sizes=SIZES, batch=BATCH, tolerance=TOLERANCE):
     """Tiles of a network of whole numbers, with masks in doubt, or of one without."""
     rng = np.random.default_rng(2)
     net = fastbp.Network.random(sizes, seed=0, layout=layout, weight_decay=decay)
@@ -65,13 +66,15 @@ def compared(layout, decay, kinks, roundoff, sizes=SIZES, batch=BATCH):
     sweeps.prove()
     hull = hull_of(sweeps)
     assert (hull.affected > 0) == kinks
-    return net, Tiles(sweeps, hull, roundoff=roundoff, tolerance=TOLERANCE)
+    return net, Tiles(sweeps, hull, roundoff=roundoff, tolerance=tolerance)
 
 
 def spoiled(values, kind):
     """What is given beside these values."""
     rng = np.random.default_rng(3)
     given = values * (1 + 1e-7 * rng.standard_normal(values.shape))
+    if kind == "spread":  # not wrong, and each entry off by its own part of what is allowed
+        return values + 1e-5 * rng.uniform(-1, 1, values.shape)
     if kind != "right":
         given[rng.random(values.shape) < 0.2] = 0.0
     if kind == "wrong":
@@ -118,7 +121,21 @@ def test_several_tiles_are_summed_up_as_their_entries_are(layout, kinks, sizes, 
     assert_summed_up(kind, kinks, net, tiles, dtype)
 
 
-def assert_summed_up(kind, kinks, net, tiles, dtype=np.float64):
+@pytest.mark.small
+@pytest.mark.parametrize("kind", ["right", "wrong", "not finite", "spread"])
+@pytest.mark.parametrize(
+    ("layout", "sizes"), [("book", [35, 41, 3]), ("keras", [43, 35, 4]), ("torch", [300, 19, 3])]
+)
+def test_chunks_that_are_compared_in_vectors_are_summed_up_as_their_entries_are(
+    layout, sizes, kind
+):
+    """Without decay, rtol and kinks: whole strips of rows in vectors, what is left row by row."""
+    tolerance = Tolerance(0.0, 1e-5)
+    net, tiles = compared(layout, 0.0, False, UNIT, sizes, 3, tolerance)
+    assert_summed_up(kind, False, net, tiles, tolerance=tolerance)
+
+
+def assert_summed_up(kind, kinks, net, tiles, dtype=np.float64, tolerance=TOLERANCE):
     shapes = net.shapes.weights
     layers = range(len(shapes))
     values, radii = zip(*(tiles.expand(k, slice(0, shapes[k][0])) for k in layers), strict=True)
@@ -132,7 +149,7 @@ def assert_summed_up(kind, kinks, net, tiles, dtype=np.float64):
     for k in layers:
         entries = Entries(0, *(a[k].reshape(-1) for a in (given, values, bars, radii)))
         (own,) = summaries(found.tables[k], [0], [values[k].size])
-        (expected,) = summaries(summary_rows(entries, TOLERANCE, SCALE), [0], [values[k].size])
+        (expected,) = summaries(summary_rows(entries, tolerance, SCALE), [0], [values[k].size])
         for name in ("wrong", "zero", "kinks", "left_out", "broken", "not_finite"):
             assert getattr(own, name) == getattr(expected, name), name
         for name in ("above_noise", "not_zero"):  # only whether there are any
@@ -141,12 +158,12 @@ def assert_summed_up(kind, kinks, net, tiles, dtype=np.float64):
             near = pytest.approx(getattr(expected, name), rel=1e-12, abs=0, nan_ok=True)
             assert getattr(own, name) == near, name
         np.testing.assert_allclose(own.worst, expected.worst, rtol=1e-12)
-        check_picture(found.pictures[k], shapes[k], entries, values[k].shape)
+        check_picture(found.pictures[k], shapes[k], entries, values[k].shape, tolerance)
 
 
-def check_picture(picture, shape, entries, own_shape):
+def check_picture(picture, shape, entries, own_shape, tolerance):
     """Cells hold the largest ratio of their entries, and whether one is on a kink."""
-    ratios = compare(entries, TOLERANCE).ratio.reshape(own_shape)
+    ratios = compare(entries, tolerance).ratio.reshape(own_shape)
     marked = (entries.hull > entries.error_bar).reshape(own_shape)
     rows, columns = (range(0, n, step) for n, step in zip(shape, picture.cell, strict=True))
     for spread, cells in ((ratios, picture.ratios), (marked, picture.kinks)):
@@ -157,6 +174,8 @@ def check_picture(picture, shape, entries, own_shape):
             np.testing.assert_allclose(cells, largest, rtol=1e-9)
     assert len(picture.samples) > 0
     places = picture.samples[:, 0].astype(int)
+    if own_shape[0] > MR and len(places) > 9:  # of any row of a strip
+        assert len({*(places // own_shape[1] % MR)}) > 1
     beside = zip(picture.samples[:, 1:].T, entries[1:5], strict=True)
     for sampled, whole in beside:
         np.testing.assert_allclose(sampled, whole[places], rtol=1e-12)

@@ -122,6 +122,24 @@ def test_one_sided_slopes_through_two_kinks(x, between):
 
 
 @pytest.mark.small
+@pytest.mark.parametrize("x", [3.0, -3.0])
+@pytest.mark.parametrize("between", [1.0, -1.0])
+def test_one_sided_slopes_of_what_is_before_a_kink(x, between):
+    """Loss (1 + max(v max(w x + b, 0) - v, 0))^2 at w = 0, b = 1, for v of either sign."""
+    one = np.ones((1, 1))
+    net = fastbp.Network(
+        [0 * one, between * one, one], [np.ones(1), np.full(1, -between), np.ones(1)]
+    )
+    result = fastbp.finite_differences(net, x * one, 0 * one)
+    above, below = max(2.0 * between, 0.0), min(2.0 * between, 0.0)  # of b
+    sides = (result.left, result.right)
+    assert [side.biases[0][0] for side in sides] == [below, above]
+    assert [side.weights[0][0, 0] for side in sides] == sorted([x * below + x * above, 0.0])
+    assert [side.weights[1][0, 0] for side in sides] == [0.0, 2.0]
+    assert [side.biases[1][0] for side in sides] == [0.0, 2.0]
+
+
+@pytest.mark.small
 def test_a_doubt_that_moves_nothing_is_no_kink():
     """A pre-activation of 0 whose unit the next layer does not read."""
     one = np.ones((1, 1))
