@@ -1,16 +1,17 @@
 """A right gradient of a smooth function, confirmed in few operations; anything else is left alone.
 
 For some entries eight values beside the point: central differences of the orders 2 to 8, and a
-table of differences that shows the noise; for the others four. Where all entries agree within fine
-error bars that is the verdict. Any doubt (kinks, noise, steps, domains, a wrong entry) is for the
-general methods, which take their time over it.
+table of differences that shows the noise; for the others four. Entries in doubt get other steps, as
+near a pole. Where all entries agree within fine error bars that is the verdict. Any doubt that is
+left (kinks, noise, steps, domains, a wrong entry) is for the general methods, which take their time
+over it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fastbp.runtime.progress import Advance
     from fastbp.torch.autodiff.incoming import AtThePoint
     from fastbp.torch.autodiff.tensor_function import TensorFunction
-    from fastbp.typing import Array, Vector
+    from fastbp.typing import Array, Mask, Vector
 
 __all__ = ["confirmed"]
 
@@ -49,6 +50,11 @@ FEW = 2 * SAMPLED  # entries, of which all are
 # How far an array that f does not depend on is moved, relative to the size of an entry: the general
 # methods measure an entry at such distances too.
 INERT = 1.41245403364010759 * np.array([1, 2, 3, 4, 16, 64, 256]) * 2.0**-12
+INERT_PAIR = [3, 6]  # of these, for most entries of larger arrays
+# Steps of entries in doubt get shorter where f bends, longer where noise counts: as often as that.
+OTHER_STEP, MOST_STEPS = 4.0, 4
+# Bars of so many roundings of f come from noise.
+MUCH_NOISE = 8.0
 # Between the entries that are sampled and the others: that the fifth derivative, relative to the
 # third, counts less by SHORTER**2 there is left as a margin.
 MARGIN = 1.0
@@ -123,6 +129,40 @@ def _fits(function: TensorFunction) -> bool:
     )
 
 
+class _Slopes(NamedTuple):
+    """Slopes by some entries: arrays of shape (n,).
+
+    Attributes
+    ----------
+    slope, bar : float64
+        The slopes and their error bars; infinite where nothing is known.
+    step : float64
+        The shortest that was taken.
+    noise, share : float64
+        Of eight values: the noise of each, and the error of two central differences, as a share of
+        what the shorter one alone is off.
+    """
+
+    slope: Vector
+    bar: Vector
+    step: Vector
+    noise: Vector
+    share: Vector
+
+    def put(self, some: Array, others: _Slopes) -> None:
+        """Replace those of some entries."""
+        for mine, other in zip(self, others, strict=True):
+            mine[some] = other
+
+    def in_doubt(self, given: Vector) -> Mask:
+        """Tell where error bars are not fine enough to be sure of what is given."""
+        size = np.abs(self.slope)
+        absent = (size == 0.0) & (given == 0.0)
+        doubtful: Mask = ~(self.bar <= FINE * np.fmax.reduce(size))
+        doubtful |= ~(absent | (self.bar <= FINE_ALONE * size))
+        return doubtful
+
+
 class _Confirmation:
     """The arrays of one confirmation."""
 
@@ -155,15 +195,10 @@ class _Confirmation:
         self.advance.expect(self.evaluations + sum(_expected(part.size) for part in self.base))
         rows, gradient = [], self._given()
         inert = [not array.any() for array in gradient]
-        _require(
-            all(array.size <= FEW for array, zero in zip(gradient, inert, strict=True) if zero)
-        )
         for place, array in enumerate(gradient):
             slope, bar = self._slopes(self.numbers[place], real_numbers(array), centre)
             if all(inert):
                 bar = np.fmax(bar, self._hidden_slopes(self.numbers[place], centre))
-            absent = (slope == 0.0) & (real_numbers(array) == 0.0)
-            _require(bool((absent | (bar <= FINE_ALONE * np.abs(slope))).all()))
             tolerance = function_tolerance(options, array, np.dtype(np.float64), slope)
             is_complex = array.dtype.kind == "c"
             name = function.arguments.names[place] + (" (real, imag)" if is_complex else "")
@@ -233,88 +268,88 @@ class _Confirmation:
 
     def _slopes(self, numbers: Vector, given: Vector, centre: float) -> tuple[Vector, Vector]:
         """Measure all entries of one array: on the scale of the array, or on their own."""
-        typical, sizes = _sizes(numbers)
+        sizes = _sizes(numbers)
         if not given.any():
             return self._inert(numbers, sizes, centre)
-        if numbers.size <= FEW:
-            slope, bar, *_ = self._measured(numbers, np.arange(numbers.size), sizes, centre)
+        few = numbers.size <= FEW
+        if few:
+            found = self._measured(numbers, np.arange(numbers.size), sizes, centre)
+            doubtful = found.in_doubt(given)
         else:
-            slope, bar = self._by_four_values(numbers, sizes, centre)
-            self._measure_again(numbers, given, sizes, slope, bar, centre)
-        doubtful = np.flatnonzero(~(bar <= FINE * np.max(np.abs(slope))))
-        if doubtful.size:
-            own = np.abs(numbers[doubtful])
-            _require(bool(np.all((own > 0) & (own < typical))))
-            slope[doubtful], bar[doubtful], *_ = self._measured(numbers, doubtful, own, centre)
-            _require(bool(np.all(bar <= FINE * np.max(np.abs(slope)))))
-        return slope, bar
+            found = self._by_four_values(numbers, sizes, centre)
+            doubtful = found.in_doubt(given) | ~(np.abs(found.slope - given) <= found.bar)
+        if doubtful.any():
+            # The most doubtful first: where these stay so, the others need not be measured.
+            again = np.flatnonzero(doubtful)
+            again = again[np.argsort(-found.bar[again], kind="stable")]
+            for some in (again[:SAMPLED], again[SAMPLED:]):
+                if not few and some.size:
+                    found.put(some, self._measured(numbers, some, sizes[some], centre))
+                self._take_other_steps(numbers, given, some, sizes, found, centre)
+            _require(not found.in_doubt(given).any())
+        return found.slope, found.bar
 
     def _inert(self, numbers: Vector, sizes: Vector, centre: float) -> tuple[Vector, Vector]:
-        """Make sure that f is constant along every entry, as far as the general methods look."""
-        steps = sizes[:, None] * INERT
-        moved = numbers[:, None] + np.concatenate([-steps, steps], axis=1)
-        places = list(
-            zip(range(numbers.size), numbers.tolist(), moved.tolist(), strict=True)
-        )  # fmt: skip
-        with self.function.recording():
-            _require(bool(np.all(self._along(numbers, places) == centre)))
-        return np.zeros(numbers.size), SIGMAS * self._least_noise / steps[:, -1]
+        """Make sure that f is constant along every entry, as far as the general methods look.
+
+        These look at most entries of a larger array with two steps only.
+        """
+        sample, others = np.arange(numbers.size), np.arange(0)
+        if numbers.size > FEW:
+            sample, others = _sampled(sizes)
+        for some, shares in ((sample, INERT), (others, INERT[INERT_PAIR])):
+            if some.size:
+                steps = sizes[some, None] * shares
+                moved = numbers[some, None] + np.concatenate([-steps, steps], axis=1)
+                _require(bool((self._beside(numbers, some, moved) == centre).all()))
+        return np.zeros(numbers.size), SIGMAS * self._least_noise / (sizes * INERT[-1])
 
     def _hidden_slopes(self, numbers: Vector, centre: float) -> Vector:
         """Return what slopes may be if f is constant wherever it was evaluated."""
-        _, sizes = _sizes(numbers)
-        return bar_of_constant(centre, DOUBLE_UNIT, sizes)
+        return bar_of_constant(centre, DOUBLE_UNIT, _sizes(numbers))
 
-    def _measure_again(
-        self, numbers: Vector, given: Vector, sizes: Vector, slope: Vector, bar: Vector,
+    def _take_other_steps(
+        self, numbers: Vector, given: Vector, some: Array, sizes: Vector, found: _Slopes,
         centre: float,
     ) -> None:  # fmt: skip
-        """Measure entries fully that four values leave in doubt, the most doubtful ones first.
+        """Measure those of some entries that are in doubt with other steps, while that helps."""
+        sizes, own = sizes.copy(), np.where(numbers != 0, np.abs(numbers), np.inf)
+        some = some[found.in_doubt(given)[some]]
+        for _ in range(MOST_STEPS):
+            if some.size == 0:
+                return
+            former = found.bar[some]
+            noisy = former * found.step[some] <= MUCH_NOISE * SIGMAS * self._least_noise
+            shorter = np.minimum(sizes[some] / OTHER_STEP, own[some])
+            sizes[some] = np.where(noisy, sizes[some] * OTHER_STEP, shorter)
+            found.put(some, self._measured(numbers, some, sizes[some], centre))
+            left = found.in_doubt(given)[some]
+            helps = ~np.isfinite(former) | (found.bar[some] < former / 2)
+            _require(bool(helps[left].all()))
+            some = some[left]
 
-        Where not even steps of its own would help one of those, the others need not be measured.
-        """
-        wrong = ~(np.abs(slope - given) <= bar) | ~(bar <= FINE * np.max(np.abs(slope)))
-        again = np.flatnonzero(wrong)
-        if again.size == 0:
-            return
-        again = again[np.argsort(-bar[again], kind="stable")]
-        for some in (again[:SAMPLED], again[SAMPLED:]):
-            slope[some], bar[some], *_ = self._measured(numbers, some, sizes[some], centre)
-            coarse = ~(bar[some] <= FINE * np.max(np.abs(slope)))
-            own = np.abs(numbers[some])
-            _require(not bool(np.any(coarse & ~((own > 0) & (own < sizes[some])))))
-
-    def _by_four_values(
-        self, numbers: Vector, sizes: Vector, centre: float
-    ) -> tuple[Vector, Vector]:
+    def _by_four_values(self, numbers: Vector, sizes: Vector, centre: float) -> _Slopes:
         """Measure some entries fully; what they tell of noise and of the fourth order is for all.
 
         The difference between the orders two and four is far more than the error of the fourth: by
         how much, the entries tell that are measured fully.
         """
-        sample = np.unique([np.argmax(sizes), *(np.arange(1, SAMPLED) * sizes.size // SAMPLED)])
-        full, full_bar, noise, share = self._measured(numbers, sample, sizes[sample], centre)
-        others = np.delete(np.arange(sizes.size), sample)
+        sample, others = _sampled(sizes)
+        full = self._measured(numbers, sample, sizes[sample], centre)
         steps = _steps(sizes[others], FINEST / SHORTER)
         central = self._central(numbers, others, steps, PAIR, centre)[0]
-        slope, bar = np.empty(sizes.size), np.empty(sizes.size)
         with np.errstate(all="ignore"):
-            found = central @ FOURTH
-            apart = np.abs(found - central[:, 0])
-            slope[others] = found
-            bar[others] = SIGMAS * np.max(noise) / steps + MARGIN * np.max(share) * apart
-        slope[sample], bar[sample] = full, full_bar
-        return slope, np.where(np.isfinite(bar), bar, np.inf)
+            slope = central @ FOURTH
+            apart = np.abs(slope - central[:, 0])
+            bar = SIGMAS * np.max(full.noise) / steps + MARGIN * np.max(full.share) * apart
+        found = _Slopes(*np.full((5, sizes.size), np.nan))
+        found.put(sample, full)
+        found.slope[others], found.bar[others] = slope, _or_infinite(bar)
+        found.step[others] = steps
+        return found
 
-    def _measured(
-        self, numbers: Vector, indices: Array, sizes: Vector, centre: float
-    ) -> tuple[Vector, Vector, Vector, Vector]:
-        """Return the slopes by some entries from eight values, their error bars, and the noise.
-
-        And the error of two central differences, as a share of what the shorter one alone is off.
-        """
-        if indices.size == 0:
-            return np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0)
+    def _measured(self, numbers: Vector, indices: Array, sizes: Vector, centre: float) -> _Slopes:
+        """Return the slopes by some entries from eight values each."""
         steps = _steps(sizes, FINEST)
         central, values = self._central(numbers, indices, steps, FOUR, centre)
         with np.errstate(all="ignore"):
@@ -323,7 +358,7 @@ class _Confirmation:
             rounding = SIGMAS * noise / steps
             bar = np.abs(slope - central @ SIXTH) + rounding
             share = np.abs(of_two - slope) / (np.abs(of_two - central[:, 0]) + rounding)
-        return slope, np.where(np.isfinite(bar), bar, np.inf), noise, share
+        return _Slopes(slope, _or_infinite(bar), steps, noise, share)
 
     def _central(
         self, numbers: Vector, indices: Array, steps: Vector, multiples: Array, centre: float
@@ -332,13 +367,7 @@ class _Confirmation:
         count = multiples.size
         entries = numbers[indices]
         moved = entries[:, None] + steps[:, None] * np.concatenate([-multiples[::-1], multiples])
-        found = np.empty(moved.shape)
-        places = list(zip(indices.tolist(), entries.tolist(), moved.tolist(), strict=True))
-        some = max(1, MOST_NUMBERS // (2 * count * self._flat_weights.size))
-        with self.function.recording():
-            for start in range(0, len(places), some):
-                part = places[start : start + some]
-                found[start : start + some] = self._along(numbers, part).reshape(-1, 2 * count)
+        found = self._beside(numbers, indices, moved)
         with np.errstate(all="ignore"):
             realised = moved[:, count:] - moved[:, count - 1 :: -1]
             central = (found[:, count:] - found[:, count - 1 :: -1]) / realised
@@ -347,6 +376,18 @@ class _Confirmation:
             found[:, :count], centre, found[:, count:],
         )  # fmt: skip
         return central, values
+
+    def _beside(self, numbers: Vector, indices: Array, moved: Array) -> Array:
+        """Evaluate with each of some entries replaced by each number of its row."""
+        found = np.empty(moved.shape)
+        entries = numbers[indices].tolist()
+        places = list(zip(indices.tolist(), entries, moved.tolist(), strict=True))
+        some = max(1, MOST_NUMBERS // (moved.shape[1] * max(1, self._flat_weights.size)))
+        with self.function.recording():
+            for start in range(0, len(places), some):
+                part = places[start : start + some]
+                found[start : start + some] = self._along(numbers, part).reshape(len(part), -1)
+        return found
 
     def _along(self, numbers: Vector, places: list[tuple[int, float, list[float]]]) -> Vector:
         """Evaluate with each of some entries replaced by each of its values."""
@@ -380,16 +421,26 @@ def _expected(entries: int) -> int:
     return 2 * (FOUR.size * sampled + PAIR.size * (entries - sampled))
 
 
-def _sizes(numbers: Vector) -> tuple[float, Vector]:
-    """Return the size of a typical entry of an array, and of each, if it is not smaller."""
+def _sizes(numbers: Vector) -> Vector:
+    """Return the size of each entry, or of a typical one of the array if that is larger."""
     typical = math.sqrt((numbers * numbers).mean()) or 1.0
-    return typical, np.maximum(np.abs(numbers), typical)
+    return np.maximum(np.abs(numbers), typical)
+
+
+def _sampled(sizes: Vector) -> tuple[Array, Array]:
+    """Return some entries of an array, the one of the largest size among them, and the others."""
+    sample = np.unique([np.argmax(sizes), *(np.arange(1, SAMPLED) * sizes.size // SAMPLED)])
+    return sample, np.delete(np.arange(sizes.size), sample)
 
 
 def _steps(sizes: Vector, share: float) -> Vector:
     """Return a share of each size, to the nearest power of two."""
     steps: Vector = UNEVEN * share * 2.0 ** np.rint(np.log2(sizes))
     return steps
+
+
+def _or_infinite(bar: Vector) -> Vector:
+    return np.where(np.isfinite(bar), bar, np.inf)
 
 
 def _require(certain: bool) -> None:

@@ -97,9 +97,9 @@ def test_an_entry_that_f_does_not_depend_on_is_confirmed() -> None:
     assert general.evaluations != report.evaluations
 
 
-@pytest.mark.parametrize("entries", [1, 6, 7])
-def test_a_small_array_that_f_does_not_depend_on_is_confirmed_as_untested(entries: int) -> None:
-    x, y = torch.rand(2, entries, dtype=torch.float64)
+@pytest.mark.parametrize("entries", [1, 6, 7, 30])
+def test_an_array_that_f_does_not_depend_on_is_confirmed_as_untested(entries: int) -> None:
+    x, y = torch.linspace(0.1, 0.9, 2 * entries, dtype=torch.float64).reshape(2, -1)
     f = lambda x, y: torch.maximum(x + 2, y)  # noqa: E731
     report = fastbp.torch.check_function(f, x, y, seed=0)
     general = fastbp.torch.check_function(f, x, y, seed=0, **GENERAL)
@@ -109,9 +109,10 @@ def test_a_small_array_that_f_does_not_depend_on_is_confirmed_as_untested(entrie
             ("inputs[0]", "passed", 0, ""),
             ("inputs[1]", "untested", entries, "zero on both sides in every entry"),
         ]
-    confirmed = entries <= 6
-    assert (report.evaluations == (8 + 14) * entries + 2) == confirmed
-    assert (report.evaluations == general.evaluations) != confirmed
+    # Of a larger array three entries are looked at as closely as all of a small one.
+    closely = entries if entries <= 6 else 3
+    assert report.evaluations == (8 + 14) * closely + 2 * 4 * (entries - closely) + 2
+    assert report.evaluations != general.evaluations
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,9 @@ def test_a_function_that_is_constant_beside_a_few_entries_is_confirmed_as_vacuou
     assert report.arrays[0].detectable == pytest.approx(general.arrays[0].detectable, rel=0.5)
 
 
+@pytest.mark.parametrize("entries", [3, 9])
 @pytest.mark.parametrize("size", [1.0, 1e-6, 1e-12])
-def test_a_derivative_that_is_given_as_0_is_never_confirmed(size: float) -> None:
+def test_a_derivative_that_is_given_as_0_is_never_confirmed(size: float, entries: int) -> None:
     class Forgetful(torch.autograd.Function):
         @staticmethod
         def forward(_: Any, x: Any, y: Any) -> Any:
@@ -147,12 +149,32 @@ def test_a_derivative_that_is_given_as_0_is_never_confirmed(size: float) -> None
         def backward(_: Any, incoming: Any) -> Any:
             return incoming, torch.zeros_like(incoming)
 
-    x = torch.zeros(3, dtype=torch.float64)
-    y = torch.rand(3, dtype=torch.float64) + 0.5
+    x = torch.zeros(entries, dtype=torch.float64)
+    y = torch.rand(entries, dtype=torch.float64) + 0.5
     report = fastbp.torch.check_function(Forgetful.apply, x, y, seed=0)
     general = fastbp.torch.check_function(Forgetful.apply, x, y, seed=0, **GENERAL)
     assert (report.verdict, report.evaluations) == (general.verdict, general.evaluations)
     assert report.verdict == "failed"
+
+
+@pytest.mark.parametrize("entries", [5, 12])
+@pytest.mark.parametrize("distance", [0.1, 0.03])
+def test_entries_near_a_pole_are_confirmed_with_shorter_steps(
+    entries: int, distance: float
+) -> None:
+    x = torch.linspace(2.0, 3.0, entries, dtype=torch.float64)
+    x[1] = 1 + distance
+    f = lambda x: 1 / (x - 1)  # noqa: E731
+    report = fastbp.torch.check_function(f, x, seed=0)
+    general = fastbp.torch.check_function(f, x, seed=0, **GENERAL)
+    assert report.verdict == general.verdict == "passed"
+    assert report.arrays[0].detectable < 2 * general.arrays[0].detectable
+    assert report.evaluations != general.evaluations
+    for wrong in (1, entries - 1):
+        factor = torch.ones(entries, dtype=torch.float64)
+        factor[wrong] = 1 + 1e-5
+        report = fastbp.torch.check_function(scaled(f, factor), x, seed=0)
+        assert [failure.where for failure in report.failures] == [f"inputs[0][{wrong}]"]
 
 
 def rounded(x: Any) -> Any:
