@@ -20,9 +20,16 @@ HARMLESS: dict[tuple[str, str], str] = {
         "verdict.rows",
         "np.where(np.isinf(ratio), -error, 0.0) -> np.where(np.isinf(ratio), -error, 1.0)",
     ): TIED,
-    ("verdict.summary", "nothing[:, columns.WORST_RATIO] = -1.0 -> "): MARKED,
+    ("verdict.summary", "rows[0][:, columns.WORST_RATIO] = -1.0 -> "): MARKED,
     ("verdict.summary", "np.where(used, given, 0.0) -> np.where(used, given, 1.0)"): MASKED,
     ("sensitivities.error_bars", "np.where(largest > 0, largest, 1.0) -> "): SCALE,
+    (
+        "derivatives.line_slopes",
+        "(lines.divergence != 0) & ~rough -> lines.divergence != 0",
+    ): "where f diverges at the point no jump beside it is found, and lines with steps converge",
+    ("derivatives.line_slopes", "LAST_STEP = 2.0 ** (-3) -> LAST_STEP = 2.0 ** (-4)"): (
+        "steps grow by 4 from 2**-24 on: 2**-4 is the longest either way"
+    ),
     ("noise.distant_jumps", "start + (place - 1) * spacing -> "): (
         "a jump lies between the third and the fourth of five points, wherever the next grid begins"
     ),

@@ -7,12 +7,7 @@ __all__ = ["TARGETS"]
 VERDICT = ("tests/verdict",)
 PROOFS = ("tests/network/sensitivities", "tests/kernels/sensitivities")
 KERNELS = ("tests/kernels/sensitivities",)
-SLOPES = (
-    "tests/function/derivatives",
-    "tests/function/checks/test_check_gradient.py",
-    "tests/function/checks/test_doubtful_functions.py",
-    "tests/function/checks/test_edges_and_scales.py",
-)
+SLOPES = "tests/function/derivatives/test_"
 NOISE = ("tests/function/derivatives/noise",)
 CHECKS, DIFFERENCES = "tests/network/checks/test_", "tests/network/differences/test_"
 
@@ -47,21 +42,37 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "fastbp.network.differences.quotient_noise": (f"{DIFFERENCES}quotient_noise.py",),
     # slopes of any function: noise and the choice of steps
-    "fastbp.function.derivatives.climb": SLOPES,
-    "fastbp.function.derivatives.divergence": ("tests/function/derivatives/test_divergence.py",),
-    "fastbp.function.derivatives.lines": SLOPES,
-    "fastbp.function.derivatives.line_slopes": SLOPES,
+    "fastbp.function.derivatives.climb": (
+        f"{SLOPES}climb.py",
+        f"{SLOPES}climb_results.py",
+        f"{SLOPES}climb_tables.py",
+    ),
+    "fastbp.function.derivatives.divergence": (f"{SLOPES}divergence.py",),
+    "fastbp.function.derivatives.lines": (
+        f"{SLOPES}climb_results.py",
+        f"{SLOPES}line_slopes.py",
+        f"{SLOPES}second_slopes.py",
+    ),
+    "fastbp.function.derivatives.line_slopes": (
+        f"{SLOPES}climb.py",
+        f"{SLOPES}line_slopes.py",
+        f"{SLOPES}numerical_gradient.py",
+    ),
     "fastbp.function.derivatives.noise.distant_jumps": NOISE,
     "fastbp.function.derivatives.noise.evaluation_noise": NOISE,
-    "fastbp.function.derivatives.noise.hidden_noise": SLOPES,
+    "fastbp.function.derivatives.noise.hidden_noise": (*NOISE, f"{SLOPES}line_slopes.py"),
     "fastbp.function.derivatives.second_slopes": (
-        *SLOPES,
+        f"{SLOPES}second_slopes.py",
         "tests/function/methods/test_search.py",
     ),
-    "fastbp.function.derivatives.step_choice": SLOPES,
+    "fastbp.function.derivatives.step_choice": (
+        f"{SLOPES}climb.py",
+        f"{SLOPES}climb_results.py",
+        f"{SLOPES}step_choice.py",
+    ),
     # from a direction to the wrong entries
     "fastbp.function.methods.bisection": (
-        "tests/function/methods",
-        "tests/function/checks/test_check_gradient.py",
+        "tests/function/methods/test_bisection.py",
+        "tests/function/methods/test_search.py",
     ),
 }

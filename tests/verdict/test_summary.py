@@ -49,6 +49,14 @@ def test_factor_and_residual_neither_overflow_nor_underflow(size):
     assert (factor, residual) == pytest.approx(one, rel=1e-13)
 
 
+def test_arrays_that_lie_end_to_end_are_counted_apart():
+    given = np.array([1.0, 9.0, 0.0, 9.0, 9.0])
+    entries = Entries(0, given, np.array([1.0, 1.0, 0.0, 1.0, 1.0]), np.zeros(5), np.zeros(5))
+    for starts, wrong in (((0, 2), [1, 2]), ((0,), [3]), ((0, 2, 3), [1, 0, 2])):
+        table = summary_rows(entries, TIGHT, 1.0, starts)
+        assert table[:, columns.WRONG].tolist() == wrong
+
+
 def awkward_entries(hull: bool) -> tuple[np.ndarray, ...]:
     """Right and wrong entries, zeros, NaN, infinities, kinks and what cannot be judged."""
     rng = np.random.default_rng(7)
