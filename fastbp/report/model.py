@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -25,6 +25,7 @@ __all__ = [
     "Failure",
     "Kink",
     "Report",
+    "report_with_rows_to_come",
 ]
 
 
@@ -184,8 +185,15 @@ class ArrayReport:
     picture: Picture | None = field(default=None, compare=False, repr=False)
 
 
+class _RowsToCome:
+    """How the rows of a report are made, where nobody has looked at them yet."""
+
+    __slots__ = ("_make_rows",)
+    _make_rows: Callable[[], tuple[ArrayReport, ...]]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Report:
+class Report(_RowsToCome):
     """The outcome of a check. ``bool(report)`` is True for the verdict "passed" alone.
 
     Attributes
@@ -286,6 +294,16 @@ class Report:
     diagnosis: tuple[str, ...] = ()
     seed: int | None = field(default=None, compare=False)
     made: str = field(default="", compare=False)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            """Make the rows: called where an attribute is not there."""
+            if name != "arrays":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            rows = self._make_rows()
+            object.__setattr__(self, name, rows)
+            return rows
 
     @property
     def entries(self) -> int:
@@ -597,6 +615,16 @@ class Report:
             "inconclusive": f"The gradient could not be judged in {named}.",
         }.get(self.verdict, "Nothing was tested: every array is zero on both sides.")
         raise GradientMismatchError(f"{said}\n\n{self}", self)
+
+
+def report_with_rows_to_come(
+    make_rows: Callable[[], tuple[ArrayReport, ...]], **parts: Any
+) -> Report:
+    """Return a report whose `arrays` are made when they are first asked for."""
+    report = Report(arrays=(), **parts)
+    object.__delattr__(report, "arrays")
+    object.__setattr__(report, "_make_rows", make_rows)
+    return report
 
 
 NAMES_IN_MESSAGE = 10  # of an error: the report that follows it counts the rest

@@ -16,7 +16,6 @@ import numpy as np
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.model import ArrayVerdict
 from fastbp.report.pictures.cells import Cells, samples_of
-from fastbp.report.pictures.picture import with_few_cells
 from fastbp.typing import Array, Floats, Indices, Mask, Radius, Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.arrays import TOO_ROUGH, verdict_of, verdict_of_rough
@@ -36,11 +35,12 @@ __all__ = [
     "bare_row",
     "failure_of",
     "judged_row",
-    "rows_of_report",
+    "passed_row",
     "summarised_row",
     "unjudged_rows",
     "unusable_reason",
     "unusable_row",
+    "with_picture",
     "worst_first",
     "worst_of_all",
 ]
@@ -165,6 +165,8 @@ def summarised_row(
         Takes up the errors of an array that failed, to replace those of its picture.
     """
     verdict, reason = verdict_of(found)
+    if verdict == "passed":
+        return passed_row(name, shape, found, tolerance, picture), ()
     failures: tuple[Failure, ...] = ()
     residual = None
     if found.wrong:
@@ -177,24 +179,23 @@ def summarised_row(
         reason = f"{reason}; {near}" if near else reason
     elif noise is not None and (reason == TOO_ROUGH or _may_be_no_zero(verdict, found)):
         verdict, reason = verdict_of_rough(entries(), tolerance, noise())
-    worst = failures[0] if failures else None
-    if worst is None and found.worst is not None:
+    row = passed_row(name, shape, found, tolerance, picture)
+    worst = failures[0] if failures else row.worst
+    changed = replace(row, worst=worst, residual=residual, verdict=verdict, reason=reason)
+    return changed, failures
+
+
+def passed_row(
+    name: str, shape: Shape, found: Summary, tolerance: Tolerance, picture: Picture | None
+) -> ArrayReport:
+    """Return the row of an array that passed, without anything more to say of it."""
+    worst = None
+    if found.worst is not None:
         worst = failure_of(name, shape, found.worst, tolerance)
     return ArrayReport(
-        name=name,
-        shape=shape,
-        entries=found.entries,
-        wrong=found.wrong,
-        zero=found.zero,
-        kinks=found.kinks,
-        worst=worst,
-        factor=found.factor,
-        residual=residual,
-        detectable=found.detectable,
-        verdict=verdict,
-        reason=reason,
-        picture=picture,
-    ), failures
+        name, shape, found.entries, found.wrong, found.zero, found.kinks, worst, found.factor,
+        None, found.detectable, "passed", "", picture,
+    )  # fmt: skip
 
 
 def _may_be_no_zero(verdict: ArrayVerdict, found: Summary) -> bool:
@@ -267,17 +268,10 @@ def bare_row(name: str, shape: Shape, entries: int, verdict: Any, reason: str) -
     )
 
 
-def rows_of_report(rows: Sequence[ArrayReport]) -> list[ArrayReport]:
-    """Return rows whose pictures are not too large together."""
-    pictures = with_few_cells([row.picture for row in rows])
-    return [
-        row if row.picture is picture else _with_picture(row, picture)
-        for row, picture in zip(rows, pictures, strict=True)
-    ]
-
-
-def _with_picture(row: ArrayReport, picture: Picture | None) -> ArrayReport:
-    """Return the row with another picture; `dataclasses.replace` takes three times as long."""
+def with_picture(row: ArrayReport, picture: Picture | None) -> ArrayReport:
+    """Return the row with that picture; `dataclasses.replace` takes three times as long."""
+    if row.picture is picture:
+        return row
     values: list[Any] = [*_all_but_picture(row), picture]
     return ArrayReport(*values)
 

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     Table = NDArray[np.float64]
     Note = Callable[[int, Vector, Mask], None]
 
-__all__ = ["Entry", "Summary", "Unexplained", "summaries", "summarise", "summary_rows"]
+__all__ = [
+    "Entry",
+    "Summary",
+    "Unexplained",
+    "merged_rows",
+    "plainly_passed",
+    "read_summaries",
+    "summaries",
+    "summarise",
+    "summary_rows",
+]
 
 COUNTS_AND_SUMS = [
     columns.WRONG, columns.ZERO, columns.KINKS, columns.LEFT_OUT, columns.ABOVE_NOISE,
@@ -245,7 +255,15 @@ def _first_largest(values: Vector, starts: Sequence[int]) -> Indices:
 
 
 def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> list[Summary]:
-    """Merge rows of a table into summaries of arrays.
+    """Merge rows of a table into summaries of arrays; arguments as of `merged_rows`.
+
+    ``entries`` are those of each array.
+    """
+    return read_summaries(merged_rows(table, starts), entries)
+
+
+def merged_rows(table: Table, starts: Sequence[int]) -> Table:
+    """Merge the rows of each array into one.
 
     Parameters
     ----------
@@ -253,8 +271,6 @@ def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> li
         The rows of each array one after the other.
     starts : sequence of int
         The first row of each array.
-    entries : sequence of int
-        The entries of each array.
     """
     merged = table
     if len(starts) < len(table):  # else each array has one row, as small ones have
@@ -262,7 +278,26 @@ def summaries(table: Table, starts: Sequence[int], entries: Sequence[int]) -> li
         merged[:, COUNTS_AND_SUMS] = np.add.reduceat(table[:, COUNTS_AND_SUMS], starts, axis=0)
         worst = _first_largest(table[:, columns.WORST_RATIO], starts)
         merged[:, OF_WORST] = table[worst][:, OF_WORST]
+    return merged
+
+
+def read_summaries(merged: Table, entries: Sequence[int]) -> list[Summary]:
+    """Return the summaries of arrays that have one row each, and so many entries."""
     return [_read(*both) for both in zip(merged.tolist(), entries, strict=True)]
+
+
+def plainly_passed(merged: Table, entries: Indices) -> Mask:
+    """Tell which arrays passed without anything more to say, as `verdict_of` would.
+
+    Parameters
+    ----------
+    merged : float64, shape (arrays, SUMMARY_COLUMNS)
+    entries : int64, shape (arrays,)
+    """
+    zero = merged[:, columns.ZERO]
+    passed: Mask = (merged[:, columns.WRONG] == 0) & (merged[:, columns.BROKEN] == 0)
+    passed &= (zero + merged[:, columns.LEFT_OUT] < entries) & (merged[:, columns.ABOVE_NOISE] > 0)
+    return passed
 
 
 def _read(line: list[float], entries: int) -> Summary:

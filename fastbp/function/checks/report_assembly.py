@@ -10,7 +10,8 @@ from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
 from fastbp.runtime.environment import made_here
 from fastbp.verdict.arrays import check_verdict
-from fastbp.verdict.rows import rows_of_report, worst_of_all
+from fastbp.verdict.rows import worst_of_all
+from fastbp.verdict.rows_to_come import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +59,7 @@ def report_of(
     notes = [note for check in checks for note in check.notes]
     return Report(
         verdict=check_verdict([row.verdict for row in rows], [row.verdict for row in others]),
-        arrays=tuple(rows_of_report([*rows, *others])),
+        arrays=Rows.of(rows).with_others(others),
         failures=worst_of_all([wrong for check in checks for wrong in check.failures]),
         sizes=(),
         batch=0,

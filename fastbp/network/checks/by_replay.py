@@ -29,6 +29,7 @@ from fastbp.network.sensitivities.weight_gradients import add_decay, write_produ
 from fastbp.typing import Array, Floats, Mask
 from fastbp.verdict.blocks import norm
 from fastbp.verdict.rows import Numerical, judged_row, unjudged_rows, unusable_reason
+from fastbp.verdict.rows_to_come import Rows
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_by_replay(
     if rounding.problem:
         shapes = [array.shape for array in net.shapes.arrays]
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, rounding.problem)
-        return Outcome(rows, [], 0, {"scheme": SCHEME, "delta": DELTA})
+        return Outcome(Rows.of(rows), [], 0, {"scheme": SCHEME, "delta": DELTA})
     with replay_pool(base, workers) as pool:
         measured = measure_by_replay(base, max_memory=max_memory, progress=progress, pool=pool)
     own = coarser if tolerance is None else UNIT_ROUNDOFF
@@ -100,7 +101,8 @@ def check_by_replay(
     hidden = zip(rounding.levels[1:], rounding.doubts, strict=True)
     dead = [count_dead_units(*layer) for layer in hidden]
     return Outcome(
-        [row for row, _ in judged], [wrong for _, wrong in judged], measured.evaluations,
+        Rows.of([row for row, _ in judged]), [wrong for _, wrong in judged],
+        measured.evaluations,
         {"scheme": SCHEME, "delta": DELTA, "doubtful": hull.doubtful, "convention": convention,
          "kink": kink, "notes": note_on_dead_units(dead, net.sizes[1:-1])},
     )  # fmt: skip

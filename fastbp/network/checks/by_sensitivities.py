@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from functools import cached_property
-from itertools import accumulate
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.kernels.comparison.summary_columns import PROOF
+from fastbp.kernels.comparison.summary_columns import PROOF, SUMMARY_COLUMNS
 from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.dead_units import note_on_dead_units
 from fastbp.network.checks.outcome import Outcome
 from fastbp.network.checks.rounded_gradients import no_less_than_bars, noise_of_arrays
-from fastbp.network.checks.tile_comparison import Tiles
+from fastbp.network.checks.tile_comparison import Drawing, Tiles
 from fastbp.network.given_gradients import coarser_dtype
 from fastbp.network.network import book_weight, in_float64
 from fastbp.network.sensitivities.certificate import judge_sweeps, judge_values
@@ -31,11 +31,18 @@ from fastbp.typing import Array, Floats, Mask, Vector
 from fastbp.verdict.blocks import norm, power_below
 from fastbp.verdict.entries import Entries
 from fastbp.verdict.rows import summarised_row, unjudged_rows, unusable_reason, unusable_row
-from fastbp.verdict.summary import Summary, summaries, summary_rows
+from fastbp.verdict.rows_to_come import PassedArrays, Rows
+from fastbp.verdict.summary import (
+    Summary,
+    merged_rows,
+    plainly_passed,
+    read_summaries,
+    summary_rows,
+)
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
@@ -96,7 +103,7 @@ def check_by_sensitivities(
     if problem:
         shapes = [array.shape for array in net.shapes.arrays]
         rows = unjudged_rows(net.parameter_names(), shapes, given.arrays, problem)
-        return Outcome(rows, [], 0, {"certificate": certificate})
+        return Outcome(Rows.of(rows), [], 0, {"certificate": certificate})
     hull = hull_of(sweeps)
     if exact:
         replace_sensitivities(sweeps, max_memory=max_memory, progress=progress, workers=workers)
@@ -125,16 +132,10 @@ class _Check:
         self.hull, self.tiles = hull, tiles
         self.certificate = certificate
         self.names, self.shapes = net.parameter_names(), [a.shape for a in net.shapes.arrays]
-        self.reasons = [
-            unusable_reason(a, s) for a, s in zip(given.arrays, self.shapes, strict=True)
-        ]
-        self.arrays = [
-            array.astype(array.dtype.newbyteorder("="), copy=False)
-            if not reason
-            else np.zeros(shape)
-            for array, shape, reason in zip(given.arrays, self.shapes, self.reasons, strict=True)
-        ]
-        self.flat = given.flat if not any(self.reasons) else None
+        self.flat = given.flat
+        self.arrays, self.reasons = given.arrays, [""] * len(self.shapes)
+        if given.flat is None or [array.shape for array in given.arrays] != self.shapes:
+            self._look_at_arrays()
         step = 1 if net.biases is None else 2
         self.weights, self.biases = self.arrays[::step], self.arrays[1::step] if step == 2 else []
         sizes = sweeps.network.sizes
@@ -147,11 +148,28 @@ class _Check:
             [power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
         )
 
+    def _look_at_arrays(self) -> None:
+        """Find arrays that cannot be compared, with zeros in their place; all in native order."""
+        self.reasons = [
+            unusable_reason(a, s) for a, s in zip(self.given.arrays, self.shapes, strict=True)
+        ]
+        self.arrays = [
+            array.astype(array.dtype.newbyteorder("="), copy=False)
+            if not reason
+            else np.zeros(shape)
+            for array, shape, reason in zip(
+                self.given.arrays, self.shapes, self.reasons, strict=True
+            )
+        ]
+        if any(self.reasons):
+            self.flat = None
+
     def outcome(self) -> Outcome:
-        found, pictures, gaps = self._compare_weights()
-        unproved = [layer for layer, gap in enumerate(gaps) if gap > 1.0]
-        if unproved:
-            layer = unproved[0]
+        """Compare all arrays, and say of each what was found."""
+        merged, drawings = self._compare_weights()
+        unproved = np.flatnonzero(merged[:, PROOF] > 1.0)
+        if unproved.size:
+            layer = int(unproved[0])
             problem = (
                 f"the product of layer {layer} fails its proof (seed {self.sweeps.seed}): "
                 "a defect of fastbp"
@@ -159,31 +177,50 @@ class _Check:
                 else f"overflow: the derivatives of layer {layer} leave the range of numbers"
             )
             certificate = self.certificate and replace(self.certificate, problem=problem)
-            rows = unjudged_rows(self.names, self.shapes, self.given.arrays, problem)
-            return Outcome(rows, [], self._evaluations(), {"certificate": certificate})
+            unjudged = unjudged_rows(self.names, self.shapes, self.given.arrays, problem)
+            return Outcome(Rows.of(unjudged), [], self._evaluations(), {"certificate": certificate})
+        drawn_biases = None
         if self.biases:
-            of_biases, drawn = self._compare_biases()
-            found = [one for pair in zip(found, of_biases, strict=True) for one in pair]
-            pictures = [one for pair in zip(pictures, drawn, strict=True) for one in pair]
-        judged = [self._row(i, *both) for i, both in enumerate(zip(found, pictures, strict=True))]
+            of_biases, drawn_biases = self._compare_biases()
+            together = np.empty((len(self.shapes), SUMMARY_COLUMNS))
+            together[::2], together[1::2] = merged, of_biases
+            merged = together
+        rows, failures = self._judge(merged, _Pictures(drawings, drawn_biases))
         convention, kink = "", None
         if self.hull.affected:
             looked_at = (self.sweeps.network, self.hull, self._seen(), self.tiles.tolerance)
             convention, kink = fitting_convention(*looked_at), worst_kink(*looked_at)
         return Outcome(
-            [row for row, _ in judged], [failures for _, failures in judged], self._evaluations(),
+            rows, failures, self._evaluations(),
             {"certificate": self.certificate, "doubtful": self.hull.doubtful,
              "convention": convention, "kink": kink,
              "notes": note_on_dead_units(self._dead_units(), self.sweeps.network.sizes[1:-1])},
         )  # fmt: skip
 
+    def _judge(self, merged: Floats, pictures: _Pictures) -> tuple[Rows, list[tuple[Failure, ...]]]:
+        """Judge the arrays that did not plainly pass one by one; return rows, and failures."""
+        entries = [math.prod(shape) for shape in self.shapes]
+        plain = plainly_passed(merged, np.array(entries, np.int64))
+        judged: dict[int, ArrayReport] = {}
+        failures = []
+        if not plain.all() or any(self.reasons):
+            drawn, found = pictures(), read_summaries(merged, entries)
+            for i, passed in enumerate(plain.tolist()):
+                if not passed or self.reasons[i]:
+                    judged[i], wrong = self._row(i, found[i], drawn[i])
+                    failures.append(wrong)
+        passed_arrays = PassedArrays(
+            self.names, self.shapes, merged, entries, self.tiles.tolerance, pictures,
+            pictures.cells,
+        )  # fmt: skip
+        return Rows(judged, passed_arrays), failures
+
     def _dead_units(self) -> list[int]:
         """Count the units of each hidden layer that no sample activates: first by their norms."""
         sweeps, sizes = self.sweeps, self.sweeps.network.sizes
         quiet = np.flatnonzero(~(self.tiles.bars.h_sizes[sizes[0] : -sizes[-1]] > 0.0)) + sizes[0]
-        if quiet.size:  # where squares underflow a unit is not dead
-            active = sweeps.any_sample(sweeps.h, quiet) | sweeps.any_sample(sweeps.doubt, quiet)
-            quiet = quiet[~active]
+        if quiet.size and self.hull.affected:
+            quiet = quiet[~sweeps.any_sample(sweeps.doubt, quiet)]
         ends = np.cumsum(sizes[:-1])
         before = np.searchsorted(quiet, ends)
         dead: list[int] = np.diff(before).tolist()
@@ -219,23 +256,16 @@ class _Check:
         differenced = 0 if self.certificate is None else self.certificate.differenced
         return 2 * self.sweeps.batch + 2 * differenced
 
-    def _compare_weights(
-        self,
-    ) -> tuple[list[Summary], list[Picture | None], list[float]]:
-        """Return summaries, pictures, and how far each proof is off, over the allowed."""
-        tables: dict[int, Floats] = {}
-        pictures: dict[int, Picture] = {}
-        for flat, layers, offsets in self._calls():
-            compared = self.tiles.compare(layers, flat, offsets, [self.scales[k] for k in layers])
-            for k in layers:
-                tables[k] = compared.tables[k]
-                pictures[k] = compared.pictures[k]
-        ordered = [tables[k] for k in range(len(self.weights))]
-        starts = list(accumulate((len(table) for table in ordered[:-1]), initial=0))
-        sizes = [array.size for array in self.weights]
-        gaps = [float(table[:, PROOF].max()) for table in ordered]
-        drawn: list[Picture | None] = [pictures[k] for k in range(len(self.weights))]
-        return summaries(np.concatenate(ordered), starts, sizes), drawn, gaps
+    def _compare_weights(self) -> tuple[Floats, list[Drawing]]:
+        """Return what was found in the weights of each layer, and what pictures are made from."""
+        calls = [
+            self.tiles.compare(layers, flat, offsets, [self.scales[k] for k in layers])
+            for flat, layers, offsets in self._calls()
+        ]
+        merged = np.empty((len(self.weights), SUMMARY_COLUMNS))
+        for compared in calls:
+            merged[compared.layers] = merged_rows(compared.summaries, compared.starts)
+        return merged, [compared.drawing for compared in calls]
 
     def _calls(self) -> list[tuple[Array, list[int], list[int]]]:
         """Lay out the given weights: one vector where it is one, large arrays by themselves."""
@@ -264,18 +294,20 @@ class _Check:
         given = np.concatenate([array.reshape(-1) for array in self.biases])
         return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()
 
-    def _compare_biases(self) -> tuple[list[Summary], list[Picture | None]]:
-        starts, sizes = self.starts.tolist(), [array.size for array in self.biases]
+    def _compare_biases(self) -> tuple[Floats, Callable[[], list[Picture | None]]]:
+        """Return what was found in the biases of each layer, and what makes their pictures."""
+        starts = self.starts.tolist()
         columns = self._bias_vectors()
-        entries = Entries(0, *columns)
-        pictures: list[Picture | None] = []
+        shapes = [array.shape for array in self.biases]
+        drawn: list[partial[list[Picture | None]]] = []
 
         def note(_: int, ratio: Vector, kink: Mask) -> None:
-            shapes = [array.shape for array in self.biases]
-            pictures.extend(pictures_of_parts(shapes, starts, columns, ratio, kink))
+            drawn.append(partial(pictures_of_parts, shapes, starts, columns, ratio, kink))
 
-        table = summary_rows(entries, self.tiles.tolerance, self.bias_scales, starts, note=note)
-        return summaries(table, range(len(sizes)), sizes), pictures
+        merged = summary_rows(
+            Entries(0, *columns), self.tiles.tolerance, self.bias_scales, starts, note=note
+        )
+        return merged, drawn[0]
 
     def _row(
         self, i: int, found: Summary, picture: Picture | None
@@ -316,6 +348,28 @@ class _Check:
                 rows.start * value.shape[1], self.weights[k][rows].reshape(-1), value.reshape(-1),
                 self.tiles.bar_rows(k, rows).reshape(-1), radius.reshape(-1),
             )  # fmt: skip
+
+
+class _Pictures:
+    """Makes the pictures of all arrays, in the order of the parameters.
+
+    It holds no more than they will: nothing of the size of a level, and no given array.
+    """
+
+    def __init__(
+        self, weights: list[Drawing], biases: Callable[[], list[Picture | None]] | None
+    ) -> None:
+        self.weights, self.biases = weights, biases
+        self.cells = sum(drawing.cells.size for drawing in weights)
+
+    def __call__(self) -> list[Picture | None]:
+        found: dict[int, Picture] = {}
+        for drawing in self.weights:
+            found |= drawing.pictures()
+        ordered: list[Picture | None] = [found[k] for k in sorted(found)]
+        if self.biases is None:
+            return ordered
+        return [one for pair in zip(ordered, self.biases(), strict=True) for one in pair]
 
 
 def _finer(shape: tuple[int, ...], picture: Picture | None) -> Cells | None:

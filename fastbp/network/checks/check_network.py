@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastbp.errors import OptionError
@@ -12,6 +13,7 @@ from fastbp.network.checks.custom_loss import check_loss
 from fastbp.network.given_gradients import coarser_dtype, given_gradients
 from fastbp.network.network import require_batch
 from fastbp.report import Report
+from fastbp.report.model import report_with_rows_to_come
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.environment import made_here
 from fastbp.runtime.floating_point import own_errstate
@@ -27,10 +29,12 @@ from fastbp.runtime.validation import (
 from fastbp.runtime.workers.worker_pool import Workers, require_workers
 from fastbp.typing import Array
 from fastbp.verdict.arrays import check_verdict
-from fastbp.verdict.rows import bare_row, rows_of_report, worst_of_all
+from fastbp.verdict.rows import bare_row, worst_of_all
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastbp.network.batch import Batch
     from fastbp.network.given_gradients import GivenGradients
     from fastbp.network.network import Network
@@ -191,27 +195,30 @@ def check_network(
         others.insert(0, loss.row)
         failures.append(loss.failures)
         evaluations += loss.evaluations
-    verdict = check_verdict([row.verdict for row in found.rows], [row.verdict for row in others])
-    notes = (*_note_on_precision(net, given, tolerance), *found.details.get("notes", ()))
-    return Report(
-        verdict=verdict,
-        arrays=tuple(rows_of_report([*found.rows, *others])),
-        failures=worst_of_all(failures),
-        sizes=tuple(net.sizes),
-        batch=batch.size,
-        dtype=str(net.dtype),
-        layout=net.layout,
-        method=method,
-        rtol=rtol,
-        atol=atol,
-        evaluations=evaluations,
-        diagnosis=_diagnosis(net, batch, given, found.rows) if verdict == "failed" else (),
-        seconds=watch.seconds,
-        compile_seconds=watch.compile_seconds,
-        seed=own_seed,
-        made=made_here(),
-        **{"scheme": None, "delta": None, **found.details, "notes": notes},
-    )
+    verdict = check_verdict(found.rows.verdicts, [row.verdict for row in others])
+    parts: dict[str, Any] = {"scheme": None, "delta": None, **found.details} | {
+        "notes": (*_note_on_precision(net, given, tolerance), *found.details.get("notes", ())),
+        "verdict": verdict,
+        "failures": worst_of_all(failures),
+        "sizes": tuple(net.sizes),
+        "batch": batch.size,
+        "dtype": str(net.dtype),
+        "layout": net.layout,
+        "method": method,
+        "rtol": rtol,
+        "atol": atol,
+        "evaluations": evaluations,
+        "seed": own_seed,
+        "made": made_here(),
+    }
+    waits = verdict != "failed" and found.rows.worth_waiting
+    rows = () if waits else found.rows.with_others(others)
+    if verdict == "failed":
+        parts["diagnosis"] = _diagnosis(net, batch, given, rows[: len(rows) - len(others)])
+    parts |= {"seconds": watch.seconds, "compile_seconds": watch.compile_seconds}
+    if waits:
+        return report_with_rows_to_come(partial(found.rows.with_others, others), **parts)
+    return Report(arrays=rows, **parts)
 
 
 def _note_on_precision(
@@ -224,7 +231,7 @@ def _note_on_precision(
 
 
 def _diagnosis(
-    net: Network, batch: Batch, given: GivenGradients, rows: list[ArrayReport]
+    net: Network, batch: Batch, given: GivenGradients, rows: Sequence[ArrayReport]
 ) -> tuple[str, ...]:
     """Say what made the gradient wrong; imported by checks that fail alone."""
     from fastbp.network.checks.diagnosis.diagnose_network import diagnose_network

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.report import ArrayReport, Failure
+    from fastbp.report import Failure
+    from fastbp.verdict.rows_to_come import Rows
 
 __all__ = ["Outcome"]
 
@@ -17,7 +18,7 @@ class Outcome:
 
     Attributes
     ----------
-    rows : list of ArrayReport
+    rows : Rows
         Of every array, in the order of the parameters.
     failures : list of tuple of Failure
         The worst wrong entries of each array.
@@ -28,7 +29,7 @@ class Outcome:
         replay, a certificate, a kink.
     """
 
-    rows: list[ArrayReport]
+    rows: Rows
     failures: list[tuple[Failure, ...]]
     evaluations: int
     details: dict[str, Any] = field(default_factory=dict)

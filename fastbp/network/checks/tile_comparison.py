@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,19 +73,56 @@ class Bars:
 
 
 @dataclass(slots=True, eq=False)
+class Drawing:
+    """What the pictures of some layers are made from.
+
+    Attributes
+    ----------
+    cells : float64, shape (cells of all layers,)
+        The largest error over what is allowed, by cells.
+    kinks : bool, shape (cells of all layers,), or None
+        Which hold an entry on a kink.
+    samples : float64, shape (tiles * kept, SAMPLE_COLUMNS)
+        Some entries of each tile.
+    kept : int
+        How many of each tile.
+    maps : dict of int to _Map
+        Of each layer, its part of all of these.
+    """
+
+    cells: NDArray[np.float64]
+    kinks: NDArray[np.bool_] | None
+    samples: NDArray[np.float64]
+    kept: int
+    maps: dict[int, _Map]
+
+    def pictures(self) -> dict[int, Picture]:
+        """Make the pictures, by layers."""
+        # Parts of what there is for all layers, unless that is more than a report keeps.
+        together = self.cells.size <= CELLS_IN_ALL
+        drawn = {k: own.picture(self) for k, own in self.maps.items()}
+        return drawn if together else {k: _copied(picture) for k, picture in drawn.items()}
+
+
+@dataclass(slots=True, eq=False)
 class Compared:
     """What was found in the weight arrays of some layers.
 
     Attributes
     ----------
-    tables : dict of int to float64, shape (tiles, SUMMARY_COLUMNS)
-        Of each layer (``kernels/comparison/summary_columns.py`` names the columns).
-    pictures : dict of int to Picture
+    layers : list of int
+    summaries : float64, shape (tiles, SUMMARY_COLUMNS)
+        Of every tile (``kernels/comparison/summary_columns.py`` names the columns).
+    starts : list of int
+        The first tile of each layer.
+    drawing : Drawing
         The largest error over what is allowed, by cells, and some entries.
     """
 
-    tables: dict[int, NDArray[np.float64]]
-    pictures: dict[int, Picture]
+    layers: list[int]
+    summaries: NDArray[np.float64]
+    starts: list[int]
+    drawing: Drawing
 
 
 class Tiles:
@@ -355,22 +393,17 @@ class _Comparison:
         self.tiles, self.layers, self.flat = tiles, layers, writable(flat)
         self.groups = tiles._groups(layers)
         self.table, self.packed = tiles._places(self.groups)
-        self.shapes = {k: tiles._net.shapes.weights[k] for k in layers}
-        self.counts, self.tiles_at, self.maps = {}, {}, {}
-        width = kernels.TILE_PANELS * tiles.sweeps.width
+        self.counts, self.starts, self.maps = {}, [], {}
         end = map_end = 0
         places: list[tuple[int, ...]] = []
         for k, offset in zip(layers, offsets, strict=True):
-            rows, columns = self.shapes[k]
-            self.counts[k] = block_count(rows, BLOCK_ROWS) * block_count(columns, width)
-            height, cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, width, 1)
-            drawn = _Map(
-                map_end, (block_count(rows, height), block_count(columns, cell)), (height, cell)
-            )
-            self.maps[k], self.tiles_at[k] = drawn, end
-            places.append((offset, end, map_end, drawn.shape[1], height, cell))
-            end += self.counts[k]
-            map_end = drawn.stop
+            count, counts, cell = _tiles_of(tiles._net.shapes.weights[k], tiles.sweeps.width)
+            self.counts[k] = count
+            self.maps[k] = _Map(map_end, counts, cell, end, count)
+            self.starts.append(end)
+            places.append((offset, end, map_end, counts[1], *cell))
+            end += count
+            map_end += counts[0] * counts[1]
         known = [
             compare.GIVEN_AT, compare.TILES_AT, compare.MAP_AT, compare.MAP_COLUMNS,
             compare.CELL_ROWS, compare.CELL_COLUMNS,
@@ -379,7 +412,7 @@ class _Comparison:
         self.kept = max(1, SAMPLED_PAIRS // end)
         table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
         table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
-        tile_scales = np.repeat(scales, [self.counts[k] for k in layers])
+        tile_scales = np.repeat(scales, list(self.counts.values()))
         self.collected = arrays.Collected(
             summaries=table,
             cells=np.zeros(map_end),
@@ -411,41 +444,27 @@ class _Comparison:
             arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,
         )  # fmt: skip
         found = self.collected
-        result = Compared({}, {})
         kinks = found.kinks if found.kinks.any() else None
-        # Parts of what there is for all layers, unless that is more than a report keeps.
-        kept_together = found.cells.size <= CELLS_IN_ALL
-        for k in self.layers:
-            first, last = self.tiles_at[k], self.tiles_at[k] + self.counts[k]
-            result.tables[k] = found.summaries[first:last]
-            samples = found.samples[first * self.kept : last * self.kept]
-            picture = self.maps[k].picture(found.cells, kinks, samples)
-            result.pictures[k] = picture if kept_together else _copied(picture)
-        return result
+        drawing = Drawing(found.cells, kinks, found.samples, found.kept, self.maps)
+        return Compared(self.layers, found.summaries, self.starts, drawing)
 
 
 class _Map(NamedTuple):
-    """Where the cells of a layer lie, how many there are, and what each covers."""
+    """Where the cells of a layer lie, how many there are, what each covers; and its tiles."""
 
     start: int
     shape: tuple[int, int]
     cell: tuple[int, int]
+    first_tile: int
+    tiles: int
 
-    @property
-    def stop(self) -> int:
-        return self.start + self.shape[0] * self.shape[1]
-
-    def picture(
-        self,
-        all_cells: NDArray[np.float64],
-        all_kinks: NDArray[np.bool_] | None,
-        samples: NDArray[np.float64],
-    ) -> Picture:
+    def picture(self, drawing: Drawing) -> Picture:
         """Join neighbouring cells until there are few enough."""
-        part = slice(self.start, self.stop)
-        cells, marked = all_cells[part].reshape(self.shape), None
-        if all_kinks is not None and all_kinks[part].any():
-            marked = all_kinks[part].reshape(self.shape)
+        part = slice(self.start, self.start + self.shape[0] * self.shape[1])
+        cells, marked, kept = drawing.cells[part].reshape(self.shape), None, drawing.kept
+        samples = drawing.samples[self.first_tile * kept : (self.first_tile + self.tiles) * kept]
+        if drawing.kinks is not None and drawing.kinks[part].any():
+            marked = drawing.kinks[part].reshape(self.shape)
         if max(self.shape) <= MOST_CELLS:
             return Picture(cells, self.cell, marked, samples)
         cell = [*self.cell]
@@ -464,6 +483,15 @@ def _copied(picture: Picture) -> Picture:
     """Copy a picture, since a part of all cells keeps all of them."""
     kinks = None if picture.kinks is None else picture.kinks.copy()
     return Picture(picture.ratios.copy(), picture.cell, kinks, picture.samples.copy())
+
+
+@lru_cache(maxsize=256)
+def _tiles_of(shape: tuple[int, int], width: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """How many tiles an array has, rows and columns of its cells, and the shape of a cell."""
+    (rows, columns), across = shape, kernels.TILE_PANELS * width
+    cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, across, 1)
+    counts = block_count(rows, cell[0]), block_count(columns, cell[1])
+    return block_count(rows, BLOCK_ROWS) * block_count(columns, across), counts, cell
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:
