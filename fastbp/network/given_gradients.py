@@ -97,6 +97,8 @@ def _vector_of(gradients: Any) -> Array | None:
 def arrays_of(net: Network, gradients: Any) -> list[Array]:
     """Return one array per parameter array; raise where they cannot be assigned."""
     if isinstance(gradients, Gradients):
+        if gradients.shapes == net.shapes and _vector_of(gradients) is gradients.flat:
+            return list(net.shapes.views(gradients.flat))
         return _interleaved(net, gradients.weights, gradients.biases)
     if isinstance(gradients, tuple | list):
         return _interleaved(net, *_pair(gradients))
@@ -222,9 +224,9 @@ def _same(now: Any, before: Array) -> bool:
 def coarser_dtype(net: Network, given: GivenGradients) -> np.dtype[Any]:
     """Return the coarser dtype of the network and the given arrays that are of floats."""
     single = np.dtype(np.float32)
+    arrays = given.arrays if given.flat is None else [given.flat]
     if net.dtype == single or any(
-        array.dtype.kind == "f" and array.dtype.itemsize == single.itemsize
-        for array in given.arrays
+        array.dtype.kind == "f" and array.dtype.itemsize == single.itemsize for array in arrays
     ):
         return single
     return np.dtype(np.float64)

@@ -15,11 +15,13 @@ from fastbp.typing import Array
 __all__ = ["aligned_zeros", "block_count", "flat_view", "from_panels", "to_panels", "writable"]
 
 
-def aligned_zeros(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> list[Array]:
+def aligned_zeros(
+    sizes: Sequence[int], dtype: npt.DTypeLike = np.float64, *, zero: bool = True
+) -> list[Array]:
     """Return flat arrays of zeros, each of which begins at a line of the cache.
 
     They are parts of one block: no vector of a panel lies across two lines, and small networks
-    wait for one allocation instead of several.
+    wait for one allocation instead of several. Without ``zero`` they hold whatever was there.
 
     Examples
     --------
@@ -28,7 +30,7 @@ def aligned_zeros(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> li
     """
     each = LINE_BYTES // np.dtype(dtype).itemsize
     parts, whole = _parts_of_lines(tuple(sizes), each)
-    block = np.zeros(whole + each, dtype)
+    block = np.zeros(whole + each, dtype) if zero else np.empty(whole + each, dtype)
     shift = -block.ctypes.data % LINE_BYTES // block.itemsize
     return [block[shift + start : shift + end] for start, end in parts]
 

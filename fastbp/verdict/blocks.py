@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.typing import AnyFloats
+from fastbp.typing import AnyFloats, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCK", "blocks", "largest_finite", "norm", "power_below"]
+__all__ = ["BLOCK", "blocks", "largest_finite", "norm", "power_below", "powers_below"]
 
 # 2**15 entries of float64 are a quarter of a megabyte: a dozen temporaries stay in the cache.
 BLOCK = 1 << 15
@@ -54,3 +54,17 @@ def power_below(value: float) -> float:
     if not 0.0 < value < math.inf:
         return 1.0
     return 2.0 ** -min(1000, max(-1000, math.frexp(value)[1]))
+
+
+def powers_below(values: Floats) -> Floats:
+    """Return `power_below` of each of some numbers.
+
+    Examples
+    --------
+    >>> powers_below(np.array([1000.0, 0.0]))
+    array([0.00097656, 1.        ])
+    """
+    usable = (values > 0.0) & (values < np.inf)
+    exponents = np.clip(np.frexp(np.where(usable, values, 0.5))[1], -1000, 1000)
+    powers: Floats = np.ldexp(1.0, -exponents)
+    return powers

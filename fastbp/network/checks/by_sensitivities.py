@@ -28,7 +28,7 @@ from fastbp.report.model import Certificate
 from fastbp.report.pictures.cells import Cells, pictures_of_parts
 from fastbp.report.pictures.picture import Picture, cell_shape
 from fastbp.typing import Array, Floats, Mask, Vector
-from fastbp.verdict.blocks import norm, power_below
+from fastbp.verdict.blocks import norm, powers_below
 from fastbp.verdict.entries import Entries
 from fastbp.verdict.rows import summarised_row, unjudged_rows, unusable_reason, unusable_row
 from fastbp.verdict.rows_to_come import PassedArrays, Rows
@@ -142,11 +142,9 @@ class _Check:
         with np.errstate(over="ignore"):
             largest = (sweeps.s_norms * sweeps.h_norms[:-1]).sum(axis=1)
         self.largest = largest.tolist()
-        self.scales = [power_below(value) for value in self.largest]
+        self.scales: list[float] = powers_below(largest).tolist()
         self.starts = np.cumsum([0, *sizes[1:-1]])
-        self.bias_scales = np.repeat(
-            [power_below(value) for value in sweeps.s_norms.sum(axis=1).tolist()], sizes[1:]
-        )
+        self.bias_scales = np.repeat(powers_below(sweeps.s_norms.sum(axis=1)), sizes[1:])
 
     def _look_at_arrays(self) -> None:
         """Find arrays that cannot be compared, with zeros in their place; all in native order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -152,6 +152,7 @@ class Tiles:
         self.roundoff = roundoff
         self._net = sweeps.network
         self._transposed = self._net.shapes.transposed
+        self._operands = self._operand_sizes()
         units, first = sum(self._net.sizes), self._net.sizes[0]
         self.growth = sum_growth(sweeps.batch)
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
@@ -199,7 +200,7 @@ class Tiles:
         table, packed = self._places([[k]])
         first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
         height = block_count(shape[0], BLOCK_ROWS)
-        packing = self._packing_blocks(k)
+        packing = self._packing_blocks()[k]
         schedule = [(kernels.PACK, k, 0, packing, 0)]
         schedule += [
             (kernels.EXPAND, k, column * height + first, count, packing)
@@ -264,16 +265,17 @@ class Tiles:
             return np.zeros(self.bars.s_sizes.shape)
         return np.concatenate([radius.sum(axis=1) for radius in self.hull.radii])
 
-    def _packing_blocks(self, k: int) -> int:
-        sizes = self._net.sizes
-        return block_count(sizes[k], PACK_ROWS) + block_count(sizes[k + 1], PACK_ROWS)
+    def _packing_blocks(self) -> list[int]:
+        """How many blocks the operands of each layer are packed in."""
+        blocks = [block_count(units, PACK_ROWS) for units in self._net.sizes]
+        return [below + above for below, above in pairwise(blocks)]
 
     def _groups(self, layers: list[int]) -> list[list[int]]:
         """Join neighbouring layers whose packed operands stay in a cache together."""
         groups: list[list[int]] = []
         size = 0
         for k in layers:
-            own = sum(self._operand_sizes(k))
+            own = sum(self._operands[k])
             if not groups or size + own > GROUPED_NUMBERS:
                 groups.append([])
                 size = 0
@@ -281,17 +283,19 @@ class Tiles:
             size += own
         return groups
 
-    def _operand_sizes(self, k: int) -> tuple[int, int]:
-        rows, columns = self._net.shapes.weights[k]
-        sweeps = self.sweeps
-        return rows * sweeps.pitch, block_count(columns, sweeps.width) * sweeps.width * sweeps.batch
+    def _operand_sizes(self) -> list[tuple[int, int]]:
+        """How many numbers the packed operands of each layer are, left and right."""
+        sweeps, (rows, columns) = self.sweeps, np.array(self._net.shapes.weights).T
+        panels = -(-columns // sweeps.width)
+        left, right = rows * sweeps.pitch, panels * (sweeps.width * sweeps.batch)
+        return list(zip(left.tolist(), right.tolist(), strict=True))
 
     def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
         """Place packed operands: two groups of layers in turn, while one is packed one is read."""
         lefts: list[list[int]] = []
         rights: list[list[int]] = []
         for group in groups:
-            sizes = [self._operand_sizes(k) for k in group]
+            sizes = [self._operands[k] for k in group]
             lefts.append([*accumulate((left for left, _ in sizes), initial=0)])
             rights.append([*accumulate((right for _, right in sizes), initial=0)])
         table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
@@ -427,18 +431,14 @@ class _Comparison:
         tiles = self.tiles
         schedule: list[tuple[int, int, int, int, int]] = []
         done = packed = 0
+        packing = tiles._packing_blocks()
         for group in self.groups:
             # Group g is packed into the buffers of group g - 2. That one is certainly compared
             # once group g - 1 is packed: a phase can only wait for a count of blocks.
-            free = packed
-            for k in group:
-                blocks = tiles._packing_blocks(k)
-                schedule.append((kernels.PACK, k, 0, blocks, free))
-                done += blocks
-            packed = done
-            for k in group:
-                schedule.append((kernels.COMPARE, k, 0, self.counts[k], packed))
-                done += self.counts[k]
+            schedule += [(kernels.PACK, k, 0, packing[k], packed) for k in group]
+            packed = done + sum(packing[k] for k in group)
+            schedule += [(kernels.COMPARE, k, 0, self.counts[k], packed) for k in group]
+            done = packed + sum(self.counts[k] for k in group)
         tiles._run(
             schedule, self.table, self.packed, self.flat, self.collected,
             arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -140,12 +141,14 @@ class Sweeps:
     def _allocate(self) -> None:
         sizes, pitch, count = self.network.sizes, self.pitch, self.count
         units, largest = sum(sizes), max(sizes)
-        # Zero, since the lanes of a panel that no sample fills may never be written.
         above = (units - sizes[0]) * pitch
         proved = above if self.directions else 0
-        self.h, self.s, unmasked, self.xi, self.z = aligned_zeros(
-            [units * pitch, above, proved, 2 * largest * pitch, 2 * largest * pitch]
+        # Zero only where a panel has lanes that no sample fills, which may never be written; but
+        # the first layer multiplies by 0 what stands for noise that no layer made.
+        self.h, self.s, unmasked, self.z = aligned_zeros(
+            [units * pitch, above, proved, 2 * largest * pitch], zero=pitch > self.batch
         )
+        (self.xi,) = aligned_zeros([2 * largest * pitch])
         # What proves nothing need not keep it: U is masked where it stands.
         self.unmasked = unmasked if self.directions else self.s
         self.doubt = np.zeros(units * pitch, np.uint8)
@@ -442,5 +445,6 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     return 8 * (6 * largest * pitch + panel) + kept
 
 
+@lru_cache(maxsize=256)
 def _rows_of_block(depth: int) -> int:
     return int(min(BLOCK_ROWS, max(MR, BLOCK_ENTRIES // depth // MR * MR)))
