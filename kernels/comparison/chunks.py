@@ -149,17 +149,16 @@ def raise_maxima(ratios, maxima):
 def note_cells(maxima, row, column, place, cells):
     """Put the largest ratios of some rows of a cell, by column, into the map; start anew."""
     width = place[CELL_COLUMNS]
-    line = place[MAP_AT] + row // place[CELL_ROWS] * place[MAP_COLUMNS] + column // width
-    start = 0
-    while start < maxima.size:
-        end = min(maxima.size, start + width - (column + start) % width)
-        cell = line + (column % width + start) // width
-        bits = maxima[start:end].view(np.int64)  # ordered as the numbers are: none is negative
+    cell = place[MAP_AT] + row // place[CELL_ROWS] * place[MAP_COLUMNS] + column // width
+    bits = maxima.view(np.int64)  # ordered as the numbers are: none is negative
+    start, end = np.int64(0), min(maxima.size, width - column % width)
+    while start < maxima.size:  # no division by cell: they took as long as the comparison
         largest = np.int64(0)
-        for c in range(bits.size):
+        for c in range(start, end):
             largest = max(largest, bits[c])
         cells[cell] = max(cells[cell], np.int64(largest).view(np.float64))
-        start = end
+        cell += 1
+        start, end = end, min(maxima.size, end + width)
     maxima[:] = 0.0
 
 

@@ -64,18 +64,28 @@ CHUNK_PANELS = 16  # of a chunk: MR x 256 numbers stay in the nearest cache besi
 PROOF_MARGIN = 64.0
 
 
+SUMMED_TOGETHER = 4  # units: a sum waits four cycles for each addition, which others may use
+
+
 @kernel
 def sum_sensitivities(block, outputs, batch, s, s_at, first_sum, bias_sums):
     """dL/db of a block of units: the sum of s over the samples, in their order."""
     width = panel_width(s)
-    for unit in range(block * PACK_ROWS, min(outputs, (block + 1) * PACK_ROWS)):
-        total = 0.0
+    last = min(outputs, (block + 1) * PACK_ROWS)
+    for unit in range(block * PACK_ROWS, last, SUMMED_TOGETHER):
+        most = (last - 1 - unit) * width  # behind the last unit it is summed again
+        second, third, fourth = min(width, most), min(2 * width, most), min(3 * width, most)
+        one, two, three, four = 0.0, 0.0, 0.0, 0.0
         for panel in range(panels_of(batch, width)):
             start = s_at + (panel * outputs + unit) * width
-            line = s[start : start + min(width, batch - panel * width)]
-            for lane in range(line.size):
-                total += line[lane]
-        bias_sums[first_sum + unit] = total
+            for at in range(start, start + min(width, batch - panel * width)):
+                one += s[at]
+                two += s[at + second]
+                three += s[at + third]
+                four += s[at + fourth]
+        totals = (one, two, three, four)
+        for k in range(min(SUMMED_TOGETHER, last - unit)):
+            bias_sums[first_sum + unit + k] = totals[k]
 
 
 @kernel(allocates=True)

@@ -6,6 +6,7 @@ import math
 
 from ..layer_table import BIASES, INPUTS, OUTPUTS, UNITS_IN, UNITS_OUT
 from ..machine.compile import kernel
+from ..products.matmul import multiply_twice
 from ..products.norms import panel_norms, row_norms
 from ..random_numbers import FORWARD_NOISE, fill_signs
 from ..simd.moves import copy_run
@@ -90,20 +91,22 @@ def multiply_forward(k, rows, panel, panels, sweep, scratch):
     width = panel_width(h)
     layer = network.layers[k]
     inputs, outputs = layer[INPUTS], layer[OUTPUTS]
-    multiply_panels(
-        rows, network.parameters, panels, batch.vectors,
-        h, panel_start(layer[UNITS_IN], inputs, panel, batch.pitch, width), inputs * width,
-        scratch.strips,
-        h, panel_start(layer[UNITS_OUT], outputs, panel, batch.pitch, width) + rows.first * width,
-        outputs * width,
-    )  # fmt: skip
+    h_at = panel_start(layer[UNITS_IN], inputs, panel, batch.pitch, width)
+    f_at = panel_start(layer[UNITS_OUT], outputs, panel, batch.pitch, width) + rows.first * width
     if k > 0:
         all_panels = batch.pitch // width
-        apart = panels_apart(xi, all_panels)
+        multiply_twice(
+            rows.height, panels, batch.vectors, rows.depth, network.parameters, rows.at,
+            rows.row_stride, rows.column_stride, scratch.strips,
+            h, h_at, inputs * width, h, f_at, outputs * width,
+            xi, kept_start(xi, k, panel, all_panels),
+            xi, kept_start(xi, k + 1, panel, all_panels) + rows.first * width,
+            panels_apart(xi, all_panels),
+        )  # fmt: skip
+    else:
         multiply_panels(
-            rows, network.parameters, panels, batch.vectors,
-            xi, kept_start(xi, k, panel, all_panels), apart, scratch.strips,
-            xi, kept_start(xi, k + 1, panel, all_panels) + rows.first * width, apart,
+            rows, network.parameters, panels, batch.vectors, h, h_at, inputs * width,
+            scratch.strips, h, f_at, outputs * width,
         )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def run_step(kind, k, block, panel, panels, sweep, scratch):
     """Do one block of one step for some panels of samples.
 
     A block is one of rows, in PACK, FORWARD and REVERSE; one of the panels, in LEVEL and
-    SENSITIVITY; one layer, in PROOF.
+    SENSITIVITY; one layer, from k on, in PROOF.
     """
     if kind == PACK:
         pack_step(block, panel, panels, sweep)
@@ -67,7 +67,7 @@ def run_step(kind, k, block, panel, panels, sweep, scratch):
         if block < panels:
             sensitivity_step(k, panel + block, sweep)
     else:
-        proof_step(block + 1, panel, panels, sweep, scratch)
+        proof_step(k + block, panel, panels, sweep, scratch)
 
 
 @kernel(allocates=True)

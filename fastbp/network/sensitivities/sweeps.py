@@ -237,13 +237,23 @@ class Sweeps:
             rows = int(self.row_blocks[k, REVERSE_ROWS])
             steps.append((kernels.SENSITIVITY, k, panels))
             steps.append((kernels.REVERSE, k, block_count(self.network.sizes[k], rows)))
+            if self._proves_on_the_way:
+                steps.append((kernels.PROOF, k, 1))
         steps.append((kernels.SENSITIVITY, 0, panels))
         self._run(steps)
 
     def prove(self) -> None:
         """Compare every product of the way back with one forward, and s with its masks."""
-        if self.count > 1 and self.directions:
-            self._run([(kernels.PROOF, 0, self.count - 1)])
+        if self.count > 1 and self.directions and not self._proves_on_the_way:
+            self._run([(kernels.PROOF, 1, self.count - 1)])
+
+    @property
+    def _proves_on_the_way(self) -> bool:
+        """Whether `reverse` proves every layer, since what it has made is still in the cache.
+
+        Where the samples go through all layers at once, and the losses are the kernels' own.
+        """
+        return self.by_panels and self.directions > 0
 
     def _panels_of_group(self) -> int:
         return int(min(self.panels, PANELS_TOGETHER if self.by_panels else GROUP))
