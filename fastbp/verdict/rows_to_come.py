@@ -31,8 +31,9 @@ class PassedArrays:
 
     Attributes
     ----------
-    names, shapes : sequence of str, sequence of tuple of int
-        Of all arrays, also of those that did not pass.
+    names : callable
+        Returns the names of all arrays, also of those that did not pass.
+    shapes : sequence of tuple of int
     merged : float64, shape (arrays, SUMMARY_COLUMNS)
         What was found in each (``kernels/comparison/summary_columns.py``).
     entries : sequence of int
@@ -43,7 +44,7 @@ class PassedArrays:
         How many cells the pictures have together.
     """
 
-    names: Sequence[str]
+    names: Callable[[], list[str]]
     shapes: Sequence[tuple[int, ...]]
     merged: Floats
     entries: Sequence[int]
@@ -65,7 +66,7 @@ class Rows:
 
     def __init__(self, judged: dict[int, ArrayReport], passed: PassedArrays | None = None) -> None:
         self._judged, self._passed = judged, passed
-        self._count = len(judged) if passed is None else len(passed.names)
+        self._count = len(judged) if passed is None else len(passed.shapes)
 
     @classmethod
     def of(cls, rows: Sequence[ArrayReport]) -> Rows:
@@ -108,5 +109,5 @@ class Rows:
             with_picture(judged[place], pictures[place])
             if place in judged
             else passed_row(name, shape, found[place], passed.tolerance, pictures[place])
-            for place, (name, shape) in enumerate(zip(passed.names, passed.shapes, strict=True))
+            for place, (name, shape) in enumerate(zip(passed.names(), passed.shapes, strict=True))
         ]

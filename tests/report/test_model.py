@@ -11,6 +11,7 @@ from support.reports import failed_report, failed_row, failure, report, row
 
 from fastbp.errors import GradientMismatchError, OptionError
 from fastbp.report import Failure
+from fastbp.report.model import report_with_rows_to_come
 from fastbp.verdict.rows import worst_of_all
 
 pytestmark = pytest.mark.small
@@ -130,3 +131,52 @@ def test_many_wrong_arrays_share_the_thousand():
 
 def test_no_failures():
     assert worst_of_all([(), ()]) == ()
+
+
+# ---- rows that are made when they are looked at ----
+
+
+def with_rows_to_come(made, *rows):
+    """A report whose rows are noted in a list when they are made."""
+    ready = report(*rows)
+    parts = {part.name: getattr(ready, part.name) for part in dataclasses.fields(ready)}
+    del parts["arrays"]
+
+    def make():
+        made.append(rows)
+        return rows
+
+    return ready, report_with_rows_to_come(make, **parts)
+
+
+def test_rows_are_made_once_and_not_before_they_are_asked_for():
+    made = []
+    ready, waiting = with_rows_to_come(made, row(), failed_row())
+    assert (waiting.verdict, bool(waiting), waiting.failures) == ("passed", True, ready.failures)
+    assert made == []
+    assert waiting.arrays == ready.arrays
+    assert waiting.arrays is waiting.arrays
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda waiting: waiting,
+        copy.deepcopy,
+        dataclasses.replace,
+        lambda waiting: pickle.loads(pickle.dumps(waiting)),
+    ],
+    ids=["itself", "copied", "replaced", "pickled"],
+)
+def test_a_report_whose_rows_are_to_come_equals_one_that_has_them(look):
+    ready, waiting = with_rows_to_come([], row(), failed_row())
+    assert look(waiting) == ready
+    assert str(waiting) == str(ready)
+    assert waiting.to_dict() == ready.to_dict()
+
+
+def test_what_a_report_does_not_have_is_still_missed():
+    _, waiting = with_rows_to_come([], row())
+    with pytest.raises(AttributeError, match="'Report' object has no attribute 'array'"):
+        waiting.array  # noqa: B018 - it is looked up

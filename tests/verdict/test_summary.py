@@ -11,8 +11,16 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from support.judging import TIGHT, gradient
 
+from fastbp.verdict.arrays import verdict_of
 from fastbp.verdict.entries import Entries
-from fastbp.verdict.summary import Unexplained, summaries, summarise, summary_rows
+from fastbp.verdict.summary import (
+    Unexplained,
+    plainly_passed,
+    read_summaries,
+    summaries,
+    summarise,
+    summary_rows,
+)
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -127,3 +135,21 @@ def test_merged_rows_count_the_whole_and_name_the_first_of_the_worst():
     assert (found.entries, found.wrong, found.detectable) == (12, 3, 4.0)
     assert found.worst is not None
     assert found.worst.place == 3
+
+
+def test_arrays_pass_plainly_in_a_table_where_they_do_one_by_one():
+    rng = np.random.default_rng(0)
+    table = np.zeros((500, columns.SUMMARY_COLUMNS))
+    entries = rng.integers(0, 4, len(table))
+    counted = [
+        columns.WRONG, columns.BROKEN, columns.ZERO, columns.LEFT_OUT, columns.ABOVE_NOISE,
+    ]  # fmt: skip
+    table[:, counted] = rng.integers(0, 3, (len(table), len(counted)))
+    table[:, columns.ZERO] = np.minimum(table[:, columns.ZERO], entries)
+    left = entries - table[:, columns.ZERO]
+    table[:, columns.LEFT_OUT] = np.minimum(table[:, columns.LEFT_OUT], left)
+    table[::2, [columns.WRONG, columns.BROKEN]] = 0
+    one_by_one = [verdict_of(found)[0] for found in read_summaries(table, entries.tolist())]
+    assert {"passed", "failed", "inconclusive", "untested"} == set(one_by_one)
+    expected = [verdict == "passed" for verdict in one_by_one]
+    assert plainly_passed(table, entries).tolist() == expected

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.kernels.comparison.summary_columns import PROOF, SUMMARY_COLUMNS
+from fastbp.kernels.layer_table import BIASES, OUTPUTS
 from fastbp.network.batch import Batch, require_all_finite
 from fastbp.network.checks.conventions import Seen, fitting_convention, most_moved, worst_kink
 from fastbp.network.checks.dead_units import note_on_dead_units
@@ -131,12 +132,12 @@ class _Check:
         self.net, self.given, self.sweeps = net, given, sweeps
         self.hull, self.tiles = hull, tiles
         self.certificate = certificate
-        self.names, self.shapes = net.parameter_names(), [a.shape for a in net.shapes.arrays]
+        self.shapes = [array.shape for array in net.shapes.arrays]
         self.flat = given.flat
         self.arrays, self.reasons = given.arrays, [""] * len(self.shapes)
         if given.flat is None or [array.shape for array in given.arrays] != self.shapes:
             self._look_at_arrays()
-        step = 1 if net.biases is None else 2
+        step = 1 if net.shapes.biases is None else 2
         self.weights, self.biases = self.arrays[::step], self.arrays[1::step] if step == 2 else []
         sizes = sweeps.network.sizes
         with np.errstate(over="ignore"):
@@ -145,6 +146,11 @@ class _Check:
         self.scales: list[float] = powers_below(largest).tolist()
         self.starts = np.cumsum([0, *sizes[1:-1]])
         self.bias_scales = np.repeat(powers_below(sweeps.s_norms.sum(axis=1)), sizes[1:])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of all arrays, which what passed does not need."""
+        return self.net.parameter_names()
 
     def _look_at_arrays(self) -> None:
         """Find arrays that cannot be compared, with zeros in their place; all in native order."""
@@ -208,7 +214,7 @@ class _Check:
                     judged[i], wrong = self._row(i, found[i], drawn[i])
                     failures.append(wrong)
         passed_arrays = PassedArrays(
-            self.names, self.shapes, merged, entries, self.tiles.tolerance, pictures,
+            self.net.shapes.names, self.shapes, merged, entries, self.tiles.tolerance, pictures,
             pictures.cells,
         )  # fmt: skip
         return Rows(judged, passed_arrays), failures
@@ -289,8 +295,23 @@ class _Check:
 
     def _bias_vectors(self) -> tuple[Array, Vector, Vector, Vector]:
         """Given and numerical derivatives, bars and radii of all biases, laid end to end."""
-        given = np.concatenate([array.reshape(-1) for array in self.biases])
-        return given, self.tiles.bars.bias_sums, self.tiles.bias_bars(), self.tiles.bias_radii()
+        return (
+            self._given_biases,
+            self.tiles.bars.bias_sums,
+            self.tiles.bias_bars(),
+            self.tiles.bias_radii(),
+        )
+
+    @cached_property
+    def _given_biases(self) -> Array:
+        """Copy the given biases, laid end to end."""
+        if self.flat is None:
+            return np.concatenate([array.reshape(-1) for array in self.biases])
+        layers = self.net.shapes.layers
+        ends = np.cumsum(layers[:, OUTPUTS])
+        first = np.repeat(layers[:, BIASES] - (ends - layers[:, OUTPUTS]), layers[:, OUTPUTS])
+        copied: Array = self.flat[np.arange(ends[-1]) + first]
+        return copied
 
     def _compare_biases(self) -> tuple[Floats, Callable[[], list[Picture | None]]]:
         """Return what was found in the biases of each layer, and what makes their pictures."""

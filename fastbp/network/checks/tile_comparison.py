@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,12 +72,20 @@ class Bars:
     bias_sums: NDArray[np.float64]
 
 
+# What is known of the picture of a layer: how many tiles the array has, rows and columns of cells,
+# rows and columns of the array that a cell covers.
+TILES, MAP_ROWS, MAP_COLUMNS, CELL_ROWS, CELL_COLUMNS = range(5)
+
+
 @dataclass(slots=True, eq=False)
 class Drawing:
     """What the pictures of some layers are made from.
 
     Attributes
     ----------
+    layers : list of int
+    maps : list of list of int
+        Of each of them, what `_map_of` returns.
     cells : float64, shape (cells of all layers,)
         The largest error over what is allowed, by cells.
     kinks : bool, shape (cells of all layers,), or None
@@ -86,22 +94,46 @@ class Drawing:
         Some entries of each tile.
     kept : int
         How many of each tile.
-    maps : dict of int to _Map
-        Of each layer, its part of all of these.
     """
 
+    layers: list[int]
+    maps: list[list[int]]
     cells: NDArray[np.float64]
     kinks: NDArray[np.bool_] | None
     samples: NDArray[np.float64]
     kept: int
-    maps: dict[int, _Map]
 
     def pictures(self) -> dict[int, Picture]:
         """Make the pictures, by layers."""
+        drawn = {}
+        tile = cell = 0
         # Parts of what there is for all layers, unless that is more than a report keeps.
         together = self.cells.size <= CELLS_IN_ALL
-        drawn = {k: own.picture(self) for k, own in self.maps.items()}
-        return drawn if together else {k: _copied(picture) for k, picture in drawn.items()}
+        for k, own in zip(self.layers, self.maps, strict=True):
+            tiles, cells = tile + own[TILES], cell + own[MAP_ROWS] * own[MAP_COLUMNS]
+            samples = self.samples[tile * self.kept : tiles * self.kept]
+            picture = self._picture(slice(cell, cells), own, samples)
+            drawn[k] = picture if together else _copied(picture)
+            tile, cell = tiles, cells
+        return drawn
+
+    def _picture(self, part: slice, own: list[int], samples: NDArray[np.float64]) -> Picture:
+        """Join neighbouring cells until there are few enough."""
+        shape = own[MAP_ROWS], own[MAP_COLUMNS]
+        cell = own[CELL_ROWS], own[CELL_COLUMNS]
+        cells, marked = self.cells[part].reshape(shape), None
+        if self.kinks is not None and self.kinks[part].any():
+            marked = self.kinks[part].reshape(shape)
+        if max(shape) <= MOST_CELLS:
+            return Picture(cells, cell, marked, samples)
+        steps = [block_count(count, MOST_CELLS) for count in shape]
+        for axis, step in enumerate(steps):
+            if step > 1:
+                starts = range(0, shape[axis], step)
+                cells = np.maximum.reduceat(cells, starts, axis=axis)
+                if marked is not None:
+                    marked = np.logical_or.reduceat(marked, starts, axis=axis)
+        return Picture(cells, (cell[0] * steps[0], cell[1] * steps[1]), marked, samples)
 
 
 @dataclass(slots=True, eq=False)
@@ -273,41 +305,37 @@ class Tiles:
     def _groups(self, layers: list[int]) -> list[list[int]]:
         """Join neighbouring layers whose packed operands stay in a cache together."""
         groups: list[list[int]] = []
+        together = self._operands.sum(axis=0).tolist()
         size = 0
         for k in layers:
-            own = sum(self._operands[k])
-            if not groups or size + own > GROUPED_NUMBERS:
+            if not groups or size + together[k] > GROUPED_NUMBERS:
                 groups.append([])
                 size = 0
             groups[-1].append(k)
-            size += own
+            size += together[k]
         return groups
 
-    def _operand_sizes(self) -> list[tuple[int, int]]:
-        """How many numbers the packed operands of each layer are, left and right."""
+    def _operand_sizes(self) -> NDArray[np.int64]:
+        """How many numbers the packed operands of each layer are, left and right: (2, layers)."""
         sweeps, (rows, columns) = self.sweeps, np.array(self._net.shapes.weights).T
         panels = -(-columns // sweeps.width)
-        left, right = rows * sweeps.pitch, panels * (sweeps.width * sweeps.batch)
-        return list(zip(left.tolist(), right.tolist(), strict=True))
+        return np.stack([rows * sweeps.pitch, panels * (sweeps.width * sweeps.batch)])
 
     def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
         """Place packed operands: two groups of layers in turn, while one is packed one is read."""
-        lefts: list[list[int]] = []
-        rights: list[list[int]] = []
-        for group in groups:
-            sizes = [self._operands[k] for k in group]
-            lefts.append([*accumulate((left for left, _ in sizes), initial=0)])
-            rights.append([*accumulate((right for _, right in sizes), initial=0)])
+        layers = np.array([k for group in groups for k in group])
+        lengths = np.array([len(group) for group in groups])
+        firsts = np.cumsum(lengths) - lengths
+        sizes = self._operands[:, layers]
+        ends = np.cumsum(sizes, axis=1)
+        starts = ends - sizes
+        starts -= np.repeat(starts[:, firsts], lengths, axis=1)  # within the group
+        together = np.add.reduceat(sizes, firsts, axis=1)
+        even, odd = together[:, ::2].max(axis=1), together[:, 1::2].max(axis=1, initial=0)
+        starts += even[:, None] * np.repeat(np.arange(len(groups)) % 2, lengths)
         table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
-        room = []
-        for column, starts in ((compare.LEFT_AT, lefts), (compare.RIGHT_AT, rights)):
-            first = max(own[-1] for own in starts[::2])
-            for turn, (group, own) in enumerate(zip(groups, starts, strict=True)):
-                table[group, column] = own[:-1]
-                if turn % 2:
-                    table[group, column] += first
-            room.append(first + max((own[-1] for own in starts[1::2]), default=0))
-        left, right = aligned_zeros(room)
+        table[layers, compare.LEFT_AT], table[layers, compare.RIGHT_AT] = starts
+        left, right = aligned_zeros((even + odd).tolist())
         return table, arrays.Packed(left=left, right=right)
 
     def _radius_operands(self, layers: list[int], table: NDArray[np.int64]) -> arrays.Radius:
@@ -379,7 +407,7 @@ class Tiles:
             np.array(schedule, np.int64), sweeps.layers, table, sweeps.keys,
             writable(net.parameters), wide, narrow, without_names(tables),
         )  # fmt: skip
-        weights = sum(rows * columns for rows, columns in (net.shapes.weights[k] for k in layers))
+        weights = int(np.prod([net.shapes.weights[k] for k in layers], axis=1).sum())
         run_team(kernels.tiles, arguments, (2.0 * sweeps.batch + 16.0) * weights)
 
 
@@ -397,26 +425,26 @@ class _Comparison:
         self.tiles, self.layers, self.flat = tiles, layers, writable(flat)
         self.groups = tiles._groups(layers)
         self.table, self.packed = tiles._places(self.groups)
-        self.counts, self.starts, self.maps = {}, [], {}
-        end = map_end = 0
-        places: list[tuple[int, ...]] = []
-        for k, offset in zip(layers, offsets, strict=True):
-            count, counts, cell = _tiles_of(tiles._net.shapes.weights[k], tiles.sweeps.width)
-            self.counts[k] = count
-            self.maps[k] = _Map(map_end, counts, cell, end, count)
-            self.starts.append(end)
-            places.append((offset, end, map_end, counts[1], *cell))
-            end += count
-            map_end += counts[0] * counts[1]
-        known = [
+        shapes = [tiles._net.shapes.weights[k] for k in layers]
+        self.maps = np.array([_map_of(shape, tiles.sweeps.width) for shape in shapes], np.int64)
+        self.counts = self.maps[:, TILES]
+        cells = self.maps[:, MAP_ROWS] * self.maps[:, MAP_COLUMNS]
+        end, map_end = int(self.counts.sum()), int(cells.sum())
+        self.starts = np.cumsum(self.counts) - self.counts
+        columns = (
+            offsets, self.starts, np.cumsum(cells) - cells, self.maps[:, MAP_COLUMNS],
+            self.maps[:, CELL_ROWS], self.maps[:, CELL_COLUMNS],
+        )  # fmt: skip
+        known = (
             compare.GIVEN_AT, compare.TILES_AT, compare.MAP_AT, compare.MAP_COLUMNS,
             compare.CELL_ROWS, compare.CELL_COLUMNS,
-        ]  # fmt: skip
-        self.table[np.array(layers)[:, None], known] = places
+        )  # fmt: skip
+        for place, column in zip(known, columns, strict=True):
+            self.table[layers, place] = column
         self.kept = max(1, SAMPLED_PAIRS // end)
         table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
         table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
-        tile_scales = np.repeat(scales, list(self.counts.values()))
+        tile_scales = np.repeat(scales, self.counts)
         self.collected = arrays.Collected(
             summaries=table,
             cells=np.zeros(map_end),
@@ -432,51 +460,24 @@ class _Comparison:
         schedule: list[tuple[int, int, int, int, int]] = []
         done = packed = 0
         packing = tiles._packing_blocks()
+        counts = dict(zip(self.layers, self.counts.tolist(), strict=True))
         for group in self.groups:
             # Group g is packed into the buffers of group g - 2. That one is certainly compared
             # once group g - 1 is packed: a phase can only wait for a count of blocks.
             schedule += [(kernels.PACK, k, 0, packing[k], packed) for k in group]
-            packed = done + sum(packing[k] for k in group)
-            schedule += [(kernels.COMPARE, k, 0, self.counts[k], packed) for k in group]
-            done = packed + sum(self.counts[k] for k in group)
+            packed = done + sum([packing[k] for k in group])
+            schedule += [(kernels.COMPARE, k, 0, counts[k], packed) for k in group]
+            done = packed + sum([counts[k] for k in group])
         tiles._run(
             schedule, self.table, self.packed, self.flat, self.collected,
             arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,
         )  # fmt: skip
         found = self.collected
         kinks = found.kinks if found.kinks.any() else None
-        drawing = Drawing(found.cells, kinks, found.samples, found.kept, self.maps)
-        return Compared(self.layers, found.summaries, self.starts, drawing)
-
-
-class _Map(NamedTuple):
-    """Where the cells of a layer lie, how many there are, what each covers; and its tiles."""
-
-    start: int
-    shape: tuple[int, int]
-    cell: tuple[int, int]
-    first_tile: int
-    tiles: int
-
-    def picture(self, drawing: Drawing) -> Picture:
-        """Join neighbouring cells until there are few enough."""
-        part = slice(self.start, self.start + self.shape[0] * self.shape[1])
-        cells, marked, kept = drawing.cells[part].reshape(self.shape), None, drawing.kept
-        samples = drawing.samples[self.first_tile * kept : (self.first_tile + self.tiles) * kept]
-        if drawing.kinks is not None and drawing.kinks[part].any():
-            marked = drawing.kinks[part].reshape(self.shape)
-        if max(self.shape) <= MOST_CELLS:
-            return Picture(cells, self.cell, marked, samples)
-        cell = [*self.cell]
-        for axis in (0, 1):
-            step = block_count(self.shape[axis], MOST_CELLS)
-            if step > 1:
-                cell[axis] *= step
-                starts = range(0, self.shape[axis], step)
-                cells = np.maximum.reduceat(cells, starts, axis=axis)
-                if marked is not None:
-                    marked = np.logical_or.reduceat(marked, starts, axis=axis)
-        return Picture(cells, (cell[0], cell[1]), marked, samples)
+        drawing = Drawing(
+            self.layers, self.maps.tolist(), found.cells, kinks, found.samples, found.kept
+        )
+        return Compared(self.layers, found.summaries, self.starts.tolist(), drawing)
 
 
 def _copied(picture: Picture) -> Picture:
@@ -486,12 +487,12 @@ def _copied(picture: Picture) -> Picture:
 
 
 @lru_cache(maxsize=256)
-def _tiles_of(shape: tuple[int, int], width: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """How many tiles an array has, rows and columns of its cells, and the shape of a cell."""
+def _map_of(shape: tuple[int, int], width: int) -> tuple[int, int, int, int, int]:
+    """Say how many tiles an array has, how many rows and columns of cells, and of what shape."""
     (rows, columns), across = shape, kernels.TILE_PANELS * width
-    cell = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, across, 1)
-    counts = block_count(rows, cell[0]), block_count(columns, cell[1])
-    return block_count(rows, BLOCK_ROWS) * block_count(columns, across), counts, cell
+    height, length = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, across, 1)
+    tiles = block_count(rows, BLOCK_ROWS) * block_count(columns, across)
+    return tiles, block_count(rows, height), block_count(columns, length), height, length
 
 
 def _cell_size(entries: int, tile: int, least: int) -> int:

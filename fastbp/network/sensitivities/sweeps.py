@@ -210,7 +210,7 @@ class Sweeps:
         typical_sizes(places, writable(net.parameters), sizes)
         sizes *= PAIR_STEP / self.count
         self.a[:] = np.repeat(sizes[0], outputs) * signs[1, : self.a.size]
-        if net.biases is not None:
+        if net.shapes.biases is not None:
             self.c[:] = np.repeat(sizes.sum(axis=0), outputs) * signs[2, : self.a.size]
 
     def forward(self) -> None:

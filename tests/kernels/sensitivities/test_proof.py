@@ -85,7 +85,13 @@ def test_masks_are_compared_to_the_bit(units, seed):
 
 
 def swept(
-    sizes: list[int], batch: int, *, directions: int = 2, layout: str = "book", seed: int = 0
+    sizes: list[int],
+    batch: int,
+    *,
+    directions: int = 2,
+    layout: str = "book",
+    seed: int = 0,
+    by_panels: bool | None = None,
 ) -> Sweeps:
     net = fastbp.Network.random(sizes, seed=seed, layout=layout)
     rng = np.random.default_rng(seed)
@@ -96,6 +102,8 @@ def swept(
         net, require_batch(net, x, y),
         roundoff=UNIT, directions=directions, seed=seed, max_memory=2**30,
     )  # fmt: skip
+    if by_panels is not None:
+        sweeps.by_panels = by_panels
     sweeps.forward()
     sweeps.reverse()
     sweeps.prove()
@@ -221,3 +229,13 @@ def test_typical_sizes_are_root_mean_squares_of_a_sample(shapes, scale, seed):
     sizes = np.full((2, len(shapes)), GUARD)
     typical_sizes(np.array(places, np.int64).T.copy(), np.concatenate(parts), sizes)
     np.testing.assert_allclose(sizes, expected, rtol=1e-13)
+
+
+def test_layers_that_are_proved_on_the_way_back_show_the_same_gaps():
+    sizes, batch = [5, 9, 4, 7, 3], 4 * WIDTH - 1
+    together = swept(sizes, batch)
+    apart = swept(sizes, batch, by_panels=False)
+    assert (together.by_panels, apart.by_panels) == (True, False)
+    assert together.gaps[1:].any(axis=(1, 2)).all()
+    for name in ("gaps", "flipped", "unmasked_norms"):
+        np.testing.assert_array_equal(getattr(together, name), getattr(apart, name))

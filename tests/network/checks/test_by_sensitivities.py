@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +12,7 @@ import reference
 
 import fastbp
 from fastbp.errors import NonFiniteError
+from fastbp.network.checks import by_sensitivities
 
 LOSSES = ("least_squares", "softmax_cross_entropy", "sigmoid_cross_entropy")
 KINDS = ("plain", "zero biases", "zero inputs", "integers", "duplicates", "zero rows")
@@ -187,3 +190,25 @@ def test_what_is_no_number_is_an_error_however_small_the_network(sizes):
             fastbp.check_network(net, np.full((sizes[0], 2), bad), np.ones((sizes[-1], 2)), given)
         with pytest.raises(NonFiniteError, match="y must be finite"):
             fastbp.check_network(net, np.ones((sizes[0], 2)), np.full((sizes[-1], 2), bad), given)
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("sizes", [[5, 9, 7, 3], [40, 300, 2]])
+def test_a_report_that_nobody_has_looked_at_holds_nothing_large(monkeypatch, sizes):
+    held = []
+
+    class Noted(by_sensitivities.Sweeps):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            held.append(weakref.ref(self.h.base))
+
+    monkeypatch.setattr(by_sensitivities, "Sweeps", Noted)
+    net, rng = fastbp.Network.random(sizes, seed=1), np.random.default_rng(0)
+    x, y = rng.standard_normal((sizes[0], 3)), rng.standard_normal((sizes[-1], 3))
+    given = net.loss_and_gradients(x, y)[1].flat.copy()
+    held.append(weakref.ref(given))
+    report = fastbp.check_network(net, x, y, given, seed=1)
+    del given
+    gc.collect()
+    assert [there() for there in held] == [None, None]
+    assert [row.verdict for row in report.arrays] == ["passed"] * len(net.arrays())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
+from fastbp.kernels.comparison import chunks
 from fastbp.kernels.comparison.summary_columns import PROOF
-from fastbp.kernels.simd.vectors import MR
+from fastbp.kernels.comparison.tiles import sum_sensitivities
+from fastbp.kernels.simd.vectors import MR, panel_width
 from support.swept_networks import swept
 
 import fastbp
@@ -14,9 +17,12 @@ from fastbp.network.given_gradients import given_gradients
 from fastbp.network.network import book_weight, require_batch
 from fastbp.network.sensitivities.hull import hull_of
 from fastbp.network.sensitivities.sweeps import Sweeps
+from fastbp.runtime.panels import to_panels
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.summary import summaries, summary_rows
 from fastbp.verdict.tolerance import Tolerance
+
+WIDTH = panel_width(np.empty(0))
 
 
 def test_a_corrupted_tile_is_caught():
@@ -181,3 +187,46 @@ def check_picture(picture, shape, entries, own_shape, tolerance):
     beside = zip(picture.samples[:, 1:].T, entries[1:5], strict=True)
     for sampled, whole in beside:
         np.testing.assert_allclose(sampled, whole[places], rtol=1e-12)
+
+
+# ---- parts of a tile ----
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("width", [1, 3, 4, 16])
+@pytest.mark.parametrize("column", [0, 5, 32])
+def test_the_largest_ratio_of_each_cell_is_kept(width, column):
+    rng = np.random.default_rng(width)
+    ratios = rng.uniform(0, 2, 37)
+    before = rng.uniform(0, 2, 200)
+    place = np.zeros(chunks.PLACES, np.int64)
+    place[[chunks.MAP_AT, chunks.MAP_COLUMNS, chunks.CELL_ROWS, chunks.CELL_COLUMNS]] = (
+        7, 45, 8, width,
+    )  # fmt: skip
+    expected = before.copy()
+    np.maximum.at(expected, 7 + 45 + (column + np.arange(37)) // width, ratios)
+    cells, maxima = before.copy(), ratios.copy()
+    kept_cells(maxima, 9, column, place, cells)
+    np.testing.assert_array_equal(cells, expected)
+    assert not maxima.any()
+
+
+@pytest.mark.small
+@pytest.mark.parametrize("outputs", [1, 4, 11])
+@pytest.mark.parametrize("batch", [1, WIDTH, 2 * WIDTH + 3])
+def test_the_samples_of_each_unit_are_added_in_their_order(outputs, batch):
+    values = np.random.default_rng(outputs).standard_normal((outputs, batch))
+    panels = to_panels(values, WIDTH).reshape(-1)
+    sums = np.full(outputs + 2, 7.0)
+    summed(outputs, batch, np.concatenate([[np.nan] * 3, panels]), 3, sums)
+    assert sums.tolist() == [7.0, *np.cumsum(values, axis=1)[:, -1], 7.0]
+
+
+@numba.njit
+def kept_cells(maxima, row, column, place, cells):
+    chunks.note_cells(maxima, row, column, place, cells)
+
+
+@numba.njit
+def summed(outputs, batch, s, s_at, sums):
+    sum_sensitivities(0, outputs, batch, s, s_at, 1, sums)
