@@ -61,8 +61,8 @@ def powers_below(values: Floats) -> Floats:
 
     Examples
     --------
-    >>> powers_below(np.array([1000.0, 0.0]))
-    array([0.00097656, 1.        ])
+    >>> powers_below(np.array([1000.0, 0.0])).tolist()
+    [0.0009765625, 1.0]
     """
     usable = (values > 0.0) & (values < np.inf)
     exponents = np.clip(np.frexp(np.where(usable, values, 0.5))[1], -1000, 1000)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.judging import TIGHT, gradient
 
 from fastbp.verdict.arrays import verdict_of
+from fastbp.verdict.blocks import power_below, powers_below
 from fastbp.verdict.entries import Entries
 from fastbp.verdict.summary import (
     Unexplained,
@@ -135,6 +136,11 @@ def test_merged_rows_count_the_whole_and_name_the_first_of_the_worst():
     assert (found.entries, found.wrong, found.detectable) == (12, 3, 4.0)
     assert found.worst is not None
     assert found.worst.place == 3
+
+
+def test_powers_of_many_numbers_are_those_of_each():
+    sizes = np.array([0.0, 5e-324, 1e-308, 0.3, 1.0, 2.0, 1e300, 1.7e308, np.inf, np.nan])
+    assert powers_below(sizes).tolist() == [power_below(size) for size in sizes.tolist()]
 
 
 def test_arrays_pass_plainly_in_a_table_where_they_do_one_by_one():
