@@ -57,6 +57,18 @@ HARMLESS: dict[tuple[str, str], str] = {
     ),
     ("comparison.chunks", "decay_bar != 0 -> decay_bar != 1"): "without decay 0 is added",
     ("comparison.chunks", "hashed(key, index * kept + q) -> "): "other entries are sampled",
+    ("comparison.chunks", "hashed(key, index * kept) -> "): "other entries are sampled",
+    ("comparison.chunks", "top, column = (-1.0, np.int64(0)) -> "): (
+        "less than every ratio, so that the first one takes its place"
+    ),
+    (
+        "comparison.chunks",
+        "1 if flags[vectors.ABOVE] != 0 else 0 -> 2",
+    ): "only whether there are any is read",
+    (
+        "comparison.chunks",
+        "1 if flags[vectors.NOT_ZERO] != 0 else 0 -> 2",
+    ): "only whether there are any is read",
     ("sensitivities.certificate", "usable & ~(gap <= allowed) -> ~(gap <= allowed)"): (
         "what is not usable is taken out two lines below"
     ),
