@@ -143,9 +143,11 @@ class _Check:
         with np.errstate(over="ignore"):
             largest = (sweeps.s_norms * sweeps.h_norms[:-1]).sum(axis=1)
         self.largest = largest.tolist()
-        self.scales: list[float] = powers_below(largest).tolist()
+        together = np.concatenate([largest, sweeps.s_norms.sum(axis=1)])
+        of_weights, of_biases = powers_below(together).reshape(2, -1)
+        self.scales: list[float] = of_weights.tolist()
         self.starts = np.cumsum([0, *sizes[1:-1]])
-        self.bias_scales = np.repeat(powers_below(sweeps.s_norms.sum(axis=1)), sizes[1:])
+        self.bias_scales = np.repeat(of_biases, sizes[1:])
 
     @cached_property
     def names(self) -> list[str]:

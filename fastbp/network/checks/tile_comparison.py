@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.kernels.backprop.phases import PACK_ROWS
 from fastbp.kernels.comparison import chunks as compare
 from fastbp.kernels.comparison import summary_columns
 from fastbp.kernels.comparison import tile_arrays as arrays
 from fastbp.kernels.comparison import tiles as kernels
 from fastbp.kernels.machine.borrowed_arrays import without_names
 from fastbp.kernels.products.matmul import BLOCK_ROWS
-from fastbp.kernels.simd.vectors import MR
+from fastbp.network.checks.tile_plan import (
+    CELL_COLUMNS,
+    CELL_ROWS,
+    MAP_COLUMNS,
+    MAP_ROWS,
+    TILES,
+    Plan,
+    packing_blocks,
+    plan_of,
+)
 from fastbp.network.network import book_weight
 from fastbp.network.sensitivities.error_bars import (
     DECAY_ROUNDINGS,
@@ -34,7 +40,7 @@ from fastbp.runtime.panels import aligned_zeros, block_count, to_panels, writabl
 from fastbp.runtime.threads import run_team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Bars", "Compared", "Tiles"]
 
 SAMPLED_PAIRS = 1000
-GROUPED_NUMBERS = 1 << 16  # of operands that are packed together: half of a core's own cache
 EMPTY, NO_KINKS = np.empty(0), np.empty(0, np.bool_)
 EMPTY_NARROW = np.empty(0, np.float32)
 
@@ -72,11 +77,6 @@ class Bars:
     bias_sums: NDArray[np.float64]
 
 
-# What is known of the picture of a layer: how many tiles the array has, rows and columns of cells,
-# rows and columns of the array that a cell covers.
-TILES, MAP_ROWS, MAP_COLUMNS, CELL_ROWS, CELL_COLUMNS = range(5)
-
-
 @dataclass(slots=True, eq=False)
 class Drawing:
     """What the pictures of some layers are made from.
@@ -85,7 +85,7 @@ class Drawing:
     ----------
     layers : list of int
     maps : list of list of int
-        Of each of them, what `_map_of` returns.
+        Of each of them, as in `Plan`.
     cells : float64, shape (cells of all layers,)
         The largest error over what is allowed, by cells.
     kinks : bool, shape (cells of all layers,), or None
@@ -184,7 +184,6 @@ class Tiles:
         self.roundoff = roundoff
         self._net = sweeps.network
         self._transposed = self._net.shapes.transposed
-        self._operands = self._operand_sizes()
         units, first = sum(self._net.sizes), self._net.sizes[0]
         self.growth = sum_growth(sweeps.batch)
         self.smallest = UNDERFLOWS * smallest_of(roundoff)
@@ -229,10 +228,11 @@ class Tiles:
         shape = self._net.shapes.weights[k]
         values = np.empty((rows.stop - rows.start, shape[1]))
         radii = np.zeros(values.shape)
-        table, packed = self._places([[k]])
+        plan = self._plan([k])
+        packed = arrays.Packed(*aligned_zeros(plan.room))
         first, count = rows.start // BLOCK_ROWS, -(-values.shape[0] // BLOCK_ROWS)
         height = block_count(shape[0], BLOCK_ROWS)
-        packing = self._packing_blocks()[k]
+        packing = packing_blocks(shape)
         schedule = [(kernels.PACK, k, 0, packing, 0)]
         schedule += [
             (kernels.EXPAND, k, column * height + first, count, packing)
@@ -249,7 +249,7 @@ class Tiles:
         expanded = arrays.Expanded(
             values=values.reshape(-1), radii=radii.reshape(-1), first_row=rows.start
         )
-        self._run(schedule, table, packed, EMPTY, nothing, expanded, layers=[k])
+        self._run(schedule, plan.table.copy(), packed, EMPTY, nothing, expanded, layers=[k])
         return values, radii
 
     def row_chunks(self, k: int, entries: int) -> Iterator[slice]:
@@ -297,46 +297,9 @@ class Tiles:
             return np.zeros(self.bars.s_sizes.shape)
         return np.concatenate([radius.sum(axis=1) for radius in self.hull.radii])
 
-    def _packing_blocks(self) -> list[int]:
-        """How many blocks the operands of each layer are packed in."""
-        blocks = [block_count(units, PACK_ROWS) for units in self._net.sizes]
-        return [below + above for below, above in pairwise(blocks)]
-
-    def _groups(self, layers: list[int]) -> list[list[int]]:
-        """Join neighbouring layers whose packed operands stay in a cache together."""
-        groups: list[list[int]] = []
-        together = self._operands.sum(axis=0).tolist()
-        size = 0
-        for k in layers:
-            if not groups or size + together[k] > GROUPED_NUMBERS:
-                groups.append([])
-                size = 0
-            groups[-1].append(k)
-            size += together[k]
-        return groups
-
-    def _operand_sizes(self) -> NDArray[np.int64]:
-        """How many numbers the packed operands of each layer are, left and right: (2, layers)."""
-        sweeps, (rows, columns) = self.sweeps, np.array(self._net.shapes.weights).T
-        panels = -(-columns // sweeps.width)
-        return np.stack([rows * sweeps.pitch, panels * (sweeps.width * sweeps.batch)])
-
-    def _places(self, groups: list[list[int]]) -> tuple[NDArray[np.int64], arrays.Packed]:
-        """Place packed operands: two groups of layers in turn, while one is packed one is read."""
-        layers = np.array([k for group in groups for k in group])
-        lengths = np.array([len(group) for group in groups])
-        firsts = np.cumsum(lengths) - lengths
-        sizes = self._operands[:, layers]
-        ends = np.cumsum(sizes, axis=1)
-        starts = ends - sizes
-        starts -= np.repeat(starts[:, firsts], lengths, axis=1)  # within the group
-        together = np.add.reduceat(sizes, firsts, axis=1)
-        even, odd = together[:, ::2].max(axis=1), together[:, 1::2].max(axis=1, initial=0)
-        starts += even[:, None] * np.repeat(np.arange(len(groups)) % 2, lengths)
-        table = np.zeros((self.sweeps.count, compare.PLACES), np.int64)
-        table[layers, compare.LEFT_AT], table[layers, compare.RIGHT_AT] = starts
-        left, right = aligned_zeros((even + odd).tolist())
-        return table, arrays.Packed(left=left, right=right)
+    def _plan(self, layers: list[int]) -> Plan:
+        sweeps = self.sweeps
+        return plan_of(self._net.shapes.weights, tuple(layers), sweeps.batch, sweeps.width)
 
     def _radius_operands(self, layers: list[int], table: NDArray[np.int64]) -> arrays.Radius:
         """Pack the radii of the affected samples and the activations that they meet."""
@@ -359,7 +322,7 @@ class Tiles:
 
     def _run(
         self,
-        schedule: list[tuple[int, int, int, int, int]],
+        schedule: Sequence[tuple[int, ...]] | NDArray[np.int64],
         table: NDArray[np.int64],
         packed: arrays.Packed,
         given: NDArray[Any],
@@ -423,86 +386,39 @@ class _Comparison:
         scales: list[float],
     ) -> None:
         self.tiles, self.layers, self.flat = tiles, layers, writable(flat)
-        self.groups = tiles._groups(layers)
-        self.table, self.packed = tiles._places(self.groups)
-        shapes = [tiles._net.shapes.weights[k] for k in layers]
-        self.maps = np.array([_map_of(shape, tiles.sweeps.width) for shape in shapes], np.int64)
-        self.counts = self.maps[:, TILES]
-        cells = self.maps[:, MAP_ROWS] * self.maps[:, MAP_COLUMNS]
-        end, map_end = int(self.counts.sum()), int(cells.sum())
-        self.starts = np.cumsum(self.counts) - self.counts
-        columns = (
-            offsets, self.starts, np.cumsum(cells) - cells, self.maps[:, MAP_COLUMNS],
-            self.maps[:, CELL_ROWS], self.maps[:, CELL_COLUMNS],
-        )  # fmt: skip
-        known = (
-            compare.GIVEN_AT, compare.TILES_AT, compare.MAP_AT, compare.MAP_COLUMNS,
-            compare.CELL_ROWS, compare.CELL_COLUMNS,
-        )  # fmt: skip
-        for place, column in zip(known, columns, strict=True):
-            self.table[layers, place] = column
+        self.plan = tiles._plan(layers)
+        self.table = self.plan.table.copy()
+        self.table[layers, compare.GIVEN_AT] = offsets
+        self.packed = arrays.Packed(*aligned_zeros(self.plan.room))
+        end = self.plan.tiles
         self.kept = max(1, SAMPLED_PAIRS // end)
         table = np.zeros((end, summary_columns.SUMMARY_COLUMNS))
         table[:, summary_columns.WORST_RATIO] = -1.0  # of no entry yet
-        tile_scales = np.repeat(scales, self.counts)
+        tile_scales = np.repeat(scales, self.plan.maps[:, TILES])
         self.collected = arrays.Collected(
             summaries=table,
-            cells=np.zeros(map_end),
-            kinks=np.zeros(map_end, np.bool_) if tiles.hull.affected else NO_KINKS,
+            cells=np.zeros(self.plan.cells),
+            kinks=np.zeros(self.plan.cells, np.bool_) if tiles.hull.affected else NO_KINKS,
             samples=np.zeros((end * self.kept, compare.SAMPLE_COLUMNS)),
             scales=tile_scales,
             kept=self.kept,
         )
 
     def run(self) -> Compared:
-        """Pack and compare, group by group: a group is packed while the one before is compared."""
-        tiles = self.tiles
-        schedule: list[tuple[int, int, int, int, int]] = []
-        done = packed = 0
-        packing = tiles._packing_blocks()
-        counts = dict(zip(self.layers, self.counts.tolist(), strict=True))
-        for group in self.groups:
-            # Group g is packed into the buffers of group g - 2. That one is certainly compared
-            # once group g - 1 is packed: a phase can only wait for a count of blocks.
-            schedule += [(kernels.PACK, k, 0, packing[k], packed) for k in group]
-            packed = done + sum([packing[k] for k in group])
-            schedule += [(kernels.COMPARE, k, 0, counts[k], packed) for k in group]
-            done = packed + sum([counts[k] for k in group])
-        tiles._run(
-            schedule, self.table, self.packed, self.flat, self.collected,
+        """Compare, and return what was found."""
+        self.tiles._run(
+            self.plan.schedule, self.table, self.packed, self.flat, self.collected,
             arrays.Expanded(values=EMPTY, radii=EMPTY, first_row=0), layers=self.layers,
         )  # fmt: skip
         found = self.collected
         kinks = found.kinks if found.kinks.any() else None
         drawing = Drawing(
-            self.layers, self.maps.tolist(), found.cells, kinks, found.samples, found.kept
+            self.layers, self.plan.maps.tolist(), found.cells, kinks, found.samples, found.kept
         )
-        return Compared(self.layers, found.summaries, self.starts.tolist(), drawing)
+        return Compared(self.layers, found.summaries, self.plan.starts, drawing)
 
 
 def _copied(picture: Picture) -> Picture:
     """Copy a picture, since a part of all cells keeps all of them."""
     kinks = None if picture.kinks is None else picture.kinks.copy()
     return Picture(picture.ratios.copy(), picture.cell, kinks, picture.samples.copy())
-
-
-@lru_cache(maxsize=256)
-def _map_of(shape: tuple[int, int], width: int) -> tuple[int, int, int, int, int]:
-    """Say how many tiles an array has, how many rows and columns of cells, and of what shape."""
-    (rows, columns), across = shape, kernels.TILE_PANELS * width
-    height, length = _cell_size(rows, BLOCK_ROWS, MR), _cell_size(columns, across, 1)
-    tiles = block_count(rows, BLOCK_ROWS) * block_count(columns, across)
-    return tiles, block_count(rows, height), block_count(columns, length), height, length
-
-
-def _cell_size(entries: int, tile: int, least: int) -> int:
-    """Entries of one side of a cell: few enough cells, and a divisor of a tile's.
-
-    A multiple of ``least``, or one where there are not so many entries.
-    """
-    if entries < least:
-        return 1
-    for size in range(least, tile, least):
-        if tile % size == 0 and block_count(entries, size) <= MOST_CELLS:
-            return size
-    return tile

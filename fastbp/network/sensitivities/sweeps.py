@@ -24,6 +24,7 @@ from fastbp.network.sensitivities.error_bars import MARGIN, norms
 from fastbp.network.sensitivities.number_range import smallest_of
 from fastbp.runtime.panels import aligned_zeros, block_count, from_panels, to_panels, writable
 from fastbp.runtime.threads import run_team
+from fastbp.typing import Indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,13 +163,7 @@ class Sweeps:
         self.z_sizes = np.zeros((self.panels, units - sizes[0]))
         self.losses = np.zeros(self.batch + 1)
         self.facts = np.zeros((arrays.SAMPLE_FACTS, self.batch))
-        self.row_blocks = np.array(
-            [
-                [_rows_of_block(inputs), _rows_of_block(outputs)]
-                for inputs, outputs in pairwise(sizes)
-            ],
-            np.int64,
-        )
+        self.row_blocks = _row_blocks(sizes)
 
     def _choose_directions(self) -> None:
         """Draw what each layer's product is proved with."""
@@ -215,43 +210,28 @@ class Sweeps:
 
     def forward(self) -> None:
         """Compute h, its noise and doubt, the pairs of networks, and W v."""
-        panels = self._panels_of_group()
-        steps = [
-            (kernels.PACK, 0, block_count(self.network.sizes[0], PACK_ROWS)),
-            (kernels.LEVEL, 0, panels),
-        ]
-        for k, rows in enumerate(self.row_blocks[:, FORWARD_ROWS].tolist()):
-            steps.append((kernels.FORWARD, k, block_count(self.network.sizes[k + 1], rows)))
-            steps.append((kernels.LEVEL, k + 1, panels))
-        self._run(steps)
+        self._run(_steps_forward(self.network.sizes, self._panels_of_group()))
 
     def reverse(self) -> None:
         """Compute losses, s and its noise."""
-        last, panels = self.count - 1, self._panels_of_group()
-        steps = [(kernels.LOSS, last, 1)]
+        steps = _steps_back(
+            self.network.sizes, self._panels_of_group(), proved=self._proves_on_the_way
+        )
         if self.network.objective.custom is not None:
             self._custom_loss()
-            steps = []
-        steps.append((kernels.OUTPUT_NOISE, last, 1))
-        for k in range(last, 0, -1):
-            rows = int(self.row_blocks[k, REVERSE_ROWS])
-            steps.append((kernels.SENSITIVITY, k, panels))
-            steps.append((kernels.REVERSE, k, block_count(self.network.sizes[k], rows)))
-            if self._proves_on_the_way:
-                steps.append((kernels.PROOF, k, 1))
-        steps.append((kernels.SENSITIVITY, 0, panels))
+            steps = steps[1:]
         self._run(steps)
 
     def prove(self) -> None:
         """Compare every product of the way back with one forward, and s with its masks."""
         if self.count > 1 and self.directions and not self._proves_on_the_way:
-            self._run([(kernels.PROOF, 1, self.count - 1)])
+            self._run(np.array([(kernels.PROOF, 1, self.count - 1)]))
 
     @property
     def _proves_on_the_way(self) -> bool:
-        """Whether `reverse` proves every layer, since what it has made is still in the cache.
+        """Whether `reverse` proves every layer: what it has made is still in the cache.
 
-        Where the samples go through all layers at once, and the losses are the kernels' own.
+        Where samples go through all layers at once; else threads share the layers of a proof.
         """
         return self.by_panels and self.directions > 0
 
@@ -339,9 +319,9 @@ class Sweeps:
             keys=self.keys,
         )
 
-    def _run(self, steps: list[tuple[int, int, int]]) -> None:
+    def _run(self, steps: Indices) -> None:
         group = PANELS_TOGETHER if self.by_panels else GROUP
-        arguments = np.array(steps, np.int64), self.by_panels, group, self._arrays
+        arguments = steps, self.by_panels, group, self._arrays
         columns = 2 * max(self.batch, 8)
         run_team(kernels.sweeps, arguments, 2.0 * columns * self.network.parameters.size)
 
@@ -455,6 +435,36 @@ def riding_bytes(sizes: tuple[int, ...], batch: int, directions: int) -> int:
     return 8 * (6 * largest * pitch + panel) + kept
 
 
-@lru_cache(maxsize=256)
 def _rows_of_block(depth: int) -> int:
     return int(min(BLOCK_ROWS, max(MR, BLOCK_ENTRIES // depth // MR * MR)))
+
+
+@lru_cache(maxsize=64)
+def _row_blocks(sizes: tuple[int, ...]) -> Indices:
+    """Rows of W[k] in a block forward, and of its transpose in one back; read only."""
+    rows = [_rows_of_block(units) for units in sizes]
+    return np.array(list(pairwise(rows)), np.int64)
+
+
+@lru_cache(maxsize=64)
+def _steps_forward(sizes: tuple[int, ...], panels: int) -> Indices:
+    """List kind, layer or level, and blocks of every step of the sweep forward; read only."""
+    steps = [(kernels.PACK, 0, block_count(sizes[0], PACK_ROWS)), (kernels.LEVEL, 0, panels)]
+    for k, rows in enumerate(_row_blocks(sizes)[:, FORWARD_ROWS].tolist()):
+        steps.append((kernels.FORWARD, k, block_count(sizes[k + 1], rows)))
+        steps.append((kernels.LEVEL, k + 1, panels))
+    return np.array(steps, np.int64)
+
+
+@lru_cache(maxsize=64)
+def _steps_back(sizes: tuple[int, ...], panels: int, *, proved: bool) -> Indices:
+    """List the steps of the sweep back, that of the losses first; read only."""
+    last, rows = len(sizes) - 2, _row_blocks(sizes)[:, REVERSE_ROWS].tolist()
+    steps = [(kernels.LOSS, last, 1), (kernels.OUTPUT_NOISE, last, 1)]
+    for k in range(last, 0, -1):
+        steps.append((kernels.SENSITIVITY, k, panels))
+        steps.append((kernels.REVERSE, k, block_count(sizes[k], rows[k])))
+        if proved:
+            steps.append((kernels.PROOF, k, 1))
+    steps.append((kernels.SENSITIVITY, 0, panels))
+    return np.array(steps, np.int64)
