@@ -74,6 +74,10 @@ HARMLESS: dict[tuple[str, str], str] = {
     ),
     ("exact_quality", "SEED = 0 -> "): "other random numbers of the same distribution",
     ("exact_quality", "0 -> 1"): "what would be proved is not read there",
+    ("step_choice", "level < 2 or not kink.any() -> "): (
+        "what is passed over takes time alone: there is no kink, or no shorter step"
+    ),
+    ("sensitivities.proof", "SHORT = 32 -> "): "the order of a sum: only its rounding differs",
     ("second_slopes", "0 -> 1"): "how many entries are wanted: a table alone does not ask for it",
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
@@ -82,6 +86,10 @@ HARMLESS: dict[tuple[str, str], str] = {
         "np.where((scale > 0) & (scale < np.inf), scale, 1.0) -> ",
     ): SCALE,
     ("sensitivities.certificate", "(scale > 0) & (scale < np.inf) -> "): SCALE,
+    (
+        "sensitivities.certificate",
+        "(slice(half), slice(half, 2 * half)) -> (slice(half), slice(half, 3 * half))",
+    ): "a slice ends where its array does",
     ("sensitivities.certificate", "there = (largest > 0) & proved -> "): MASKED,
     ("sensitivities.certificate", "np.isfinite(losses) & (np.abs(losses) < LARGEST) -> np.abs"): (
         NEVER_FINITE

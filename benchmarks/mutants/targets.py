@@ -48,11 +48,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"{SLOPES}climb_tables.py",
     ),
     "fastbp.function.derivatives.divergence": (f"{SLOPES}divergence.py",),
-    "fastbp.function.derivatives.lines": (
-        f"{SLOPES}climb_results.py",
-        f"{SLOPES}line_slopes.py",
-        f"{SLOPES}second_slopes.py",
-    ),
+    "fastbp.function.derivatives.lines": (f"{SLOPES}lines.py",),
     "fastbp.function.derivatives.line_slopes": (
         f"{SLOPES}climb.py",
         f"{SLOPES}line_slopes.py",
@@ -72,7 +68,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     # from a direction to the wrong entries
     "fastbp.function.methods.bisection": (
-        "tests/function/methods/test_bisection.py",
-        "tests/function/methods/test_search.py",
+        "tests/function/methods",
+        "tests/function/checks/test_check_gradient.py",
     ),
 }

@@ -109,6 +109,8 @@ def test_a_cheap_difference_with_the_smaller_bar_stays_if_others_confirm_it(agai
     """However wide the other bar is: that was not a second thorough measurement."""
     cheap, wide = entry(1.0, 0.5, cheap=True), entry(1.25, 100.0)
     assert again(cheap, second=wide, confirmed=[True]) == [(1.0, 0.5)]
+    narrow = entry(1.0, 1e-6, cheap=True)
+    assert again(narrow, second=wide, confirmed=[True]) == [(1.0, 1e-6)]
     assert again(
         cheap, second=wide, confirmed=[False], first=entry(1.5, 10.0)
     ) == [(1.5, 10.0)]  # fmt: skip

@@ -257,6 +257,25 @@ def test_a_kink_is_refuted_by_what_shorter_steps_see_on_one_side():
     assert kinked([-1.0, -1.0, -1.0], [2.4, 2.8, 3.0]) == 4.0
     # The candidate's own two steps are no shorter ones.
     assert kinked([-1.0, -1.6, -1.0], [3.0, 2.4, 3.0]) == 4.0
+    # Noise is divided by the step, of the second one here, which is 0.1 beyond the bar.
+    for part, jump in ((1.1, 4.0), (0.9, 0.0)):
+        noise = part * 0.1 * 4 / (3 * SIGMAS)
+        assert kinked([-1.0] * 4, [3.0, 2.4, 3.0, 3.0], noise=noise) == jump
+
+
+def test_what_is_no_kink_is_not_refuted_by_one_side():
+    """Beside a line with a kink of 1 ± 2, one whose slope is 1 without."""
+    values = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    bars = np.array([[9.0, 9.0], [9.0, 9.0], [0.5, 0.5]])
+    jumps = np.array([[0.0, 0.0], [0.0, 0.0], [4.0, 0.0]])
+    ones = np.ones((3, 2))
+    best = best_of(
+        Candidates(values, bars, jumps), ones, np.zeros(2), 4.0 ** np.arange(3)[:, None] * ones,
+        (-ones, 3 * ones),
+    )  # fmt: skip
+    assert best.value.tolist() == [1.0, 1.0]
+    assert best.error_bar.tolist() == [0.5, 0.5]
+    assert best.jump.tolist() == [4.0, 0.0]
 
 
 # ---- extrapolation ----

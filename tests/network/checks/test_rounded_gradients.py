@@ -11,7 +11,7 @@ import pytest
 
 import fastbp
 from fastbp.network.batch import Batch
-from fastbp.network.checks.rounded_gradients import noise_of_arrays
+from fastbp.network.checks.rounded_gradients import no_less_than_bars, noise_of_arrays
 from fastbp.network.network import in_float64, require_batch
 from fastbp.network.sensitivities.loss_slopes import loss_slopes
 
@@ -234,3 +234,12 @@ def test_noise_is_that_of_sixteen_roundings_at_random(kind, size, biases, roundo
     )
     usual, largest = np.sqrt(np.mean(apart**2, axis=0)), apart.max(axis=0)
     np.testing.assert_allclose(found, size * np.maximum(usual, largest / 2), rtol=1e-5)
+
+
+@pytest.mark.small
+def test_noise_is_no_less_than_the_bars_without_their_margin_of_32():
+    """The norm of (96, 128) is 160."""
+    bars = np.array([96.0, 128.0])
+    assert no_less_than_bars(2.0, bars) == 5.0
+    assert no_less_than_bars(7.0, bars) == 7.0
+    assert no_less_than_bars(2.0, np.array([96.0, math.inf])) == 2.0

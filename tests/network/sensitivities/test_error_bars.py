@@ -9,6 +9,7 @@ import pytest
 from support.swept_networks import swept
 
 import fastbp
+from fastbp.network.sensitivities.error_bars import unit_roundoff
 
 
 def exact_gradient(weights, biases, x, y):
@@ -29,6 +30,12 @@ def exact_gradient(weights, biases, x, y):
         result.insert(0, s.dot(h[k].T))
         s = weights[k].T.dot(s) * (f[k - 1] > 0) if k else s
     return result
+
+
+@pytest.mark.small
+def test_one_rounding_is_off_by_half_a_unit_in_the_last_place():
+    assert unit_roundoff(np.float64) == 2.0**-53
+    assert unit_roundoff(np.float32) == 2.0**-24
 
 
 @pytest.mark.parametrize("distance", [1.0, 1e-6, 1e-12])
