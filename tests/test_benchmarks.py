@@ -297,3 +297,16 @@ def test_a_mutant_that_no_test_calls_is_alive(monkeypatch, tmp_path):
     answers = [trial._changed(module, [])(m) for m in mutants_of("nobody_calls_this", source)]
     assert answers
     assert set(answers) == {'["", 0]'}
+
+
+def test_a_mutant_without_tests_is_tried_again_as_soon_as_it_has_some(tmp_path):
+    trial, operators = (benchmark_module(f"mutants.{name}") for name in ("trial", "operators"))
+    (mutant, *_) = operators.mutants_of("m", "a = b + 1.0")
+    test = tmp_path / "test_m.py"
+    test.write_text("")
+    without, with_one = (trial._digest_of(mutant, names) for names in ([], [f"{test}::test"]))
+    alive = trial.Outcome(mutant.name, 1, "m", "", 0, without)
+    assert trial._still_holds(alive, mutant, without)
+    assert not trial._still_holds(alive, mutant, with_one)
+    noticed = trial.Outcome(mutant.name, 1, "m", f"{test}::test", 1, with_one)
+    assert trial._still_holds(noticed, mutant, without)

@@ -87,10 +87,7 @@ class Trial:
             names = _tests_of(mutant, calls, self.modules[mutant.module], self.budget)
             digest = _digest_of(mutant, names)
             before = known.get(mutant.name)
-            if before is not None and before.digest in (
-                digest,
-                _digest_of(mutant, [before.noticed_by]),
-            ):
+            if before is not None and _still_holds(before, mutant, digest):
                 self.outcomes[mutant.name] = before
             else:
                 waiting.append((mutant, [items[name] for name in names], digest))
@@ -188,6 +185,13 @@ def _digest_of(mutant: Mutant, tests: Iterable[str]) -> str:
     files = sorted({_file_of(name) for name in tests})
     parts = [_digest_of_file(path) for path in files if path.is_file()]
     return hashlib.sha256("\0".join([ast.unparse(mutant.tree), *parts]).encode()).hexdigest()[:16]
+
+
+def _still_holds(before: Outcome, mutant: Mutant, digest: str) -> bool:
+    """Tell whether neither the code nor what it rests on has changed: all tests, or the one."""
+    if before.digest == digest:
+        return True
+    return bool(before.noticed_by) and before.digest == _digest_of(mutant, [before.noticed_by])
 
 
 def _file_of(nodeid: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.methods import bisection
-from fastbp.function.methods.bisection import _Search, _Segment
+from fastbp.function.methods.bisection import _Search, _Segment, turned_inward
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -223,6 +223,14 @@ def test_what_entries_explain_is_their_error_along_the_direction(search):
     assert found._explained(np.array([0.5, 1.0, -2.0])) == 0.5 * 4.0 + 2.0 * 1.0
 
 
+def test_a_direction_that_found_entries_explain_is_not_measured_again(search):
+    found = search([0.0, 3.0, 0.0, 0.0])
+    found.slopes.again = None
+    found.along(ones(4))
+    assert found.located.indices == [1]
+    assert found.located.allowed == found.located.noise == [0.25]
+
+
 def test_a_search_looks_at_600_segments(search):
     found = search([1.0])
     whole = _Segment(0, 1, 2.0, 1.0, 0.0)
@@ -271,6 +279,13 @@ def test_the_right_half_is_measured_where_the_rest_is_unclear(search):
         assert right == _Segment(4, 8, difference, 1.25, 0.0)
 
 
+def test_the_right_half_is_the_rest_where_the_left_one_is_wrong_for_certain(search):
+    found = search([3.0, 0.0, 0.0, 0.0])
+    halves = found._halves(ones(4), _Segment(0, 4, 3.0, 0.25, 0.0))
+    assert halves == [_Segment(0, 2, 3.0, 0.25, 0.0), _Segment(2, 4, 0.0, 0.5, 0.0)]
+    assert found.slopes.asked == [(0, 2)]
+
+
 def test_the_right_half_is_measured_where_kinks_are(search):
     given = [0.5] * 4 + [1.0] * 4
     whole = _Segment(0, 8, 12.0, 1.0, 0.0)
@@ -311,6 +326,12 @@ def test_the_arrays_in_which_something_is_wrong_are_found(search):
     # That something is wrong in all of them together is known.
     assert found.slopes.asked == [(0, 4), (0, 2), (2, 4), (4, 8), (4, 6), (6, 8)]
     assert wrong_parts(found, parts, 1) == [1]
+
+
+def test_two_arrays_together_are_known_to_be_wrong(search):
+    found = search([0.0, 3.0])
+    assert found.wrong_parts(ones(2), [slice(0, 1), slice(1, 2)], 9) == [1]
+    assert found.slopes.asked == [(0, 1), (1, 2)]
 
 
 def test_a_single_array_is_asked_about(search):
@@ -518,6 +539,18 @@ def test_no_direction_is_found_where_an_entry_may_move_neither_way(search):
     after, looked = turned(search([0.0] * 3), [0, 2, 0], [0.5, 0.75, -0.5])
     assert after is None
     assert looked == [(0, 3), (0, 1)]
+
+
+def test_entries_that_do_not_move_are_not_asked_about():
+    """Both lead outside together, the first one alone does not, and the second one is fixed."""
+    asked = []
+
+    def finite(part):
+        asked.append((part.start, part.stop))
+        return part.stop == 1, False
+
+    assert turned_inward(np.array([1.0, 0.0]), finite).tolist() == [1.0, 0.0]
+    assert asked == [(0, 2), (0, 1)]
 
 
 def test_a_direction_is_turned_in_2400_looks(search):
