@@ -9,7 +9,7 @@ import pytest
 
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.methods import bisection
-from fastbp.function.methods.bisection import _Search, _Segment, turned_inward
+from fastbp.function.methods.bisection import _components, _Search, _Segment, turned_inward
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -539,6 +539,24 @@ def test_no_direction_is_found_where_an_entry_may_move_neither_way(search):
     after, looked = turned(search([0.0] * 3), [0, 2, 0], [0.5, 0.75, -0.5])
     assert after is None
     assert looked == [(0, 3), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("spread", "scale", "expected"),
+    [(True, None, [0.5, 0.0, 2.0]), (False, 4.0, [0.5, 0.0, 2.0]), (False, None, [1.0, 0.0, 1.0])],
+)
+def test_entries_of_mixed_sizes_move_by_their_size_over_the_typical_one(
+    monkeypatch, spread, scale, expected
+):
+    """Sizes 2, 4 and 8 beside 4; an infinite entry does not move."""
+    monkeypatch.setattr(bisection, "is_spread", lambda _: spread)
+    monkeypatch.setattr(bisection, "typical", lambda _: 4.0)
+    monkeypatch.setattr(bisection, "entry_sizes", lambda *_, **__: np.array([2.0, 4.0, 8.0]))
+    function = SimpleNamespace(
+        point=SimpleNamespace(base=[np.array([1.0, INF, 3.0])]), chosen=None,
+        domain=SimpleNamespace(scale=lambda _: scale),
+    )  # fmt: skip
+    assert _components(function, 0).tolist() == expected
 
 
 def test_entries_that_do_not_move_are_not_asked_about():
