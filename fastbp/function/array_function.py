@@ -82,7 +82,7 @@ class VectorFunction:
     evaluations : int
         How often f was called.
     seconds : float
-        The time that one evaluation takes, from the last one at the point.
+        The time that one evaluation takes: the shortest one at the point.
     chosen : Chosen or None
         The entries by which derivatives are asked for; None for all.
     errors : list of EvaluationError
@@ -154,8 +154,9 @@ class VectorFunction:
         return first_of(result, self.called, self.result)
 
     def _count_one(self, seconds: float) -> None:
+        # The first call may compile f or load what it needs, and any may be held up.
+        self.seconds = min(seconds, self.seconds) if self.evaluations else seconds
         self.evaluations += 1
-        self.seconds = seconds
         self.account.spend(1)
 
     def _called_twice(self, f: Callable[[Any], Any], noise: float) -> Container:

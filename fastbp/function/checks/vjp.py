@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.errors import EvaluationError
 from fastbp.function.array_function import output_name, real_given
 from fastbp.function.backends.choose import make_function
-from fastbp.function.checks.matrices.measured_entries import measure_inward
+from fastbp.function.checks.matrices.measured_entries import measure_inward, tangent_sizes
 from fastbp.function.checks.scalar_check import check_scalar
 from fastbp.function.containers.calls import Watched
 from fastbp.function.containers.given_gradient import given_leaves
@@ -206,6 +206,7 @@ def _wrong_alone(
 ) -> str:
     """Say which output has a wrong product, along one tangent; empty if none is seen to."""
     tangent = random_components(np.random.default_rng(0), function.point.base[leaf].size)
+    tangent *= tangent_sizes(function, leaf)
     tangent, lines = measure_inward(function, leaf, tangent)
     each = allowed_difference(lines.slope, lines.error_bar, Tolerance(ROUNDING, 0.0), lines.hull)
     for parts, weights, arrays in products:

@@ -28,7 +28,16 @@ from fastbp.function.derivatives.step_choice import (
 )
 from fastbp.typing import Vector
 
-__all__ = ["AT_AN_EDGE", "BEND_SIGMAS", "SHORTEST", "Climb", "Setting", "climbed", "powers_above"]
+__all__ = [
+    "AT_AN_EDGE",
+    "BEND_SIGMAS",
+    "BESIDE_AN_EDGE",
+    "SHORTEST",
+    "Climb",
+    "Setting",
+    "climbed",
+    "powers_above",
+]
 
 
 # Displacements as realised, and the values of f there.
@@ -53,6 +62,8 @@ WILD = 2.0**-5
 SHRUNK = 8.0
 # By how much shorter the first step is where f ends, jumps or is infinitely steep.
 AT_AN_EDGE = 2.0**-16
+# And where one entry moves beside an edge: numbers 32 times as large as it do not stay the same.
+BESIDE_AN_EDGE = 2.0**-24
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
 # Where a step so many times the first, as a power of RATIO, tells that f is not constant: its slope
@@ -74,11 +85,14 @@ class Setting:
         Whether steps are so long that they hide kinks.
     alike : bool
         Whether the values of all lines are equally noisy.
+    nearest : float
+        By how much shorter than the first the steps beside an edge may be.
     """
 
     unit: float
     coarse: bool
     alike: bool
+    nearest: float = AT_AN_EDGE
 
 
 def powers_above(values: Vector) -> Vector:
@@ -119,7 +133,7 @@ class Climb:
         floor: Vector,
     ) -> None:
         self.evaluate, self.centre, self.unit = evaluate, centre, setting.unit
-        self.coarse, self.size = setting.coarse, size
+        self.coarse, self.size, self.nearest = setting.coarse, size, setting.nearest
         self.above: list[Vector] = []
         self.below: list[Vector] = []
         self.step_up: list[Vector] = []
@@ -175,12 +189,15 @@ class Climb:
         return table
 
     def _step_back_from_edges(self, outside: NDArray[np.int64]) -> None:
-        """Shorten the first step of lines whose table reaches beyond the domain of f."""
-        shortest = np.maximum(
-            AT_AN_EDGE * self.first_step, powers_above(SHORTEST * self.unit * self.size)
-        )
-        on_the_edge = self._outside(outside, shortest)
-        self.first_step[on_the_edge] = np.minimum(self.first_step, shortest)[on_the_edge]
+        """Shorten the first step of lines whose table reaches beyond the domain of f.
+
+        Down to the shortest possible one where the edge is so near, as of log(1 - x) at 1 - 1e-12.
+        """
+        shortest = powers_above(SHORTEST * self.unit * self.size)
+        nearest = np.maximum(self.nearest * self.first_step, shortest)
+        from_the_edge = np.maximum(AT_AN_EDGE * self.first_step, shortest)
+        on_the_edge = self._outside(outside, np.minimum(self.first_step, nearest))
+        self.first_step[on_the_edge] = np.minimum(self.first_step, from_the_edge)[on_the_edge]
         outside = np.setdiff1d(outside, on_the_edge)
         while outside.size:
             self.first_step[outside] /= FINER

@@ -54,6 +54,7 @@ __all__ = [
     "sampled_entries",
     "smaller_scale_first",
     "survey_leaf",
+    "tiny_entries",
     "typical",
     "usual_samples",
     "wide_if_constant",
@@ -188,7 +189,7 @@ def measure_leaf(
     batch = _batch_size(function)
     doubtful = []
     if not survey.own_sizes:  # the steps of the others are too long for tiny entries
-        doubtful.append(np.intersect1d(_tiny(function.point.base[leaf]), rest))
+        doubtful.append(np.intersect1d(tiny_entries(function.point.base[leaf]), rest))
         rest = np.setdiff1d(rest, doubtful[0])
     for start in range(0, rest.size, batch):
         some = rest[start : start + batch]
@@ -287,7 +288,7 @@ def may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[np
     base = function.point.base[leaf]
     easy: NDArray[np.bool_] = np.isfinite(base[indices])
     if function.domain.scale(leaf) is None:
-        easy &= ~np.isin(indices, _tiny(base))
+        easy &= ~np.isin(indices, tiny_entries(base))
     return easy
 
 
@@ -407,10 +408,10 @@ def is_spread(base: NDArray[np.floating]) -> bool:
     A few tiny ones among many, as of a million normal random numbers, do not make it so.
     """
     nonzero = np.count_nonzero(np.isfinite(base) & (base != 0))
-    return bool(_tiny(base).size > SPREAD_SHARE * nonzero)
+    return bool(tiny_entries(base).size > SPREAD_SHARE * nonzero)
 
 
-def _tiny(base: NDArray[np.floating]) -> Indices:
+def tiny_entries(base: NDArray[np.floating]) -> Indices:
     """Return the entries that are tiny beside the typical one, but not 0."""
     with np.errstate(invalid="ignore"):
         sizes = np.abs(base)
@@ -591,4 +592,5 @@ def _measured_at(
         function.unit,
         shared_noise,
         size=np.abs(base, dtype=np.float64),
+        one_entry=True,
     )

@@ -14,7 +14,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.function.derivatives.climb import AT_AN_EDGE, SHORTEST, Setting, climbed, powers_above
+from fastbp.function.derivatives.climb import (
+    AT_AN_EDGE,
+    BESIDE_AN_EDGE,
+    SHORTEST,
+    Setting,
+    climbed,
+    powers_above,
+)
 from fastbp.function.derivatives.lines import Evaluate, Lines
 from fastbp.function.derivatives.noise.hidden_noise import HiddenNoise, find_hidden_noise
 from fastbp.typing import Vector
@@ -49,6 +56,7 @@ def measure_lines(
     *,
     alike: bool = True,
     size: Vector | None = None,
+    one_entry: bool = False,
 ) -> Lines:
     """Measure the slope along n lines.
 
@@ -69,6 +77,9 @@ def measure_lines(
         Whether the values of all lines are equally noisy, as those of one function are.
     size : ndarray of float64, shape (n,), optional
         Of what moves along each line; by default the one to which the first step is relative.
+    one_entry : bool
+        Whether a single entry moves along each line: it moves by steps so short that entries that
+        are larger than the typical one would stay where they are.
 
     Returns
     -------
@@ -82,7 +93,8 @@ def measure_lines(
     coarse = unit > DOUBLE_UNIT
     if size is None:
         size = first_step / (FIRST_STEP_SINGLE if coarse else FIRST_STEP)
-    setting = Setting(unit, coarse, alike)
+    nearest = BESIDE_AN_EDGE if one_entry else AT_AN_EDGE
+    setting = Setting(unit, coarse, alike, nearest)
     shortest = powers_above(SHORTEST * unit * size)
     first_step = np.maximum(first_step, shortest)
     floor = np.full(centre.shape, shared_noise)

@@ -71,6 +71,7 @@ def measure_outputs(
             function.unit,
             np.fmax(noise, function.hidden_rounding[only]),
             alike=False,
+            one_entry=np.count_nonzero(tangent) == 1,
         )
 
     lines = measured(scale, longest)

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
     from fastbp.function.evaluation import Function
 
-__all__ = ["INDEPENDENT", "LITTLE", "measure_again", "widen_for_distant_jumps"]
+__all__ = [
+    "INDEPENDENT",
+    "LITTLE",
+    "allow_for_rounded_entries",
+    "measure_again",
+    "widen_for_distant_jumps",
+]
 
 # By which the steps of a second measurement are longer: no difference is taken twice.
 INDEPENDENT = 2.0
@@ -38,6 +44,8 @@ INDEPENDENT = 2.0
 DISAGREEMENT = 16.0
 # Where f iterates until a tolerance is met, its derivative is off by no more than this part.
 LITTLE = 2.0**-12
+# What rounded entries may do to a derivative is no more than this part of it.
+MOST_OF_ROUNDED = 2.0**-24
 
 
 def measure_again(function: Function, leaf: int, indices: Indices, former: Lines) -> Lines:
@@ -147,3 +155,23 @@ def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lin
     evaluate, centre = evaluation_of(function, leaf, indices), np.full(indices.size, function.value)
     error = slope_of_distant_jumps(evaluate, centre, UNEVEN * size)
     return replace(lines, error_bar=lines.error_bar + error)
+
+
+def allow_for_rounded_entries(
+    function: Function, leaf: int, indices: Indices, lines: Lines
+) -> Lines:
+    """Widen the error bars by what derivatives change if their entry is rounded.
+
+    A difference of nearly equal numbers within f, as x - mean(x), is off by as much: u |x| f'',
+    with half a unit in the last place u. It is next to nothing but where f'' x is thousands of
+    times f'. In single precision the tolerance holds it.
+    """
+    if function.unit == SINGLE_UNIT or function.quantum:
+        return lines
+    entries = np.abs(function.point.base[leaf][indices], dtype=np.float64)
+    with np.errstate(all="ignore"):
+        rounding = np.minimum(
+            function.unit * entries * lines.curvature, MOST_OF_ROUNDED * np.abs(lines.slope)
+        )
+    rounding = np.where(np.isfinite(rounding), rounding, 0.0)
+    return replace(lines, error_bar=lines.error_bar + rounding)

@@ -131,7 +131,7 @@ class Smoothness:
             found = (getattr(table, name) * scale**power)[accepted]
             setattr(self, name, max(getattr(self, name), float(np.max(found))))
         if self.third > 0:  # the fifth may be 0 by accident
-            self.fifth = max(self.fifth, self.fourth**2 / self.third)
+            self.fifth = max(self.fifth, self.fourth * (self.fourth / self.third))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,10 +18,12 @@ from fastbp.function.derivatives.entry_slopes import (
     first_step,
     is_spread,
     measure_entries,
+    tiny_entries,
     typical,
 )
 from fastbp.function.derivatives.second_slopes import (
     LITTLE,
+    allow_for_rounded_entries,
     measure_again,
     widen_for_distant_jumps,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "Located",
     "Screened",
     "bisect",
+    "entries_to_judge_alone",
     "locate_wrong_entries",
     "screen_arrays",
     "turned_inward",
@@ -59,6 +62,8 @@ MOST_LOOKS = 2400
 # Directions that are drawn anew, in all, where one meets a kink so close to the point that it
 # tells so many times less than the others.
 FRESH, POOR = 3, 16.0
+# Entries of one array that are judged alone where no step fits them and the others together.
+MOST_ALONE = 16
 
 
 class Segment(Protocol):
@@ -166,6 +171,49 @@ def turned_inward(
     return None if stuck else turned
 
 
+def entries_to_judge_alone(
+    base: NDArray[np.floating],
+    direction: NDArray[Any],
+    finite: Callable[[slice], tuple[bool, bool]],
+) -> list[int]:
+    """Return the moving entries that no step fits together with the others.
+
+    Those next to an edge of the domain of f, and the few that are far smaller than the others.
+
+    Parameters
+    ----------
+    base : ndarray, shape (n,)
+        The array that the entries are of.
+    direction, finite
+        As in `turned_inward`.
+
+    Returns
+    -------
+    list of int
+        Empty if there are more than `MOST_ALONE`.
+
+    Examples
+    --------
+    >>> ends = np.array([1.0, 1e-12, 1.0])  # the distance of the edge
+    >>> def finite(part):
+    ...     return (ends[part] > 1e-8).all(), True
+    >>> entries_to_judge_alone(np.ones(3), np.ones(3), finite)
+    [1]
+    """
+    found: list[int] = []
+
+    def is_beside_an_edge(part: range) -> bool:
+        where = slice(part.start, part.stop)
+        if len(found) > MOST_ALONE or not direction[where].any():
+            return False
+        return not all(finite(where))
+
+    bisect(range(direction.size), halved, is_beside_an_edge, found.append)
+    tiny = [] if is_spread(base) else tiny_entries(base).tolist()
+    together = sorted({*found, *(place for place in tiny if direction[place] != 0)})
+    return together if len(together) <= MOST_ALONE else []
+
+
 @dataclass(slots=True, eq=False)
 class Located:
     """What the directions tell about one array.
@@ -188,6 +236,10 @@ class Located:
         found.
     smallest : float
         The smallest component of an entry, relative to the usual one.
+    alone : dict of int to Lines
+        The measurements of entries that are right, and that no direction moves.
+    unsure : bool
+        Whether one of these may be wrong by what a direction disagreed by: alone its bar is larger.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -199,11 +251,22 @@ class Located:
     complete: bool = True
     undecided: bool = False
     smallest: float = 1.0
+    alone: dict[int, Lines] = field(default_factory=dict)
+    unsure: bool = False
 
     @property
     def detectable(self) -> float:
-        """A single error above this shows along every good direction: half of it does at least."""
-        return 4 * max(self.allowed[place] for place in self.good) / self.smallest
+        """A single error above this shows along every good direction: half of it does at least.
+
+        Or in the measurement of that entry alone.
+        """
+        along = 4 * max(self.allowed[place] for place in self.good) / self.smallest
+        return max([along, *(2 * _bar_of(line) for line in self.alone.values())])
+
+    @property
+    def resolved_alone(self) -> bool:
+        """Tell whether an entry that was measured alone has a derivative above its bar."""
+        return any(abs(float(line.slope[0])) > _bar_of(line) for line in self.alone.values())
 
     @property
     def good(self) -> list[int]:
@@ -258,6 +321,7 @@ def locate_wrong_entries(
     2 log2(n) and some 50 to measure it twice.
     """
     search = _Search(function, leaf, given, tolerance, allowance, most)
+    search.examines = True
     base = function.point.base[leaf]
     components = _components(function, leaf)
     search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
@@ -408,6 +472,10 @@ class _Search:
         self.due_to_kinks = 0.0  # what they let the sum along the present direction be
         self.met_kinks = False
         self.segments_left = MOST_SEGMENTS
+        self.examines = False  # single entries, which arrays that are joined do not have
+        self.held: set[int] = set()  # those that no direction moves any more
+        self.right_alone: list[int] = []  # those that the present direction has led to in vain
+        self.looked_at_edges = False
 
     @property
     def below_noise(self) -> bool:
@@ -422,12 +490,16 @@ class _Search:
         The direction comes back, turned inward if it leads outside of the domain on both sides.
         """
         self.directions += 1
+        direction = self._of_the_others(direction)
         slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
         if not np.isfinite(error_bar) and np.isfinite(self.function.value):
             turned = self._turned_inward(direction)
             if turned is not None:
                 direction = turned
                 slope, error_bar, hull = self._slope_or_zero(direction, EVERYTHING)
+            if not np.isfinite(error_bar) and self._judges_alone_at_edges(direction):
+                self.directions -= 1
+                return self.compared(direction)
             if not np.isfinite(error_bar):
                 step = first_step(self.function) * self.slopes.size
                 self.function.raise_if_it_raised_along(self.leaf, direction, step)
@@ -474,6 +546,7 @@ class _Search:
         if not abs(whole.difference - explained) > whole.error_bar:
             return
         self.due_to_kinks = 0.0
+        self.right_alone = []
         bisect(
             whole,
             halves=lambda segment: self._halves(direction, segment),
@@ -502,8 +575,52 @@ class _Search:
             found.noise[-1] = max(found.noise[-1], difference - self.due_to_kinks)
         elif self.met_kinks:  # no mistake was found, and not every kink either
             self.unresolved_directions += 1
+        elif self._holds_what_is_right(direction, abs(left)):
+            for part in (found.slopes, found.given, found.allowed, found.noise):
+                part.pop()
+            self.directions -= 1
+            self.along(direction)
         else:
             found.complete = False
+
+    def _holds_what_is_right(self, direction: NDArray[np.floating], left: float) -> bool:
+        """Hold entries that are right alone, where the steps of a direction are too long for them.
+
+        Tell whether there are any: those that the search has led to, or beside an edge. Where what
+        is left of a difference is within their bars, it may be theirs.
+        """
+        if not self.right_alone and not self._judges_alone_at_edges(direction):
+            return False
+        if len(self.held.union(self.right_alone)) > MOST_ALONE:
+            return False
+        self.held.update(self.right_alone)
+        alone = self.located.alone
+        bars = (abs(float(direction[place])) * _bar_of(alone[place]) for place in self.right_alone)
+        self.located.unsure |= left <= math.fsum(bars)
+        return True
+
+    def _of_the_others(self, direction: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return a direction that does not move the entries that are judged alone."""
+        if not self.held:
+            return direction
+        others = direction.copy()
+        others[list(self.held)] = 0.0
+        return others
+
+    def _judges_alone_at_edges(self, direction: NDArray[np.floating]) -> bool:
+        """Judge entries alone that are next to an edge, or far smaller; tell whether any was."""
+        if not self.examines or self.looked_at_edges:
+            return False
+        self.looked_at_edges = True
+        base, before = self.function.point.base[self.leaf], len(self.held)
+        self.right_alone = []
+        for place in entries_to_judge_alone(base, direction, self._finite_along(direction)):
+            self._examine(place, 0.0)
+            if place in (*self.right_alone, *self.located.indices):
+                self.held.add(place)
+        # What was learnt along a direction without a derivative is nothing.
+        self.slopes = DirectionSlopes(self.function, self.leaf)
+        return len(self.held) > before
 
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
@@ -556,6 +673,7 @@ class _Search:
         line = measure_entries(self.function, self.leaf, place, self.slopes.noise)
         if self._is_wrong(index, line):
             line = measure_again(self.function, self.leaf, place, line)
+            line = allow_for_rounded_entries(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
                 given = self.given[place]
                 line = reaching_between_steps(self.function, self.leaf, place, given, line)
@@ -566,6 +684,9 @@ class _Search:
                 self.located.lines.append(line)
                 return
         self.due_to_kinks += component * self.slopes.due_to_kinks(line)
+        if self.examines and np.isfinite(line.error_bar[0]) and not line.kink[0]:
+            self.right_alone.append(index)
+            self.located.alone[index] = line
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]
@@ -580,6 +701,8 @@ class _Search:
         self, direction: NDArray[np.floating], part: slice
     ) -> tuple[float, float, float]:
         """Return what `_slope` does; the bar reaches to 0 if that is given, between steps of f."""
+        if self.held and not direction[part].any():
+            return 0.0, 0.0, 0.0
         slope, error_bar, hull = self.slopes.slope(direction, part)
         if (
             abs(slope) > error_bar + hull
@@ -591,6 +714,10 @@ class _Search:
 
     def _turned_inward(self, direction: NDArray[np.floating]) -> NDArray[np.floating] | None:
         """Return a direction in which f is finite, where that one leaves its domain either way."""
+        return turned_inward(direction, self._finite_along(direction))
+
+    def _finite_along(self, direction: NDArray[Any]) -> Callable[[slice], tuple[bool, bool]]:
+        """Return what tells whether f is finite a step ahead along a slice, and a step behind."""
         step = first_step(self.function) * self.slopes.size
 
         def finite(part: slice) -> tuple[bool, bool]:
@@ -598,4 +725,9 @@ class _Search:
             ahead, behind = np.isfinite(both).tolist()
             return ahead, behind
 
-        return turned_inward(direction, finite)
+        return finite
+
+
+def _bar_of(line: Lines) -> float:
+    """Return how far the given derivative by an entry that was measured alone may be off."""
+    return float(line.error_bar[0] + line.hull[0])

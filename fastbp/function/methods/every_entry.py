@@ -10,7 +10,12 @@ import numpy as np
 
 from fastbp.function.derivatives.entry_slopes import cheap_slopes, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
-from fastbp.function.derivatives.second_slopes import LITTLE, measure_again, widen_for_distant_jumps
+from fastbp.function.derivatives.second_slopes import (
+    LITTLE,
+    allow_for_rounded_entries,
+    measure_again,
+    widen_for_distant_jumps,
+)
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
@@ -234,6 +239,7 @@ def _measured_again(
         unconfirmed = _unconfirmed(function, leaf, others, lines)
         nearest = np.sort(np.concatenate([nearest, others[unconfirmed]]))
     again = measure_again(function, leaf, nearest, lines.only(nearest))
+    again = allow_for_rounded_entries(function, leaf, nearest, again)
     lines = lines.replaced(nearest, again)
     lines = _between_steps(function, leaf, given, lines, tolerance)
     return _looked_farther(function, leaf, given, lines, tolerance)

@@ -38,6 +38,7 @@ __all__ = [
     "checked_options",
     "function_tolerance",
     "takes_check_options",
+    "underflow",
 ]
 
 AnyCheck = TypeVar("AnyCheck", bound="Callable[..., Any]")
@@ -50,8 +51,9 @@ RTOL, CANCELLATION = 2.0**-40, 2.0**-44
 
 # One in float32 may also lose digits of its own by cancellation, up to this part of the largest.
 MOST_NOISE = 2.0**-7
-# And what is below its smallest normal number becomes 0, or loses digits.
+# And what is below its smallest normal number becomes 0, or loses digits; so it does in float64.
 UNDERFLOW_SINGLE = float(np.finfo(np.float32).smallest_normal)
+UNDERFLOW = float(np.finfo(np.float64).smallest_normal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,11 @@ class Options:
         return "probe", [f"{would}, max_evaluations is {most:,}"]
 
 
+def underflow(dtype: np.dtype[Any]) -> float:
+    """Return what derivatives of a precision may be off by where they become 0."""
+    return UNDERFLOW_SINGLE if dtype.itemsize == 4 else UNDERFLOW
+
+
 def function_tolerance(
     options: Options,
     given: NDArray[Any],
@@ -138,7 +145,7 @@ def function_tolerance(
         usual = default_tolerance(np.dtype(np.float32), np.array([largest]))
         own_noise = min(2 * noise, MOST_NOISE * largest)
         return Tolerance(usual.rtol, usual.atol + own_noise + UNDERFLOW_SINGLE)
-    return Tolerance(RTOL, CANCELLATION * largest + noise)
+    return Tolerance(RTOL, CANCELLATION * largest + noise + UNDERFLOW)
 
 
 def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) -> float:

@@ -43,7 +43,9 @@ __all__ = ["probe_arrays"]
 
 # A derivative along a direction says something where it is so many times its bar. Twice the
 # derivative, or its opposite, is then apart from it by more than the bar, even where the bar, which
-# is estimated from a few values, is half again as large as it was found to be.
+# is estimated from a few values, is half again as large as it was found to be. The probe of a
+# Jacobian needs no such margin: where anything disagrees it measures anew with twice the noise, and
+# compares the derivative with those bars.
 RESOLVED = 1.5
 TOO_ROUGH = "the noise of the differences is larger than every derivative"
 DIRECTIONS = 3
@@ -373,13 +375,19 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
         return "inconclusive", (
             "entries are on kinks: along a random direction what lies between is not known"
         )
+    if located.unsure:
+        return "inconclusive", (
+            "a random direction disagrees, by no more than the error bars of entries that were "
+            "measured alone"
+        )
     if not np.isfinite(allowed).all():
         return "inconclusive", "f is not finite beside the point, or its noise is not"
     if not given.any() and np.all(np.abs(slopes) <= allowed):
         return "untested", "zero on both sides along every direction"
     # In noise a gradient of twice the derivative, or of its opposite sign, could pass too.
     in_noise = np.all(np.abs(slopes) <= RESOLVED * np.array(located.noise))
-    if in_noise or np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed):
+    in_noise |= np.all(np.maximum(np.abs(slopes), np.abs(said)) <= allowed)
+    if in_noise and not located.resolved_alone:
         return "inconclusive", TOO_ROUGH
     return "passed", ""
 

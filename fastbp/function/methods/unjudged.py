@@ -201,10 +201,14 @@ def first_named(which: Mask, name: Callable[[int], str]) -> str:
 
 
 def _larger_than_every_derivative(function: Function, leaf: int, lines: Lines) -> Mask:
-    """Return where the bar is larger than every derivative, also relative to the entries."""
+    """Return where twice the bar is larger than every derivative, also relative to the entries.
+
+    That is what the report calls detectable: what is given for a derivative, and its measurement,
+    may each be off by a bar.
+    """
     base = function.point.base[leaf]
     sizes = np.where(np.isfinite(base) & (base != 0), np.abs(base), typical(base))
-    bars, slopes = lines.error_bar + lines.hull, np.abs(lines.slope)
+    bars, slopes = 2 * (lines.error_bar + lines.hull), np.abs(lines.slope)
     with np.errstate(over="ignore"):
         largest, relative = np.max(slopes, initial=0.0), np.max(slopes * sizes, initial=0.0)
         found: Mask = (bars > largest) & (bars * sizes > relative) & ~lines.kink

@@ -29,7 +29,7 @@ EVERYDAY, LONG = range(24), [*range(24, 60), *range(1000, 2000)]
 METHODS = ("every", "probe")
 
 
-# One of 6 000: between kinks on both sides, an error bar is larger than every derivative.
+# One of 6 000: between kinks on both sides, error bars are larger than every derivative.
 UNJUDGED = "clip, seed 1415, float32 only"
 
 
@@ -39,7 +39,7 @@ def require_no_false_alarm(make: Any, seeds: Sequence[int], method: str) -> None
         report = fastbp.check_gradient(case.f, case.gradient, case.at, method=method, seed=seed)
         if case.name == UNJUDGED and method == "every":
             assert report.verdict == "inconclusive"
-            assert report.arrays[0].reason.startswith("y[8] could not be judged")
+            assert report.arrays[0].reason.startswith("y[8], y[9], y[17] could not be judged")
             continue
         assert report.verdict in ("passed", "vacuous"), f"{case.name}\n{report}"
         if report.verdict == "vacuous":

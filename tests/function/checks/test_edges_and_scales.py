@@ -329,3 +329,169 @@ def test_squares_of_derivatives_may_leave_the_range_of_numbers(scale: float, nam
     wrong = {**right, "a": right["a"] * [1.0, 1.01, 1.0]}
     report = fastbp.check_gradient(f, wrong, at, method="probe", seed=0)
     assert [failure.where for failure in report.failures] == ["p['a'][1]"]
+
+
+def _log_or_raise(x: np.ndarray) -> np.ndarray:
+    if (x <= 0).any() or (x >= 1).any():
+        raise ValueError("outside")
+    return np.log(1 - x)
+
+
+@pytest.mark.parametrize("f", [_log_or_raise, lambda x: np.log(1 - x)], ids=["raises", "nan"])
+def test_jacobians_beside_an_edge_are_judged_with_steps_that_stay_inside(f: Any) -> None:
+    at = np.array([0.3, 1 - 1e-12])
+    slope = -1 / (1 - at)
+    options = {"at": at, "method": "every"}
+    report = fastbp.check_jacobian(f, np.diag(slope), **options)
+    assert report.verdict == "passed"
+    assert fastbp.check_jvp(f, lambda _, v: slope * v, **options).verdict == "passed"
+    wrong = np.diag(slope * [1.0, 1.2])
+    report = fastbp.check_jacobian(f, wrong, **options)
+    assert [failure.where for failure in report.failures] == ["jacobian[1, 1]"]
+
+
+@pytest.mark.parametrize(
+    ("power", "tiny"), [(2, 1e-200), (2, 1e-160), (3, 1e-120), (3, 1e-108)], ids=str
+)
+def test_a_jacobian_whose_outputs_underflow_is_not_wrong(power: int, tiny: float) -> None:
+    """1e-200 squared is 0, and so is everything within a step of that size."""
+    at = np.array([tiny, 1.0])
+    right = np.diag(power * at ** (power - 1))
+
+    def f(x: np.ndarray) -> np.ndarray:
+        return x**power
+
+    assert fastbp.check_jacobian(f, right, at, method="every").verdict == "passed"
+    wrong = right + np.array([[1e-20, 0.0], [0.0, 0.0]])
+    report = fastbp.check_jacobian(f, wrong, at, method="every")
+    assert [failure.where for failure in report.failures] == ["jacobian[0, 0]"]
+
+
+def test_derivatives_below_the_normal_numbers_may_be_rounded_to_zero() -> None:
+    at = np.array([740.0, 1.0])
+    given = np.diag([0.0, -np.exp(-1.0)])  # the first is -4e-322
+    report = fastbp.check_jacobian(lambda x: np.exp(-x), given, at, method="every")
+    assert report.verdict == "passed"
+
+
+def test_derivatives_of_very_different_sizes_do_not_overflow() -> None:
+    at = np.array([-700.0, 0.0, 700.0, 50.0])
+    report = fastbp.check_vjp(np.exp, lambda x, v: np.exp(x) * v, at, method="every", seed=0)
+    assert report.verdict == "passed"
+
+
+BESIDE_AN_EDGE: dict[str, tuple[Any, Any, float]] = {
+    "an angle": (np.arccos, lambda x: -1 / np.sqrt((1 - x) * (1 + x)), 1 - 1e-12),
+    "a logarithm": (lambda x: np.log(1 - x), lambda x: -1 / (1 - x), 1 - 1e-12),
+    "a tiny number": (np.log, lambda x: 1 / x, 1e-200),
+    "a root": (np.sqrt, lambda x: 0.5 / np.sqrt(x), 1e-20),
+    "an entropy": (lambda x: x * np.log(x), lambda x: np.log(x) + 1, 1e-30),
+}
+
+
+# The first two tell most.
+ONE_BESIDE_AN_EDGE = [
+    pytest.param(name, marks=[pytest.mark.long] * (place >= 2))
+    for place, name in enumerate(BESIDE_AN_EDGE)
+]
+
+
+def _one_of_150_beside_an_edge(name: str) -> tuple[Any, np.ndarray, np.ndarray]:
+    f, slope, entry = BESIDE_AN_EDGE[name]
+    at = np.random.default_rng(0).uniform(0.2, 0.8, 150)
+    at[50] = entry
+    return f, slope(at), at
+
+
+@pytest.mark.parametrize("name", ONE_BESIDE_AN_EDGE)
+def test_an_entry_beside_an_edge_is_judged_alone_by_probe(name: str) -> None:
+    """No step fits it and the others together."""
+    f, right, at = _one_of_150_beside_an_edge(name)
+    options = {"f": lambda x: float(np.sum(f(x))), "at": at, "method": "probe", "seed": 0}
+    report = fastbp.check_gradient(gradient=right, **options)
+    hidden = name == "an entropy"  # of 7e-29 in a sum of 40
+    assert report.verdict == ("inconclusive" if hidden else "passed")
+    wrong = right.copy()
+    wrong[50] = right[50] + 3 * max(report.detectable, abs(right[50]))
+    report = fastbp.check_gradient(gradient=wrong, **options)
+    assert [failure.index for failure in report.failures] == [(50,)]
+
+
+@pytest.mark.parametrize("name", ONE_BESIDE_AN_EDGE)
+def test_a_column_beside_an_edge_is_judged_alone_along_tangents(name: str) -> None:
+    f, slope, at = _one_of_150_beside_an_edge(name)
+    options: dict[str, Any] = {"at": at, "method": "probe", "seed": 0}
+    assert fastbp.check_jacobian(f, np.diag(slope), **options).verdict == "passed"
+    assert fastbp.check_jvp(f, lambda _, v: slope * v, **options).verdict == "passed"
+    wrong = slope.copy()
+    wrong[[7, 50]] *= 1.2
+    report = fastbp.check_jacobian(f, np.diag(wrong), **options)
+    assert sorted(failure.index for failure in report.failures) == [(7, 7), (50, 50)]
+    wrong[7] = slope[7]
+    report = fastbp.check_jvp(f, lambda _, v: wrong * v, **options)
+    assert [failure.index for failure in report.failures] == [(50,)]
+
+
+def test_columns_of_a_group_beside_an_edge_are_measured_alone() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    f, slope, at = _one_of_150_beside_an_edge("an angle")
+    for place in (None, 50, 7):
+        given = slope.copy()
+        if place is not None:
+            given[place] *= 1.2
+        report = fastbp.check_jacobian(f, sparse.diags_array(given).tocsc(), at, method="every")
+        wrong = [] if place is None else [(place, place)]
+        assert [failure.index for failure in report.failures] == wrong
+        assert report.verdict == ("failed" if wrong else "passed")
+
+
+def test_the_entries_of_a_jvp_move_by_their_own_sizes() -> None:
+    sizes = np.array([1e-15, 1e-5, 1.0, 1e7, 1e15])
+    at = sizes * [0.3, 0.7, 1.1, -0.4, 0.9]
+    slope = np.cos(at / sizes) / sizes
+    for wrong in (None, 0, 4):
+        given = slope.copy()
+        if wrong is not None:
+            given[wrong] *= 1.01
+        report = fastbp.check_jvp(
+            lambda x: np.sin(x / sizes), lambda _, v: given * v, at,  # noqa: B023
+            method="probe", seed=0,
+        )  # fmt: skip
+        assert [failure.index for failure in report.failures] == (
+            [] if wrong is None else [(wrong,)]
+        )
+        assert report.verdict == ("passed" if wrong is None else "failed")
+
+
+def test_columns_below_their_bars_pass_beside_larger_ones() -> None:
+    at = np.array([1e-200, 1.0])
+    report = fastbp.check_jvp(lambda x: x**2, lambda x, v: 2 * x * v, at, method="every")
+    assert report.verdict == "passed"
+    report = fastbp.check_jvp(lambda x: x**2, lambda x, v: 2 * x * v, at[:1], method="every")
+    assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+def test_a_gradient_may_be_off_by_what_a_rounded_entry_does_to_it(method: str) -> None:
+    """x - mean(x) near 1e8 is known to 1e-8, and so is the gradient of the variance."""
+    at = 1e8 + np.random.default_rng(7).normal(size=8)
+    right = 2 * (at - np.mean(at)) / at.size
+    options = {"f": lambda x: float(np.var(x)), "at": at, "method": method, "seed": 0}
+    assert fastbp.check_gradient(gradient=right + 1e-9, **options).verdict == "passed"
+    wrong = right.copy()
+    wrong[3] += 1e-6
+    report = fastbp.check_gradient(gradient=wrong, **options)
+    assert [failure.index for failure in report.failures] == [(3,)]
+
+
+def test_an_array_passes_only_if_an_error_as_large_as_its_derivatives_would_show() -> None:
+    """Of values in half precision the bars are within twice the derivatives here, or beyond."""
+    for seed in range(8):
+        at = np.random.default_rng(seed).normal(size=12)
+        report = fastbp.check_gradient(
+            lambda x: float(np.sum(x.astype(np.float16) ** 2, dtype=np.float16)), 2 * at, at,
+            method="every", seed=0,
+        )  # fmt: skip
+        assert report.verdict in ("passed", "inconclusive")
+        if report.verdict == "passed":
+            assert report.detectable <= 2.0 * np.max(np.abs(2 * at))

@@ -78,8 +78,8 @@ def test_where_f_is_not_finite_nothing_is_evaluated_and_noise_is_the_least():
     climb = begun(*lines, floor=0.5)
     assert climb.noise.tolist() == [0.5, 0.5]
     assert climb.taken[1] == []
-    assert begun(*lines).noise.tolist() == [0.6 * UNIT, 0.0]
-    assert begun(constant(NAN), alike=True).noise.tolist() == [0.0]
+    assert begun(*lines).noise.tolist() == [0.6 * UNIT, 5e-324]
+    assert begun(constant(NAN), alike=True).noise.tolist() == [5e-324]
 
 
 @pytest.mark.parametrize("alike", [False, True])

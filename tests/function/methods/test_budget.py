@@ -10,6 +10,8 @@ import pytest
 
 import fastbp
 from fastbp.errors import OptionError
+from fastbp.function import array_function, evaluation
+from fastbp.function.containers.point import Point
 from fastbp.function.methods.forecast import forecast
 from fastbp.runtime.account import Account
 
@@ -222,3 +224,26 @@ def test_budgets_are_kept_for_functions_of_all_sizes(method: str, place: int) ->
 
     report = fastbp.check_gradient(slow, slopes, at, method=method, budget=0.06, seed=0)
     assert report.evaluations * 0.002 <= 1.2 * 0.06
+
+
+class Clock:
+    """Shows these times, one after the other."""
+
+    def __init__(self, *times: float) -> None:
+        self.times = iter(times)
+
+    def perf_counter(self) -> float:
+        return next(self.times)
+
+
+@pytest.mark.parametrize("times", [(0.0, 5.0, 5.0, 5.5), (0.0, 0.5, 2.0, 7.0)])
+def test_an_evaluation_takes_as_long_as_the_shorter_of_two(
+    times: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one may compile f, and another program may hold up the second."""
+    at = np.ones(3)
+    monkeypatch.setattr(evaluation, "time", Clock(*times))
+    assert evaluation.Function(lambda p: float(p[0] @ p[0]), Point([at], "p"), "f").seconds == 0.5
+    monkeypatch.setattr(array_function, "time", Clock(*times))
+    function = array_function.VectorFunction(np.sin, at, "jax", vectorized=False, workers=None)
+    assert function.seconds == 0.5

@@ -71,6 +71,7 @@ def search(monkeypatch):
         monkeypatch.setattr(bisection, "is_constant_along", lambda *_: False)
         monkeypatch.setattr(bisection, "measure_entries", measure_entries)
         monkeypatch.setattr(bisection, "measure_again", lambda *args: args[3])
+        monkeypatch.setattr(bisection, "allow_for_rounded_entries", lambda *args: args[3])
         monkeypatch.setattr(bisection, "reaching_between_steps", lambda *args: args[4])
         monkeypatch.setattr(bisection, "widen_for_distant_jumps", lambda *args: args[3])
         return _Search(f, 7, given, tolerance, lambda *_: allowance, most)
@@ -579,3 +580,84 @@ def test_a_direction_is_turned_in_2400_looks(search):
     assert after.tolist() == signs
     after, _ = turned(search([0.0] * 1201), [*signs, 1], ones(1201))
     assert after.tolist() == [*signs[:-1], 1, 1]
+
+
+# ---- entries that are judged alone ----
+
+
+def alone(search, given, true, wrong=(), bars=0.0):
+    """A search whose directions are off by 8 for each entry of `wrong` that they move."""
+    found = search(given, true)
+    found.examines = True
+    measured = found.slopes.slope
+
+    def slope(direction, part):
+        number, bar, hull = measured(direction, part)
+        moved = sum(bool(direction[place]) for place in wrong if place in range(len(given))[part])
+        return number + 8.0 * moved, bar, hull
+
+    found.slopes.slope = slope
+    found.slopes.again = lambda direction: slope(direction, slice(None))[:2]
+    measure = bisection.measure_entries
+
+    def measure_entries(*args):
+        line = measure(*args)
+        line.error_bar[:] = bars
+        return line
+
+    bisection.measure_entries = measure_entries  # put back with the fixture's own
+    return found
+
+
+def test_an_entry_that_is_right_alone_is_held(search):
+    found = alone(search, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], wrong=[1])
+    found.along(ones(3))
+    assert found.held == {1}
+    assert found.located.complete
+    assert (found.located.slopes, found.located.given) == ([4.0], [4.0])
+    assert found.directions == 1
+    assert not found.located.unsure
+    found.along(ones(3))
+    assert found.located.given == [4.0, 4.0]
+
+
+def test_it_is_not_sure_to_be_right_where_its_bar_explains_what_a_direction_says(search):
+    for bars, unsure in ((7.0, False), (8.0, True)):
+        found = alone(search, [1.0, 2.0], [1.0, 2.0], wrong=[1], bars=bars)
+        found.along(ones(2))
+        assert found.located.unsure == unsure
+        assert found.located.detectable == 2 * bars
+
+
+def test_a_wrong_entry_beside_one_that_is_held_is_found(search):
+    found = alone(search, [5.0, 2.0, 3.0, 1.0], [1.0, 2.0, 3.0, 1.0], wrong=[2])
+    found.along(ones(4))
+    assert found.located.indices == [0]
+    assert found.held == {2}
+
+
+def test_no_more_than_sixteen_entries_are_held(search):
+    for count, complete in ((16, True), (17, False)):
+        found = alone(search, [1.0] * count, [1.0] * count, wrong=range(count))
+        found.along(ones(count))
+        assert found.located.complete == complete
+
+
+def test_only_what_moves_is_looked_at_beside_edges():
+    base = np.append(np.ones(200), 1e-9)
+    moving = np.zeros(201)
+
+    def first_is_outside(part):
+        return part.start > 0, True
+
+    for places in ([], [5], [0], [0, 200], [5, 200]):
+        moving[:] = 0.0
+        moving[places] = 1.0
+        found = bisection.entries_to_judge_alone(base, moving, first_is_outside)
+        assert found == [place for place in places if place != 5]
+
+
+def test_seventeen_entries_beside_edges_are_too_many_to_judge_alone():
+    outside = lambda part: (False, False)  # noqa: ARG005, E731
+    for count, found in ((16, list(range(16))), (17, [])):
+        assert bisection.entries_to_judge_alone(ones(count), ones(count), outside) == found

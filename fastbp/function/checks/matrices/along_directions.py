@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.function.checks.matrices.measured_entries import measure_inward, tangent_sizes
+from fastbp.function.checks.matrices.measured_entries import (
+    columns_to_judge_alone,
+    measure_inward,
+    tangent_sizes,
+    without_derivative,
+)
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.directions import random_components
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Found", "search_leaf"]
 
 DIRECTIONS = 2
+# Columns of a leaf that are measured alone since no step fits them and the others together.
+MOST_ALONE = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +47,8 @@ class Found:
     ----------
     columns : dict of int to Lines
         The measurements of the columns with a wrong entry, by their place in the leaf.
+    alone : dict of int to Lines
+        Those of other columns that are not moved together with all others.
     slope, given, allowed : ndarray of float64, shape (rows,)
         Along the last tangent, with the columns that were found put right.
     unexplained : ndarray of bool, shape (rows,)
@@ -59,6 +68,7 @@ class Found:
     unknown: NDArray[np.bool_]
     smallest: float
     columns: dict[int, Lines] = field(default_factory=dict)
+    alone: dict[int, Lines] = field(default_factory=dict)
     finished: bool = True
 
 
@@ -98,6 +108,7 @@ def search_leaf(
     with function.account.until_stopped():
         for _ in range(DIRECTIONS):
             tangent = sizes * random_components(rng, sizes.size)
+            tangent[list(found.alone)] = 0.0
             search = _Tangent(function, leaf, tangent, predict, found)
             search.follow(most)
     found.finished = function.account.stopped is None
@@ -125,8 +136,7 @@ class _Tangent:
         One measurement says little of the noise of an output: where any row disagrees, another one
         must confirm it, and its bars rest on the noise of both.
         """
-        self.tangent, lines = measure_inward(self.function, self.leaf, self.tangent)
-        found = self.found
+        found, lines = self.found, self._measured()
         apart, allowed = self._compared(lines, self.tangent, slice(None))
         if not np.all(apart <= allowed):
             self.noise = np.where(np.isfinite(lines.noise), 2 * lines.noise, 0.0)
@@ -154,9 +164,39 @@ class _Tangent:
                 found.unexplained = found.unexplained.copy()
                 found.unexplained[row] = True
                 continue
-            unit = np.zeros_like(self.tangent)
-            unit[place] = 1.0
-            found.columns[place] = self._confirmed(unit)
+            column = self._column(place)
+            if len(found.alone) < MOST_ALONE and self._is_right(place, column):
+                # The steps of a tangent are too long for it, and for all that moves with it.
+                self._judge_alone(place, column)
+                lines = self._confirmed(self.tangent)
+            else:
+                found.columns[place] = column
+
+    def _measured(self) -> Lines:
+        """Measure the tangent, turned into the domain of f, without what has to be alone."""
+        self.tangent, lines = measure_inward(self.function, self.leaf, self.tangent)
+        alone = columns_to_judge_alone(self.function, self.leaf, self.tangent, lines)
+        for place in alone:
+            self._judge_alone(place, self._column(place))
+        if alone:
+            self.tangent, lines = measure_inward(self.function, self.leaf, self.tangent)
+        return lines
+
+    def _column(self, place: int) -> Lines:
+        return self._confirmed(_unit(self.tangent, place))
+
+    def _judge_alone(self, place: int, column: Lines) -> None:
+        """Keep a column that was measured alone, and move it no more."""
+        self.found.alone[place] = column
+        self.found.unknown = self.found.unknown | without_derivative(self.function, column)
+        self.tangent[place] = 0.0
+
+    def _is_right(self, place: int, column: Lines) -> bool:
+        """Tell whether a column that was measured alone is what the matrix says."""
+        given, slack = self.predict(_unit(self.tangent, place))
+        with np.errstate(all="ignore"):
+            apart = np.abs(given - column.slope)
+            return bool(np.all(apart <= column.error_bar + column.hull + slack))
 
     def _compared(self, lines: Lines, tangent: Vector, rows: slice) -> tuple[Vector, Vector]:
         """Return what the two sides are apart, and what they may be."""
@@ -201,3 +241,9 @@ class _Tangent:
         allowed = first.error_bar + first.hull + again.error_bar + again.hull
         first.error_bar[:] += np.where(apart > allowed, apart, 0.0)
         return first
+
+
+def _unit(like: Vector, place: int) -> Vector:
+    unit = np.zeros_like(like)
+    unit[place] = 1.0
+    return unit

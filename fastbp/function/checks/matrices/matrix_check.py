@@ -25,7 +25,7 @@ from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
-from fastbp.function.methods.options import function_tolerance
+from fastbp.function.methods.options import function_tolerance, underflow
 from fastbp.function.methods.unjudged import NOT_CHOSEN, first_named
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fastbp.function.array_function import VectorFunction
     from fastbp.function.checks.matrices.along_directions import Found
     from fastbp.function.checks.matrices.given_matrix import Block, GivenMatrix
+    from fastbp.function.derivatives.lines import Lines
     from fastbp.function.methods.options import Options
     from fastbp.report import ArrayReport, Failure
     from fastbp.typing import Vector
@@ -250,10 +251,12 @@ def _corrected(
     right.data = np.where(wrong, found.slope, found.given).astype(np.float64)
     bars = found.measured_bar + found.cancelling
     allowed.data = allowed_difference(found.slope, bars, found.tolerance, found.hull)
+    missed = found.tolerance.atol  # what entries may be that the pattern misses
 
     def predict(tangent: Vector) -> tuple[Vector, Vector]:
+        moved = np.abs(tangent)
         with np.errstate(all="ignore"):
-            return right @ tangent, allowed @ np.abs(tangent)
+            return right @ tangent, allowed @ moved + missed * float(np.sum(moved))
 
     return predict
 
@@ -262,8 +265,9 @@ def _as_given(
     function: VectorFunction, matrix: GivenMatrix, options: Options
 ) -> Callable[[Vector], tuple[Vector, Vector]]:
     """Return what a matrix says along a tangent, and what rounding or the user allow."""
-    single = precision_of(function, matrix) == np.float32
-    tolerance = options.tolerance or Tolerance(agreement_of_sums(single), 0.0)
+    precision = precision_of(function, matrix)
+    single = precision == np.float32
+    tolerance = options.tolerance or Tolerance(agreement_of_sums(single), underflow(precision))
 
     def predict(tangent: Vector) -> tuple[Vector, Vector]:
         # Beside an entry that is not finite nothing is allowed: it is wrong.
@@ -286,9 +290,9 @@ def _searched(
     for leaf, columns in enumerate(leaves):
         found = search_leaf(function, leaf, _of_leaf(predict, matrix, columns), rng, options.most)
         searched.append(found)
-        for place in found.columns:
+        for place, lines in {**found.columns, **found.alone}.items():
             wrong += _wrong_of_column(
-                function, matrix, columns.start + place, found, place, options
+                function, matrix, columns.start + place, found, lines, options
             )
     return searched, wrong
 
@@ -309,16 +313,16 @@ def _wrong_of_column(
     matrix: GivenMatrix,
     column: int,
     found: Found,
-    place: int,
+    lines: Lines,
     options: Options,
 ) -> list[_Wrong]:
-    lines, given = found.columns[place], matrix.column(column)
+    given = matrix.column(column)
     dtype = precision_of(function, matrix)
     unit = function_tolerance(options, given, dtype, np.ones(1))
     bars = lines.error_bar.copy()
     tolerance = unit
     if options.tolerance is None:
-        tolerance = Tolerance(unit.rtol, 0.0)
+        tolerance = Tolerance(unit.rtol, underflow(dtype))
         with np.errstate(invalid="ignore"):
             bars += unit.atol * np.fmax(np.abs(lines.slope), np.abs(found.slope))
     wrong = wrong_entries(given, lines.slope, bars, tolerance, hull=lines.hull)
@@ -382,7 +386,12 @@ def _probed_row(
         row = bare_row(block.name, block.shape, entries, "inconclusive", "")
         return replace(row, reason=f"not judged: {function.why_stopped}", detectable=np.inf)
     allowed = max(
-        float(np.max(found.allowed[block.rows], initial=0.0) / found.smallest) for found in leaves
+        float(np.max(bars[block.rows], initial=0.0) / smallest)
+        for found in leaves
+        for bars, smallest in (
+            (found.allowed, found.smallest),
+            *((lines.error_bar + lines.hull, 1.0) for lines in found.alone.values()),
+        )
     )
     return replace(
         bare_row(block.name, block.shape, entries, verdict, reason),
@@ -407,10 +416,14 @@ def _probe_verdict(
         return "inconclusive", "f is not finite beside the point, or its noise is not"
     rough, nothing = True, True
     for found in searched:
-        # Where the derivative itself is within the bars, twice it or its opposite is, too.
+        # Where the derivative itself is within the bars, twice it or its opposite is, too: either
+        # would have been measured anew, with twice the noise.
         slope = np.abs(found.slope[block.rows])
         rough &= bool(np.all(slope <= found.allowed[block.rows]))
-        nothing &= not found.given[block.rows].any()
+        for lines in found.alone.values():
+            bars = (lines.error_bar + lines.hull)[block.rows]
+            rough &= bool(np.all(np.abs(lines.slope[block.rows]) <= bars))
+        nothing &= not (found.given[block.rows].any() or found.alone)
     if rough:
         return (
             ("untested", "zero on both sides along every tangent")

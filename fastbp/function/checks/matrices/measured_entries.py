@@ -12,12 +12,14 @@ from fastbp.function.derivatives.column_slopes import measure_column, measure_co
 from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typical
 from fastbp.function.derivatives.output_slopes import first_step_along, measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
-from fastbp.function.methods.bisection import turned_inward
-from fastbp.function.methods.options import function_tolerance
+from fastbp.function.methods.bisection import entries_to_judge_alone, turned_inward
+from fastbp.function.methods.options import function_tolerance, underflow
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fastbp.function.array_function import VectorFunction
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 __all__ = [
-    "Group", "MeasuredEntries", "groups_of", "leaf_columns", "measure_entries_of",
-    "measure_inward", "precision_of", "tangent_sizes",
+    "Group", "MeasuredEntries", "columns_to_judge_alone", "groups_of", "leaf_columns",
+    "measure_entries_of", "measure_inward", "precision_of", "tangent_sizes", "without_derivative",
 ]  # fmt: skip
 
-# Wrong columns, of those measured together with others or cheaply, that are measured alone: the
-# ones nearest to passing.
+# Columns, of those measured together with others or cheaply, that are measured alone: those in
+# which an output has no derivative, and of the wrong ones those nearest to passing.
 MOST_ALONE, MOST_AGAIN = 64, 256
 
 
@@ -184,22 +186,50 @@ def measure_inward(function: VectorFunction, leaf: int, tangent: Vector) -> tupl
     base = function.point.base[leaf]
     tangent = function.domain.inward(leaf, base, tangent)
     lines = measure_outputs(function, leaf, tangent, raises=False)
-    unknown = np.isfinite(function.value) & ~np.isfinite(lines.error_bar)
+    unknown = without_derivative(function, lines)
     if unknown.any():
-        step = first_step_along(function, leaf, tangent)
-
-        def finite(part: slice) -> tuple[bool, bool]:
-            some = np.zeros_like(base)
-            some[part] = tangent[part]
-            ahead, behind = function.along(leaf, some, (step, -step))
-            return bool(np.isfinite(ahead[unknown]).all()), bool(np.isfinite(behind[unknown]).all())
-
-        turned = turned_inward(tangent, finite)
+        turned = turned_inward(tangent, _finite_along(function, leaf, tangent, unknown))
         if turned is not None and not np.array_equal(turned, tangent):
             return turned, measure_outputs(function, leaf, turned)
         if unknown.all():
+            step = first_step_along(function, leaf, tangent)
             function.raise_if_it_raised_along(leaf, tangent.astype(base.dtype), step)
     return tangent, lines
+
+
+def without_derivative(function: VectorFunction, lines: Lines) -> Mask:
+    """Tell which outputs that are finite at the point have no derivative along a tangent."""
+    unknown: Mask = np.isfinite(function.value) & ~np.isfinite(lines.error_bar)
+    return unknown
+
+
+def columns_to_judge_alone(
+    function: VectorFunction, leaf: int, tangent: Vector, lines: Lines
+) -> list[int]:
+    """Return the entries for which some outputs have no derivative along a tangent, if they do.
+
+    As `entries_to_judge_alone`: the steps of the others are too long for them.
+    """
+    unknown = without_derivative(function, lines)
+    if not unknown.any():
+        return []
+    finite = _finite_along(function, leaf, tangent, unknown)
+    return entries_to_judge_alone(function.point.base[leaf], tangent, finite)
+
+
+def _finite_along(
+    function: VectorFunction, leaf: int, tangent: Vector, outputs: Mask
+) -> Callable[[slice], tuple[bool, bool]]:
+    """Return what tells whether outputs are finite a step along a slice, and a step back."""
+    step, base = first_step_along(function, leaf, tangent), function.point.base[leaf]
+
+    def finite(part: slice) -> tuple[bool, bool]:
+        some = np.zeros_like(base)
+        some[part] = tangent[part]
+        ahead, behind = function.along(leaf, some, (step, -step))
+        return bool(np.isfinite(ahead[outputs]).all()), bool(np.isfinite(behind[outputs]).all())
+
+    return finite
 
 
 def _measure_group(
@@ -209,8 +239,12 @@ def _measure_group(
     tangent = np.zeros(function.point.base[group.leaf].size)
     tangent[group.places] = 1.0 if alone else tangent_sizes(function, group.leaf)[group.places]
     tangent, lines = measure_inward(function, group.leaf, tangent)
+    unknown, left = without_derivative(function, lines), 0 if alone else MOST_ALONE
     for place in group.places.tolist():
         _put(found, matrix, start + place, lines, float(tangent[place]))
+        if left and unknown[_places_of(matrix, start + place)[1]].any():
+            left -= 1  # no other column of the group has an entry there
+            _put(found, matrix, start + place, measure_column(function, group.leaf, place), 1.0)
 
 
 def _nothing_measured(
@@ -226,8 +260,11 @@ def _nothing_measured(
             index.reshape(-1) for index in np.meshgrid(*map(np.arange, matrix.shape), indexing="ij")
         )
     size = given.size
-    unit = function_tolerance(options, given, precision_of(function, matrix), np.ones(1))
-    tolerance = unit if options.tolerance is not None else Tolerance(unit.rtol, 0.0)
+    precision = precision_of(function, matrix)
+    unit = function_tolerance(options, given, precision, np.ones(1))
+    tolerance = unit
+    if options.tolerance is None:
+        tolerance = Tolerance(unit.rtol, underflow(precision))
     return MeasuredEntries(
         given, np.zeros(size), np.full(size, np.inf), np.zeros(size), np.zeros(size), rows,
         columns, np.zeros(size, dtype=bool), tolerance, np.zeros(size, dtype=bool),

@@ -14,6 +14,8 @@ THIRD_DIFFERENCE = np.sqrt(20.0)
 TYPICAL_OF_LOWER_MEDIAN = 0.73
 # Rounding the value alone: half a unit in the last place at most, 0.29 units on average.
 ROUNDING = 0.6
+# Of float64, which values of a function in float32 are often computed in.
+UNDERFLOW = float(np.finfo(np.float64).smallest_subnormal)
 
 
 def evaluation_noise(table: Vector, unit: float) -> Vector:
@@ -44,9 +46,12 @@ def evaluation_noise(table: Vector, unit: float) -> Vector:
 
 
 def rounding_of_values(table: Vector, unit: float) -> Vector:
-    """Return the noise that rounding the values of f makes, if it does nothing else."""
+    """Return the noise that rounding the values of f makes, if it does nothing else.
+
+    At least the distance of two numbers next to 0, where x**2 becomes 0 at 1e-200.
+    """
     largest = np.max(np.abs(table), axis=0, where=np.isfinite(table), initial=0)
-    noise: Vector = ROUNDING * unit * largest
+    noise: Vector = np.maximum(ROUNDING * unit * largest, UNDERFLOW)
     return noise
 
 
