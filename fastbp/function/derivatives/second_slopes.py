@@ -173,5 +173,5 @@ def allow_for_rounded_entries(
         rounding = np.minimum(
             function.unit * entries * lines.curvature, MOST_OF_ROUNDED * np.abs(lines.slope)
         )
-    rounding = np.where(np.isfinite(rounding), rounding, 0.0)
-    return replace(lines, error_bar=lines.error_bar + rounding)
+    known = np.isfinite(rounding) & np.isfinite(lines.curvature)  # that of log overflows at 1e-200
+    return replace(lines, error_bar=lines.error_bar + np.where(known, rounding, 0.0))

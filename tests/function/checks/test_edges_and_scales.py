@@ -495,3 +495,13 @@ def test_an_array_passes_only_if_an_error_as_large_as_its_derivatives_would_show
         assert report.verdict in ("passed", "inconclusive")
         if report.verdict == "passed":
             assert report.detectable <= 2.0 * np.max(np.abs(2 * at))
+
+
+def test_a_curvature_beyond_the_range_of_numbers_widens_no_bar() -> None:
+    """That of log is 1e400 at 1e-200."""
+    at = np.array([1e-200, 1.0])
+    f = lambda x: float(np.sum(np.log(x)))  # noqa: E731
+    wrong = 1 / at
+    wrong[0] += 10 * fastbp.numerical_gradient(f, at).error_bar[0]
+    report = fastbp.check_gradient(f, wrong, at, method="every")
+    assert [failure.index for failure in report.failures] == [(0,)]
