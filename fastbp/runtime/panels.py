@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -12,25 +12,42 @@ import numpy.typing as npt
 from fastbp.kernels.machine.cache_sizes import LINE_BYTES
 from fastbp.typing import Array
 
-__all__ = ["aligned_zeros", "block_count", "flat_view", "from_panels", "to_panels", "writable"]
+__all__ = [
+    "aligned_empty",
+    "aligned_zeros",
+    "block_count",
+    "flat_view",
+    "from_panels",
+    "to_panels",
+    "writable",
+]
 
 
-def aligned_zeros(
-    sizes: Sequence[int], dtype: npt.DTypeLike = np.float64, *, zero: bool = True
-) -> list[Array]:
+def aligned_zeros(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> list[Array]:
     """Return flat arrays of zeros, each of which begins at a line of the cache.
 
     They are parts of one block: no vector of a panel lies across two lines, and small networks
-    wait for one allocation instead of several. Without ``zero`` they hold whatever was there.
+    wait for one allocation instead of several.
 
     Examples
     --------
     >>> [len(array) for array in aligned_zeros([3, 0, 20])]
     [3, 0, 20]
     """
+    return _aligned(sizes, dtype, np.zeros)
+
+
+def aligned_empty(sizes: Sequence[int], dtype: npt.DTypeLike = np.float64) -> list[Array]:
+    """Return such arrays as `aligned_zeros`, with whatever was in the memory before."""
+    return _aligned(sizes, dtype, np.empty)
+
+
+def _aligned(
+    sizes: Sequence[int], dtype: npt.DTypeLike, allocated: Callable[[int, npt.DTypeLike], Array]
+) -> list[Array]:
     each = LINE_BYTES // np.dtype(dtype).itemsize
     parts, whole = _parts_of_lines(tuple(sizes), each)
-    block = np.zeros(whole + each, dtype) if zero else np.empty(whole + each, dtype)
+    block = allocated(whole + each, dtype)
     shift = -block.ctypes.data % LINE_BYTES // block.itemsize
     return [block[shift + start : shift + end] for start, end in parts]
 

@@ -22,7 +22,14 @@ from fastbp.kernels.simd.vectors import MR, VECTORS, panel_width
 from fastbp.network.batch import Batch
 from fastbp.network.sensitivities.error_bars import MARGIN, norms
 from fastbp.network.sensitivities.number_range import smallest_of
-from fastbp.runtime.panels import aligned_zeros, block_count, from_panels, to_panels, writable
+from fastbp.runtime.panels import (
+    aligned_empty,
+    aligned_zeros,
+    block_count,
+    from_panels,
+    to_panels,
+    writable,
+)
 from fastbp.runtime.threads import run_team
 from fastbp.typing import Indices
 
@@ -146,8 +153,9 @@ class Sweeps:
         proved = above if self.directions else 0
         # Zero only where a panel has lanes that no sample fills, which may never be written; but
         # the first layer multiplies by 0 what stands for noise that no layer made.
-        self.h, self.s, unmasked, self.z = aligned_zeros(
-            [units * pitch, above, proved, 2 * largest * pitch], zero=pitch > self.batch
+        aligned = aligned_zeros if pitch > self.batch else aligned_empty
+        self.h, self.s, unmasked, self.z = aligned(
+            [units * pitch, above, proved, 2 * largest * pitch]
         )
         (self.xi,) = aligned_zeros([2 * largest * pitch])
         # What proves nothing need not keep it: U is masked where it stands.
