@@ -30,7 +30,8 @@ def made_here() -> str:
     now = datetime.datetime.now(datetime.UTC)
     packages = (*ALWAYS, *(name for name in IF_IMPORTED if name in sys.modules))
     versions, command = _versions(packages), _command(tuple(sys.orig_argv))
-    parts = [f"{now:%Y-%m-%d %H:%M:%S} UTC", versions, _machine(), command]
+    date = now.replace(tzinfo=None).isoformat(" ", "seconds")
+    parts = [f"{date} UTC", versions, _machine(), command]
     return "; ".join(part for part in parts if part)
 
 

@@ -53,8 +53,9 @@ from fastbp.verdict.rows import bare_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fastbp.function.methods.options import CheckOptions
+    from fastbp.function.methods.options import CheckOptions, Options
     from fastbp.report import Report
+    from fastbp.runtime.progress import Advance
 
 __all__ = ["check_function"]
 
@@ -160,11 +161,13 @@ def _report(
     batched: bool,
 ) -> Report:
     """Make the checks that were asked for, one after the other."""
-    seed = options["seed"] = checked_options(cast("CheckOptions", options)).seed
+    validated = checked_options(cast("CheckOptions", options))
+    seed = options["seed"] = validated.seed
     shown = options.get("progress")
-    with outer_progress_bar(shown, "evaluations"):
+    with outer_progress_bar(shown, "evaluations") as advance:
         function = _function_of(f, inputs, keywords, seed)
-        report = _checked(function, _tolerant(options, function), forward_ad=forward_ad)
+        tolerant = _tolerant(options, function)
+        report = _checked(function, tolerant, validated, advance, forward_ad=forward_ad)
     report = _along_in_half(report, function, limits_left(options, report))
     if forward_ad:
         forward = _named(function.outputs, function)
@@ -182,10 +185,13 @@ def _report(
         report = _failing(report, found_batched, "batched backward")
     if order == 2:
         left, rng = limits_left(options, report), np.random.default_rng((seed, 6))
-        with outer_progress_bar(shown, "evaluations"):
+        validated = checked_options(cast("CheckOptions", left))
+        with outer_progress_bar(shown, "evaluations") as advance:
             report = followed_by(
                 report,
-                lambda: _checked(backward_pass(function, rng), left, forward_ad=True),
+                lambda: _checked(
+                    backward_pass(function, rng), left, validated, advance, forward_ad=True
+                ),
                 "backward by ",
             )
     return _beside_half(report, function, inputs, keywords)
@@ -220,7 +226,10 @@ def _named(evaluate: Callable[[Any], Any], function: TensorFunction) -> Callable
     return named
 
 
-def _checked(function: TensorFunction, options: dict[str, Any], *, forward_ad: bool) -> Report:
+def _checked(
+    function: TensorFunction, options: dict[str, Any], validated: Options, advance: Advance,
+    *, forward_ad: bool,
+) -> Report:  # fmt: skip
     """Check the backward pass, with incoming gradients of every kind.
 
     Unless `forward_ad` is asked for, a note says that there is such a mode.
@@ -234,20 +243,18 @@ def _checked(function: TensorFunction, options: dict[str, Any], *, forward_ad: b
         scale = 1.0
         weights = random_cotangent(function, np.random.default_rng(options["seed"]))
     here = AtThePoint(function, weights)
-    with outer_progress_bar(options.get("progress"), "evaluations") as advance:
-        validated = checked_options(cast("CheckOptions", options))
-        report = confirmed(here, scale, options, validated, advance)
-        if report is None:
-            report = _differenced(here, scale, options)
+    report = confirmed(here, scale, options, validated, advance)
+    if report is None:
+        report = _differenced(here, scale, options)
     if report.verdict != "failed":
         report = _asked_otherwise(report, here, options)
     if report.verdict != "failed":
-        rng = np.random.default_rng((options["seed"], 8))
-        report = _failing(report, findings_of_hand_written(here, rng), "backward")
+        found = findings_of_hand_written(here, options["seed"])
+        report = _failing(report, found, "backward")
     report = _failing(report, [IN_PLACE] if function.changed else [], "backward")
     unasked = not forward_ad and has_forward_mode(here.graph[1])
-    notes = (*report.notes, *function.notes, *((FORWARD_MODE,) if unasked else ()))
-    return replace(report, notes=notes)
+    notes = (*function.notes, *((FORWARD_MODE,) if unasked else ()))
+    return replace(report, notes=(*report.notes, *notes)) if notes else report
 
 
 def _differenced(here: AtThePoint, scale: float, options: dict[str, Any]) -> Report:
@@ -268,9 +275,8 @@ def _differenced(here: AtThePoint, scale: float, options: dict[str, Any]) -> Rep
 
 def _asked_otherwise(report: Report, here: AtThePoint, options: dict[str, Any]) -> Report:
     """Ask with incoming gradients that are undefined, or no contiguous arrays."""
-    function = here.function
     report = _failing(report, here.undefined_findings(), "backward")
-    if function.scalar or not function.real or report.verdict == "failed":
+    if report.verdict == "failed" or not here.function.has_layouts:
         return report
     return _asked_in_other_layouts(report, here, options)
 
@@ -282,21 +288,18 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
     """
     function = here.function
     at, results = function.arguments.at, function.results
-    if max(tensor.numel() for tensor in results.tensors_at_first) < 2:
-        return report
     ones = [np.ones_like(part) for part in here.weights]
     nested_ones = results.nested(ones)
 
     def total(inputs: Any) -> Any:
         return sum(np.sum(part) for part in results.flat(function.outputs(inputs)))
 
-    for weights, layout, what in (
-        (ones, expanded, "expanded"),
-        (here.weights, scattered, "of axes in another order, with gaps"),
-    ):
-        plain = here.asked(weights) if layout is expanded else here.product
+    for layout, what in (
+        (expanded, "expanded"), (scattered, "of axes in another order, with gaps"),
+    ):  # fmt: skip
+        plain = here.asked(ones) if layout is expanded else here.product
         try:
-            other = here.asked(weights, layout)
+            other = here.asked(ones, layout) if layout is expanded else here.again
         except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))

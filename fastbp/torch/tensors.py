@@ -17,8 +17,10 @@ __all__ = [
 ]
 
 
-REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-COMPLEX = (torch.complex128, torch.complex64, torch.complex32)
+FLOATS = frozenset(
+    (torch.float64, torch.float32, torch.float16, torch.bfloat16,
+     torch.complex128, torch.complex64, torch.complex32)
+)  # fmt: skip
 # Half the distance from 1 to the next number, of dtypes in which differences see nothing.
 HALF_UNITS = {
     dtype: torch.finfo(dtype).eps / 2 for dtype in (torch.float16, torch.bfloat16, torch.complex32)
@@ -46,7 +48,7 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def is_differentiable(value: Any) -> bool:
     """Tell whether something is a tensor of real or complex floats, in 16 bits at least."""
-    return isinstance(value, torch.Tensor) and value.dtype in (*REAL, *COMPLEX)
+    return isinstance(value, torch.Tensor) and value.dtype in FLOATS
 
 
 def array_of(tensor: torch.Tensor) -> Any:
@@ -54,9 +56,9 @@ def array_of(tensor: torch.Tensor) -> Any:
     plain = dense(tensor.detach())
     if plain.dtype in READABLE:
         plain = plain.to(READABLE[plain.dtype])
-    return plain.resolve_conj().resolve_neg().cpu().numpy()
+    return plain.numpy(force=True)
 
 
 def real_numbers(array: Any) -> Any:
     """Return a flat view of the real numbers of an array in double precision, real or complex."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.float64)
+    return array.ravel().view(np.float64)

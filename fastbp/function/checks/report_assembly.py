@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastbp.errors import EvaluationError
 from fastbp.function.methods.options import Options
 from fastbp.report import ArrayReport, Failure, Report
+from fastbp.report.model import report_with_rows_to_come
 from fastbp.runtime.environment import made_here
 from fastbp.verdict.arrays import check_verdict
 from fastbp.verdict.rows import worst_of_all
@@ -16,6 +17,7 @@ from fastbp.verdict.rows_to_come import Rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fastbp.report.model import ArrayVerdict
     from fastbp.runtime.account import Account
     from fastbp.runtime.compilation import Stopwatch
 
@@ -26,6 +28,7 @@ __all__ = [
     "limits_left",
     "noting_scalar_cotangent",
     "report_of",
+    "report_to_come",
     "unless_stopped",
     "with_probe",
     "with_rows",
@@ -56,30 +59,55 @@ def report_of(
     """Put checks together to a report; `precision` is that of `Point`."""
     rows = [row for check in checks for row in check.rows]
     others = [row for check in checks for row in check.others]
-    notes = [note for check in checks for note in check.notes]
     return Report(
         verdict=check_verdict([row.verdict for row in rows], [row.verdict for row in others]),
         arrays=Rows.of(rows).with_others(others),
-        failures=worst_of_all([wrong for check in checks for wrong in check.failures]),
-        sizes=(),
-        batch=0,
-        dtype=precision,
-        layout="",
-        method=checks[0].method,
-        scheme="central",
-        delta=0.0,
-        rtol=options.rtol,
-        atol=options.atol,
-        evaluations=sum(check.evaluations for check in checks),
-        seconds=watch.seconds,
-        compile_seconds=watch.compile_seconds,
-        function=title,
-        seed=options.seed,
-        made=made_here(),
-        at_least=any(check.at_least for check in checks),
-        notes=tuple(notes),
-        diagnosis=tuple(said for check in checks for said in check.diagnosis),
+        **_parts(checks, title, precision, options, watch),
     )
+
+
+def report_to_come(
+    check: FunctionCheck,
+    verdicts: Sequence[ArrayVerdict],
+    make_rows: Callable[[], Sequence[ArrayReport]],
+    title: str,
+    precision: str,
+    options: Options,
+    watch: Stopwatch,
+) -> Report:
+    """Return the report of a check whose rows, of these verdicts, are made when somebody looks."""
+    return report_with_rows_to_come(
+        lambda: Rows.of(make_rows()).with_others(()),
+        verdict=check_verdict(verdicts, ()),
+        **_parts([check], title, precision, options, watch),
+    )
+
+
+def _parts(
+    checks: Sequence[FunctionCheck], title: str, precision: str, options: Options, watch: Stopwatch
+) -> dict[str, Any]:
+    """Return all of a report but its verdict and its rows."""
+    return {
+        "failures": worst_of_all([wrong for check in checks for wrong in check.failures]),
+        "sizes": (),
+        "batch": 0,
+        "dtype": precision,
+        "layout": "",
+        "method": checks[0].method,
+        "scheme": "central",
+        "delta": 0.0,
+        "rtol": options.rtol,
+        "atol": options.atol,
+        "evaluations": sum(check.evaluations for check in checks),
+        "seconds": watch.seconds,
+        "compile_seconds": watch.compile_seconds,
+        "function": title,
+        "seed": options.seed,
+        "made": made_here(),
+        "at_least": any(check.at_least for check in checks),
+        "notes": tuple(note for check in checks for note in check.notes),
+        "diagnosis": tuple(said for check in checks for said in check.diagnosis),
+    }
 
 
 def finished(report: Report, account: Account, errors: Sequence[EvaluationError] = ()) -> Report:

@@ -90,6 +90,8 @@ class Arguments:
         The tensors of floats; where some of these require a gradient, those alone.
     at : OrderedDict
         Their arrays in the structure of all arguments, by place or name; None for all else.
+    complex : bool
+        Whether one of them is complex.
     notes : list of str
         Which tensors of floats are held fixed.
     """
@@ -119,6 +121,7 @@ class Arguments:
         if in_double is None:
             in_double = any(leaves[place].dtype in HALF_UNITS for place in wanted)
         self.leaves = [Leaf(leaves[place], in_double=in_double) for place in wanted]
+        self.complex = any(leaf.array.dtype.kind == "c" for leaf in self.leaves)
         self._fixed = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self._fixed = [place for place in self._fixed if place not in wanted]
         self._values = list(leaves)
@@ -135,11 +138,6 @@ class Arguments:
     def names(self) -> list[str]:
         """What the report calls the tensors that are checked."""
         return [self._container.names[place] for place in self._places]
-
-    @property
-    def complex(self) -> bool:
-        """Tell whether one of them is complex."""
-        return any(leaf.array.dtype.kind == "c" for leaf in self.leaves)
 
     def with_tensors(self, tensors: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return positional and named arguments with other tensors in place of those checked."""

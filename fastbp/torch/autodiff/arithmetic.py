@@ -110,18 +110,18 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 # What torch warns of because modules are checked: beginnings of messages.
-OF_OURS = (
+OF_OURS = "|".join((
     "None of the inputs have requires_grad=True",  # checkpoints, called without a graph
     "The .grad attribute of a Tensor that is not a leaf",
     "Lazy modules are a new feature",
     "<class 'torch.autograd.function.Function'> should not be instantiated",  # compilation
     "RNN module weights are not part of single contiguous chunk",
-)
+))  # fmt: skip
 
 
 @contextmanager
 def without_warnings_of_ours() -> Iterator[None]:
     """Leave out what torch warns of because modules are checked, not because of what they do."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "|".join(OF_OURS))
+        warnings.filterwarnings("ignore", OF_OURS)
         yield

@@ -90,6 +90,7 @@ class TensorFunction:
         self.notes = [*arguments.notes, *self.results.notes]
         self._choose_how_to_evaluate()
         first = (leaves, self.results.tensors(value))
+        self._accumulates = needs_accumulation(first[1])
         self._first_graph: Graph | None = None if self.seeded else first
         if any(leaf.array.dtype in (np.float32, np.complex64) for leaf in arguments.leaves):
             self._widen_constants()
@@ -113,6 +114,12 @@ class TensorFunction:
         """Tell whether nothing is complex."""
         outputs = self.results.tensors_at_first
         return not self.arguments.complex and not any(part.is_complex() for part in outputs)
+
+    @property
+    def has_layouts(self) -> bool:
+        """Tell whether incoming gradients may lie in memory in several ways, and are real."""
+        sizes = [tensor.numel() for tensor in self.results.tensors_at_first]
+        return not self.scalar and self.real and max(sizes) > 1
 
     def outputs(self, inputs: Any) -> Any:
         """Evaluate at arrays in the structure of `arguments.at`: the outputs as arrays."""
@@ -231,7 +238,7 @@ class TensorFunction:
         if not outputs:
             return [None] * len(leaves)
         with calling(BACKWARD), self.surrounding():
-            if needs_accumulation(outputs) and not options.get("is_grads_batched"):
+            if self._accumulates and not options.get("is_grads_batched"):
                 return accumulated_gradients(outputs, leaves, incoming, **options)
             return torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, **options)
 
@@ -321,7 +328,7 @@ class TensorFunction:
 
 def tensor_like(output: torch.Tensor, array: Any) -> torch.Tensor:
     """Return a new tensor with the numbers of an array, of the dtype and device of another."""
-    return torch.tensor(array, device=output.device).to(output.dtype)
+    return torch.tensor(array, dtype=output.dtype, device=output.device)
 
 
 def _same(first: list[torch.Tensor] | None, second: list[torch.Tensor] | None) -> bool:

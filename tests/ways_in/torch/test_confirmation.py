@@ -51,7 +51,7 @@ def test_smooth_functions_take_few_values_an_entry(name: str) -> None:
     x = torch.randn(3, 4, dtype=torch.float64) + 0.1
     report = fastbp.torch.check_function(SMOOTH[name], x, seed=0)
     assert report.verdict == "passed"
-    assert report.evaluations <= 16 * x.numel() + 2
+    assert report.evaluations <= 16 * x.numel() + 1
     general = fastbp.torch.check_function(SMOOTH[name], x, seed=0, **GENERAL)
     assert general.verdict == "passed"
     names = [(row.name, row.shape, row.entries) for row in report.arrays]
@@ -92,9 +92,39 @@ def test_a_small_entry_does_not_hide_beside_large_ones(
 def test_an_entry_that_f_does_not_depend_on_is_confirmed() -> None:
     x = torch.rand(5, dtype=torch.float64)
     report = fastbp.torch.check_function(lambda x: x[1:].sin(), x, seed=0)
-    assert (report.verdict, report.evaluations) == ("passed", 8 * 5 + 2)
+    assert (report.verdict, report.evaluations) == ("passed", 8 * 5 + 1)
     general = fastbp.torch.check_function(lambda x: x[1:].sin(), x, seed=0, **GENERAL)
     assert general.evaluations != report.evaluations
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: 3 * x.flip(0), lambda x: x.reshape(5, 6).sum(0)], ids=["flip", "sum"]
+)
+def test_a_function_that_is_straight_along_each_entry_takes_two_values(f: Any) -> None:
+    x = torch.linspace(0.3, 2.0, 30, dtype=torch.float64)
+    report = fastbp.torch.check_function(f, x, seed=0)
+    assert (report.verdict, report.evaluations) == ("passed", 8 * 3 + 2 * 27 + 1)
+    general = fastbp.torch.check_function(f, x, seed=0, **GENERAL)
+    assert report.detectable <= 2 * general.detectable
+
+
+def test_one_entry_does_not_bend_unseen_beside_straight_ones() -> None:
+    x = torch.linspace(0.3, 2.0, 30, dtype=torch.float64)
+    f = lambda x: torch.where(torch.arange(30) == 5, x**3, x)  # noqa: E731
+    report = fastbp.torch.check_function(f, x, seed=0)
+    assert (report.verdict, report.evaluations) == ("passed", 8 * 4 + 2 * 27 + 1)
+    for off in (1e-8, 1e-6):
+        factor = torch.ones(30, dtype=torch.float64)
+        factor[5] += off
+        wrong = fastbp.torch.check_function(scaled(f, factor), x, seed=0)
+        assert [failure.where for failure in wrong.failures] == ["inputs[0][5]"]
+
+
+def test_a_kink_at_the_point_does_not_hide_beside_straight_entries() -> None:
+    x = torch.linspace(0.3, 2.0, 30, dtype=torch.float64)
+    x[5] = 0.0
+    report = fastbp.torch.check_function(torch.abs, x, seed=0)
+    assert (report.verdict, report.arrays[0].kinks) == ("passed", 1)
 
 
 @pytest.mark.parametrize("entries", [1, 6, 7, 30])
@@ -111,7 +141,7 @@ def test_an_array_that_f_does_not_depend_on_is_confirmed_as_untested(entries: in
         ]
     # Of a larger array three entries are looked at as closely as all of a small one.
     closely = entries if entries <= 6 else 3
-    assert report.evaluations == (8 + 14) * closely + 2 * 4 * (entries - closely) + 2
+    assert report.evaluations == (8 + 14) * closely + (2 + 4) * (entries - closely) + 1
     assert report.evaluations != general.evaluations
 
 
@@ -129,7 +159,7 @@ def test_a_function_that_is_constant_beside_a_few_entries_is_confirmed_as_vacuou
     x = torch.tensor([0.3, 0.6], dtype=torch.float64)
     report = fastbp.torch.check_function(f, x.requires_grad_(), seed=0)
     general = fastbp.torch.check_function(f, x, seed=0, **GENERAL)
-    assert report.evaluations == 14 * 2 + 2 != general.evaluations
+    assert report.evaluations == 14 * 2 + 1 != general.evaluations
     for found in (report, general):
         [row] = found.arrays
         assert (found.verdict, row.verdict, row.zero) == ("vacuous", "untested", 2)
