@@ -229,6 +229,21 @@ def test_second_derivatives_beside_those_of_jax():
     ]  # fmt: skip
 
 
+@pytest.mark.long
+def test_operators_beside_gradcheck():
+    pytest.importorskip("torch")
+    operators = benchmark_module("peers.operators")
+    verdicts, slowest = operators.compare_operators(1, quick=True)
+    count = int(verdicts.title.split()[0])
+    for row in verdicts.rows:
+        assert sum(map(int, row[1:6])) == count
+    assert [row[0] for row in verdicts.rows] == [operators.OURS, operators.SLOW, operators.FAST]
+    assert verdicts.rows[1][6:] == ["1.00 x"] * 4
+    ratios = [float(row[-1].split()[0]) for row in slowest.rows]
+    assert ratios == sorted(ratios, reverse=True)
+    assert verdicts.rows[0][-1] == slowest.rows[0][-1]
+
+
 # ---- mutants ----
 
 

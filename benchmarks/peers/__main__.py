@@ -14,7 +14,7 @@ from pathlib import Path
 
 SECTIONS = (
     "products", "backprop", "apart", "memory", "check", "replay", "growth", "functions",
-    "second-order",
+    "second-order", "operators",
 )  # fmt: skip
 AXES = ("width", "depth", "batch", "threads")
 

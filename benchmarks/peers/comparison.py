@@ -14,6 +14,7 @@ from . import (
     functions,
     growth,
     machine,
+    operators,
     problem,
     product_orders,
     products,
@@ -59,6 +60,8 @@ def _sections(
         return functions.compare_functions(chosen.rounds, quick=chosen.quick)
     if name == "second-order":
         return second_order.compare_second_order(chosen.rounds, quick=chosen.quick)
+    if name == "operators":
+        return operators.compare_operators(chosen.rounds, quick=chosen.quick)
     if name == "growth":
         return growth.compare_growth(
             chosen.threads, chosen.rounds, names=chosen.axis, quick=chosen.quick

@@ -1,42 +1,11 @@
-"""The operators of torch with its own samples of their arguments."""
+"""The operators of torch, as the benchmarks have them."""
 
 from __future__ import annotations
 
-import sys
-import types
-import unittest
-from collections.abc import Iterator
-from typing import Any
+from support.benchmark_modules import benchmark_module
 
+__all__ = ["differentiable_operators", "of_tensors"]
 
-def _operators() -> list[Any]:
-    """Import torch's table; it asks for a package that it uses for a base class of tests alone."""
-    if "expecttest" not in sys.modules:
-        stand_in = types.ModuleType("expecttest")
-        vars(stand_in)["TestCase"] = unittest.TestCase
-        sys.modules["expecttest"] = stand_in
-    from torch.testing._internal.common_methods_invocations import op_db
-
-    return op_db
-
-
-def differentiable_operators(part: int, parts: int) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, function and first sample of operators with a derivative in float64."""
-    import torch
-
-    chosen = [
-        op
-        for op in _operators()
-        if op.supports_autograd and torch.float64 in op.supported_dtypes("cpu")
-    ]
-    for op in chosen[part::parts]:
-        name = op.name + (f".{op.variant_test_name}" if op.variant_test_name else "")
-        torch.manual_seed(0)
-        sample = next(iter(op.sample_inputs("cpu", torch.float64, requires_grad=True)), None)
-        if sample is None:
-            continue
-
-        def function(*inputs: Any, op: Any = op, sample: Any = sample, **keywords: Any) -> Any:
-            return sample.output_process_fn_grad(op(*inputs, **keywords))
-
-        yield name, function, sample
+_operators = benchmark_module("torch_operators")
+differentiable_operators = _operators.differentiable_operators
+of_tensors = _operators.of_tensors

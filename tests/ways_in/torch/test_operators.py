@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from support.operators import differentiable_operators  # noqa: E402
+from support.operators import differentiable_operators, of_tensors  # noqa: E402
 
 import fastbp  # noqa: E402
 import fastbp.torch  # noqa: E402
@@ -36,25 +36,8 @@ KNOWN = {
 
 def gradcheck_passes(function: Any, sample: Any) -> bool:
     """Ask gradcheck about all tensors of floats, wherever they are among the arguments."""
-    nested = ((sample.input, *sample.args), sample.kwargs)
-    leaves, structure = torch.utils._pytree.tree_flatten(nested)
-    places = [
-        place
-        for place, leaf in enumerate(leaves)
-        if isinstance(leaf, torch.Tensor) and leaf.requires_grad
-    ]
-
-    def f(*tensors: Any) -> Any:
-        values = list(leaves)
-        for place, tensor in zip(places, tensors, strict=True):
-            values[place] = tensor
-        inputs, keywords = torch.utils._pytree.tree_unflatten(values, structure)
-        result = function(*inputs, **keywords)
-        found = torch.utils._pytree.tree_leaves(result)
-        return tuple(part for part in found if part.is_floating_point() or part.is_complex())
-
     try:
-        return torch.autograd.gradcheck(f, [leaves[place] for place in places])
+        return torch.autograd.gradcheck(*of_tensors(function, sample))
     except Exception:  # a mismatch, or what it does not take
         return False
 
