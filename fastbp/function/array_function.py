@@ -89,6 +89,8 @@ class VectorFunction:
         What f raised on both sides of an entry, where the check went on.
     raised : Raised
         What it raised beside the point.
+    product_noise : float
+        By how much products of a given function differ from call to call, where that is allowed.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class VectorFunction:
         )
         evaluated = self.point.evaluated_by(f)
         self.evaluations, self.seconds = 0, 0.0
+        self.product_noise = 0.0
         self.domain = Domain()
         self.chosen: Chosen | None = None
         self.findings: list[str] = []

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["NOISE_IS_AN_OPTION", "TwoCalls", "agree", "called_twice", "calling"]
+__all__ = ["NOISE_IS_AN_OPTION", "TwoCalls", "agree", "called_twice", "calling", "noise_of_calls"]
 
 # Two calls of one correct function may differ by the order of its sums, where threads share them:
 # by so many times the precision, relative to the largest number of an array.
 REPRODUCIBLE = 64
+# So many more calls show the noise of results; the first may be off by twice their range.
+MORE_CALLS, RANGES = 4, 2.0
 # What follows where a check has an option for it.
 NOISE_IS_AN_OPTION = "; noise= says how much is allowed"
 
@@ -120,6 +122,32 @@ def called_twice(
     apart = max((largest_difference(*pair) for pair in pairs), default=0.0)
     differing, accumulates = _difference(names, first, second, unit, noise)
     return TwoCalls(first, changed, differing, apart, accumulates)
+
+
+def noise_of_calls(
+    call: Callable[[], tuple[Sequence[str], Sequence[ArrayLike | None], list[str]]],
+    first: Sequence[Array | None],
+) -> list[float]:
+    """Call a noisy function some more times; return what each result of the first may be off by.
+
+    Parameters
+    ----------
+    call : callable
+        As for `called_twice`.
+    first : list of ndarray or None
+        What the first call returned.
+    """
+    ranges = [(array, array) for array in first]
+    for _ in range(MORE_CALLS):
+        _, arrays, _ = call()
+        for place, (array, (low, high)) in enumerate(zip(arrays, ranges, strict=True)):
+            if low is not None and high is not None and np.shape(array) == low.shape:
+                now = np.asarray(array)
+                ranges[place] = np.fmin(low, now), np.fmax(high, now)
+    return [
+        0.0 if low is None or high is None else RANGES * largest_difference(low, high)
+        for low, high in ranges
+    ]
 
 
 def _difference(

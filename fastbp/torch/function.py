@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -34,8 +35,10 @@ from fastbp.torch.autodiff.half_precision import (
 )
 from fastbp.torch.autodiff.hand_written import findings_of_hand_written, has_forward_mode
 from fastbp.torch.autodiff.incoming import (
+    CHANNELS_LAST,
     AtThePoint,
     batched_findings,
+    channels_last,
     expanded,
     products_differ,
     random_cotangent,
@@ -61,6 +64,7 @@ __all__ = ["check_function"]
 
 FORWARD_MODE = "f has a forward mode of its own: forward_ad=True checks it too"
 IN_PLACE = "the backward pass changes its incoming gradient in place"
+ANOTHER_ORDER = "of axes in another order, with gaps"
 AS_A_WHOLE = "along random directions; single entries are below the rounding"
 # Of a gradient that is computed, and differenced, in half precision: some roundings of it.
 HALF_ROUNDINGS = 32
@@ -119,8 +123,9 @@ def check_function(
     As `check_gradient` where f returns one real number of real inputs, else as `check_vjp`; the
     incoming gradient is random, and never 1. Complex numbers by PyTorch's convention. Inputs
     keep their memory layout; incoming gradients are contiguous, expanded, with their axes in
-    another order, and undefined. A backward pass that somebody wrote is also asked twice of one
-    graph, and where only some of the inputs require a gradient. On the device of the inputs. A
+    another order, in ``channels_last``, and undefined. A backward pass that somebody wrote is also
+    asked twice of one graph, where only some of the inputs require a gradient, and where outputs
+    have an incoming gradient of zeros. On the device of the inputs. A
     function with a derivative inside (forces, gradient penalties) is evaluated with a graph.
     Gradients of re-entrant checkpoints are those that accumulate; they have no second order. Where
     f draws random numbers it gets the same ones in each call.
@@ -294,12 +299,14 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
     def total(inputs: Any) -> Any:
         return sum(np.sum(part) for part in results.flat(function.outputs(inputs)))
 
-    for layout, what in (
-        (expanded, "expanded"), (scattered, "of axes in another order, with gaps"),
-    ):  # fmt: skip
-        plain = here.asked(ones) if layout is expanded else here.product
+    layouts = [(expanded, "expanded"), (scattered, ANOTHER_ORDER)]
+    if any(tensor.ndim in CHANNELS_LAST for tensor in results.tensors_at_first):
+        layouts.append((channels_last, "in the memory format channels_last"))
+    for layout, what in layouts:
+        weights = ones if layout is expanded else here.weights
+        plain = here.asked(weights) if layout is expanded else here.product
         try:
-            other = here.asked(ones, layout) if layout is expanded else here.again
+            other = here.again if layout is scattered else here.asked(weights, layout)
         except EvaluationError as error:  # what a backward pass does not take is no wrong gradient
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
@@ -311,10 +318,7 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
                 total, lambda inputs: function.vjp(inputs, nested_ones, expanded), at, **options
             )
         else:
-            again = check_vjp(
-                function.outputs, lambda inputs, some: function.vjp(inputs, some, scattered), at,
-                **options,
-            )  # fmt: skip
+            again = check_vjp(function.outputs, partial(function.vjp, layout=layout), at, **options)
         if again.verdict == "failed":
             note = f"wrong for an incoming gradient {what}, right for a contiguous one"
             return replace(again, notes=(*again.notes, note), function=report.function)

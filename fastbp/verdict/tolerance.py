@@ -36,6 +36,10 @@ class Tolerance:
         """Return the user's tolerance, where one that is not given is 0; None for the default."""
         return None if rtol is None and atol is None else cls(rtol or 0.0, atol or 0.0)
 
+    def with_noise(self, noise: float) -> Tolerance:
+        """Return the same for a gradient that is off by so much in every call."""
+        return Tolerance(self.rtol, self.atol + noise)
+
 
 def default_tolerance(dtype: np.dtype[Any], numerical: AnyFloats) -> Tolerance:
     """Return the tolerance for an array that was computed in float64 or float32.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastbp.errors import EvaluationError, ShapeError
-from fastbp.runtime.user_code import agree, called_twice, calling
+from fastbp.runtime.user_code import agree, called_twice, calling, noise_of_calls
 
 pytestmark = pytest.mark.small
 
@@ -100,3 +100,9 @@ def test_two_structures_are_said_to_be_different() -> None:
     answers = [(["a"], [1.0], []), (["a", "b"], [1.0, 2.0], [])]
     twice = called_twice(lambda: answers.pop(0))
     assert twice.differing == "gave results of two different structures"
+
+
+def test_the_first_of_noisy_results_may_be_off_by_twice_their_range() -> None:
+    answers = iter([[1.5, None], [0.75, None], [np.full(2, 1.25), None], [1.0, None]])
+    first = [np.array(1.0), None]
+    assert noise_of_calls(lambda: (["a", "b"], next(answers), []), first) == [1.5, 0.0]

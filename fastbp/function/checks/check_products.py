@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastbp.report import Report
+    from fastbp.typing import Vector
 
 __all__ = ["check_jvp", "check_vjp"]
 
@@ -187,7 +188,7 @@ def _checked(
         )  # fmt: skip
         vjp = None if vjp is None else places.derivative(vjp)
         rng = np.random.default_rng(options.seed)
-        cotangent = of_finite_outputs(random_components(rng, function.value.size), function)
+        cotangent = of_finite_outputs(_random_cotangent(rng, function.value.size), function)
         with function:
             if what == "vjp":
                 checks = [check_cotangent(function, vjp, cotangent, options)]
@@ -198,3 +199,9 @@ def _checked(
             check = partial(agreement_of_products, function, vjp, jvp, cotangent, rng)
             checks.append(unless_stopped(account, check, "jvp against vjp"))
         return finished_report(function, checks, what, options, watch)
+
+
+def _random_cotangent(rng: np.random.Generator, size: int) -> Vector:
+    """Return a cotangent; that of a single number is negative, as `scalar_cotangent` is."""
+    components = random_components(rng, size)
+    return components if size > 1 else -np.abs(components)

@@ -33,7 +33,12 @@ from fastbp.function.methods.forecast import chosen_method, evaluations_per_tang
 from fastbp.function.methods.options import Options, function_tolerance
 from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP, first_named, why_missing
 from fastbp.function.real_outputs import real_leaf
-from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
+from fastbp.runtime.user_code import (
+    NOISE_IS_AN_OPTION,
+    called_twice,
+    calling,
+    noise_of_calls,
+)
 from fastbp.typing import Indices, Mask, Vector
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
@@ -202,7 +207,7 @@ def _judged_outputs(
 ) -> tuple[ArrayReport, tuple[Failure, ...]]:
     single = np.dtype(np.float32 if function.single_products else np.float64)
     mine = lines.only(part)
-    tolerance = function_tolerance(options, array, single, mine.slope)
+    tolerance = function_tolerance(options, array, single, mine.slope, function.product_noise)
     if array.dtype.kind == "f":
         flat = array.reshape(-1)
         wrong = wrong_entries(flat, mine.slope, mine.error_bar, tolerance, hull=mine.hull)
@@ -424,7 +429,8 @@ def _wrong_inputs(
         part[entries.start : entries.stop] = tangent[entries.start : entries.stop]
         line = measure_outputs(function, leaf, part, only=output)
         given = _number_of(function, function.given_jvp(jvp, leaf, part), place)
-        tolerance = Tolerance(agreement_of_sums(function.single_products), 0.0)
+        share = agreement_of_sums(function.single_products)
+        tolerance = Tolerance(share, function.product_noise)
         allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)
         return not abs(given - float(line.slope[0])) <= float(allowed[0])
 
@@ -492,6 +498,8 @@ def _jvp_findings(
 
     unit = SINGLE_UNIT if function.single_products else DOUBLE_UNIT
     twice = called_twice(call, unit, noise)
+    if noise and twice.apart:
+        function.product_noise = max(noise_of_calls(call, twice.arrays))
     if twice.changed:
         return [f"{called} changed its argument: {', '.join(twice.changed)}"]
     if watched.changed:

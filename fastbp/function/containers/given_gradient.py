@@ -14,7 +14,12 @@ import numpy as np
 from fastbp.errors import ShapeError
 from fastbp.function.containers.alignment import aligned
 from fastbp.function.containers.point import Point
-from fastbp.runtime.user_code import NOISE_IS_AN_OPTION, called_twice, calling
+from fastbp.runtime.user_code import (
+    NOISE_IS_AN_OPTION,
+    called_twice,
+    calling,
+    noise_of_calls,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +44,8 @@ class GivenLeaves:
     dtype : dtype
         The precision in which it was computed, as far as its argument tells.
     noise : dict of int to float
-        How far leaves in float32 are from what the same function gives in float64.
+        What leaves are off by themselves: in float32, how far they are from what the same function
+        gives in float64; and, where noise is allowed, by how much its results differ.
     notes : list of str
         What there is to know about it.
     accumulates : bool
@@ -142,6 +148,9 @@ def _called_twice(
     given.arrays, given.dtype = twice.arrays, _coarsest(point.container.leaves)
     if given.dtype.itemsize == 4 and not point.single:
         given.noise = _single_precision_noise(function, point, name, rest, given.arrays)
+    if noise and twice.apart:
+        for leaf, own in enumerate(noise_of_calls(call, twice.arrays)):
+            given.noise[leaf] = given.noise.get(leaf, 0.0) + own
     given.accumulates = twice.accumulates
     if twice.changed:
         given.findings.append(f"{name} changed its argument: {', '.join(twice.changed)}")

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["random_components", "random_direction", "scalar_cotangent"]
 
-# A power of two, so that dividing by it is exact; not 1, which hides a derivative that forgets it.
-SCALAR_COTANGENTS = (-2.0, -0.5, -0.25, 0.25, 0.5, 2.0)
+# Powers of two, so that dividing by them is exact. Not 1, which hides a derivative that forgets it,
+# and negative: training asks with positive ones, so that nobody sees what clamps them, or |g|.
+SCALAR_COTANGENTS = (-2.0, -0.5, -0.25)
 PARTS = 256  # sizes are multiples of 1 / PARTS
 
 

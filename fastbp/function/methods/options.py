@@ -37,6 +37,7 @@ __all__ = [
     "Options",
     "checked_options",
     "function_tolerance",
+    "matrix_tolerance",
     "takes_check_options",
     "underflow",
 ]
@@ -136,16 +137,30 @@ def function_tolerance(
     """Return what a correct gradient of that precision may be off by.
 
     `noise` is how far the given one may be off by itself: in float32, how far it is from the same
-    function's in float64; `base` the argument, where its entries may be of very different sizes.
+    function's in float64, and by how much it differs from call to call where noise is allowed;
+    `base` the argument, where its entries may be of very different sizes.
     """
     if options.tolerance is not None:
-        return options.tolerance
+        return options.tolerance.with_noise(noise if options.noise else 0.0)
     largest = _largest_that_cancels(numerical, base)
     if given.dtype.itemsize == 4 or dtype.itemsize == 4:
         usual = default_tolerance(np.dtype(np.float32), np.array([largest]))
         own_noise = min(2 * noise, MOST_NOISE * largest)
         return Tolerance(usual.rtol, usual.atol + own_noise + UNDERFLOW_SINGLE)
     return Tolerance(RTOL, CANCELLATION * largest + noise + UNDERFLOW)
+
+
+def matrix_tolerance(
+    options: Options, given: NDArray[Any], dtype: np.dtype[Any], noise: float
+) -> tuple[Tolerance, float]:
+    """Return what entries of a correct matrix may be off by, and what more where terms cancel.
+
+    The second is a share of the largest entry beside which they stand.
+    """
+    if options.tolerance is not None:
+        return options.tolerance.with_noise(noise), 0.0
+    unit = function_tolerance(options, given, dtype, np.ones(1))
+    return Tolerance(unit.rtol, underflow(dtype) + noise), unit.atol
 
 
 def _largest_that_cancels(numerical: Vector, base: NDArray[np.floating] | None) -> float:

@@ -1,8 +1,8 @@
 """Backward passes that somebody wrote, and what goes wrong in these alone.
 
-The operators of torch give the same gradient however often their graph is asked, and whichever of
-their arguments require one. An ``autograd.Function`` may change what it has saved, or confuse what
-``ctx.needs_input_grad`` says.
+The operators of torch give the same gradient however often their graph is asked, whichever of
+their arguments require one, and for incoming gradients of zeros as for none. An
+``autograd.Function`` may change what it has saved, or confuse what ``ctx.needs_input_grad`` says.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
 # Functions of compiled graphs, which another graph would compile anew, of checkpoints, and our own.
 NOT_THE_USERS = ("torch._functorch", "torch._dynamo", "torch.utils.checkpoint", "fastbp.torch.")
 TWICE = "gives another result when the same graph is asked again: it changes what it has saved"
+MOST_OUTPUTS = 4  # that are asked beside zeros
 
 
 def is_hand_written(outputs: Sequence[torch.Tensor]) -> bool:
@@ -62,24 +63,51 @@ def _forward_class(node: Any) -> type[torch.autograd.Function]:
 
 
 def findings_of_hand_written(here: AtThePoint, seed: int) -> list[str]:
-    """Ask a graph twice, and two graphs in which some tensors require no gradient.
+    """Ask a graph twice, for outputs beside zeros, and where some tensors require no gradient.
 
-    Each tensor requires one in one of the two. What is found is said of "the backward pass".
+    Each tensor requires one in one of two graphs. What is found is said of "the backward pass".
     """
     if not is_hand_written(here.graph[1]):
         return []
-    return _asked_twice(here) or _partly_wanted(here, np.random.default_rng((seed, 8)))
+    rng = np.random.default_rng((seed, 8))
+    return _asked_twice(here) or _beside_zeros(here) or _partly_wanted(here, rng)
 
 
 def _asked_twice(here: AtThePoint) -> list[str]:
     function, graph = here.function, here.function.fresh_graph()
+    versions = [leaf._version for leaf in graph[0]]
+    first = function.products(graph, here.weights, retain_graph=True)
+    changed = [
+        name
+        for name, leaf, version in zip(function.arguments.names, graph[0], versions, strict=True)
+        if leaf._version != version
+    ]
+    if changed:
+        return [f"changes in place what f was called with: {', '.join(changed)}"]
     try:
-        first, second = (
-            function.products(graph, here.weights, retain_graph=True) for _ in range(2)
-        )
+        second = function.products(graph, here.weights, retain_graph=True)
     except EvaluationError:  # a graph that cannot be asked twice is no wrong gradient
         return []
     return [TWICE] if products_differ(first, second) else []
+
+
+def _beside_zeros(here: AtThePoint) -> list[str]:
+    """Ask for outputs alone, where the others have no incoming gradient, or one of zeros."""
+    function = here.function
+    used = [place for place, output in enumerate(here.graph[1]) if output.requires_grad]
+    for place in used[:MOST_OUTPUTS] if len(used) > 1 else ():
+        weights = [np.zeros_like(weight) for weight in here.weights]
+        weights[place] = here.weights[place]
+        try:
+            without, beside = here.asked(weights), here.asked(weights, with_zeros=True)
+        except EvaluationError:  # where it is asked for all of them together, that is said
+            continue
+        if products_differ(without, beside):
+            return [
+                f"gives another gradient for {function.results.names[place]} where the incoming "
+                f"gradients of the others are zeros, and not undefined"
+            ]
+    return []
 
 
 def _partly_wanted(here: AtThePoint, rng: np.random.Generator) -> list[str]:

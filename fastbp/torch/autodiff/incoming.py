@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from fastbp.torch.autodiff.tensor_function import Graph, TensorFunction
 
 __all__ = [
+    "CHANNELS_LAST",
     "AtThePoint",
     "batched_findings",
+    "channels_last",
     "expanded",
     "products_differ",
     "random_cotangent",
@@ -36,6 +38,8 @@ __all__ = [
 BATCH = 2
 # The identity, with a backward pass that gives no gradient: gradcheck's own.
 _UNDEFINED: Any = torch._C._functions.UndefinedGrad
+# What convolutions compute in, by the number of axes.
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class AtThePoint:
@@ -69,14 +73,20 @@ class AtThePoint:
         return function.products(function.fresh_graph(), self.weights, layout)
 
     def asked(
-        self, weights: list[Any], layout: Callable[[torch.Tensor], torch.Tensor] = unchanged
+        self,
+        weights: list[Any],
+        layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
+        *,
+        with_zeros: bool = False,
     ) -> list[Any]:
         """Ask for a product; of another graph where one cannot be asked twice."""
         function = self.function
         try:
-            return function.products(self.graph, weights, layout, retain_graph=True)
+            return function.products(
+                self.graph, weights, layout, retain_graph=True, with_zeros=with_zeros
+            )
         except EvaluationError:
-            return function.products(function.fresh_graph(), weights, layout)
+            return function.products(function.fresh_graph(), weights, layout, with_zeros=with_zeros)
 
     def undefined_findings(self) -> list[str]:
         """Return `undefined_findings`; what is found is found of a graph that nobody has asked."""
@@ -94,6 +104,12 @@ def scattered(tensor: torch.Tensor) -> torch.Tensor:
     memory = tensor.new_zeros((*reversed(tensor.shape), 2))
     apart = memory[..., 0].permute(tuple(reversed(range(tensor.ndim))))
     return apart.copy_(tensor)
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of images, or of volumes, with its channels next to each other in memory."""
+    memory_format = CHANNELS_LAST.get(tensor.ndim)
+    return tensor if memory_format is None else tensor.contiguous(memory_format=memory_format)
 
 
 def products_differ(first: Any, second: Any) -> bool:

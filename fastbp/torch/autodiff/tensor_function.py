@@ -190,16 +190,17 @@ class TensorFunction:
         layout: Callable[[torch.Tensor], torch.Tensor] = unchanged,
         *,
         retain_graph: bool = False,
+        with_zeros: bool = False,
     ) -> list[Any]:
         """Ask the backward pass for one array for each tensor that is checked.
 
-        An output with a cotangent of 0 is left out of it.
+        An output with a cotangent of 0 is left out of it, unless it is to come in as zeros.
         """
         leaves, outputs = graph
         used = [
             place
             for place, output in enumerate(outputs)
-            if output.requires_grad and weights[place].any()
+            if output.requires_grad and (with_zeros or weights[place].any())
         ]
         incoming = [layout(tensor_like(outputs[place], weights[place])) for place in used]
         asked = [outputs[place] for place in used]

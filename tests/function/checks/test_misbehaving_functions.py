@@ -153,6 +153,56 @@ def test_products_of_several_outputs_may_be_noisy_too() -> None:
     assert fastbp.check_vjp(both, rule, AT, seed=0, noise=1e-8, atol=1e-7).verdict == "passed"
 
 
+NOISE = 1e-6
+ALL_THREE = np.array([0.4, -1.1, 0.7])
+OFF = np.array([1.0, 1.0, 1 + 300 * NOISE])
+
+
+def _noisy_derivatives(factor: np.ndarray, seed: int) -> dict[str, Any]:
+    """Return checks of right functions whose derivatives are off by noise, and by a factor."""
+    random = np.random.default_rng(seed)
+
+    def noisy(derivative: np.ndarray) -> np.ndarray:
+        return derivative * factor + NOISE * random.standard_normal(derivative.shape)
+
+    at = ALL_THREE
+    return {
+        "gradient": lambda **more: fastbp.check_gradient(
+            lambda x: float(np.sum(np.sin(x))), lambda x: noisy(np.cos(x)), at, **more
+        ),
+        "vjp": lambda **more: fastbp.check_vjp(
+            np.sin, lambda x, w: noisy(np.cos(x) * w), at, **more
+        ),
+        "jvp": lambda **more: fastbp.check_jvp(
+            np.sin, lambda x, v: noisy(np.cos(x) * v), at, **more
+        ),
+        "jacobian": lambda **more: fastbp.check_jacobian(
+            np.sin, lambda x: noisy(np.diag(np.cos(x))), at, **more
+        ),
+        "hessian": lambda **more: fastbp.check_hessian(
+            np.sin, lambda x: noisy(np.diag(np.cos(x))), at, **more
+        ),
+    }
+
+
+@pytest.mark.parametrize("rtol", [None, 1e-10])
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_of_derivatives_enters_what_they_may_be_off_by(method: str, rtol: Any) -> None:
+    options = {"method": method, "rtol": rtol, "noise": 20 * NOISE}
+    for seed in range(3):
+        for name, check in _noisy_derivatives(np.ones(3), seed).items():
+            assert check(seed=seed, **options).verdict == "passed", (name, seed)
+
+
+@pytest.mark.parametrize("name", ["gradient", "vjp", "jvp", "jacobian"])
+def test_an_error_beyond_the_noise_of_derivatives_fails(name: str) -> None:
+    check = _noisy_derivatives(OFF, 0)[name]
+    report = check(seed=0, noise=20 * NOISE)
+    assert report.verdict == "failed"
+    assert report.wrong == 1
+    assert "2" in report.failures[0].where
+
+
 @pytest.mark.parametrize("noise", [-1e-9, np.nan, np.inf, "1e-9"])
 def test_noise_that_makes_no_sense_is_refused(noise: object) -> None:
     with pytest.raises(fastbp.FastbpError, match="noise"):

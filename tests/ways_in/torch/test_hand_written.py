@@ -139,3 +139,59 @@ def test_a_forward_mode_that_nobody_asked_for_is_noted() -> None:
     assert asked.verdict == "failed"
     assert note not in asked.notes
     assert note not in check("").notes
+
+
+def in_place(how: str) -> Any:
+    class Changes(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            ctx.kept = x
+            return x**2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            found = 2 * gradient * ctx.kept
+            if how == "zeroed":
+                ctx.kept.zero_()
+            if how == "clamped":  # which changes nothing the second time, and here nothing at all
+                ctx.kept.clamp_(-9, 9)
+            return found
+
+    return Changes.apply
+
+
+@pytest.mark.parametrize("how", ["zeroed", "clamped"])
+def test_one_that_changes_its_input_fails(how: str) -> None:
+    row = fastbp.torch.check_function(in_place(how), X, seed=0).arrays[-1]
+    assert row.verdict == "failed"
+    assert row.reason == "changes in place what f was called with: inputs[0]"
+    assert fastbp.torch.check_function(in_place(""), X, seed=0)
+
+
+class SineAndSum(torch.autograd.Function):
+    """Two results; with a mistake where the incoming gradient of one is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, mistake: bool) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.mistake = mistake
+        ctx.save_for_backward(x)
+        return x.sin(), x.sum()
+
+    @staticmethod
+    def backward(ctx: Any, of_sine: Any, of_sum: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        found = torch.zeros_like(x)
+        if of_sine is not None:
+            if ctx.mistake and not of_sine.any():
+                return found, None  # should go on with the sum
+            found = found + of_sine * x.cos()
+        return found if of_sum is None else found + of_sum, None
+
+
+def test_one_that_is_wrong_for_an_incoming_gradient_of_zeros_fails() -> None:
+    assert fastbp.torch.check_function(SineAndSum.apply, X, False, seed=0)
+    row = fastbp.torch.check_function(SineAndSum.apply, X, True, seed=0).arrays[-1]
+    assert (row.name, row.verdict) == ("backward", "failed")
+    assert row.reason.startswith("gives another gradient for output[1] where the incoming")

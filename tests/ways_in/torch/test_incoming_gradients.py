@@ -36,8 +36,15 @@ def sum_of_squares(use: Any) -> Any:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "use",
-    [torch.ones_like, torch.square, lambda gradient: gradient**3, torch.reciprocal],
-    ids=["ones", "square", "cube", "reciprocal"],
+    [
+        torch.ones_like,
+        torch.square,
+        lambda gradient: gradient**3,
+        torch.reciprocal,
+        torch.abs,
+        torch.relu,
+    ],
+    ids=["ones", "square", "cube", "reciprocal", "abs", "relu"],
 )
 def test_a_scalar_function_is_asked_with_a_random_cotangent(use: Any, seed: int) -> None:
     report = fastbp.torch.check_function(sum_of_squares(use), AT, seed=seed)
@@ -183,3 +190,24 @@ def test_a_backward_pass_that_refuses_a_layout_is_not_wrong() -> None:
     report = fastbp.torch.check_function(f, torch.randn(3, 4, dtype=torch.float64), seed=0)
     assert report.verdict == "passed"
     assert any("raised for an incoming gradient" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 2, 3, 2, 2)])
+def test_incoming_gradients_come_in_channels_last(shape: tuple[int, ...]) -> None:
+    memory_format = {4: torch.channels_last, 5: torch.channels_last_3d}[len(shape)]
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            factor = 1 if gradient.is_contiguous(memory_format=memory_format) else 2
+            return factor * ctx.saved_tensors[0] * gradient
+
+    x = torch.linspace(0.5, 2.0, int(np.prod(shape)), dtype=torch.float64).reshape(shape)
+    report = fastbp.torch.check_function(Square.apply, x, seed=0)
+    assert report.verdict == "failed"
+    assert "in the memory format channels_last, right for a contiguous one" in report.notes[-1]

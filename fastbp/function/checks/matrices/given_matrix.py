@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.errors import DTypeError, ShapeError
 from fastbp.function.containers.leaf_forms import read_leaf
 from fastbp.function.containers.pytree import flattened
-from fastbp.runtime.user_code import called_twice, calling
+from fastbp.runtime.user_code import called_twice, calling, noise_of_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,13 +131,18 @@ class GivenMatrix:
         What it is called.
     findings : list of str
         What a function that returned it does that it should not.
+
+    Attributes
+    ----------
+    noise : float
+        By how much its entries differ from call to call, where noise is allowed.
     """
 
     def __init__(
         self, form: str, matrix: Any, blocks: Sequence[Block], name: str, findings: Sequence[str]
     ) -> None:
         self.form, self.matrix, self.blocks, self.name = form, matrix, list(blocks), name
-        self.findings = list(findings)
+        self.findings, self.noise = list(findings), 0.0
         self.shape: tuple[int, int] = matrix.shape
 
     @property
@@ -278,7 +283,10 @@ def read_matrix(given: Any, name: str, sides: Sides, point: Point, noise: float)
         findings.append(f"{name} changed its argument: {', '.join(twice.changed)}")
     if twice.differing:
         findings.append(f"{name}, called twice, {twice.differing}")
-    return _read(results[0], name, sides, findings)
+    matrix = _read(results[0], name, sides, findings)
+    if noise and twice.apart:
+        matrix.noise = max(noise_of_calls(call, twice.arrays))
+    return matrix
 
 
 def _numbers(leaf: Any, name: str) -> Any:

@@ -25,7 +25,7 @@ from fastbp.function.containers.chosen_entries import chosen_entries
 from fastbp.function.derivatives.column_slopes import expected_evaluations
 from fastbp.function.domain import domain_of
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
-from fastbp.function.methods.options import function_tolerance, underflow
+from fastbp.function.methods.options import matrix_tolerance, underflow
 from fastbp.function.methods.unjudged import NOT_CHOSEN, first_named
 from fastbp.verdict.arrays import TOO_ROUGH
 from fastbp.verdict.entries import wrong_entries
@@ -268,6 +268,7 @@ def _as_given(
     precision = precision_of(function, matrix)
     single = precision == np.float32
     tolerance = options.tolerance or Tolerance(agreement_of_sums(single), underflow(precision))
+    tolerance = tolerance.with_noise(matrix.noise)
 
     def predict(tangent: Vector) -> tuple[Vector, Vector]:
         # Beside an entry that is not finite nothing is allowed: it is wrong.
@@ -318,13 +319,10 @@ def _wrong_of_column(
 ) -> list[_Wrong]:
     given = matrix.column(column)
     dtype = precision_of(function, matrix)
-    unit = function_tolerance(options, given, dtype, np.ones(1))
+    tolerance, share = matrix_tolerance(options, given, dtype, matrix.noise)
     bars = lines.error_bar.copy()
-    tolerance = unit
-    if options.tolerance is None:
-        tolerance = Tolerance(unit.rtol, underflow(dtype))
-        with np.errstate(invalid="ignore"):
-            bars += unit.atol * np.fmax(np.abs(lines.slope), np.abs(found.slope))
+    with np.errstate(invalid="ignore"):
+        bars += share * np.fmax(np.abs(lines.slope), np.abs(found.slope))
     wrong = wrong_entries(given, lines.slope, bars, tolerance, hull=lines.hull)
     return [
         _Wrong(

@@ -13,7 +13,7 @@ from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typ
 from fastbp.function.derivatives.output_slopes import first_step_along, measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.methods.bisection import entries_to_judge_alone, turned_inward
-from fastbp.function.methods.options import function_tolerance, underflow
+from fastbp.function.methods.options import matrix_tolerance
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance
 
@@ -261,10 +261,7 @@ def _nothing_measured(
         )
     size = given.size
     precision = precision_of(function, matrix)
-    unit = function_tolerance(options, given, precision, np.ones(1))
-    tolerance = unit
-    if options.tolerance is None:
-        tolerance = Tolerance(unit.rtol, underflow(precision))
+    tolerance, _ = matrix_tolerance(options, given, precision, matrix.noise)
     return MeasuredEntries(
         given, np.zeros(size), np.full(size, np.inf), np.zeros(size), np.zeros(size), rows,
         columns, np.zeros(size, dtype=bool), tolerance, np.zeros(size, dtype=bool),
@@ -316,8 +313,8 @@ def _allow_for_cancellation(
     largest = np.zeros(matrix.shape[0] * len(leaves))
     sizes = np.abs(found.slope) * weights[found.columns]
     np.maximum.at(largest, key, np.where(np.isfinite(sizes), sizes, 0.0))
-    unit = function_tolerance(options, found.given, precision_of(function, matrix), np.ones(1))
-    found.cancelling[:] = unit.atol * largest[key]
+    _, share = matrix_tolerance(options, found.given, precision_of(function, matrix), matrix.noise)
+    found.cancelling[:] = share * largest[key]
 
 
 def _measure_again(

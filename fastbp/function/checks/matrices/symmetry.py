@@ -41,7 +41,8 @@ def symmetry_of_matrix(
     if matrix.form == "operator":
         check = symmetry_of_product(matrix.times, chosen, matrix.name, single, options)
     else:
-        check = _of_entries(matrix, found, chosen, _share(options, single), options.atol or 0.0)
+        atol = (options.atol or 0.0) + 2 * matrix.noise
+        check = _of_entries(matrix, found, chosen, _share(options, single), atol)
     if found.entries is None or matrix.form == "sparse" or check.others[0].verdict == "failed":
         return check
     reason = _differences_not_symmetric(function, matrix, found.entries)
