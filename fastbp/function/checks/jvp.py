@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 __all__ = ["check_tangents"]
 
 ENTRIES_NAMED = 3
+# A jvp is asked along so many times a tangent, or the opposite, which is exact, so that something is
+# negative: one that squares its tangent, takes its size or forgets it agrees along unit tangents.
+ASKED = -2.0
 WORST_FIRST = ("failed", "inconclusive", "passed", "untested")
 
 
@@ -170,7 +173,7 @@ def _tangent_rows(
     lines: Lines,
 ) -> list[tuple[ArrayReport, tuple[Failure, ...]]]:
     """Compare one call of a jvp with what was measured along its tangent, a row for each output."""
-    given = function.given_jvp(jvp, leaf, tangent)
+    given = _asked(function, jvp, leaf, tangent)
     rows: list[tuple[ArrayReport, tuple[Failure, ...]]] = []
     by = function.point.container.names[leaf]
     for place, part in enumerate(function.output_parts()):
@@ -192,6 +195,19 @@ def _tangent_rows(
             _judged_outputs(function, options, leaf, tangent, lines, part, name, shape, array)
         )
     return rows
+
+
+def _asked(
+    function: VectorFunction, jvp: Callable[..., Any], leaf: int, tangent: Vector
+) -> list[NDArray[Any] | None]:
+    """Return what a jvp gives along a tangent, an array for each output."""
+    times = ASKED if np.any(tangent > 0) else -ASKED
+    products = function.given_jvp(jvp, leaf, times * tangent)
+    return [
+        product if product is None or product.dtype.kind not in "fc"
+        else np.asarray(product / product.dtype.type(times))
+        for product in products
+    ]  # fmt: skip
 
 
 def _judged_outputs(
@@ -428,7 +444,7 @@ def _wrong_inputs(
         part = np.zeros_like(tangent)
         part[entries.start : entries.stop] = tangent[entries.start : entries.stop]
         line = measure_outputs(function, leaf, part, only=output)
-        given = _number_of(function, function.given_jvp(jvp, leaf, part), place)
+        given = _number_of(function, _asked(function, jvp, leaf, part), place)
         share = agreement_of_sums(function.single_products)
         tolerance = Tolerance(share, function.product_noise)
         allowed = allowed_difference(line.slope, line.error_bar, tolerance, line.hull)

@@ -8,6 +8,7 @@ one. Names read like Python: ``params['layer1'].weight``.
 from __future__ import annotations
 
 import copy
+import enum
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -127,7 +128,7 @@ class Container:
         return [f"{held.name} is held fixed: {held.dtype} has no derivative" for held in self.held]
 
     def holding(self) -> Container:
-        """Return the same with integers and booleans held fixed, if there are floats beside them.
+        """Return the same with integers, booleans and words held fixed, if there are floats too.
 
         In a list of numbers an integer beside a float is a float: ``[1, 0.5]`` is a vector.
         """
@@ -135,7 +136,7 @@ class Container:
         if not any(kind in "fc" for kind in kinds):
             return self
         leaves = _with_floats_of_lists(self.leaves, self.structure)
-        keep = [_kind(leaf) not in "iubk" for leaf in leaves]
+        keep = [_kind(leaf) not in "iubks" for leaf in leaves]
         held = tuple(
             Held(place, self.names[place], self.paths[place],
                  _as_given(leaf, self.forms[place]), _dtype_name(leaf))
@@ -239,7 +240,12 @@ LEAF = optree.tree_structure(ANY_LEAF, namespace=NAMESPACE)
 
 
 def _kind(leaf: Any) -> str:
-    """Return the kind of a dtype as NumPy writes it, k for the key of a generator, or O."""
+    """Return the kind of a dtype as NumPy writes it, s for words, k for the key of a generator.
+
+    That of anything else is O.
+    """
+    if isinstance(leaf, str | bytes | enum.Enum):
+        return "s"
     if isinstance(leaf, np.ndarray | np.generic | bool | int | float | complex):
         return np.asarray(leaf).dtype.kind
     return "k" if type(leaf).__module__.startswith("jax") else "O"

@@ -55,7 +55,7 @@ __all__ = ["Subject", "check_layers"]
 MOST_ALONE = 8  # tensors of a layer in half precision, each of which is looked at
 INSIDE = "since a layer of it is wrong"
 NO_GRAPH = "is called under {how} only"
-CHANGED = "its backward pass changes its incoming gradient in place"
+CHANGED = "its backward pass changes its {} in place"
 NO_GRADIENT = (
     "{name} gets no gradient from the backward pass and was held fixed: give it with "
     "requires_grad=True to have that judged"
@@ -266,7 +266,7 @@ class _Check:
             return single_row(bare_row(call.name, (), 0, "untested", reason))
         centre, gradients = evaluated(alone, call.name)
         if alone.changes:
-            return single_row(bare_row(call.name, (), 0, "failed", CHANGED))
+            return single_row(bare_row(call.name, (), 0, "failed", CHANGED.format(alone.changes)))
         difference = DirectionalDifference(
             alone, alone.tensors, gradients, centre, self.options, without_gradients(call.layer)
         )

@@ -240,8 +240,10 @@ class Recorder:
                 register: Any = tensor.register_hook
                 register(self._keeper(call, place))
 
-    def _keeper(self, call: LayerCall, place: int) -> Callable[[torch.Tensor], None]:
-        def keep(gradient: torch.Tensor) -> None:
+    def _keeper(self, call: LayerCall, place: int) -> Callable[[torch.Tensor | None], None]:
+        def keep(gradient: torch.Tensor | None) -> None:
+            if gradient is None:  # of a backward pass that returns none where it should
+                return
             call.cotangents[place] = copied_in_layout(gradient)
             self.latest = call.name
 

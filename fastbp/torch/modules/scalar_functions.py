@@ -111,8 +111,8 @@ class ScalarFunction(ABC):
         The size of its rounding.
     unreached : list of str
         The tensors that the backward pass gives no gradient of.
-    changes : bool
-        Whether the backward pass changes what comes back to it.
+    changes : str
+        What the backward pass changes in place: what comes back to it, or its input, if any.
     hand_written : bool
         Whether somebody wrote a part of it.
     """
@@ -139,7 +139,7 @@ class ScalarFunction(ABC):
                 self.tensors[shown_path(name)] = parameter
         self.noise = 0.0
         self.unreached: list[str] = []
-        self.changes = False
+        self.changes = ""
         self.hand_written = False
         self.compiled = False
 
@@ -256,13 +256,17 @@ class Alone(ScalarFunction):
             ]
             reached += [(term, _scale_like(term, self.arithmetic)) for term in terms]
             self.hand_written = is_hand_written(outputs)
+            versions = _versions_of(given)
             gradients = self._came_back(*zip(*reached, strict=True)) if reached else {}
-        self.changes = any(
+        if self.hand_written and _versions_of(given) != versions:
+            self.changes = "input"
+        if any(
             before is not None
             and after is not None
             and not np.array_equal(numbers_of(before), numbers_of(after), equal_nan=True)
             for before, after in zip(self.call.cotangents, incoming, strict=True)
-        )
+        ):
+            self.changes = "incoming gradient"
         return float(value.detach()), gradients
 
     def _paired(self, outputs: list[torch.Tensor], terms: list[torch.Tensor]) -> torch.Tensor:
@@ -386,3 +390,8 @@ def _as_given(arguments: Any, given: Any) -> Any:
     """Return what leaves a module is called with, each in the layout of what was given."""
     templates = iter([tensor for _, tensor in named_tensors(given, "")])
     return changed_tensors(lambda tensor: as_given(tensor, next(templates)), arguments)
+
+
+def _versions_of(given: Any) -> list[int]:
+    """Return how often each tensor was changed in place."""
+    return [tensor._version for tensor in movable_tensors(given)]

@@ -110,3 +110,12 @@ def test_products_that_change_their_tangent_are_named() -> None:
     assert report.arrays[-1].reason == "jvp changed its tangent: tangent"
     report = fastbp.check_hvp(np.square, lambda x, v: times(2 * x, v), at)
     assert report.arrays[1].reason == "hvp changed its tangent: tangent"
+
+
+@pytest.mark.parametrize("method", ["every", "probe"])
+@pytest.mark.parametrize("use", [np.abs, np.square, np.ones_like])
+def test_a_jvp_that_is_not_linear_in_its_tangent_fails(method: str, use: Any) -> None:
+    at = np.array([0.3, -1.2, 0.8])
+    report = fastbp.check_jvp(np.sin, lambda x, v: np.cos(x) * use(v), at, method=method, seed=0)
+    assert report.verdict == "failed"
+    assert fastbp.check_hvp(np.sin, lambda x, v: np.cos(x) * use(v), at).verdict == "failed"

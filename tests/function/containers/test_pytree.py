@@ -262,3 +262,26 @@ def test_a_result_of_one_entry_is_a_number() -> None:
     assert fastbp.check_gradient(
         lambda x: jnp.asarray(x) @ ones, lambda _: np.ones(3), jnp.asarray(AT)
     )
+
+
+class TestWordsBesideFloats:
+    def test_they_are_held_fixed(self) -> None:
+        @dataclasses.dataclass
+        class Layer:
+            weight: np.ndarray
+            activation: str
+
+        def gradient(layer: Layer) -> Layer:
+            return dataclasses.replace(layer, weight=np.cos(layer.weight))
+
+        layer = Layer(np.array([0.5, -1.0]), "sine")
+        functions = {"sine": np.sin}
+        report = fastbp.check_gradient(
+            lambda layer: np.sum(functions[layer.activation](layer.weight)), gradient, layer
+        )
+        assert report.verdict == "passed"
+        assert "layer.activation is held fixed: str has no derivative" in report.notes
+
+    def test_alone_they_are_no_argument(self) -> None:
+        with pytest.raises(fastbp.DTypeError, match="not str"):
+            fastbp.numerical_gradient(len, {"name": "w"})

@@ -195,3 +195,40 @@ def test_one_that_is_wrong_for_an_incoming_gradient_of_zeros_fails() -> None:
     row = fastbp.torch.check_function(SineAndSum.apply, X, True, seed=0).arrays[-1]
     assert (row.name, row.verdict) == ("backward", "failed")
     assert row.reason.startswith("gives another gradient for output[1] where the incoming")
+
+
+class LayerThatIs(torch.nn.Module):
+    """A layer of an autograd.Function, between others."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+def verdicts_of(layer: Any) -> dict[str, str]:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), layer)
+    report = fastbp.torch.check_module(module, torch.randn(5, 3), seed=0)
+    return {row.name: row.verdict for row in report.arrays}
+
+
+def test_a_layer_that_changes_its_input_in_its_backward_pass_fails() -> None:
+    assert verdicts_of(LayerThatIs(in_place("")))["1: LayerThatIs"] == "passed"
+    assert verdicts_of(LayerThatIs(in_place("zeroed")))["1: LayerThatIs"] == "failed"
+
+
+def test_a_layer_that_gives_none_in_place_of_a_gradient_fails() -> None:
+    class Second(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(_ctx: Any, _gradient: Any) -> Any:
+            return None
+
+    assert verdicts_of(LayerThatIs(Second.apply))["1: LayerThatIs"] == "failed"
