@@ -141,9 +141,10 @@ def noise_of_calls(
     for _ in range(MORE_CALLS):
         _, arrays, _ = call()
         for place, (array, (low, high)) in enumerate(zip(arrays, ranges, strict=True)):
-            if low is not None and high is not None and np.shape(array) == low.shape:
-                now = np.asarray(array)
-                ranges[place] = np.fmin(low, now), np.fmax(high, now)
+            now = None if array is None else np.asarray(array)
+            if now is None or low is None or high is None or now.shape != low.shape:
+                continue
+            ranges[place] = np.fmin(low, now), np.fmax(high, now)
     return [
         0.0 if low is None or high is None else RANGES * largest_difference(low, high)
         for low, high in ranges

@@ -247,7 +247,7 @@ def _checked(
     else:
         scale = 1.0
         weights = random_cotangent(function, np.random.default_rng(options["seed"]))
-    here = AtThePoint(function, weights)
+    here = AtThePoint(function, weights, options.get("noise", 0.0))
     report = confirmed(here, scale, options, validated, advance)
     if report is None:
         report = _differenced(here, scale, options)
@@ -311,7 +311,7 @@ def _asked_in_other_layouts(report: Report, here: AtThePoint, options: dict[str,
             note = f"the backward pass raised for an incoming gradient {what}: {error.__cause__}"
             report = replace(report, notes=(*report.notes, note))
             continue
-        if not products_differ(plain, other):
+        if not products_differ(plain, other, here.noise):
             continue
         if layout is expanded:
             again = check_gradient(

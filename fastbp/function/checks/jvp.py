@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 __all__ = ["check_tangents"]
 
 ENTRIES_NAMED = 3
-# A jvp is asked along so many times a tangent, or the opposite, which is exact, so that something is
-# negative: one that squares its tangent, takes its size or forgets it agrees along unit tangents.
+# A jvp is asked along so many times a tangent, or the opposite, so that something is negative: one
+# that squares its tangent, takes its size or forgets it agrees along unit tangents. This is exact.
 ASKED = -2.0
 WORST_FIRST = ("failed", "inconclusive", "passed", "untested")
 

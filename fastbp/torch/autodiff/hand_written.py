@@ -88,7 +88,7 @@ def _asked_twice(here: AtThePoint) -> list[str]:
         second = function.products(graph, here.weights, retain_graph=True)
     except EvaluationError:  # a graph that cannot be asked twice is no wrong gradient
         return []
-    return [TWICE] if products_differ(first, second) else []
+    return [TWICE] if products_differ(first, second, here.noise) else []
 
 
 def _beside_zeros(here: AtThePoint) -> list[str]:
@@ -102,7 +102,7 @@ def _beside_zeros(here: AtThePoint) -> list[str]:
             without, beside = here.asked(weights), here.asked(weights, with_zeros=True)
         except EvaluationError:  # where it is asked for all of them together, that is said
             continue
-        if products_differ(without, beside):
+        if products_differ(without, beside, here.noise):
             return [
                 f"gives another gradient for {function.results.names[place]} where the incoming "
                 f"gradients of the others are zeros, and not undefined"
@@ -116,7 +116,8 @@ def _partly_wanted(here: AtThePoint, rng: np.random.Generator) -> list[str]:
     def product(wanted: Mask) -> list[Any]:
         return function.products(function.with_graph(function.arguments.at, wanted), here.weights)
 
-    return findings_where_some_are_fixed(function.arguments.names, here.product, product, rng)
+    names = function.arguments.names
+    return findings_where_some_are_fixed(names, here.product, product, rng, here.noise)
 
 
 def findings_where_some_are_fixed(
@@ -124,6 +125,7 @@ def findings_where_some_are_fixed(
     gradients: list[Any],
     gradients_by: Callable[[Mask], list[Any]],
     rng: np.random.Generator,
+    noise: float = 0.0,
 ) -> list[str]:
     """Compare gradients with those where a random half of the tensors, or the other, is fixed.
 
@@ -135,6 +137,8 @@ def findings_where_some_are_fixed(
     gradients_by : callable
         Returns them by those of a mask; whatever for the others. May raise an `EvaluationError`.
     rng : Generator
+    noise : float
+        By how much they may differ beside rounding.
     """
     if len(names) < 2:
         return []
@@ -146,7 +150,7 @@ def findings_where_some_are_fixed(
         except EvaluationError:  # as where f differentiates by one of them itself
             continue
         for place in np.flatnonzero(wanted).tolist():
-            if products_differ([gradients[place]], [found[place]]):
+            if products_differ([gradients[place]], [found[place]], noise):
                 fixed = [names[other] for other in np.flatnonzero(~wanted).tolist()]
                 return [
                     f"gives another gradient by {names[place]} where none is wanted by "

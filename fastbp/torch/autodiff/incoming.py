@@ -50,10 +50,14 @@ class AtThePoint:
     function : TensorFunction
     weights : list of ndarray
         An incoming gradient, one for each output.
+    noise : float
+        By how much a derivative may differ from one call to the next.
     """
 
-    def __init__(self, function: TensorFunction, weights: list[Any]) -> None:
+    def __init__(self, function: TensorFunction, weights: list[Any], noise: float = 0.0) -> None:
         self.function, self.weights = function, weights
+        sizes = [float(np.max(np.abs(weight), initial=1.0)) for weight in weights]
+        self.noise = noise * max(sizes, default=1.0)
 
     @cached_property
     def graph(self) -> Graph:
@@ -90,8 +94,10 @@ class AtThePoint:
 
     def undefined_findings(self) -> list[str]:
         """Return `undefined_findings`; what is found is found of a graph that nobody has asked."""
-        found = undefined_findings(self.function, self.graph)
-        return undefined_findings(self.function, self.function.fresh_graph()) if found else []
+        found = undefined_findings(self.function, self.graph, self.noise)
+        if not found:
+            return []
+        return undefined_findings(self.function, self.function.fresh_graph(), self.noise)
 
 
 def expanded(tensor: torch.Tensor) -> torch.Tensor:
@@ -112,15 +118,15 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if memory_format is None else tensor.contiguous(memory_format=memory_format)
 
 
-def products_differ(first: Any, second: Any) -> bool:
-    """Tell whether arrays differ by more than the order of sums explains."""
+def products_differ(first: Any, second: Any, noise: float = 0.0) -> bool:
+    """Tell whether arrays differ by more than `noise` and the order of sums explain."""
     for one, two in zip(first, second, strict=True):
         if np.array_equal(one, two):
             continue
         share = agreement_of_sums(one.dtype in (np.float32, np.complex64))
         finite = np.isfinite(one)
         size = np.max(np.abs(one), initial=0.0, where=finite)
-        if not np.all(np.abs(one - two)[finite] <= share * size):
+        if not np.all(np.abs(one - two)[finite] <= share * size + noise):
             return True
     return False
 
@@ -138,11 +144,11 @@ def random_cotangent(function: TensorFunction, rng: np.random.Generator) -> list
     return found
 
 
-def undefined_findings(function: TensorFunction, graph: Graph) -> list[str]:
+def undefined_findings(function: TensorFunction, graph: Graph, noise: float) -> list[str]:
     """Ask with incoming gradients of which some, or all, are undefined; say what is wrong.
 
-    What comes back without any must be None or zero; an autograd.Function that takes undefined
-    ones (``set_materialize_grads(False)``) sees None there.
+    What comes back without any must be None, or zero but for noise; an autograd.Function that takes
+    undefined ones (``set_materialize_grads(False)``) sees None there.
     """
     leaves, outputs = graph
     outputs = [output for output in outputs if output.requires_grad]
@@ -158,7 +164,7 @@ def undefined_findings(function: TensorFunction, graph: Graph) -> list[str]:
     except EvaluationError as error:
         return [f"raises where no gradient comes in: {error.__cause__}"]
     for name, gradient in zip(function.arguments.names, found, strict=True):
-        if gradient is not None and np.any(array_of(gradient)):
+        if gradient is not None and not np.all(np.abs(array_of(gradient)) <= noise):
             return [f"gives a gradient by {name} that is not 0 where no gradient comes in"]
     return []
 

@@ -232,3 +232,24 @@ def test_a_layer_that_gives_none_in_place_of_a_gradient_fails() -> None:
             return None
 
     assert verdicts_of(LayerThatIs(Second.apply))["1: LayerThatIs"] == "failed"
+
+
+def test_one_that_is_noisy_may_be_allowed_to() -> None:
+    random = np.random.default_rng(0)
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, factor: float) -> Any:
+            ctx.factor = factor
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Any) -> Any:
+            noise = 1e-6 * torch.from_numpy(random.standard_normal(gradient.shape))
+            return ctx.factor * ctx.saved_tensors[0] * gradient + noise, None
+
+    for f in (Square.apply, lambda *arguments: Square.apply(*arguments).sum()):
+        assert fastbp.torch.check_function(f, X, 2.0, noise=1e-4, seed=0)
+        assert fastbp.torch.check_function(f, X, 2.0, seed=0).verdict == "failed"
+        assert fastbp.torch.check_function(f, X, 2.002, noise=1e-4, seed=0).wrong > 0
