@@ -30,9 +30,6 @@ HARMLESS: dict[tuple[str, str], str] = {
     ("derivatives.line_slopes", "LAST_STEP = 2.0 ** (-3) -> LAST_STEP = 2.0 ** (-4)"): (
         "steps grow by 4 from 2**-24 on: 2**-4 is the longest either way"
     ),
-    ("noise.distant_jumps", "start + (place - 1) * spacing -> "): (
-        "a jump lies between the third and the fourth of five points, wherever the next grid begins"
-    ),
     ("propagated_noise", "np.expm1(np.minimum(reach, 1.0)) -> "): (
         "a reach of more than 1 is not looked up there"
     ),

@@ -87,6 +87,10 @@ class Function:
     quantum : float
         The standard deviation of the rounding of its values, where it takes steps; 0 before any
         are found.
+    jumps : bool
+        Whether jumps were found far from the point, where f seems to stop at a tolerance.
+    searches : int
+        How often they were looked for.
     varies : bool
         Whether any finite value beside the point was another one than that at the point.
     domain : Domain
@@ -114,6 +118,8 @@ class Function:
         self._restore_always = False
         self._may_keep = True
         self.quantum = 0.0
+        self.jumps = False
+        self.searches = 0
         self.varies = False
         self.raised = Raised()
         self.domain = Domain()
@@ -334,9 +340,17 @@ class Function:
             smallest = float(np.min(noise))
             self.quantum = min(self.quantum, smallest) if self.quantum else smallest
 
+    def learn_jumps(self, leaf: int, height: float, distance: float) -> None:
+        """Remember that f jumps far from the point, when a leaf changes by that part of itself."""
+        self.jumps = True
+        self.notes.append(
+            f"{self.name} jumps by about {height:.1g} where {self.point.row_names[leaf]} is "
+            f"changed by about {100 * distance:.1g}%: it seems to stop at a tolerance"
+        )
+
     def note_of_steps(self) -> list[str]:
         """Say that f takes steps, and what that may come from."""
-        if not self.quantum or self.value != self._second_value:  # noise is no step
+        if self.jumps or not self.quantum or self.value != self._second_value:  # noise is no step
             return []
         size = self.quantum * np.sqrt(12.0)
         relative = size / abs(self.value) if self.value else np.inf

@@ -12,7 +12,6 @@ from fastbp.function.derivatives.entry_slopes import (
     UNEVEN,
     beside,
     entry_sizes,
-    evaluation_of,
     may_be_smooth,
     measure_by_table,
     measure_entries,
@@ -21,7 +20,8 @@ from fastbp.function.derivatives.entry_slopes import (
     wide_if_constant,
 )
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.derivatives.noise.distant_jumps import slope_of_distant_jumps
+from fastbp.function.derivatives.noise.distant_jumps import find_distant_jumps
+from fastbp.function.derivatives.noise.hidden_noise import ROUNDING_OF_STEPS
 from fastbp.function.derivatives.smooth_slopes import Smoothness
 from fastbp.typing import Indices, Vector
 
@@ -32,18 +32,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INDEPENDENT",
-    "LITTLE",
     "allow_for_rounded_entries",
+    "learn_distant_jumps",
     "measure_again",
-    "widen_for_distant_jumps",
+    "measure_among_jumps",
 ]
 
 # By which the steps of a second measurement are longer: no difference is taken twice.
 INDEPENDENT = 2.0
 # The error bars of two thorough measurements of one entry are no farther apart than that.
 DISAGREEMENT = 16.0
-# Where f iterates until a tolerance is met, its derivative is off by no more than this part.
-LITTLE = 2.0**-12
+# Directions along which distant jumps are looked for in a check, and evaluations for each.
+MOST_SEARCHES, MOST_EVALUATIONS = 2, 300
+# By how much longer than usual the steps are that pass them.
+AMONG_JUMPS = 2.0**13
 # What rounded entries may do to a derivative is no more than this part of it.
 MOST_OF_ROUNDED = 2.0**-24
 
@@ -149,12 +151,61 @@ def _contradiction(fresh: Lines, former: Lines) -> Vector:
         return np.where(apart > allowed, apart, 0.0)
 
 
-def widen_for_distant_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
-    """Widen the error bars where f jumps, by little, far from the point: as solvers do."""
-    size = entry_sizes(function, leaf, indices, typical(function.point.base[leaf]), own_sizes=True)
-    evaluate, centre = evaluation_of(function, leaf, indices), np.full(indices.size, function.value)
-    error = slope_of_distant_jumps(evaluate, centre, UNEVEN * size)
-    return replace(lines, error_bar=lines.error_bar + error)
+def learn_distant_jumps(
+    function: Function, leaf: int, given: NDArray[np.floating], noise: float
+) -> bool:
+    """Look for jumps of f, far from the point and low, as solvers make them; tell whether it has.
+
+    They are noise of all values then. Twice in a check at most, unless that leaves it too little.
+    """
+    rough = function.quantum > 0 or function.unit == SINGLE_UNIT
+    while not rough and function.searches < MOST_SEARCHES and _may_search(function):
+        direction = _everything(function, leaf, given, function.searches)
+        function.searches += 1
+
+        def along(steps: Vector, direction: NDArray[np.floating] = direction) -> Vector:
+            return function.along(leaf, direction, steps.tolist(), slice(None))
+
+        jumps = find_distant_jumps(along, function.value, noise, function.unit)
+        if jumps is not None:
+            function.learn_steps(np.array([ROUNDING_OF_STEPS * jumps.height]))
+            function.learn_jumps(leaf, jumps.height, UNEVEN * jumps.distance)
+            return True
+        if np.count_nonzero(direction) <= 1:  # any other one is the same
+            break
+    return False
+
+
+def _may_search(function: Function) -> bool:
+    account, seconds = function.account, function.seconds / function.concurrency
+    return (
+        account.evaluations_left > MOST_EVALUATIONS
+        and account.seconds_left > MOST_EVALUATIONS * seconds
+    )
+
+
+def _everything(
+    function: Function, leaf: int, given: NDArray[np.floating], search: int
+) -> NDArray[np.floating]:
+    """Return a direction in which all entries move by their size: so that f rises, then at random.
+
+    The iterations of a solver may be as many for all multiples of its argument.
+    """
+    base = function.point.base[leaf]
+    size = entry_sizes(function, leaf, np.arange(base.size), typical(base), own_sizes=True)
+    moved = np.isfinite(base)
+    if function.chosen is not None:
+        moved &= function.chosen.masks[leaf]
+    signs = np.where(given < 0, -1.0, 1.0)
+    if search:
+        signs = np.random.default_rng(search).choice([-1.0, 1.0], base.size)
+    return np.where(moved, UNEVEN * size * signs, 0.0).astype(base.dtype)
+
+
+def measure_among_jumps(function: Function, leaf: int, indices: Indices, lines: Lines) -> Lines:
+    """Measure entries by steps that may pass the jumps of f, each value with their noise."""
+    found = measure_entries(function, leaf, indices, shift=AMONG_JUMPS)
+    return lines.replaced(np.isfinite(found.error_bar), found.only(np.isfinite(found.error_bar)))
 
 
 def allow_for_rounded_entries(

@@ -22,10 +22,9 @@ from fastbp.function.derivatives.entry_slopes import (
     typical,
 )
 from fastbp.function.derivatives.second_slopes import (
-    LITTLE,
     allow_for_rounded_entries,
+    learn_distant_jumps,
     measure_again,
-    widen_for_distant_jumps,
 )
 from fastbp.function.methods.direction_slopes import EVERYTHING, DirectionSlopes, Lead
 from fastbp.function.methods.directions import random_direction
@@ -62,6 +61,11 @@ MOST_LOOKS = 2400
 # Directions that are drawn anew, in all, where one meets a kink so close to the point that it
 # tells so many times less than the others.
 FRESH, POOR = 3, 16.0
+# Jumps of f far from the point are looked for where a first entry is off by no more than this part
+# of its derivative, or a second one by that.
+LITTLE, NOT_LITTLE = 2.0**-12, 0.25
+# In arrays of so few entries the first one counts as a second.
+FEW = 4
 # Entries of one array that are judged alone where no step fits them and the others together.
 MOST_ALONE = 16
 
@@ -476,6 +480,7 @@ class _Search:
         self.held: set[int] = set()  # those that no direction moves any more
         self.right_alone: list[int] = []  # those that the present direction has led to in vain
         self.looked_at_edges = False
+        self.begins_again = False  # since f has turned out to be noisier
 
     @property
     def below_noise(self) -> bool:
@@ -553,6 +558,9 @@ class _Search:
             disagrees=lambda segment: self._is_followed(segment, whole),
             examine=lambda index: self._examine(index, abs(float(direction[index]))),
         )
+        if self.begins_again:
+            self._begin_again(direction)
+            return
         left = whole.difference - self._explained(direction)
         if abs(left) > whole.error_bar and len(found.indices) < self.most:
             self._confirm(direction, said)
@@ -576,12 +584,32 @@ class _Search:
         elif self.met_kinks:  # no mistake was found, and not every kink either
             self.unresolved_directions += 1
         elif self._holds_what_is_right(direction, abs(left)):
-            for part in (found.slopes, found.given, found.allowed, found.noise):
-                part.pop()
-            self.directions -= 1
-            self.along(direction)
+            self._once_more(direction)
+        elif self._learns_jumps():
+            self._begin_again(direction)
         else:
             found.complete = False
+
+    def _once_more(self, direction: NDArray[np.floating]) -> None:
+        """Test a direction again, and forget what it told."""
+        found = self.located
+        for part in (found.slopes, found.given, found.allowed, found.noise):
+            part.pop()
+        self.directions -= 1
+        self.along(direction)
+
+    def _learns_jumps(self) -> bool:
+        """Tell whether f jumps far from the point, so that it is noisier than it looked."""
+        noise = self.slopes.noise
+        return learn_distant_jumps(self.function, self.leaf, self.given, noise)
+
+    def _begin_again(self, direction: NDArray[np.floating]) -> None:
+        """Forget what was wrong without the noise that f has turned out to have."""
+        self.begins_again = False
+        self.located.indices.clear()
+        self.located.lines.clear()
+        self.slopes = DirectionSlopes(self.function, self.leaf)
+        self._once_more(direction)
 
     def _holds_what_is_right(self, direction: NDArray[np.floating], left: float) -> bool:
         """Hold entries that are right alone, where the steps of a direction are too long for them.
@@ -641,7 +669,8 @@ class _Search:
             self.due_to_kinks += segment.hull
             return False
         self.segments_left -= 1
-        return len(self.located.indices) < self.most and self.segments_left > 0
+        enough = len(self.located.indices) >= self.most or self.begins_again
+        return not enough and self.segments_left > 0
 
     def _halves(self, direction: NDArray[np.floating], segment: _Segment) -> list[_Segment]:
         """Measure the halves of a segment; the clearer one comes first."""
@@ -677,9 +706,10 @@ class _Search:
             if self._is_wrong(index, line):
                 given = self.given[place]
                 line = reaching_between_steps(self.function, self.leaf, place, given, line)
-            if self._is_wrong(index, line) and self._is_wrong_by_little(index, line):
-                line = widen_for_distant_jumps(self.function, self.leaf, place, line)
             if self._is_wrong(index, line):
+                if self._may_stop_at_tolerance(index, line) and self._learns_jumps():
+                    self.begins_again = True
+                    return
                 self.located.indices.append(index)
                 self.located.lines.append(line)
                 return
@@ -693,9 +723,11 @@ class _Search:
         wrong = wrong_entries(given, line.slope, line.error_bar, self.tolerance, hull=line.hull)
         return bool(wrong[0])
 
-    def _is_wrong_by_little(self, index: int, line: Lines) -> bool:
+    def _may_stop_at_tolerance(self, index: int, line: Lines) -> bool:
+        """Tell whether an entry may be wrong as those of a solver are: by little, as others are."""
+        few = self.given.size <= FEW or self.located.indices
         slope = float(line.slope[0])
-        return abs(float(self.given[index]) - slope) <= LITTLE * abs(slope)
+        return abs(float(self.given[index]) - slope) <= (NOT_LITTLE if few else LITTLE) * abs(slope)
 
     def _slope_or_zero(
         self, direction: NDArray[np.floating], part: slice

@@ -88,7 +88,7 @@ class DirectionSlopes:
         self.size = UNEVEN * typical(function.point.base[leaf])
         self.step = self.curvature = self.third = self.kink_error = 0.0
         self.noise = function.quantum
-        self.coarse = function.unit == SINGLE_UNIT
+        self.coarse = function.unit == SINGLE_UNIT or function.jumps
         self.many_kinks = False
 
     def slope(self, direction: NDArray[np.floating], part: slice) -> tuple[float, float, float]:
@@ -155,7 +155,9 @@ class DirectionSlopes:
         )
 
     def learn_from(self, lead: Lead) -> None:
-        """Take over what is known of the differences."""
+        """Take over what is known of the differences, unless f has turned out to be noisier."""
+        if self.function.quantum > lead.noise:
+            return
         self.step, self.noise, self.kink_error = lead.step, lead.noise, lead.kink_error
         self.curvature, self.third = lead.curvature, lead.third
         self.many_kinks, self.coarse = lead.many_kinks, lead.coarse

@@ -11,10 +11,10 @@ import numpy as np
 from fastbp.function.derivatives.entry_slopes import cheap_slopes, survey_leaf
 from fastbp.function.derivatives.numerical_gradient import measure_everything
 from fastbp.function.derivatives.second_slopes import (
-    LITTLE,
     allow_for_rounded_entries,
+    learn_distant_jumps,
     measure_again,
-    widen_for_distant_jumps,
+    measure_among_jumps,
 )
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
@@ -45,8 +45,8 @@ __all__ = ["judge_every_entry"]
 KINKS_NOTED, DISAGREEING = 5, 3
 # Wrong entries beyond these, the ones nearest to passing, are measured again by one difference.
 MOST_AGAIN = 256
-# So many of those that are wrong by little are looked at for distant jumps.
-MOST_FAR = 32
+# Jumps of f far from the point are looked for where an entry is off by no more than this part.
+LITTLE = 0.25
 
 
 def judge_every_entry(
@@ -258,15 +258,20 @@ def _between_steps(
 def _looked_farther(
     function: Function, leaf: int, given: NDArray[Any], lines: Lines, tolerance: Tolerance
 ) -> Lines:
-    """Look far from the point for jumps where entries are wrong by little."""
+    """Look far from the point for jumps of f, where entries are wrong by little."""
     wrong = wrong_entries(given, lines.slope, lines.error_bar, tolerance, hull=lines.hull)
     with np.errstate(invalid="ignore"):
-        wrong &= np.abs(given - lines.slope) <= LITTLE * np.abs(lines.slope)
-    indices = np.flatnonzero(wrong)[:MOST_FAR]
-    if indices.size == 0:
+        apart = np.abs(given - lines.slope)
+        little = wrong & (apart <= LITTLE * np.abs(lines.slope))
+    if not little.any():
         return lines
-    widened = widen_for_distant_jumps(function, leaf, indices, lines.only(indices))
-    return lines.replaced(indices, widened)
+    noise = float(np.max(lines.noise[little]))
+    if not learn_distant_jumps(function, leaf, given, noise):
+        return lines
+    indices = np.flatnonzero(wrong & np.isfinite(apart))
+    nearest = np.sort(indices[np.argsort(apart[indices], kind="stable")[:MOST_AGAIN]])
+    measured = measure_among_jumps(function, leaf, nearest, lines.only(nearest))
+    return lines.replaced(nearest, measured)
 
 
 def _unconfirmed(

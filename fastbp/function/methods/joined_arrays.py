@@ -37,7 +37,7 @@ class JoinedArrays(Function):
     def __init__(self, function: Function, leaves: tuple[int, ...]) -> None:
         self.whole, self.leaves = function, leaves
         self.unit, self.value, self.name = function.unit, function.value, function.name
-        self.quantum = function.quantum
+        self.quantum, self.jumps = function.quantum, function.jumps
         base = [function.point.base[leaf] for leaf in leaves]
         self.point: Any = _Vector(np.concatenate([one.astype(np.float64) for one in base]))
         domain = function.domain

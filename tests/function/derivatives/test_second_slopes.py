@@ -10,14 +10,18 @@ import pytest
 from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives import second_slopes
 from fastbp.function.derivatives.lines import Lines
+from fastbp.function.derivatives.noise.distant_jumps import DistantJumps
 from fastbp.function.derivatives.second_slopes import (
     _confirmed,
     _contradiction,
     _thoroughly_again,
     _usual_noise,
+    learn_distant_jumps,
     measure_again,
-    widen_for_distant_jumps,
+    measure_among_jumps,
 )
+from fastbp.function.domain import Domain
+from fastbp.runtime.account import Account
 
 pytestmark = pytest.mark.small
 
@@ -301,18 +305,93 @@ def test_half_and_twice_the_step_confirm_a_slope(dtype, slope, bar, confirmed):
     assert _confirmed(f, 1, np.array([1]), former).tolist() == [confirmed]
 
 
-def test_jumps_far_from_the_point_add_to_the_bar(monkeypatch):
-    """They are looked for at steps that are no powers of two."""
-    f = SimpleNamespace(value=5.0, point=SimpleNamespace(base=[np.array([2.0, 4.0])]))
-    seen = []
+GIVEN = np.array([2.0, -1.0, 0.0, 5.0])
+NEAREST = DistantJumps(0.5, 0.25)
 
-    def jumps(evaluate, centre, size):
-        seen.append((evaluate, centre.tolist(), size.tolist()))
-        return np.array([0.25])
 
-    monkeypatch.setattr(second_slopes, "entry_sizes", lambda *_, **__: np.array([4.0]))
-    monkeypatch.setattr(second_slopes, "evaluation_of", lambda *_: "evaluation")
-    monkeypatch.setattr(second_slopes, "slope_of_distant_jumps", jumps)
-    lines = widen_for_distant_jumps(f, 0, np.array([1]), entry(1.0, 0.5))
-    assert told(lines) == [(1.0, 0.75)]
-    assert seen == [("evaluation", [5.0], [4 * second_slopes.UNEVEN])]
+def solver(**changed):
+    """A function of four entries, one of them infinite; `along` gives where it was evaluated."""
+    told = {
+        "value": 5.0, "unit": UNIT, "quantum": 0.0, "searches": 0, "seconds": 1.0,
+        "concurrency": 1, "chosen": None, "domain": Domain(), "account": Account(),
+        "point": SimpleNamespace(base=[np.array([2.0, -4.0, 0.0, INF])]),
+        "along": lambda leaf, direction, steps, part: (leaf, direction.tolist(), steps, part),
+    }  # fmt: skip
+    f = SimpleNamespace(**{**told, **changed}, learnt=[])
+    f.learn_jumps = lambda *args: f.learnt.append(args)
+    f.learn_steps = lambda noise: f.learnt.append(noise.tolist())
+    return f
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """Look for jumps, and return what was asked of f, and whether that is one of a solver."""
+
+    def run(f, *answers, given=GIVEN):
+        asked, waiting = [], list(answers)
+
+        def find(along, centre, noise, unit):
+            assert (centre, noise, unit) == (5.0, 0.125, f.unit)
+            asked.append(along(np.array([0.5, 1.0])))
+            return waiting.pop(0)
+
+        monkeypatch.setattr(second_slopes, "find_distant_jumps", find)
+        found = learn_distant_jumps(f, 0, given, 0.125)
+        assert not waiting
+        learnt = [[0.3 * 0.5], (0, 0.5, second_slopes.UNEVEN * 0.25)]
+        assert f.learnt == (learnt if found else [])
+        return asked, found
+
+    return run
+
+
+def test_everything_moves_where_jumps_are_looked_for(searched):
+    """By its size, the typical one where that is 0, and so that f rises; steps are uneven."""
+    [(leaf, direction, steps, part)], found = searched(solver(), NEAREST)
+    assert found
+    size = second_slopes.UNEVEN
+    assert direction == [2 * size, -4 * size, 2 * size, 0.0]
+    assert (leaf, steps, part) == (0, [0.5, 1.0], slice(None))
+
+
+def test_then_it_moves_at_random(searched):
+    f = solver()
+    asked, found = searched(f, None, NEAREST)
+    assert found
+    assert f.searches == 2
+    assert np.abs(asked[1][1]).tolist() == np.abs(asked[0][1]).tolist()
+    assert asked[1][1] != asked[0][1]
+    asked, found = searched(solver(searches=1), None)
+    assert (len(asked), found) == (1, False)
+
+
+def test_a_single_entry_has_one_direction(searched):
+    f = solver(chosen=SimpleNamespace(masks=[np.array([False, True, False, False])]))
+    asked, found = searched(f, None)
+    assert not found
+    assert asked[0][1] == [0.0, -4 * second_slopes.UNEVEN, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"quantum": 1e-9}, {"unit": SINGLE_UNIT}, {"searches": 2},
+        {"account": Account(evaluations=300)}, {"account": Account(seconds=290.0)},
+    ],
+)  # fmt: skip
+def test_no_jumps_are_looked_for(searched, changed):
+    """Where f is rough anyway, where that was done, or takes more than the check may."""
+    assert searched(solver(**changed)) == ([], False)
+
+
+def test_entries_are_measured_by_long_steps_among_jumps(monkeypatch):
+    """One that has no finite derivative then stays as it was."""
+
+    def measured(function, leaf, indices, *, shift):
+        assert (function, leaf, indices.tolist(), shift) == ("f", 1, [3, 4], 2.0**13)
+        return entries(entry(1.0, 0.5), entry(NAN, INF))
+
+    monkeypatch.setattr(second_slopes, "measure_entries", measured)
+    former = entries(entry(2.0, 0.25), entry(3.0, 0.125))
+    lines = measure_among_jumps("f", 1, np.array([3, 4]), former)
+    assert told(lines) == [(1.0, 0.5), (3.0, 0.125)]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastbp.function.derivatives.noise.evaluation_noise import evaluation_noise
 from fastbp.typing import Vector
 
-__all__ = ["Evaluate", "HiddenNoise", "find_hidden_noise", "is_jump"]
+__all__ = ["ROUNDING_OF_STEPS", "Evaluate", "HiddenNoise", "find_hidden_noise", "is_jump"]
 
 Evaluate: TypeAlias = Callable[[NDArray[np.int64], Vector], tuple[Vector, Vector]]
 
