@@ -159,7 +159,9 @@ def learn_distant_jumps(
     They are noise of all values then. Twice in a check at most, unless that leaves it too little.
     """
     rough = function.quantum > 0 or function.unit == SINGLE_UNIT
-    while not rough and function.searches < MOST_SEARCHES and _may_search(function):
+    while not rough and function.searches < MOST_SEARCHES:
+        if function.account.evaluations_left < MOST_EVALUATIONS:
+            break
         direction = _everything(function, leaf, given, function.searches)
         function.searches += 1
 
@@ -174,14 +176,6 @@ def learn_distant_jumps(
         if np.count_nonzero(direction) <= 1:  # any other one is the same
             break
     return False
-
-
-def _may_search(function: Function) -> bool:
-    account, seconds = function.account, function.seconds / function.concurrency
-    return (
-        account.evaluations_left > MOST_EVALUATIONS
-        and account.seconds_left > MOST_EVALUATIONS * seconds
-    )
 
 
 def _everything(
