@@ -52,6 +52,8 @@ MOST_ROUNDINGS = 64
 MOST_ERRORS = 3
 # Between two looks at the account: a sign of life ten times a second, if f is that fast.
 SECONDS_AT_A_TIME, MOST_AT_A_TIME = 0.1, 1 << 15
+# So many values are enough to see whether f has few digits.
+FIRST_VALUES = 64
 
 
 class Function:
@@ -93,6 +95,8 @@ class Function:
         How often they were looked for.
     varies : bool
         Whether any finite value beside the point was another one than that at the point.
+    first_values : list of float
+        The first finite ones beside the point: they tell how many digits f has.
     domain : Domain
         Where it may be evaluated, and over which length it varies.
     chosen : Chosen or None
@@ -121,6 +125,7 @@ class Function:
         self.jumps = False
         self.searches = 0
         self.varies = False
+        self.first_values: list[float] = []
         self.raised = Raised()
         self.domain = Domain()
         self.chosen: Chosen | None = None
@@ -327,6 +332,8 @@ class Function:
     def _see(self, values: Vector) -> None:
         if not self.varies:
             self.varies = bool(np.any(np.isfinite(values) & (values != self.value)))
+        if len(self.first_values) < FIRST_VALUES:
+            self.first_values += values[np.isfinite(values)][:FIRST_VALUES].tolist()
 
     @property
     def at_a_time(self) -> int:

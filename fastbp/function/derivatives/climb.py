@@ -53,11 +53,14 @@ MUCH_NOISE = 8.0
 # So many times that may be a function that varies on a scale of its own, or is infinitely steep;
 # the rounding of long sums is less.
 VERY_MUCH_NOISE = 64.0
-# How often the table is made finer, by FINER each time, before that counts as noise.
-FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 5, 2
-# Noise that is so large a part of f is none: f varies fast, as the sine of a time since 1970, and
-# no table is made in vain before it is as fine as that.
-WILD = 2.0**-5
+# How often a finer table is looked for, at distances shorter by FINER each time, and how many are
+# made in vain before that counts as noise.
+FINER, FINER_TABLES, MOST_IN_VAIN = RATIO**2, 6, 2
+# Noise of more than a two-thousandth of f may be none: f may vary fast, as the sine of a time since
+# 1970. Distances are made shorter to the end then, but after the first tables a second difference,
+# of two values, tells whether another one is worthwhile. The end is where rounding what moves makes
+# noise of any function that varies so fast.
+WILD, FINEST = 2.0**-11, 2.0**8
 # What the third differences of kinks shrink by is 16, those of noise not at all.
 SHRUNK = 8.0
 # By how much shorter the first step is where f ends, jumps or is infinitely steep.
@@ -214,7 +217,9 @@ class Climb:
         """Replace tables with much noise by finer ones, if that is less there.
 
         Noise is the same at all distances; the third differences of a function that varies fast
-        shrink as the third power of the distance, those of many kinks in proportion to it.
+        shrink as the third power of the distance, those of many kinks in proportion to it. A finer
+        table with far more noise shows that the distances of the former were nearly whole periods
+        of f.
         """
         noise = evaluation_noise(table, self.unit)
         doubtful = noise > VERY_MUCH_NOISE * self._rounding(table)
@@ -223,20 +228,32 @@ class Climb:
         step, in_vain = self.first_step.copy(), np.zeros(doubtful.shape, dtype=np.int64)
         for _ in range(FINER_TABLES):
             step /= FINER
-            wild = noise > WILD * largest
-            doubtful &= (wild | (in_vain < MOST_IN_VAIN)) & (
-                step > SHORTEST * self.unit * self.size
-            )
-            which = np.flatnonzero(doubtful)
+            doubtful &= step > FINEST * self.unit * self.size
+            doubtful &= (in_vain < MOST_IN_VAIN) | (noise > WILD * largest)
+            worthwhile = doubtful & (in_vain < MOST_IN_VAIN)
+            waiting = np.flatnonzero(doubtful & ~worthwhile)
+            worthwhile[waiting] = self._bends_otherwise(waiting, step, noise)
+            which = np.flatnonzero(worthwhile)
             if which.size == 0:
-                return
+                continue
             finer, finer_sides = self._table(which, step[which])
             found = evaluation_noise(finer, self.unit)
-            shrunk = doubtful & (found < noise / SHRUNK)
-            in_vain = np.where(shrunk, 0, in_vain + 1)
-            self.first_step[shrunk], noise[shrunk] = step[shrunk], found[shrunk]
-            _put(table, sides, np.flatnonzero(shrunk), finer, finer_sides)
+            better = worthwhile & _differ(found, noise)
+            in_vain = np.where(better, 0, in_vain + 1)
+            self.first_step[better], noise[better] = step[better], found[better]
+            _put(table, sides, np.flatnonzero(better), finer, finer_sides)
             doubtful &= noise > VERY_MUCH_NOISE * self._rounding(table)
+
+    def _bends_otherwise(
+        self, which: NDArray[np.int64], step: Vector, noise: Vector
+    ) -> NDArray[np.bool_]:
+        """Tell along which lines a second difference does not look like the noise so far."""
+        if which.size == 0:
+            return np.zeros(0, dtype=bool)
+        [(up, down)] = self._both_sides(which, step[np.newaxis, which])
+        with np.errstate(invalid="ignore", over="ignore"):
+            bend = np.abs(up[1] + down[1] - 2 * self.centre)
+        return _differ(bend[which], noise[which])
 
     def _rounding(self, table: Vector) -> Vector:
         """Return the noise of rounding f and what moves: usual, and no reason to look closely."""
@@ -506,6 +523,13 @@ def _converges(slopes: Vector, noise: Vector) -> NDArray[np.bool_]:
         columns = np.arange(slopes.shape[1])
         converges[last, columns] = converges[np.maximum(last - 1, 0), columns]
     return converges
+
+
+def _differ(found: Vector, noise: Vector) -> NDArray[np.bool_]:
+    """Tell where something is clearly less than the noise so far, or clearly more."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        differ: NDArray[np.bool_] = (found < noise / SHRUNK) | (found > noise * SHRUNK)
+    return differ
 
 
 def _put(

@@ -22,7 +22,7 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.derivatives.noise.constant_values import hidden_slope
+from fastbp.function.derivatives.noise.constant_values import has_few_digits, hidden_slope
 from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Indices, Vector
@@ -221,8 +221,8 @@ def measure_where_steps_hid(
 def wide_if_constant(
     function: Function, leaf: int, lines: Lines, indices: Indices | None = None
 ) -> Lines:
-    """Widen the error bars where f was constant at every step, and may have few digits."""
-    if function.varies:
+    """Widen the error bars where f was constant at every step, or has few digits."""
+    if not hides_slopes(function):
         return lines
     if indices is None:
         indices = np.arange(lines.slope.size)
@@ -232,9 +232,17 @@ def wide_if_constant(
     return replace(lines, error_bar=np.fmax(lines.error_bar, least))
 
 
+def hides_slopes(function: Function) -> bool:
+    """Tell whether f may change by less than its values show.
+
+    They are the same at every step, or all of few digits.
+    """
+    return not function.varies or all(map(has_few_digits, function.first_values))
+
+
 def least_bar(function: Function, size: Vector) -> Vector:
-    """Return what slopes may be if f was constant at every step; `size` is of what moves."""
-    if function.varies:
+    """Return what slopes the digits of f may hide; `size` is of what moves."""
+    if not hides_slopes(function):
         return np.zeros(size.shape)
     return bar_of_constant(function.value, function.unit, size)
 
@@ -273,12 +281,24 @@ def _in_few_evaluations(
             found = measure_entries(function, leaf, indices[some])
             lines.put(some, found)
             left[some] = False
-            usual = ~found.kink & np.isfinite(found.noise)
+            usual = ~found.kink & np.isfinite(found.noise) & ~_is_fine(function, leaf, some, found)
             smoothness.noise = max(smoothness.noise, np.max(found.noise, where=usual, initial=0.0))
     if left.any():
         thorough = measure_entries(function, leaf, indices[left], smoothness.noise)
         lines.put(np.flatnonzero(left), thorough)
     return lines
+
+
+def _is_fine(function: Function, leaf: int, indices: Indices, lines: Lines) -> NDArray[np.bool_]:
+    """Tell which entries were measured by far shorter steps than usual.
+
+    Along them f varies fast. Where a table of others, with longer steps, meets nearly whole periods
+    of it, that looks like as much noise.
+    """
+    base = function.point.base[leaf]
+    scale = entry_sizes(function, leaf, indices, typical(base), own_sizes=is_spread(base))
+    fine: NDArray[np.bool_] = lines.shortest < first_step(function) * scale / 2
+    return fine
 
 
 def may_be_smooth(function: Function, leaf: int, indices: Indices) -> NDArray[np.bool_]:
@@ -383,8 +403,8 @@ def survey_leaf(function: Function, leaf: int, sampled: Indices, lines: Lines) -
     size = typical(base)
     own_sizes = is_spread(base)
     scale = entry_sizes(function, leaf, sampled, size, own_sizes=own_sizes)
-    usual = first_step(function) * scale
-    rough, fine = lines.shortest > 2 * usual, lines.shortest < usual / 2
+    rough = lines.shortest > 2 * first_step(function) * scale
+    fine = _is_fine(function, leaf, sampled, lines)
     coarse = function.unit == SINGLE_UNIT or bool(rough.any())
     low, high = CHEAP_STEPS_SINGLE if coarse else CHEAP_STEPS
     if fine.any() and not coarse:

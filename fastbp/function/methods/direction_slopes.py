@@ -107,8 +107,8 @@ class DirectionSlopes:
         return found[0], max(found[1], self._least_bar(direction, EVERYTHING))
 
     def _least_bar(self, direction: NDArray[np.floating], part: slice) -> float:
-        """Return the bar of a slope along which f was constant, if it may have few digits."""
-        if self.function.varies or not direction[part].any():
+        """Return the slope that the digits of f may hide."""
+        if not direction[part].any():
             return 0.0
         return float(least_bar(self.function, np.array([self.size]))[0])
 

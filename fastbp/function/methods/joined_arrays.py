@@ -58,6 +58,11 @@ class JoinedArrays(Function):
         """Whether any value beside the point was another one than that at the point."""
         return self.whole.varies
 
+    @property
+    def first_values(self) -> list[float]:  # type: ignore[override]
+        """The first finite values beside the point."""
+        return self.whole.first_values
+
     def along(
         self, _leaf: Any, direction: NDArray[Any], steps: Sequence[float], part: slice
     ) -> Vector:

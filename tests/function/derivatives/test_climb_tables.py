@@ -161,7 +161,7 @@ def test_beside_the_point_counts_only_where_f_is_finite():
 
 def test_noise_is_much_that_is_more_than_64_times_the_rounding():
     """Of values up to 1 + h, whose noise is h OF_ONE."""
-    unit = 2.0**-20
+    unit = 2.0**-30
     limit = 38.4 * unit / (OF_ONE - 38.4 * unit)
     assert len(begun(rough(0.99 * limit, base=1.0), unit=unit).taken[0]) == 8
     # Two finer tables, and one on either side of the point.
@@ -180,29 +180,56 @@ def test_noise_is_much_that_is_more_than_64_times_the_rounding():
 
 
 def finest(f, **options):
-    """The spacings of all tables near the point, as powers of 16, and of the one that is kept."""
+    """The spacings of all tables near the point, as powers of 16, and of the one that is kept.
+
+    Spacings at which two values had to tell whether a table is worthwhile are negative.
+    """
     climb = begun(f, **options)
     # Those of a table are 1 to 4 times a power of 16, those beside the point 8 to 8.5 times.
-    near = [abs(t) for t in climb.taken[0] if math.floor(math.log2(abs(t))) % 4 != 3]
-    spacings = [-int(math.log2(t)) // 4 for t in near[::8]]
+    near = [t for t in climb.taken[0] if math.floor(math.log2(abs(t))) % 4 != 3]
+    spacings = []
+    while near:
+        power = -int(math.log2(near[0])) // 4
+        is_table = near[1] > 0
+        spacings.append(power if is_table else -power)
+        del near[: 8 if is_table else 2]
     return spacings, -math.log2(climb.first_step[0]) / 4
 
 
 def test_a_table_is_made_finer_twice_in_vain():
-    assert finest(rough(1.0, base=100.0)) == ([0, 1, 2], 0)
-
-
-def test_noise_that_is_a_large_part_of_f_is_taken_for_fast_variation():
-    """More than 1/32: five tables in vain."""
-    base = 32 * OF_ONE - 1
-    assert finest(rough(1.0, base=0.99 * base)) == ([0, 1, 2, 3, 4, 5], 0)
+    """Where noise is less than 2**-11 of f, whatever its size."""
+    base = 2.0**11 * OF_ONE - 1
     assert finest(rough(1.0, base=1.01 * base)) == ([0, 1, 2], 0)
-    assert finest(rough(1e-6, base=0.99e-6 * base)) == ([0, 1, 2, 3, 4, 5], 0)
+    assert finest(rough(1e-6, base=1.01e-6 * base)) == ([0, 1, 2], 0)
 
 
-def test_no_table_is_finer_than_32_units_of_what_moves():
-    assert finest(rough(1.0), size=2.0**40 * 0.99) == ([0, 1, 2], 0)  # 32 u size is 2**-8
-    assert finest(rough(1.0), size=2.0**40) == ([0, 1], 0)
+def bending(second_difference, base=100.0):
+    """As rough as 1 at all distances; nearer than the first three tables are, f also bends."""
+    return lambda t: rough(1.0, base)(t) + second_difference * (-(16**-2) < t < 0)
+
+
+def test_of_more_noise_two_values_tell_whether_finer_tables_are_worthwhile():
+    base = 2.0**11 * OF_ONE - 1
+    assert finest(bending(OF_ONE, 0.99 * base)) == ([0, 1, 2, -3, -4, -5, -6], 0)
+    assert finest(bending(OF_ONE, 1.01 * base)) == ([0, 1, 2], 0)
+    # Where f is the same on both sides, tables are made; here in vain.
+    assert finest(rough(1.0, base=100.0)) == ([0, 1, 2, -3, 3, -4, 4, -5, 5, -6, 6], 0)
+
+
+def test_no_table_is_finer_than_256_units_of_what_moves():
+    assert finest(rough(1.0), size=2.0**37 * 0.99) == ([0, 1, 2], 0)  # 256 u size is 2**-8
+    assert finest(rough(1.0), size=2.0**37) == ([0, 1], 0)
+    assert finest(bending(OF_ONE), size=2.0**33 * 0.99) == ([0, 1, 2, -3], 0)
+
+
+def test_two_values_are_no_noise_that_differ_by_an_eighth_of_it_or_eight_times():
+    def has_third(second_difference):
+        return 3 in finest(bending(second_difference))[0]
+
+    assert has_third(0.124 * OF_ONE)
+    assert not has_third(0.126 * OF_ONE)
+    assert not has_third(7.9 * OF_ONE)
+    assert has_third(8.1 * OF_ONE)
 
 
 def by_table(*heights):
@@ -212,16 +239,35 @@ def by_table(*heights):
 
 def test_a_finer_table_with_less_than_an_eighth_of_the_noise_is_kept():
     def kept(*heights):
-        return finest(rough(by_table(*heights), base=100.0))
+        return finest(rough(by_table(*heights), base=1e7))
 
     assert kept(1.0, 0.126, 1.0) == ([0, 1, 2], 0)
     assert kept(1.0, 0.124, 0.124, 0.124) == ([0, 1, 2, 3], 1)
     assert kept(1.0, 0.124, 0.124 / 7.9, 0.124) == ([0, 1, 2, 3], 1)
-    # Of each that is kept it may be made finer twice in vain, five times in all.
+    # Of each that is kept it may be made finer twice in vain, six times in all.
     assert kept(1.0, 1.0, 0.1, 0.1, 0.1, 0.1) == ([0, 1, 2, 3, 4], 2)
-    assert kept(1.0, 1.0, 0.1, 0.1, 0.01, 0.01) == ([0, 1, 2, 3, 4, 5], 4)
+    assert kept(1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.01) == ([0, 1, 2, 3, 4, 5, 6], 4)
     # None where it shows little more than rounding.
     assert kept(1.0, 1e-14, 1e-14) == ([0, 1], 1)
+
+
+def test_a_finer_table_with_eight_times_the_noise_is_kept_too():
+    """The spacing of the former was nearly a whole period of f."""
+
+    def kept(*heights):
+        return finest(rough(by_table(*heights), base=1e7))
+
+    assert kept(1.0, 7.9, 1.0) == ([0, 1, 2], 0)
+    assert kept(1.0, 8.1, 1.1, 1.1) == ([0, 1, 2, 3], 1)
+
+
+def test_the_sine_of_a_time_since_1970_is_measured_on_its_own_scale():
+    """sin(2 pi 50 t), of which the first steps are thousands of periods."""
+    angular, at = 2 * math.pi * 50, 1.7e9 + 0.1234
+    first = at * 1.41 * 2.0**-24
+    climb = begun(lambda t: math.sin(angular * (at + t)), first=first, size=at)
+    assert 1e-7 < climb.first_step[0] < 1 / angular
+    assert climb.noise[0] == pytest.approx(0.5 * UNIT * at * angular, rel=0.9)
 
 
 def test_what_is_kept_of_a_line_is_that_of_its_finer_table():

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.function.derivatives.noise.constant_values import spacing_of_few_digits
+from fastbp.function.derivatives.noise.constant_values import has_few_digits, spacing_of_few_digits
 
 pytestmark = pytest.mark.small
 
 AT = np.array([0.3, -0.7, 1.1])
 RIGHT = np.cos(AT)
 OFFSETS = {
+    "half": lambda x: float(np.float16(3000 + np.sum(np.sin(x)))),
+    "three digits": lambda x: float(f"{500 + np.sum(np.sin(x)):.3g}"),
     "float32": lambda x: float(np.float32(np.sum(np.sin(x))) + np.float32(1e8)),
     "six digits": lambda x: float(f"{1e6 + np.sum(np.sin(x)):.6g}"),
 }
@@ -21,14 +23,20 @@ OFFSETS = {
 @pytest.mark.parametrize(
     ("value", "spacing"),
     [
-        (1e8, 1000.0),
-        (2.0**30, 128.0),
-        (-(2.0**30), 128.0),
-        (3.0, 1e-5),
-        (0.1, 1e-6),
+        (1e8, 1e6),
+        (100200304.0, 8.0),
+        (123457e3, 1e3),
+        (2.0**30 + 2.0**23, 2.0**23),
+        (-(2.0**30), 2.0**23),
+        (2.0**30 + 2.0**20, 2.0**20),
+        (2.0**30 + 2.0**19, 128.0),
+        (3.0, 2.0**-6),
+        (0.1, 1e-3),
+        (-4.16, 1e-2),
+        (12.345, 1e-3),
         (0.1234567, 0.0),
         (0.0, 0.0),
-        (1e300, 1e295),
+        (1e300, 1e298),
         (np.inf, 0.0),
     ],
 )
@@ -74,3 +82,20 @@ def test_what_cancels_to_nothing_may_have_a_tiny_gradient(method):
 def test_entries_that_f_ignores_keep_their_fine_bars_beside_others():
     found = fastbp.numerical_gradient(lambda x: float(x[0] ** 2), np.array([3.0, 1.0]))
     assert found.error_bar[1] < 1e-12
+
+
+def test_values_of_few_digits_hide_what_is_less_than_one_of_them():
+    """A jump or two over the longest step are no slope."""
+
+    def loss(x):
+        return float(np.float16(np.log(np.sum(np.exp(np.array([x[0], 0.3, -1.0]))))))
+
+    at = np.array([7e-4])
+    right = np.exp(at) / np.sum(np.exp([at[0], 0.3, -1.0]))
+    report = fastbp.check_gradient(loss, right, at, method="every")
+    assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("value", "few"), [(3.140625, True), (123.45, True), (3.14159, False)])
+def test_few_digits_are_those_of_half_precision_or_of_cents(value, few):
+    assert has_few_digits(value) == has_few_digits(-value) == few
