@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from fastbp.function.containers.point import SINGLE_UNIT
 from fastbp.function.derivatives.entry_slopes import (
     entry_sizes,
     first_step,
@@ -30,6 +31,7 @@ from fastbp.function.methods.direction_slopes import EVERYTHING, DirectionSlopes
 from fastbp.function.methods.directions import random_direction
 from fastbp.function.methods.unjudged import is_constant_along, reaching_between_steps
 from fastbp.typing import Vector
+from fastbp.verdict.blocks import norm
 from fastbp.verdict.entries import wrong_entries
 from fastbp.verdict.tolerance import Tolerance
 
@@ -66,8 +68,12 @@ FRESH, POOR = 3, 16.0
 LITTLE, NOT_LITTLE = 2.0**-12, 0.25
 # In arrays of so few entries the first one counts as a second.
 FEW = 4
+# A single error is seen where it is so many times what a direction allows: half of it moves along.
+DETECTABLE = 4
 # Entries of one array that are judged alone where no step fits them and the others together.
 MOST_ALONE = 16
+# Slices that are measured thoroughly where a kink or a jump at the point hides more than an entry.
+LOOKS_AT_KINKS = 40
 
 
 class Segment(Protocol):
@@ -241,7 +247,9 @@ class Located:
     smallest : float
         The smallest component of an entry, relative to the usual one.
     alone : dict of int to Lines
-        The measurements of entries that are right, and that no direction moves.
+        The measurements of entries that are right, or on kinks, and that no direction moves.
+    unjudged : dict of int to Lines
+        Those of entries by which f has no derivative, as at a jump: no direction moves these.
     unsure : bool
         Whether one of these may be wrong by what a direction disagreed by: alone its bar is larger.
     """
@@ -256,6 +264,7 @@ class Located:
     undecided: bool = False
     smallest: float = 1.0
     alone: dict[int, Lines] = field(default_factory=dict)
+    unjudged: dict[int, Lines] = field(default_factory=dict)
     unsure: bool = False
 
     @property
@@ -264,13 +273,20 @@ class Located:
 
         Or in the measurement of that entry alone.
         """
-        along = 4 * max(self.allowed[place] for place in self.good) / self.smallest
+        along = DETECTABLE * max(self.allowed[place] for place in self.good) / self.smallest
         return max([along, *(2 * _bar_of(line) for line in self.alone.values())])
 
     @property
     def resolved_alone(self) -> bool:
-        """Tell whether an entry that was measured alone has a derivative above its bar."""
-        return any(abs(float(line.slope[0])) > _bar_of(line) for line in self.alone.values())
+        """Tell whether an entry measured alone has a kink, or a derivative above its bar."""
+        return self.kinks > 0 or any(
+            abs(float(line.slope[0])) > _bar_of(line) for line in self.alone.values()
+        )
+
+    @property
+    def kinks(self) -> int:
+        """How many entries that were measured alone are on kinks."""
+        return sum(bool(line.kink[0]) for line in self.alone.values())
 
     @property
     def good(self) -> list[int]:
@@ -455,6 +471,11 @@ class _Segment:
     def significant(self) -> bool:
         return abs(self.difference) > self.error_bar
 
+    @property
+    def clarity(self) -> float:
+        """By how many error bars the two disagree; 0 where nothing moves."""
+        return abs(self.difference) / self.error_bar if self.error_bar else 0.0
+
 
 class _Search:
     """The search through one leaf."""
@@ -479,7 +500,7 @@ class _Search:
         self.examines = False  # single entries, which arrays that are joined do not have
         self.held: set[int] = set()  # those that no direction moves any more
         self.right_alone: list[int] = []  # those that the present direction has led to in vain
-        self.looked_at_edges = False
+        self.looked_at_edges = self.looked_at_kinks = False
         self.begins_again = False  # since f has turned out to be noisier
 
     @property
@@ -509,6 +530,9 @@ class _Search:
                 step = first_step(self.function) * self.slopes.size
                 self.function.raise_if_it_raised_along(self.leaf, direction, step)
         said = self.said(direction, EVERYTHING)
+        if self._hides_an_entry(direction, error_bar, hull) and self._judges_kinks_alone(direction):
+            self.directions -= 1
+            return self.compared(direction)
         found = self.located
         found.slopes.append(slope)
         found.given.append(said)
@@ -573,6 +597,10 @@ class _Search:
         they let each entry be counts too.
         """
         found = self.located
+        hidden = self._hides_an_entry(direction, 0.0, self.due_to_kinks)
+        if hidden and self._judges_kinks_alone(direction):
+            self._once_more(direction)
+            return
         slope, error_bar = self.slopes.again(direction)
         left = said - slope - self._explained(direction)
         allowed = found.allowed[-1] + error_bar + self.due_to_kinks
@@ -604,12 +632,15 @@ class _Search:
         return learn_distant_jumps(self.function, self.leaf, self.given, noise)
 
     def _begin_again(self, direction: NDArray[np.floating]) -> None:
+        self._forget_what_was_wrong()
+        self._once_more(direction)
+
+    def _forget_what_was_wrong(self) -> None:
         """Forget what was wrong without the noise that f has turned out to have."""
         self.begins_again = False
         self.located.indices.clear()
         self.located.lines.clear()
         self.slopes = DirectionSlopes(self.function, self.leaf)
-        self._once_more(direction)
 
     def _holds_what_is_right(self, direction: NDArray[np.floating], left: float) -> bool:
         """Hold entries that are right alone, where the steps of a direction are too long for them.
@@ -650,6 +681,51 @@ class _Search:
         self.slopes = DirectionSlopes(self.function, self.leaf)
         return len(self.held) > before
 
+    def _hides_an_entry(
+        self, direction: NDArray[np.floating], error_bar: float, hull: float
+    ) -> bool:
+        """Tell whether an error as large as a usual derivative would not show beside a kink."""
+        if not np.isfinite(error_bar):
+            return True
+        usual = norm(self.given * direction) / math.sqrt(np.count_nonzero(direction) or 1)
+        return hull > max(POOR * error_bar, usual / DETECTABLE)
+
+    def _judges_kinks_alone(self, direction: NDArray[np.floating]) -> bool:
+        """Judge entries alone by which f has a kink, a jump or an infinite slope at the point.
+
+        Tell whether any was; not where kinks are everywhere, or may be steps of f.
+        """
+        own = self.function
+        if not self.examines or self.looked_at_kinks or own.quantum or own.unit == SINGLE_UNIT:
+            return False
+        self.looked_at_kinks = True
+        fresh, looks = DirectionSlopes(own, self.leaf), LOOKS_AT_KINKS
+        found: list[int] = []
+
+        def has_no_derivative(part: range) -> bool:
+            nonlocal looks
+            where = slice(part.start, part.stop)
+            if looks <= 0 or not direction[where].any():
+                return False
+            looks -= 1
+            line = fresh.thorough(direction, where)
+            return bool(line.kink[0]) or not np.isfinite(line.error_bar[0])
+
+        bisect(range(direction.size), halved, has_no_derivative, found.append)
+        if not found or looks <= 0 or len(self.held.union(found)) > MOST_ALONE:
+            return False
+        for index in found:
+            line = self._measured_alone(index)
+            if self.begins_again:
+                self._forget_what_was_wrong()
+                return True
+            if index not in self.located.indices:
+                judged = np.isfinite(line.error_bar[0])
+                (self.located.alone if judged else self.located.unjudged)[index] = line
+        self.held.update(found)
+        self.slopes = DirectionSlopes(own, self.leaf)
+        return True
+
     def _explained(self, direction: NDArray[np.floating]) -> float:
         """Return how much of a difference comes from the entries that were found."""
         return math.fsum(
@@ -686,7 +762,7 @@ class _Search:
         unclear = abs(right.difference) < 8 * right.error_bar and not left.significant
         if unclear or left.hull or segment.hull:
             right = self._segment(direction, middle, segment.stop)
-        return sorted((left, right), key=lambda half: -abs(half.difference) / half.error_bar)
+        return sorted((left, right), key=lambda half: -half.clarity)
 
     def _segment(self, direction: NDArray[np.floating], start: int, stop: int) -> _Segment:
         part = slice(start, stop)
@@ -695,9 +771,19 @@ class _Search:
         return _Segment(start, stop, self.said(direction, part) - slope, allowed, hull)
 
     def _examine(self, index: int, component: float) -> None:
-        """Measure a single entry thoroughly, and again before it is called wrong."""
+        """Measure a single entry alone, and keep what is learnt."""
         if index in self.located.indices:
             return
+        line = self._measured_alone(index)
+        if index in self.located.indices or self.begins_again:
+            return
+        self.due_to_kinks += component * self.slopes.due_to_kinks(line)
+        if self.examines and np.isfinite(line.error_bar[0]) and not line.kink[0]:
+            self.right_alone.append(index)
+            self.located.alone[index] = line
+
+    def _measured_alone(self, index: int) -> Lines:
+        """Measure a single entry thoroughly, and again before it is called wrong."""
         place = np.array([index])
         line = measure_entries(self.function, self.leaf, place, self.slopes.noise)
         if self._is_wrong(index, line):
@@ -709,14 +795,10 @@ class _Search:
             if self._is_wrong(index, line):
                 if self._may_stop_at_tolerance(index, line) and self._learns_jumps():
                     self.begins_again = True
-                    return
+                    return line
                 self.located.indices.append(index)
                 self.located.lines.append(line)
-                return
-        self.due_to_kinks += component * self.slopes.due_to_kinks(line)
-        if self.examines and np.isfinite(line.error_bar[0]) and not line.kink[0]:
-            self.right_alone.append(index)
-            self.located.alone[index] = line
+        return line
 
     def _is_wrong(self, index: int, line: Lines) -> bool:
         given = self.given[index : index + 1]

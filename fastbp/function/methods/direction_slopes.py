@@ -118,7 +118,7 @@ class DirectionSlopes:
                 cheap = self._central(direction, part, self.step)
                 if cheap is not None:
                     return cheap
-            line = self._thorough(direction, part)
+            line = self.thorough(direction, part)
             if self.step:
                 break
             self._learn(direction, line)
@@ -132,7 +132,7 @@ class DirectionSlopes:
             cheap = self._central(direction, EVERYTHING, self.step / INDEPENDENT)
             if cheap is not None:
                 return cheap[0], cheap[1] + cheap[2]
-        line = self._thorough(direction, EVERYTHING, shift=INDEPENDENT)
+        line = self.thorough(direction, EVERYTHING, shift=INDEPENDENT)
         return float(line.slope[0]), float(line.error_bar[0] + line.hull[0])
 
     def lead(self, direction: NDArray[np.floating], function: JoinedArrays, place: int) -> Lead:
@@ -243,7 +243,8 @@ class DirectionSlopes:
             return None
         return slope, rounding + THIRD_MARGIN * self.third / 6 * step**2, 0.0
 
-    def _thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
+    def thorough(self, direction: NDArray[np.floating], part: slice, shift: float = 1.0) -> Lines:
+        """Measure the derivative along a slice of a direction by many steps."""
         function = self.function
 
         def evaluate(_: NDArray[np.int64], steps: Vector) -> tuple[Vector, Vector]:

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.function.derivatives.lines import Lines
 from fastbp.function.methods.bisection import locate_wrong_entries, screen_arrays
 from fastbp.function.methods.joined_arrays import JoinedArrays
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
     ZERO_WITHIN_ROUNDING,
+    first_named,
     is_zero_within_rounding,
+    why_missing,
 )
 from fastbp.report import ArrayReport, Failure
 from fastbp.report.wording.digits import told_apart
-from fastbp.typing import Vector
+from fastbp.typing import Mask, Vector
 from fastbp.verdict.agreement import Agreement
 from fastbp.verdict.blocks import norm
 from fastbp.verdict.diagnosis.diagnose_arrays import diagnose_rows
@@ -280,9 +283,24 @@ def _probed_row(
     row = _located_row(name, shape, flat, located, wrong, complete)
     count = _count(function, leaf)
     row = replace(row, entries=count, zero=min(row.zero, count))
+    if located.unjudged and row.verdict != "failed":
+        reason = _why_unjudged(function, leaf, located.unjudged)
+        row = replace(row, verdict="inconclusive", reason=reason)
     if row.reason == TOO_ROUGH and is_zero_within_rounding(array, given.largest):
         row = replace(row, verdict="untested", reason=ZERO_WITHIN_ROUNDING)
     return row, wrong, complete
+
+
+def _why_unjudged(function: Function, leaf: int, unjudged: dict[int, Lines]) -> str:
+    """Say by which entries f has no derivative, and why."""
+    places, lines = list(unjudged), Lines.unknown(len(unjudged))
+    for place, line in enumerate(unjudged.values()):
+        lines.put(np.array([place]), line)
+
+    def named(which: Mask) -> str:
+        return first_named(which, lambda place: function.point.entry_name(leaf, places[place]))
+
+    return why_missing(lines, named)
 
 
 def _allowance(
@@ -347,6 +365,7 @@ def _located_row(
         # Along a direction that disagrees some entry is wrong, even if none stands out.
         wrong=max(len(wrong), verdict == "failed"),
         zero=given.size if verdict == "untested" else 0,
+        kinks=located.kinks,
         worst=wrong[0] if wrong else None,
         factor=factor if verdict == "failed" else None,
         residual=residual if verdict == "failed" else None,
@@ -382,7 +401,7 @@ def _probe_verdict(given: Vector, located: Located, wrong: int, complete: bool) 
         )
     if not np.isfinite(allowed).all():
         return "inconclusive", "f is not finite beside the point, or its noise is not"
-    if not given.any() and np.all(np.abs(slopes) <= allowed):
+    if not (given.any() or located.kinks) and np.all(np.abs(slopes) <= allowed):
         return "untested", "zero on both sides along every direction"
     # In noise a gradient of twice the derivative, or of its opposite sign, could pass too.
     in_noise = np.all(np.abs(slopes) <= RESOLVED * np.array(located.noise))

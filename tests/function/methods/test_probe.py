@@ -181,3 +181,46 @@ def test_a_direction_between_two_steps_of_f_says_nothing_once_these_are_known(se
         return 2 * matrix.T @ (weights * (matrix @ x))
 
     assert fastbp.check_gradient(f, gradient, at, method="probe", seed=seed).verdict != "failed"
+
+
+KINKS = {  # f, its derivative at a point, the point, and an entry that is on no kink
+    "abs": (lambda x: np.sum(np.abs(x)), [0, 1, -1], [0.0, 2.0, -1.0], 1),
+    "clip": (lambda x: np.sum(np.clip(x, 0, 1)), [0, 0, 1], [1.0, 0.0, 0.5], 2),
+    "maximum": (lambda x: np.max(x) + np.sum(x), [2, 1, 1], [1.0, 1.0, 0.0], 2),
+    "norm": (lambda x: np.linalg.norm(x[:2]) + x[2] ** 2, [0, 0, 2], [0.0, 0.0, 1.0], 2),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINKS))
+@pytest.mark.parametrize("seed", range(3))
+def test_entries_on_kinks_do_not_hide_the_others(kind: str, seed: int) -> None:
+    f, derivative, point, entry = KINKS[kind]
+    at, given = np.array(point), np.array(derivative, dtype=float)
+    report = fastbp.check_gradient(f, given, at, method="probe", seed=seed)
+    assert report.verdict == "passed"
+    assert report.detectable < 2.001  # what a kink lets its own entry be
+    given[entry] += 0.25
+    report = fastbp.check_gradient(f, given, at, method="probe", seed=seed)
+    assert [failure.where for failure in report.failures] == [f"x[{entry}]"]
+
+
+def test_all_entries_may_be_on_kinks() -> None:
+    report = fastbp.check_gradient(np.linalg.norm, np.zeros(3), np.zeros(3), method="probe", seed=0)
+    assert (report.verdict, report.kinks) == ("passed", 3)
+
+
+DIVERGING = {
+    "f jumps at x[0]": lambda x: np.sum(np.floor(x) + x),
+    "f has an infinite slope at x[0]": lambda x: np.sum(np.cbrt(x - [2, 0, 0]) + x),
+}
+
+
+@pytest.mark.parametrize("reason", list(DIVERGING))
+def test_entries_without_a_derivative_are_named(reason: str) -> None:
+    f, at = DIVERGING[reason], np.array([2.0, 0.3, 1.7])
+    given = np.ones(3) if "jumps" in reason else 1 + np.array([9, 0.3, 1.7]) ** (-2 / 3) / 3
+    report = fastbp.check_gradient(f, given, at, method="probe", seed=0)
+    assert (report.verdict, report.arrays[0].reason) == ("inconclusive", reason)
+    given[1] += 0.01
+    report = fastbp.check_gradient(f, given, at, method="probe", seed=0)
+    assert [failure.where for failure in report.failures] == ["x[1]"]
