@@ -67,6 +67,9 @@ SHRUNK = 8.0
 AT_AN_EDGE = 2.0**-16
 # And where one entry moves beside an edge: numbers 32 times as large as it do not stay the same.
 BESIDE_AN_EDGE = 2.0**-24
+# The value at the point is another one than all beside it, as where labels are compared, if that
+# changes f by so large a part, and so many times as much as the next steps do.
+LARGE_PART, ALONE = 2.0**-8, 64.0
 # How far aside, in steps, noise is looked for where that at the point is doubtful.
 ASIDE = 128
 # Where a step so many times the first, as a power of RATIO, tells that f is not constant: its slope
@@ -116,7 +119,7 @@ def climbed(
 ) -> Climb:
     """Climb along all lines where f is finite, as far as longer steps may help."""
     climb = Climb(evaluate, centre, first_step, size, setting, floor)
-    active = np.flatnonzero(np.isfinite(centre))
+    active = np.flatnonzero(np.isfinite(centre) & ~climb.isolated)
     while active.size:
         climb.step(active)
         active = active[climb.may_go_on(active, last_step)]
@@ -156,7 +159,7 @@ class Climb:
             self._correct_for_kinks(own, table)
             much[:] = False
         whole = np.isfinite(table).all(axis=0)
-        doubtful = np.flatnonzero((much | ~whole) & np.isfinite(self.centre))
+        doubtful = np.flatnonzero((much | ~whole) & np.isfinite(self.centre) & ~self.isolated)
         if doubtful.size:
             self._look_aside(own, doubtful)
         with np.errstate(all="ignore"):
@@ -180,7 +183,9 @@ class Climb:
         """Evaluate the table; its points 1 and 4 are the first two steps."""
         everyone = np.flatnonzero(np.isfinite(self.centre))
         table, sides = self._table(everyone, self.first_step[everyone])
-        outside = everyone[~np.isfinite(table[:, everyone]).all(axis=0)]
+        self.isolated = _is_isolated(table)
+        table[: TABLE + 1, self.isolated] = np.nan  # the other side tells of the noise
+        outside = everyone[~(np.isfinite(table).all(axis=0) | self.isolated)[everyone]]
         if outside.size:
             self._step_back_from_edges(outside)
             _put(table, sides, outside, *self._table(outside, self.first_step[outside]))
@@ -523,6 +528,18 @@ def _converges(slopes: Vector, noise: Vector) -> NDArray[np.bool_]:
         columns = np.arange(slopes.shape[1])
         converges[last, columns] = converges[np.maximum(last - 1, 0), columns]
     return converges
+
+
+def _is_isolated(table: Vector) -> NDArray[np.bool_]:
+    """Tell where f at the point is far from its values on both sides, which differ by little."""
+    centre = table[TABLE]
+    with np.errstate(invalid="ignore", over="ignore"):
+        left, right = table[TABLE - 1], table[TABLE + 1]
+        jump = np.minimum(np.abs(left - centre), np.abs(right - centre))
+        beside = np.fmax(np.abs(left - table[0]), np.abs(right - table[-1]))
+        isolated: NDArray[np.bool_] = jump > ALONE * beside
+        isolated &= jump > LARGE_PART * np.max(np.abs(table), axis=0)
+    return isolated
 
 
 def _differ(found: Vector, noise: Vector) -> NDArray[np.bool_]:

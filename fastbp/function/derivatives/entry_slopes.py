@@ -275,8 +275,9 @@ def _in_few_evaluations(
         found, doubtful = measure_by_table(function, leaf, indices[some], smoothness)
         lines.put(some, found)
         left[some] = doubtful
-        if doubtful.any() and not smoothness.learnt:
-            # What looks like a kink may be more noise than that of rounding.
+        if doubtful.any() and smoothness.in_doubt == 1 and not smoothness.learnt:
+            # What looks like a kink may be more noise than that of rounding. If it is none, the
+            # others are measured together, in the end.
             some = some[doubtful]
             found = measure_entries(function, leaf, indices[some])
             lines.put(some, found)

@@ -22,6 +22,7 @@ from fastbp.function.derivatives.climb import (
     climbed,
     powers_above,
 )
+from fastbp.function.derivatives.divergence import JUMP
 from fastbp.function.derivatives.lines import Evaluate, Lines
 from fastbp.function.derivatives.noise.hidden_noise import HiddenNoise, find_hidden_noise
 from fastbp.typing import Vector
@@ -124,7 +125,9 @@ def measure_lines(
         )
         coarser.descend()
         lines = lines.replaced(rough, coarser.result().or_zero(meant[rough]))
-    steep = (lines.divergence != 0) & ~rough
+    lines.divergence[climb.isolated] = JUMP
+    lines = lines.replaced(climb.isolated, lines.only(climb.isolated).without_divergent())
+    steep = (lines.divergence != 0) & ~rough & ~climb.isolated
     if steep.any():
         shorter = np.maximum(AT_AN_EDGE * first_step, shortest)
         finer = climbed(

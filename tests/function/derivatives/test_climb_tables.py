@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from fastbp.function.derivatives.climb import Climb, Setting
+from fastbp.function.derivatives.divergence import JUMP
+from fastbp.function.derivatives.line_slopes import measure_lines
 
 pytestmark = pytest.mark.small
 
@@ -356,3 +358,41 @@ def test_an_edge_says_nothing_of_noise_but_the_tables_beside_it_do():
     assert climb.first_step.tolist() == [2.0**-16]
     assert climb.noise[0] == pytest.approx(4e-9 * OF_ONE, rel=0.1)
     assert {t * 2.0**16 for t in climb.taken[0]} >= set(range(128, 137)) | set(range(-136, -127))
+
+
+# ---- a value that no other is near ----
+
+
+def test_a_value_far_from_those_on_both_sides_is_a_jump_in_eight_evaluations():
+    """As where a label is compared: it is 1, or it is not."""
+    climb = begun(lambda t: 2.0 + t if t else 3.0, lambda t: 2.0 + t)
+    assert climb.isolated.tolist() == [True, False]
+    assert [len(taken) for taken in climb.taken] == [8, 8]
+    lines = measure_lines(climb.evaluate, climb.centre, np.ones(2), np.full(2, 2.0**20), UNIT)
+    assert lines.divergence.tolist() == [JUMP, 0]
+    assert math.isnan(lines.slope[0])
+    assert lines.error_bar[0] == math.inf
+    assert lines.slope[1] == pytest.approx(1.0)
+
+
+BESIDE = {
+    "sign": (lambda t: np.sign(t), True),
+    "a bend of less than a 64th": (lambda t: 0.005 * abs(t) - (t != 0), True),
+    "a bend of more": (lambda t: 0.006 * abs(t) - (t != 0), False),
+    "a kink": (abs, False),
+    "an infinite slope": (lambda t: abs(t) ** 0.1, False),
+    "one side alone": (lambda t: float(t > 0), False),
+    "less than a 256th of f": (lambda t: 0.0038 * (t != 0) - 1.0, False),
+    "more than that": (lambda t: 0.0040 * (t != 0) - 1.0, True),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_which_values_no_others_are_near(name):
+    f, isolated = BESIDE[name]
+    assert begun(f).isolated[0] == isolated
+
+
+def test_values_on_one_side_tell_the_noise_beside_a_value_that_is_far_from_them():
+    climb = begun(lambda t: rough(1e-6)(t) + 1.0 if t else 3.0)
+    assert climb.noise[0] == pytest.approx(3e-6 / 0.73 / math.sqrt(20), rel=1e-6)
