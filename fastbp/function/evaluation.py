@@ -165,6 +165,11 @@ class Function:
             + (apart if np.isfinite(self.value - second) else "")
         )
 
+    @property
+    def is_noisy(self) -> bool:
+        """Tell whether two values at the point differ by more than rounding."""
+        return self.value != self._second_value
+
     def allow_noise(self, noise: float) -> None:
         """Let two values at the point differ by so much: a note, and no finding."""
         apart = abs(self.value - self._second_value)
@@ -357,7 +362,7 @@ class Function:
 
     def note_of_steps(self) -> list[str]:
         """Say that f takes steps, and what that may come from."""
-        if self.jumps or not self.quantum or self.value != self._second_value:  # noise is no step
+        if self.jumps or not self.quantum or self.is_noisy:  # noise is no step
             return []
         size = self.quantum * np.sqrt(12.0)
         relative = size / abs(self.value) if self.value else np.inf

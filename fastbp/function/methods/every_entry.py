@@ -15,6 +15,7 @@ from fastbp.function.derivatives.second_slopes import (
     learn_distant_jumps,
     measure_again,
     measure_among_jumps,
+    measure_unlucky_again,
 )
 from fastbp.function.methods.options import function_tolerance
 from fastbp.function.methods.unjudged import (
@@ -89,6 +90,8 @@ def _judged_leaf(
     if chosen is not None and not chosen.any():
         return bare_row(name, shape, 0, "untested", NOT_CHOSEN), (), lines
     flat = array.reshape(-1)
+    everywhere = np.arange(flat.size) if chosen is None else np.flatnonzero(chosen)
+    lines = measure_unlucky_again(function, leaf, everywhere, lines)
     if chosen is not None:
         lines = _as_if_measured(lines, ~chosen, np.zeros(flat.size))
     tolerance = function_tolerance(

@@ -153,6 +153,19 @@ def test_products_of_several_outputs_may_be_noisy_too() -> None:
     assert fastbp.check_vjp(both, rule, AT, seed=0, noise=1e-8, atol=1e-7).verdict == "passed"
 
 
+def test_noise_makes_no_single_entry_far_worse_than_the_others() -> None:
+    at, allowed = np.linspace(-1, 1.3, 8), {"noise": 1e-7}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+
+        def f(x: np.ndarray, random: Any = random) -> float:
+            return float(np.sum(np.cosh(x))) + 1e-8 * random.standard_normal()
+
+        report = fastbp.check_gradient(f, np.sinh, at, seed=seed, method="every", **allowed)
+        assert report.verdict == "passed"
+        assert report.detectable < 0.01
+
+
 NOISE = 1e-6
 ALL_THREE = np.array([0.4, -1.1, 0.7])
 OFF = np.array([1.0, 1.0, 1 + 300 * NOISE])
