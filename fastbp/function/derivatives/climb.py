@@ -534,9 +534,8 @@ def _is_isolated(table: Vector) -> NDArray[np.bool_]:
     """Tell where f at the point is far from its values on both sides, which differ by little."""
     centre = table[TABLE]
     with np.errstate(invalid="ignore", over="ignore"):
-        left, right = table[TABLE - 1], table[TABLE + 1]
-        jump = np.minimum(np.abs(left - centre), np.abs(right - centre))
-        beside = np.fmax(np.abs(left - table[0]), np.abs(right - table[-1]))
+        jump = np.minimum(np.abs(table[TABLE - 1] - centre), np.abs(table[TABLE + 1] - centre))
+        beside = np.maximum(np.ptp(table[:TABLE], axis=0), np.ptp(table[TABLE + 1 :], axis=0))
         isolated: NDArray[np.bool_] = jump > ALONE * beside
         isolated &= jump > LARGE_PART * np.max(np.abs(table), axis=0)
     return isolated

@@ -381,6 +381,7 @@ BESIDE = {
     "a bend of more": (lambda t: 0.006 * abs(t) - (t != 0), False),
     "a kink": (abs, False),
     "an infinite slope": (lambda t: abs(t) ** 0.1, False),
+    "whole periods": (lambda t: np.cos(2 * np.pi / 3 * t), False),  # as f(4) is f(1)
     "one side alone": (lambda t: float(t > 0), False),
     "less than a 256th of f": (lambda t: 0.0038 * (t != 0) - 1.0, False),
     "more than that": (lambda t: 0.0040 * (t != 0) - 1.0, True),
