@@ -76,7 +76,7 @@ HARMLESS: dict[tuple[str, str], str] = {
     ),
     ("sensitivities.proof", "SHORT = 32 -> "): "the order of a sum: only its rounding differs",
     ("second_slopes", "0 -> 1"): "how many entries are wanted: a table alone does not ask for it",
-    ("methods.bisection", "smallest: float = 1.0 -> "): "set before it is read",
+    ("search.located", "smallest: float = 1.0 -> "): "set before it is read",
     ("sensitivities.hull", "ABSOLUTE_ENTRIES = "): BLOCKS,
     ("sensitivities.hull", "max(1, ABSOLUTE_ENTRIES // weight.shape[1]) -> "): BLOCKS,
     (

@@ -9,6 +9,7 @@ PROOFS = ("tests/network/sensitivities", "tests/kernels/sensitivities")
 KERNELS = ("tests/kernels/sensitivities",)
 SLOPES = "tests/function/derivatives/test_"
 NOISE = ("tests/function/derivatives/noise",)
+SEARCH = ("tests/function/methods", "tests/function/checks/test_check_gradient.py")
 CHECKS, DIFFERENCES = "tests/network/checks/test_", "tests/network/differences/test_"
 
 # Of the tests, those that are quick in plain Python; where a file has them all, that alone.
@@ -67,8 +68,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"{SLOPES}step_choice.py",
     ),
     # from a direction to the wrong entries
-    "fastbp.function.methods.bisection": (
-        "tests/function/methods",
-        "tests/function/checks/test_check_gradient.py",
-    ),
+    "fastbp.function.methods.search.bisection": SEARCH,
+    "fastbp.function.methods.search.inward": SEARCH,
+    "fastbp.function.methods.search.located": SEARCH,
+    "fastbp.function.methods.search.leaf_search": SEARCH,
+    "fastbp.function.methods.search.wrong_arrays": SEARCH,
+    "fastbp.function.methods.search.wrong_entries": SEARCH,
 }

@@ -27,10 +27,10 @@ from fastbp.function.derivatives.entry_slopes import typical
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.domain import domain_of
-from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
 from fastbp.function.methods.forecast import chosen_method, evaluations_per_tangent
 from fastbp.function.methods.options import Options, function_tolerance
+from fastbp.function.methods.search.bisection import bisect, halved
 from fastbp.function.methods.unjudged import CONSTANT, LOW_STEP, first_named, why_missing
 from fastbp.function.real_outputs import real_leaf
 from fastbp.runtime.user_code import (

@@ -21,8 +21,8 @@ from fastbp.function.containers.calls import Watched
 from fastbp.function.containers.given_gradient import given_leaves
 from fastbp.function.derivatives.output_slopes import measure_outputs
 from fastbp.function.domain import domain_of
-from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components
+from fastbp.function.methods.search.bisection import bisect, halved
 from fastbp.function.methods.unjudged import first_named, is_zero_within_rounding
 from fastbp.report.wording.digits import told_apart
 from fastbp.typing import Mask, Vector

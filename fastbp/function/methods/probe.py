@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.methods.bisection import locate_wrong_entries, screen_arrays
-from fastbp.function.methods.joined_arrays import JoinedArrays
 from fastbp.function.methods.options import function_tolerance
+from fastbp.function.methods.search.joined_arrays import JoinedArrays
+from fastbp.function.methods.search.wrong_arrays import screen_arrays
+from fastbp.function.methods.search.wrong_entries import locate_wrong_entries
 from fastbp.function.methods.unjudged import (
     NOT_CHOSEN,
     ZERO_WITHIN_ROUNDING,
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 
     from fastbp.function.containers.given_gradient import GivenLeaves
     from fastbp.function.evaluation import Function
-    from fastbp.function.methods.bisection import Located, Screened
-    from fastbp.function.methods.direction_slopes import Lead
     from fastbp.function.methods.judged import Judged
     from fastbp.function.methods.options import Options
+    from fastbp.function.methods.search.direction_slopes import Lead
+    from fastbp.function.methods.search.located import Located
+    from fastbp.function.methods.search.wrong_arrays import Screened
 
 
 __all__ = ["probe_arrays"]

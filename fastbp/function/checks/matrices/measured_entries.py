@@ -12,8 +12,8 @@ from fastbp.function.derivatives.column_slopes import measure_column, measure_co
 from fastbp.function.derivatives.entry_slopes import entry_sizes, is_spread, typical
 from fastbp.function.derivatives.output_slopes import first_step_along, measure_outputs
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
-from fastbp.function.methods.bisection import entries_to_judge_alone, turned_inward
 from fastbp.function.methods.options import matrix_tolerance
+from fastbp.function.methods.search.inward import entries_to_judge_alone, turned_inward
 from fastbp.verdict.entries import Entries, compare
 from fastbp.verdict.tolerance import Tolerance
 

@@ -7,15 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastbp.function.methods import bisection
-from fastbp.function.methods.bisection import (
-    Located,
-    Screened,
-    _components,
-    _Segment,
-    locate_wrong_entries,
-    screen_arrays,
-)
+from fastbp.function.methods.search import wrong_arrays, wrong_entries
+from fastbp.function.methods.search.leaf_search import _Segment, components
+from fastbp.function.methods.search.located import Located
+from fastbp.function.methods.search.wrong_arrays import Screened, screen_arrays
+from fastbp.function.methods.search.wrong_entries import locate_wrong_entries
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -46,17 +42,17 @@ def test_a_single_error_of_four_bars_shows_along_every_good_direction():
 
 
 def test_entries_move_by_the_typical_size_or_by_a_scale_of_their_own():
-    assert _components(function_at(1.0, 8.0, 2.0, 0.0), 0).tolist() == [1.0] * 4
+    assert components(function_at(1.0, 8.0, 2.0, 0.0), 0).tolist() == [1.0] * 4
     # Entries 2**20 apart have steps of their own.
-    assert _components(function_at(1.0, 1.0, 2.0**-20), 0).tolist() == [1.0, 1.0, 2.0**-20]
+    assert components(function_at(1.0, 1.0, 2.0**-20), 0).tolist() == [1.0, 1.0, 2.0**-20]
     scale = np.array([4.0, 0.5])
-    assert _components(function_at(1.0, 1.0, scale=scale), 0).tolist() == [4.0, 0.5]
+    assert components(function_at(1.0, 1.0, scale=scale), 0).tolist() == [4.0, 0.5]
 
 
 def test_infinite_entries_and_those_that_are_not_chosen_do_not_move():
-    assert _components(function_at(1.0, np.inf, 1.0), 0).tolist() == [1.0, 0.0, 1.0]
+    assert components(function_at(1.0, np.inf, 1.0), 0).tolist() == [1.0, 0.0, 1.0]
     chosen = SimpleNamespace(masks=[np.array([True, True, False])])
-    assert _components(function_at(1.0, np.inf, 1.0, chosen=chosen), 0).tolist() == [1.0, 0.0, 0.0]
+    assert components(function_at(1.0, np.inf, 1.0, chosen=chosen), 0).tolist() == [1.0, 0.0, 0.0]
 
 
 # ---- directions of one array ----
@@ -81,9 +77,11 @@ def located(monkeypatch):
                 self.located.noise.append(0.0)
                 followed.append(direction.tolist())
 
-        monkeypatch.setattr(bisection, "_Search", Search)
-        monkeypatch.setattr(bisection, "_components", lambda *_: np.array(sizes))
-        monkeypatch.setattr(bisection, "random_direction", lambda *_: np.array([-0.5, 0.75, 0.5]))
+        monkeypatch.setattr(wrong_entries, "LeafSearch", Search)
+        monkeypatch.setattr(wrong_entries, "components", lambda *_: np.array(sizes))
+        monkeypatch.setattr(
+            wrong_entries, "random_direction", lambda *_: np.array([-0.5, 0.75, 0.5])
+        )
         f = function_at(1.0, 1.0, 1.0, quantum=quantum)
         found = locate_wrong_entries(
             f, 0, np.array(given), EXACT, None, None, directions, 9, lead
@@ -163,9 +161,9 @@ def screened(monkeypatch):
             def agrees_again(self, *_):
                 return agrees
 
-        monkeypatch.setattr(bisection, "_Search", Search)
-        monkeypatch.setattr(bisection, "_components", lambda *_: np.array(sizes))
-        monkeypatch.setattr(bisection, "random_direction", lambda *_: np.full(4, -0.5))
+        monkeypatch.setattr(wrong_arrays, "LeafSearch", Search)
+        monkeypatch.setattr(wrong_arrays, "components", lambda *_: np.array(sizes))
+        monkeypatch.setattr(wrong_arrays, "random_direction", lambda *_: np.full(4, -0.5))
         f = function_at(1.0, 1.0, 1.0, 1.0)
         f.slices = [slice(0, 2), slice(2, 4)]
         found = screen_arrays(

@@ -1,4 +1,4 @@
-"""Finding wrong entries of a gradient without measuring all: random directions and bisection.
+"""The search for the wrong entries of one leaf.
 
 A derivative along a random direction tests all entries of an array at once: a single wrong entry
 shows in it, whatever the others do. Halving the direction leads to that entry in log2(n) steps,
@@ -8,8 +8,8 @@ each of one central difference.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from fastbp.function.derivatives.entry_slopes import (
     first_step,
     is_spread,
     measure_entries,
-    tiny_entries,
     typical,
 )
 from fastbp.function.derivatives.second_slopes import (
@@ -27,420 +26,42 @@ from fastbp.function.derivatives.second_slopes import (
     learn_distant_jumps,
     measure_again,
 )
-from fastbp.function.methods.direction_slopes import EVERYTHING, DirectionSlopes, Lead
-from fastbp.function.methods.directions import random_direction
+from fastbp.function.methods.search.bisection import bisect, halved
+from fastbp.function.methods.search.direction_slopes import EVERYTHING, DirectionSlopes
+from fastbp.function.methods.search.inward import MOST_ALONE, entries_to_judge_alone, turned_inward
+from fastbp.function.methods.search.located import DETECTABLE, POOR, Located, bar_of
 from fastbp.function.methods.unjudged import is_constant_along, reaching_between_steps
-from fastbp.typing import Vector
 from fastbp.verdict.blocks import norm
 from fastbp.verdict.entries import wrong_entries
-from fastbp.verdict.tolerance import Tolerance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
-    from fastbp.function.methods.joined_arrays import JoinedArrays
+    from fastbp.typing import Vector
+    from fastbp.verdict.tolerance import Tolerance
 
-
-__all__ = [
-    "Located",
-    "Screened",
-    "bisect",
-    "entries_to_judge_alone",
-    "locate_wrong_entries",
-    "screen_arrays",
-    "turned_inward",
-]
+__all__ = ["FRESH", "LeafSearch", "components"]
 
 # Slices of one array that are looked at before the search is given up: where very many entries
 # are on kinks, each of them is followed.
 MOST_SEGMENTS = 600
-# Of them, where directions are turned inward.
-MOST_LOOKS = 2400
 # Directions that are drawn anew, in all, where one meets a kink so close to the point that it
-# tells so many times less than the others.
-FRESH, POOR = 3, 16.0
+# tells far less than the others.
+FRESH = 3
 # Jumps of f far from the point are looked for where a first entry is off by no more than this part
 # of its derivative, or a second one by that.
 LITTLE, NOT_LITTLE = 2.0**-12, 0.25
 # In arrays of so few entries the first one counts as a second.
 FEW = 4
-# A single error is seen where it is so many times what a direction allows: half of it moves along.
-DETECTABLE = 4
-# Entries of one array that are judged alone where no step fits them and the others together.
-MOST_ALONE = 16
 # Slices that are measured thoroughly where a kink or a jump at the point hides more than an entry.
 LOOKS_AT_KINKS = 40
 
 
-class Segment(Protocol):
-    """Some neighbouring places, from `start` up to `stop`."""
-
-    @property
-    def start(self) -> int:
-        """The first place."""
-
-    @property
-    def stop(self) -> int:
-        """The place behind the last."""
-
-
-AnySegment = TypeVar("AnySegment", bound=Segment)
-
-
-def bisect(
-    whole: AnySegment,
-    halves: Callable[[AnySegment], Sequence[AnySegment]],
-    disagrees: Callable[[AnySegment], bool],
-    examine: Callable[[int], None],
-) -> None:
-    """Halve a segment, and go on where two things disagree, down to single places.
-
-    Parameters
-    ----------
-    whole : Segment
-        Where to begin; as a `range`, for example.
-    halves : callable
-        Both halves of a segment, in the order in which they are followed.
-    disagrees : callable
-        Whether a segment is followed. Asked when everything before it has been followed.
-    examine : callable
-        What is done with a single place.
-
-    Examples
-    --------
-    >>> numbers = [0, 3, 0, 0, 5, 0]
-    >>> bisect(range(6), halved, lambda part: any(numbers[i] for i in part), print)
-    1
-    4
-    """
-    waiting = [whole]
-    while waiting:
-        segment = waiting.pop()
-        if not disagrees(segment):
-            continue
-        if segment.stop - segment.start == 1:
-            examine(segment.start)
-        else:
-            waiting += reversed(halves(segment))
-
-
-def halved(places: range) -> tuple[range, range]:
-    """Return both halves of a range, the first one first."""
-    middle = len(places) // 2
-    return places[:middle], places[middle:]
-
-
-def turned_inward(
-    direction: NDArray[Any], finite: Callable[[slice], tuple[bool, bool]]
-) -> NDArray[Any] | None:
-    """Return a direction in which f is finite, where the given one leaves its domain either way.
-
-    Parameters
-    ----------
-    direction : ndarray, shape (n,)
-    finite : callable
-        ``finite(part)`` -> whether f is finite a step ahead along that slice of the direction, and
-        a step behind.
-
-    Returns
-    -------
-    ndarray or None
-        Slices that lead outside are turned back. None if some entry may move neither way: holding
-        it fixed would not judge it.
-
-    Examples
-    --------
-    >>> inside = np.array([1.0, -1.0, 1.0])  # from the corner of a cube
-    >>> def finite(part):
-    ...     return (inside[part] == 1).all(), (inside[part] == -1).all()
-    >>> turned_inward(np.ones(3), finite)
-    array([ 1., -1.,  1.])
-    """
-    turned, looks, stuck = direction.copy(), MOST_LOOKS, False
-
-    def leads_outside(part: range) -> bool:
-        nonlocal looks, stuck
-        where = slice(part.start, part.stop)
-        if stuck or not direction[where].any():
-            return False
-        ahead, behind = finite(where)
-        looks -= 1
-        if ahead or looks <= 0:
-            return False
-        if behind:
-            turned[where] *= -1
-            return False
-        stuck = len(part) == 1
-        return not stuck
-
-    bisect(range(direction.size), halved, leads_outside, lambda _: None)
-    return None if stuck else turned
-
-
-def entries_to_judge_alone(
-    base: NDArray[np.floating],
-    direction: NDArray[Any],
-    finite: Callable[[slice], tuple[bool, bool]],
-) -> list[int]:
-    """Return the moving entries that no step fits together with the others.
-
-    Those next to an edge of the domain of f, and the few that are far smaller than the others.
-
-    Parameters
-    ----------
-    base : ndarray, shape (n,)
-        The array that the entries are of.
-    direction, finite
-        As in `turned_inward`.
-
-    Returns
-    -------
-    list of int
-        Empty if there are more than `MOST_ALONE`.
-
-    Examples
-    --------
-    >>> ends = np.array([1.0, 1e-12, 1.0])  # the distance of the edge
-    >>> def finite(part):
-    ...     return (ends[part] > 1e-8).all(), True
-    >>> entries_to_judge_alone(np.ones(3), np.ones(3), finite)
-    [1]
-    """
-    found: list[int] = []
-
-    def is_beside_an_edge(part: range) -> bool:
-        where = slice(part.start, part.stop)
-        if len(found) > MOST_ALONE or not direction[where].any():
-            return False
-        return not all(finite(where))
-
-    bisect(range(direction.size), halved, is_beside_an_edge, found.append)
-    tiny = [] if is_spread(base) else tiny_entries(base).tolist()
-    together = sorted({*found, *(place for place in tiny if direction[place] != 0)})
-    return together if len(together) <= MOST_ALONE else []
-
-
-@dataclass(slots=True, eq=False)
-class Located:
-    """What the directions tell about one array.
-
-    Attributes
-    ----------
-    indices : list of int
-        The wrong entries that were found.
-    lines : list of Lines
-        Their measurements, of one line each.
-    slopes, given, allowed : list of float
-        Along each direction: the derivative, what the gradient says, and by how much the two may
-        differ.
-    noise : list of float
-        The part of that which is not due to kinks.
-    complete : bool
-        Whether what was found explains every difference along the directions.
-    undecided : bool
-        Whether every direction shows a difference that may come from kinks, which were not all
-        found.
-    smallest : float
-        The smallest component of an entry, relative to the usual one.
-    alone : dict of int to Lines
-        The measurements of entries that are right, or on kinks, and that no direction moves.
-    unjudged : dict of int to Lines
-        Those of entries by which f has no derivative, as at a jump: no direction moves these.
-    unsure : bool
-        Whether one of these may be wrong by what a direction disagreed by: alone its bar is larger.
-    """
-
-    indices: list[int] = field(default_factory=list)
-    lines: list[Lines] = field(default_factory=list)
-    slopes: list[float] = field(default_factory=list)
-    given: list[float] = field(default_factory=list)
-    allowed: list[float] = field(default_factory=list)
-    noise: list[float] = field(default_factory=list)
-    complete: bool = True
-    undecided: bool = False
-    smallest: float = 1.0
-    alone: dict[int, Lines] = field(default_factory=dict)
-    unjudged: dict[int, Lines] = field(default_factory=dict)
-    unsure: bool = False
-
-    @property
-    def detectable(self) -> float:
-        """A single error above this shows along every good direction: half of it does at least.
-
-        Or in the measurement of that entry alone.
-        """
-        along = DETECTABLE * max(self.allowed[place] for place in self.good) / self.smallest
-        return max([along, *(2 * _bar_of(line) for line in self.alone.values())])
-
-    @property
-    def resolved_alone(self) -> bool:
-        """Tell whether an entry measured alone has a kink, or a derivative above its bar."""
-        return self.kinks > 0 or any(
-            abs(float(line.slope[0])) > _bar_of(line) for line in self.alone.values()
-        )
-
-    @property
-    def kinks(self) -> int:
-        """How many entries that were measured alone are on kinks."""
-        return sum(bool(line.kink[0]) for line in self.alone.values())
-
-    @property
-    def good(self) -> list[int]:
-        """The directions that tell as much as the others; all where nothing is finite."""
-        usual = float(np.median(self.allowed))
-        return [place for place, allowed in enumerate(self.allowed) if not allowed > POOR * usual]
-
-
-def locate_wrong_entries(
-    function: Function,
-    leaf: int,
-    given: Vector,
-    tolerance: Tolerance,
-    allowance: Callable[[NDArray[np.floating], slice], float],
-    rng: np.random.Generator,
-    directions: int,
-    most: int,
-    lead: Lead | None = None,
-) -> Located:
-    """Compare a gradient along random directions of one leaf, and find its wrong entries.
-
-    Parameters
-    ----------
-    function : Function
-        What is differenced.
-    leaf : int
-        Which leaf of its argument.
-    given : ndarray of float64, shape (n,)
-        The gradient in question, finite.
-    tolerance : Tolerance
-        What single entries may be off by.
-    allowance : callable
-        ``(direction, part)`` -> by how much the sum of the given entries of a slice along the
-        direction may be off.
-    rng : Generator
-        Where the directions come from.
-    directions : int
-        How many.
-    most : int
-        Stop after so many wrong entries.
-    lead : Lead, optional
-        A direction along which something is wrong, as `screen_arrays` found it: it is followed
-        first, with the steps that showed it.
-
-    Returns
-    -------
-    Located
-
-    Notes
-    -----
-    Some 25 evaluations for the first direction, 2 for each further one, and for each wrong entry
-    2 log2(n) and some 50 to measure it twice.
-    """
-    search = _Search(function, leaf, given, tolerance, allowance, most)
-    search.examines = True
-    base = function.point.base[leaf]
-    components = _components(function, leaf)
-    search.located.smallest = float(np.min(components, initial=1.0, where=components > 0))
-    if lead is not None:
-        search.slopes.learn_from(lead)
-        search.along(lead.direction)
-    for _ in range(directions + FRESH):
-        search.along(function.domain.inward(leaf, base, components * random_direction(rng, base)))
-        if len(search.located.good) == directions:
-            break
-    if search.below_noise and given.any():
-        # The sum that is largest if the gradient is right.
-        sizes = components * np.abs(random_direction(rng, base))
-        search.along(function.domain.inward(leaf, base, np.where(given < 0, -sizes, sizes)))
-    if function.quantum:  # what looks like a kink may be one of the steps of f
-        search.located.noise = search.located.allowed
-    return search.located
-
-
-@dataclass(slots=True, eq=False)
-class Screened:
-    """What directions across several arrays tell about each of them.
-
-    Attributes
-    ----------
-    suspects : dict of int to Lead
-        The arrays, by their place among those that were joined, in which an entry is wrong.
-    agrees : bool
-        Whether gradient and differences agree along every direction.
-    allowed : float
-        By how much the two may differ along a direction.
-    said : ndarray of float64, shape (arrays,)
-        The largest share of each array in what the gradient says along a direction.
-    smallest : ndarray of float64, shape (arrays,)
-        The smallest component of an entry, relative to the usual one of all arrays.
-    """
-
-    suspects: dict[int, Lead]
-    agrees: bool
-    allowed: float
-    said: Vector
-    smallest: Vector
-
-    @property
-    def detectable(self) -> Vector:
-        """A single error above this, in each array, shows along every direction."""
-        return 4 * self.allowed / self.smallest
-
-
-def screen_arrays(
-    function: JoinedArrays,
-    given: Vector,
-    allowance: Callable[[NDArray[np.floating], slice], float],
-    rng: np.random.Generator,
-    directions: int,
-    most: int,
-) -> Screened:
-    """Compare a gradient along random directions across several arrays, and find the wrong arrays.
-
-    Parameters
-    ----------
-    function : JoinedArrays
-        What is differenced.
-    given : ndarray of float64, shape (n,)
-        The gradient in question, of all arrays, finite.
-    allowance, rng, directions
-        As in `locate_wrong_entries`.
-    most : int
-        Stop after so many wrong arrays.
-
-    Notes
-    -----
-    Some 25 evaluations for the first direction, 2 for each further one, and 4 log2(arrays) for each
-    wrong array.
-    """
-    search = _Search(function, 0, given, Tolerance(0.0, 0.0), allowance, most)
-    components = _components(function, 0)
-    base = function.point.base[0]
-    smallest = np.array(
-        [np.min(components[own], initial=1.0, where=components[own] > 0) for own in function.slices]
-    )
-    said = np.zeros(len(function.slices))
-    for _ in range(directions + FRESH):
-        direction = function.domain.inward(0, base, components * random_direction(rng, base))
-        direction, whole = search.compared(direction)
-        shares = [abs(search.said(direction, own)) for own in function.slices]
-        said = np.maximum(said, shares)
-        if whole.significant:
-            places = search.wrong_parts(direction, function.slices, most)
-            suspects = {place: search.slopes.lead(direction, function, place) for place in places}
-            if suspects or not search.agrees_again(direction, whole):
-                return Screened(suspects, False, whole.error_bar, said, smallest)
-        if len(search.located.good) == directions:
-            break
-    found = search.located
-    return Screened({}, True, max(found.allowed[place] for place in found.good), said, smallest)
-
-
-def _components(function: Function, leaf: int) -> NDArray[np.floating]:
+def components(function: Function, leaf: int) -> NDArray[np.floating]:
     """Return how far each entry moves, relative to the typical one; infinite ones do not."""
     base = function.point.base[leaf]
     size = typical(base)
@@ -477,7 +98,7 @@ class _Segment:
         return abs(self.difference) / self.error_bar if self.error_bar else 0.0
 
 
-class _Search:
+class LeafSearch:
     """The search through one leaf."""
 
     def __init__(
@@ -654,7 +275,7 @@ class _Search:
             return False
         self.held.update(self.right_alone)
         alone = self.located.alone
-        bars = (abs(float(direction[place])) * _bar_of(alone[place]) for place in self.right_alone)
+        bars = (abs(float(direction[place])) * bar_of(alone[place]) for place in self.right_alone)
         self.located.unsure |= left <= math.fsum(bars)
         return True
 
@@ -840,8 +461,3 @@ class _Search:
             return ahead, behind
 
         return finite
-
-
-def _bar_of(line: Lines) -> float:
-    """Return how far the given derivative by an entry that was measured alone may be off."""
-    return float(line.error_bar[0] + line.hull[0])

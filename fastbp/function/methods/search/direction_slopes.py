@@ -26,7 +26,7 @@ from fastbp.function.derivatives.entry_slopes import (
 from fastbp.function.derivatives.line_slopes import LAST_STEP, measure_lines
 from fastbp.function.derivatives.second_slopes import INDEPENDENT
 from fastbp.function.derivatives.step_choice import SIGMAS
-from fastbp.function.methods.many_kinks import step_among_kinks
+from fastbp.function.methods.search.many_kinks import step_among_kinks
 from fastbp.typing import Vector
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from fastbp.function.derivatives.lines import Lines
     from fastbp.function.evaluation import Function
-    from fastbp.function.methods.joined_arrays import JoinedArrays
+    from fastbp.function.methods.search.joined_arrays import JoinedArrays
 
 __all__ = ["EVERYTHING", "DirectionSlopes", "Lead"]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.methods import bisection
-from fastbp.function.methods.bisection import _components, _Search, _Segment, turned_inward
+from fastbp.function.methods.search import leaf_search
+from fastbp.function.methods.search.inward import entries_to_judge_alone, turned_inward
+from fastbp.function.methods.search.leaf_search import LeafSearch, _Segment, components
 from fastbp.verdict.tolerance import Tolerance
 
 pytestmark = pytest.mark.small
@@ -67,14 +68,14 @@ def search(monkeypatch):
             return line_of(true[place[0]], 0.0, jumps[place[0]])
 
         f = SimpleNamespace(value=value, unit=2.0**-53)
-        monkeypatch.setattr(bisection, "DirectionSlopes", lambda *_: slopes)
-        monkeypatch.setattr(bisection, "is_constant_along", lambda *_: False)
-        monkeypatch.setattr(bisection, "measure_entries", measure_entries)
-        monkeypatch.setattr(bisection, "measure_again", lambda *args: args[3])
-        monkeypatch.setattr(bisection, "allow_for_rounded_entries", lambda *args: args[3])
-        monkeypatch.setattr(bisection, "reaching_between_steps", lambda *args: args[4])
-        monkeypatch.setattr(bisection, "learn_distant_jumps", lambda *_: False)
-        return _Search(f, 7, given, tolerance, lambda *_: allowance, most)
+        monkeypatch.setattr(leaf_search, "DirectionSlopes", lambda *_: slopes)
+        monkeypatch.setattr(leaf_search, "is_constant_along", lambda *_: False)
+        monkeypatch.setattr(leaf_search, "measure_entries", measure_entries)
+        monkeypatch.setattr(leaf_search, "measure_again", lambda *args: args[3])
+        monkeypatch.setattr(leaf_search, "allow_for_rounded_entries", lambda *args: args[3])
+        monkeypatch.setattr(leaf_search, "reaching_between_steps", lambda *args: args[4])
+        monkeypatch.setattr(leaf_search, "learn_distant_jumps", lambda *_: False)
+        return LeafSearch(f, 7, given, tolerance, lambda *_: allowance, most)
 
     return begun
 
@@ -454,7 +455,7 @@ def examined(found, monkeypatch, **measured):
         return run
 
     for name in measured:
-        monkeypatch.setattr(bisection, name, measure(name))
+        monkeypatch.setattr(leaf_search, name, measure(name))
     found._examine(0, 3.0)
     return made
 
@@ -493,7 +494,7 @@ def test_a_search_begins_again_where_f_turns_out_to_jump(search, monkeypatch, li
         asked.append(list(found.located.indices))
         return jumps and len(asked) == 2
 
-    monkeypatch.setattr(bisection, "learn_distant_jumps", learn)
+    monkeypatch.setattr(leaf_search, "learn_distant_jumps", learn)
     monkeypatch.setattr(found.function, "value", 0.0)
     found.along(np.ones(6))
     assert sorted(found.located.indices) == [0, 1, 3]
@@ -509,10 +510,10 @@ def test_a_search_begins_again_where_f_turns_out_to_jump(search, monkeypatch, li
 def test_a_rest_that_no_entry_explains_may_be_what_a_solver_leaves(search, monkeypatch, jumps):
     """Each entry is right, and the direction is wrong by 1 until it has more noise."""
     found = search([1.0, 1.0], [1.0, 1.0], again=(1.0, 0.25))
-    monkeypatch.setattr(bisection, "learn_distant_jumps", lambda *_: jumps)
+    monkeypatch.setattr(leaf_search, "learn_distant_jumps", lambda *_: jumps)
     found.slopes.true = np.array([0.5, 0.5])
     calm = found.slopes
-    monkeypatch.setattr(bisection, "DirectionSlopes", lambda *_: Slopes(calm.true, 2.0))
+    monkeypatch.setattr(leaf_search, "DirectionSlopes", lambda *_: Slopes(calm.true, 2.0))
     found.looked_at_edges = True
     found.along(np.ones(2))
     assert found.located.complete == jumps
@@ -544,7 +545,7 @@ def test_a_bar_reaches_to_a_gradient_of_0_where_f_is_constant_between_steps(
 ):
     """Bar and hull of 0.25 and 0.5 hide a slope of 0.75."""
     found = search([given, 9.0], [slope, 0.0], hull=[0.5, 0.0])
-    monkeypatch.setattr(bisection, "is_constant_along", lambda *_: constant)
+    monkeypatch.setattr(leaf_search, "is_constant_along", lambda *_: constant)
     assert found._slope_or_zero(ones(2), slice(0, 1)) == (slope, 0.25, hull)
 
 
@@ -589,14 +590,14 @@ def test_entries_of_mixed_sizes_move_by_their_size_over_the_typical_one(
     monkeypatch, spread, scale, expected
 ):
     """Sizes 2, 4 and 8 beside 4; an infinite entry does not move."""
-    monkeypatch.setattr(bisection, "is_spread", lambda _: spread)
-    monkeypatch.setattr(bisection, "typical", lambda _: 4.0)
-    monkeypatch.setattr(bisection, "entry_sizes", lambda *_, **__: np.array([2.0, 4.0, 8.0]))
+    monkeypatch.setattr(leaf_search, "is_spread", lambda _: spread)
+    monkeypatch.setattr(leaf_search, "typical", lambda _: 4.0)
+    monkeypatch.setattr(leaf_search, "entry_sizes", lambda *_, **__: np.array([2.0, 4.0, 8.0]))
     function = SimpleNamespace(
         point=SimpleNamespace(base=[np.array([1.0, INF, 3.0])]), chosen=None,
         domain=SimpleNamespace(scale=lambda _: scale),
     )  # fmt: skip
-    assert _components(function, 0).tolist() == expected
+    assert components(function, 0).tolist() == expected
 
 
 def test_entries_that_do_not_move_are_not_asked_about():
@@ -637,14 +638,14 @@ def alone(search, given, true, wrong=(), bars=0.0):
 
     found.slopes.slope = slope
     found.slopes.again = lambda direction: slope(direction, slice(None))[:2]
-    measure = bisection.measure_entries
+    measure = leaf_search.measure_entries
 
     def measure_entries(*args):
         line = measure(*args)
         line.error_bar[:] = bars
         return line
 
-    bisection.measure_entries = measure_entries  # put back with the fixture's own
+    leaf_search.measure_entries = measure_entries  # put back with the fixture's own
     return found
 
 
@@ -692,11 +693,11 @@ def test_only_what_moves_is_looked_at_beside_edges():
     for places in ([], [5], [0], [0, 200], [5, 200]):
         moving[:] = 0.0
         moving[places] = 1.0
-        found = bisection.entries_to_judge_alone(base, moving, first_is_outside)
+        found = entries_to_judge_alone(base, moving, first_is_outside)
         assert found == [place for place in places if place != 5]
 
 
 def test_seventeen_entries_beside_edges_are_too_many_to_judge_alone():
     outside = lambda part: (False, False)  # noqa: ARG005, E731
     for count, found in ((16, list(range(16))), (17, [])):
-        assert bisection.entries_to_judge_alone(ones(count), ones(count), outside) == found
+        assert entries_to_judge_alone(ones(count), ones(count), outside) == found

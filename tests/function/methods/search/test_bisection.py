@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastbp.function.methods.bisection import bisect, halved
 from fastbp.function.methods.directions import random_components, random_direction
+from fastbp.function.methods.search.bisection import bisect, halved
 
 pytestmark = pytest.mark.small
 

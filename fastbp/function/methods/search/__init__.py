@@ -1,0 +1,1 @@
+"""From random directions down to the wrong entries of a gradient."""
