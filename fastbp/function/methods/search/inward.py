@@ -41,6 +41,7 @@ def turned_inward(
 
     Examples
     --------
+    >>> import numpy as np
     >>> inside = np.array([1.0, -1.0, 1.0])  # from the corner of a cube
     >>> def finite(part):
     ...     return (inside[part] == 1).all(), (inside[part] == -1).all()
@@ -91,6 +92,7 @@ def entries_to_judge_alone(
 
     Examples
     --------
+    >>> import numpy as np
     >>> ends = np.array([1.0, 1e-12, 1.0])  # the distance of the edge
     >>> def finite(part):
     ...     return (ends[part] > 1e-8).all(), True
