@@ -168,7 +168,7 @@ class Function:
     @property
     def is_noisy(self) -> bool:
         """Tell whether two values at the point differ by more than rounding."""
-        return self.value != self._second_value
+        return abs(self.value - self._second_value) > 0
 
     def allow_noise(self, noise: float) -> None:
         """Let two values at the point differ by so much: a note, and no finding."""

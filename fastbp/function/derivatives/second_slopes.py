@@ -79,7 +79,7 @@ def measure_unlucky_again(function: Function, leaf: int, chosen: Indices, lines:
     Noise in one short difference may seem to refute all the longer ones. The next time it is
     another.
     """
-    for _ in range(TIMES if function.is_noisy else 0):
+    for _ in range(TIMES if function.is_noisy and chosen.size else 0):
         bars = lines.error_bar[chosen]
         with np.errstate(invalid="ignore"):
             stands_out = bars > UNLUCKY * np.median(bars)

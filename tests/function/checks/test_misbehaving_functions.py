@@ -296,3 +296,21 @@ def test_a_function_that_gives_two_results_is_not_said_to_take_steps() -> None:
     report = fastbp.check_gradient(f, 2 * np.ones(3), np.ones(3), method="every")
     assert report.verdict == "failed"
     assert not any("takes steps" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+def test_an_array_without_entries_beside_a_noisy_number_is_untested(noisy: bool) -> None:
+    random = np.random.default_rng(0)
+
+    def f(at: tuple[np.ndarray, np.ndarray]) -> float:
+        return float(at[1][0] ** 2) + noisy * 1e-6 * random.standard_normal()
+
+    at = (np.zeros((0, 3)), np.array([1.5]))
+    report = fastbp.check_gradient(f, (at[0], 2 * at[1]), at, noise=1e-5)
+    assert {row.name: row.verdict for row in report.arrays}["at[0]"] == "untested"
+
+
+def test_a_function_without_a_value_is_not_noisy() -> None:
+    report = fastbp.check_gradient(lambda x: float(x[0] * np.nan), np.ones(1), np.ones(1))
+    assert report.verdict == "inconclusive"
+    assert not any("differ" in note for note in report.notes)
