@@ -60,7 +60,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "fastbp.function.derivatives.noise.hidden_noise": (*NOISE, f"{SLOPES}line_slopes.py"),
     "fastbp.function.derivatives.second_slopes": (
         f"{SLOPES}second_slopes.py",
-        "tests/function/methods/search/test_search.py",
+        "tests/function/methods/search/test_leaf_search.py",
     ),
     "fastbp.function.derivatives.step_choice": (
         f"{SLOPES}climb.py",

@@ -337,8 +337,9 @@ class Function:
     def _see(self, values: Vector) -> None:
         if not self.varies:
             self.varies = bool(np.any(np.isfinite(values) & (values != self.value)))
-        if len(self.first_values) < FIRST_VALUES:
-            self.first_values += values[np.isfinite(values)][:FIRST_VALUES].tolist()
+        wanted = FIRST_VALUES - len(self.first_values)
+        if wanted > 0:  # as many, however the evaluations are grouped
+            self.first_values += values[np.isfinite(values)][:wanted].tolist()
 
     @property
     def at_a_time(self) -> int:

@@ -19,13 +19,9 @@ import torch
 
 from fastbp.errors import FastbpError
 from fastbp.function.checks.report_assembly import FunctionCheck, report_to_come
-from fastbp.function.derivatives.entry_slopes import bar_of_constant
+from fastbp.function.derivatives.entry_slopes import bar_of_few_digits
 from fastbp.function.derivatives.line_slopes import DOUBLE_UNIT
-from fastbp.function.methods.options import (
-    DEFAULTS,
-    Options,
-    function_tolerance,
-)
+from fastbp.function.methods.options import DEFAULTS, Options, function_tolerance
 from fastbp.runtime.compilation import Stopwatch
 from fastbp.runtime.user_code import REPRODUCIBLE, agree
 from fastbp.torch.tensors import array_of, real_numbers
@@ -330,7 +326,7 @@ class _Confirmation:
 
     def _hidden_slopes(self, numbers: Vector, centre: float) -> Vector:
         """Return what slopes may be if f is constant wherever it was evaluated."""
-        return bar_of_constant(centre, DOUBLE_UNIT, _sizes(numbers))
+        return bar_of_few_digits(centre, DOUBLE_UNIT, _sizes(numbers))
 
     def _take_other_steps(
         self, numbers: Vector, given: Vector, some: Array, sizes: Vector, found: _Slopes,

@@ -22,7 +22,7 @@ from fastbp.function.derivatives.line_slopes import (
     measure_lines,
 )
 from fastbp.function.derivatives.lines import Lines
-from fastbp.function.derivatives.noise.constant_values import has_few_digits, hidden_slope
+from fastbp.function.derivatives.noise.last_digits import has_few_digits, hidden_slope
 from fastbp.function.derivatives.smooth_slopes import Smoothness, by_four_values, by_table
 from fastbp.function.derivatives.step_choice import SIGMAS
 from fastbp.typing import Indices, Vector
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Survey",
-    "bar_of_constant",
+    "bar_of_few_digits",
     "beside",
     "cheap_slopes",
     "entry_sizes",
@@ -57,7 +57,7 @@ __all__ = [
     "tiny_entries",
     "typical",
     "usual_samples",
-    "wide_if_constant",
+    "wide_if_digits_are_few",
 ]
 
 FEWEST_SAMPLES, MOST_SAMPLES = 4, 12
@@ -218,7 +218,7 @@ def measure_where_steps_hid(
     return lines
 
 
-def wide_if_constant(
+def wide_if_digits_are_few(
     function: Function, leaf: int, lines: Lines, indices: Indices | None = None
 ) -> Lines:
     """Widen the error bars where f was constant at every step, or has few digits."""
@@ -228,7 +228,8 @@ def wide_if_constant(
         indices = np.arange(lines.slope.size)
     base = function.point.base[leaf]
     size = entry_sizes(function, leaf, indices, typical(base), own_sizes=is_spread(base))
-    least = np.where(np.isfinite(base[indices]), least_bar(function, size), 0.0)
+    bar = bar_of_few_digits(function.value, function.unit, size)
+    least = np.where(np.isfinite(base[indices]), bar, 0.0)
     return replace(lines, error_bar=np.fmax(lines.error_bar, least))
 
 
@@ -244,11 +245,11 @@ def least_bar(function: Function, size: Vector) -> Vector:
     """Return what slopes the digits of f may hide; `size` is of what moves."""
     if not hides_slopes(function):
         return np.zeros(size.shape)
-    return bar_of_constant(function.value, function.unit, size)
+    return bar_of_few_digits(function.value, function.unit, size)
 
 
-def bar_of_constant(value: float, unit: float, size: Vector) -> Vector:
-    """Return what slopes may be where f has one value at every step, up to the longest one."""
+def bar_of_few_digits(value: float, unit: float, size: Vector) -> Vector:
+    """Return what slopes may be where the digits of f hide all steps, up to the longest one."""
     return hidden_slope(value, unit, size, LAST_STEP * size)
 
 

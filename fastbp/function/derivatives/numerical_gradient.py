@@ -16,7 +16,7 @@ from fastbp.function.derivatives.entry_slopes import (
     expected_evaluations,
     measure_leaf,
     measure_where_steps_hid,
-    wide_if_constant,
+    wide_if_digits_are_few,
 )
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.second_slopes import measure_again
@@ -225,7 +225,7 @@ def measure_everything(function: Function) -> Iterator[tuple[Lines, bool]]:
             measure_leaf(function, leaf, smoothness, sparing, leaves[-1])
             complete += 1
         leaves = [measure_where_steps_hid(function, *one) for one in enumerate(leaves)]
-        leaves = [wide_if_constant(function, *one) for one in enumerate(leaves)]
+        leaves = [wide_if_digits_are_few(function, *one) for one in enumerate(leaves)]
     except Stopped as some:
         stopped = some
     for leaf, lines in enumerate(leaves):

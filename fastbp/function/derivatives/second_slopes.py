@@ -17,7 +17,7 @@ from fastbp.function.derivatives.entry_slopes import (
     measure_entries,
     measure_where_steps_hid,
     typical,
-    wide_if_constant,
+    wide_if_digits_are_few,
 )
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.derivatives.noise.distant_jumps import find_distant_jumps
@@ -70,7 +70,7 @@ def measure_again(function: Function, leaf: int, indices: Indices, former: Lines
         chosen = chosen.replaced(doubtful, thorough)
     # Some entries may have shown that f takes steps, and others lie between two of these.
     chosen = measure_where_steps_hid(function, leaf, chosen, indices)
-    return wide_if_constant(function, leaf, chosen, indices)
+    return wide_if_digits_are_few(function, leaf, chosen, indices)
 
 
 def measure_unlucky_again(function: Function, leaf: int, chosen: Indices, lines: Lines) -> Lines:

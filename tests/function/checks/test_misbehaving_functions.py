@@ -9,6 +9,8 @@ import pytest
 from support.gradient_checks import square
 
 import fastbp
+from fastbp.function.containers.point import Point
+from fastbp.function.evaluation import Function
 
 pytestmark = pytest.mark.small
 
@@ -310,7 +312,13 @@ def test_an_array_without_entries_beside_a_noisy_number_is_untested(noisy: bool)
     assert {row.name: row.verdict for row in report.arrays}["at[0]"] == "untested"
 
 
-def test_a_function_without_a_value_is_not_noisy() -> None:
-    report = fastbp.check_gradient(lambda x: float(x[0] * np.nan), np.ones(1), np.ones(1))
-    assert report.verdict == "inconclusive"
-    assert not any("differ" in note for note in report.notes)
+@pytest.mark.parametrize(
+    ("values", "noisy"),
+    [([1.0, 1.0], False), ([1.0, 1.5], True), ([np.nan, np.nan], False), ([np.inf, np.inf], False)],
+)
+def test_a_function_is_noisy_whose_two_values_at_the_point_differ(
+    values: list[float], noisy: bool
+) -> None:
+    waiting = list(values)
+    function = Function(lambda _: waiting.pop(0), Point(np.ones(1), "at"), "f")
+    assert function.is_noisy == noisy

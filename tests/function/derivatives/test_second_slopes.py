@@ -228,7 +228,7 @@ def table(monkeypatch):
         monkeypatch.setattr(second_slopes, "measure_by_table", measure_by_table)
         monkeypatch.setattr(second_slopes, "_thoroughly_again", thoroughly)
         monkeypatch.setattr(second_slopes, "measure_where_steps_hid", unchanged)
-        monkeypatch.setattr(second_slopes, "wide_if_constant", unchanged)
+        monkeypatch.setattr(second_slopes, "wide_if_digits_are_few", unchanged)
         return told(measure_again(f, 7, places, former))
 
     return run

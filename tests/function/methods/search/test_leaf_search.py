@@ -9,7 +9,6 @@ import pytest
 
 from fastbp.function.derivatives.lines import Lines
 from fastbp.function.methods.search import leaf_search
-from fastbp.function.methods.search.inward import entries_to_judge_alone, turned_inward
 from fastbp.function.methods.search.leaf_search import LeafSearch, _Segment, components
 from fastbp.verdict.tolerance import Tolerance
 
@@ -600,18 +599,6 @@ def test_entries_of_mixed_sizes_move_by_their_size_over_the_typical_one(
     assert components(function, 0).tolist() == expected
 
 
-def test_entries_that_do_not_move_are_not_asked_about():
-    """Both lead outside together, the first one alone does not, and the second one is fixed."""
-    asked = []
-
-    def finite(part):
-        asked.append((part.start, part.stop))
-        return part.stop == 1, False
-
-    assert turned_inward(np.array([1.0, 0.0]), finite).tolist() == [1.0, 0.0]
-    assert asked == [(0, 2), (0, 1)]
-
-
 def test_a_direction_is_turned_in_2400_looks(search):
     """Entries that must move in turns are each found after 2 n - 1."""
     signs = [1, -1] * 600
@@ -681,23 +668,3 @@ def test_no_more_than_sixteen_entries_are_held(search):
         found = alone(search, [1.0] * count, [1.0] * count, wrong=range(count))
         found.along(ones(count))
         assert found.located.complete == complete
-
-
-def test_only_what_moves_is_looked_at_beside_edges():
-    base = np.append(np.ones(200), 1e-9)
-    moving = np.zeros(201)
-
-    def first_is_outside(part):
-        return part.start > 0, True
-
-    for places in ([], [5], [0], [0, 200], [5, 200]):
-        moving[:] = 0.0
-        moving[places] = 1.0
-        found = entries_to_judge_alone(base, moving, first_is_outside)
-        assert found == [place for place in places if place != 5]
-
-
-def test_seventeen_entries_beside_edges_are_too_many_to_judge_alone():
-    outside = lambda part: (False, False)  # noqa: ARG005, E731
-    for count, found in ((16, list(range(16))), (17, [])):
-        assert entries_to_judge_alone(ones(count), ones(count), outside) == found

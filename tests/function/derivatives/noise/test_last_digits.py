@@ -1,4 +1,4 @@
-"""Functions that are constant at every step tried, since their digits are few."""
+"""Functions whose digits are too few for the steps tried."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.function.derivatives.noise.constant_values import has_few_digits, spacing_of_few_digits
+from fastbp.function.containers.point import Point
+from fastbp.function.derivatives.noise.last_digits import has_few_digits, spacing_of_few_digits
+from fastbp.function.evaluation import Function
 
 pytestmark = pytest.mark.small
 
@@ -99,3 +101,17 @@ def test_values_of_few_digits_hide_what_is_less_than_one_of_them():
 @pytest.mark.parametrize(("value", "few"), [(3.140625, True), (123.45, True), (3.14159, False)])
 def test_few_digits_are_those_of_half_precision_or_of_cents(value, few):
     assert has_few_digits(value) == has_few_digits(-value) == few
+
+
+def test_the_same_values_tell_of_digits_however_they_are_grouped():
+    """Of 100 values 64 count."""
+    found = []
+    for groups in ([100], [1] * 100, [50, 50], [63, 37]):
+        function = Function(lambda x: float(x[0]), Point(np.ones(1), "x"), "f")
+        start = 0
+        for count in groups:
+            entries = 1.0 + np.arange(start, start + count)
+            function.with_entries(0, np.zeros(count, dtype=np.int64), entries)
+            start += count
+        found.append(function.first_values)
+    assert found == [[1.0 + place for place in range(64)]] * 4
